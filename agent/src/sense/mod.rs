@@ -1,0 +1,88 @@
+//! Sense: samplers read one source each and leave what they read in [`Readings`].
+//!
+//! A sampler is one file here plus one line in the registry. It describes its metrics, reads when it is told to, and knows nothing of slots,
+//! frames or the network. What it did not set is unknown in that tick, which is not zero; what it returns an error for publishes nothing.
+
+use std::time::Duration;
+
+use flyball_proto::series::{Kind, Scale};
+
+pub mod readings;
+
+pub use readings::{Handle, Readings};
+
+/// What a metric is: the same for all its series. The documentation of the metrics is generated from these.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Name by OpenTelemetry's semantic conventions, or `flyball.*` where they have none.
+    pub name: &'static str,
+    /// Unit in UCUM.
+    pub unit: &'static str,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// How raw integers become values.
+    pub scale: Scale,
+    /// Keys of its attributes.
+    pub attributes: &'static [&'static str],
+    /// One sentence for a person.
+    pub description: &'static str,
+}
+
+/// Where a sampler runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// On the sampling thread, one after the other: for reads of memory-backed files that cannot hang.
+    Inline,
+    /// On a thread of its own: for reads that may block (mounts, sockets). One that has not answered by the deadline misses the tick and is counted; it is not asked again
+    /// until it has returned.
+    Thread,
+}
+
+/// One source of samples.
+pub trait Sampler: Send {
+    /// Short name, unique, for logs, settings and `flyball.agent.sampler.*`.
+    fn name(&self) -> &'static str;
+
+    /// Everything it may publish.
+    fn metrics(&self) -> &'static [Metric];
+
+    /// Where it runs.
+    fn isolation(&self) -> Isolation {
+        Isolation::Inline
+    }
+
+    /// Nominal time between two reads, a multiple of the agent's interval; `None`: every tick.
+    fn period(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Reads the source once and sets what it found. Allocates nothing once its series are defined.
+    ///
+    /// # Errors
+    /// When nothing of this read is to be published: everything set so far in this call is dropped.
+    fn sample(&mut self, readings: &mut Readings) -> Result<(), SampleError>;
+}
+
+/// Why a read published nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SampleError {
+    /// The source does not exist on this host; the sampler is asked again rarely.
+    #[error("not available on this host: {0}")]
+    Unsupported(String),
+    /// The source could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// What was read.
+        path: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The source was read and not understood.
+    #[error("cannot parse {path}: {reason}")]
+    Parse {
+        /// What was read.
+        path: String,
+        /// What was expected.
+        reason: &'static str,
+    },
+}

@@ -1,0 +1,1 @@
+//! Stores samples in ClickHouse and serves the API and the dashboard: ingest -> store -> query -> api.

@@ -1,0 +1,3 @@
+//! Flyball's decisions as pure functions: same input, same output. No I/O, no clock, no async.
+
+pub mod backoff;

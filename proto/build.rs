@@ -1,0 +1,18 @@
+//! Compiles the .proto files with `protox` (no protoc needed) and keeps their descriptors for reflection.
+
+use std::path::PathBuf;
+
+use prost::Message as _;
+
+const PROTOS: [&str; 2] = ["flyball/v1/telemetry.proto", "flyball/v1/performance.proto"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let descriptors = protox::compile(PROTOS, ["."])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("flyball.v1.descriptor.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().bytes(".flyball.v1.Frame").compile_fds(descriptors)?;
+    for proto in PROTOS {
+        println!("cargo:rerun-if-changed={proto}");
+    }
+    Ok(())
+}

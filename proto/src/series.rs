@@ -1,0 +1,229 @@
+//! What a series is: a metric with its attributes on a node, and how its raw integers become values.
+//!
+//! Most host metrics are decimal or whole numbers, so a sample travels and is stored as an integer (`raw`) next to
+//! a [`Scale`] that is constant for the series: `12.34 s` is `1234` at scale 2. Deltas of integers are small where the bits of
+//! doubles are not. True floats keep their bits ([`Scale::FLOAT`]).
+
+use std::fmt;
+
+use crate::v1;
+
+/// Longest metric name, attribute key or node name, in bytes.
+pub const MAX_NAME_BYTES: usize = 255;
+/// Longest attribute value, in bytes.
+pub const MAX_ATTRIBUTE_BYTES: usize = 256;
+/// Most attributes of one series.
+pub const MAX_ATTRIBUTES: usize = 16;
+
+/// Name of a node: 1 to 255 bytes, no control characters, unique in the fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeName(std::sync::Arc<str>);
+
+/// How the values of a series may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Never decreases but for resets.
+    Counter,
+    /// Any value at any time.
+    Gauge,
+}
+
+/// How a raw integer becomes a value; constant for a series. The codes are those of the wire and of the store:
+/// 0 the integer itself, 1 to 9 divided by that power of ten, -1 to -40 multiplied by that power of two, -128 the bits of a double.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Scale(i8);
+
+/// A series without its node: metric, unit, kind, scale and attributes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Series {
+    /// Name by OpenTelemetry's semantic conventions, 1 to 255 bytes.
+    pub metric: String,
+    /// Unit in UCUM, for example `By`, `s`, `1`.
+    pub unit: String,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// How raw integers become values.
+    pub scale: Scale,
+    /// Sorted by key, keys unique.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// A definition or a name that breaks a rule; says which field and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct Invalid {
+    /// Field of the message, for example `series[3].metric`.
+    pub field: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl NodeName {
+    /// Checks and wraps a name.
+    ///
+    /// # Errors
+    /// When it is empty, longer than 255 bytes or holds a control character.
+    pub fn new(name: &str) -> Result<Self, Invalid> {
+        check_name("node", name)?;
+        Ok(Self(name.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Kind {
+    /// `counter` or `gauge`, as the API and the store spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+        }
+    }
+}
+
+impl Scale {
+    /// The raw integer is the value.
+    pub const UNIT: Self = Self(0);
+    /// The raw integer holds the bits of an IEEE 754 double.
+    pub const FLOAT: Self = Self(i8::MIN);
+    /// Kibibytes as bytes.
+    pub const KIBI: Self = Self(-10);
+
+    /// Divides by ten to the power `digits`, 1 to 9.
+    pub const fn decimal(digits: u8) -> Self {
+        assert!(digits >= 1 && digits <= 9, "decimal digits are 1 to 9");
+        Self(digits as i8)
+    }
+
+    /// Checks a code from the wire or the store.
+    ///
+    /// # Errors
+    /// When the code has no meaning.
+    pub fn from_code(code: i32) -> Result<Self, Invalid> {
+        match code {
+            -40..=9 | -128 => Ok(Self(code as i8)),
+            _ => Err(Invalid::new("scale", "not one of 0, 1 to 9, -1 to -40, -128")),
+        }
+    }
+
+    /// The code as wire and store have it.
+    pub const fn code(self) -> i8 {
+        self.0
+    }
+
+    /// True when raw integers are bits of doubles.
+    pub const fn is_float(self) -> bool {
+        self.0 == i8::MIN
+    }
+
+    /// The value that `raw` stands for. Exact for integers below 2^53 and correctly rounded for decimals.
+    pub fn value(self, raw: i64) -> f64 {
+        match self.0 {
+            i8::MIN => f64::from_bits(raw as u64),
+            0 => raw as f64,
+            digits @ 1..=9 => raw as f64 / 10_i64.pow(digits as u32) as f64,
+            power => raw as f64 * (1_i64 << -power) as f64,
+        }
+    }
+
+    /// The raw integer nearest to `value`; `None` when it is not finite or does not fit (never for [`Scale::FLOAT`]).
+    pub fn raw(self, value: f64) -> Option<i64> {
+        let scaled = match self.0 {
+            i8::MIN => return Some(value.to_bits() as i64),
+            0 => value,
+            digits @ 1..=9 => value * 10_i64.pow(digits as u32) as f64,
+            power => value / (1_i64 << -power) as f64,
+        };
+        (scaled.abs() < 9.2e18).then(|| scaled.round() as i64)
+    }
+}
+
+impl Series {
+    /// Value of an attribute.
+    pub fn attribute(&self, key: &str) -> Option<&str> {
+        self.attributes.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+}
+
+impl Invalid {
+    /// A field and what is wrong with it.
+    pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { field: field.into(), reason: reason.into() }
+    }
+}
+
+impl TryFrom<v1::SeriesDefinition> for Series {
+    type Error = Invalid;
+
+    fn try_from(definition: v1::SeriesDefinition) -> Result<Self, Invalid> {
+        check_name("metric", &definition.metric)?;
+        if definition.unit.len() > MAX_NAME_BYTES {
+            return Err(Invalid::new("unit", "longer than 255 bytes"));
+        }
+        let kind = match v1::Kind::try_from(definition.kind) {
+            Ok(v1::Kind::Counter) => Kind::Counter,
+            Ok(v1::Kind::Gauge) => Kind::Gauge,
+            _ => return Err(Invalid::new("kind", "neither counter nor gauge")),
+        };
+        let scale = Scale::from_code(definition.scale)?;
+        if definition.attributes.len() > MAX_ATTRIBUTES {
+            return Err(Invalid::new("attributes", "more than 16"));
+        }
+        let attributes: Vec<_> =
+            definition.attributes.into_iter().map(|a| (a.key, a.value)).collect();
+        for (key, value) in &attributes {
+            check_name("attributes.key", key)?;
+            if value.len() > MAX_ATTRIBUTE_BYTES {
+                return Err(Invalid::new(format!("attributes.{key}"), "longer than 256 bytes"));
+            }
+        }
+        if !attributes.windows(2).all(|pair| pair[0].0 < pair[1].0) {
+            return Err(Invalid::new("attributes", "not sorted by key, or a key twice"));
+        }
+        Ok(Self { metric: definition.metric, unit: definition.unit, kind, scale, attributes })
+    }
+}
+
+impl Series {
+    /// The message that defines this series in `slot`.
+    pub fn to_definition(&self, slot: u32) -> v1::SeriesDefinition {
+        let kind = match self.kind {
+            Kind::Counter => v1::Kind::Counter,
+            Kind::Gauge => v1::Kind::Gauge,
+        };
+        let attribute = |(key, value): &(String, String)| v1::Attribute {
+            key: key.clone(),
+            value: value.clone(),
+        };
+        v1::SeriesDefinition {
+            slot,
+            metric: self.metric.clone(),
+            unit: self.unit.clone(),
+            kind: kind.into(),
+            scale: i32::from(self.scale.code()),
+            attributes: self.attributes.iter().map(attribute).collect(),
+        }
+    }
+}
+
+fn check_name(field: &str, name: &str) -> Result<(), Invalid> {
+    if name.is_empty() {
+        return Err(Invalid::new(field, "empty"));
+    }
+    if name.len() > MAX_NAME_BYTES {
+        return Err(Invalid::new(field, "longer than 255 bytes"));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Invalid::new(field, "holds a control character"));
+    }
+    Ok(())
+}
