@@ -1,1 +1,10 @@
 //! Harness that starts the real servers on free ports in temporary directories and stops them by pid.
+//!
+//! Nothing here is a stand-in: the collector, its ClickHouse, the agent and the browser are those that users run. The binaries are taken from the
+//! directory that holds this test's own (`target/debug` or `target/release`); `make test` and `make bench` build them first.
+
+pub mod http;
+pub mod process;
+pub mod stack;
+pub mod wait;
+pub mod workload;

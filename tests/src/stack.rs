@@ -1,0 +1,131 @@
+//! A collector with its embedded ClickHouse and any number of agents, in one temporary directory.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use flyball_service::endpoints;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::http::Api;
+use crate::process::{Process, binary};
+use crate::wait;
+
+/// Longest time from a collector's start until it is ready, on a machine that is busy with other tests.
+const READY: Duration = Duration::from_mins(1);
+
+/// A running collector.
+#[derive(Debug)]
+pub struct Collector {
+    /// The process.
+    pub process: Process,
+    /// Its API.
+    pub api: Api,
+    /// Address of its gRPC server.
+    pub grpc: SocketAddr,
+    data_dir: PathBuf,
+}
+
+/// A collector, its agents, and the directory they live in.
+#[derive(Debug)]
+pub struct Stack {
+    /// The collector.
+    pub collector: Collector,
+    /// The agents, in the order they were started.
+    pub agents: Vec<Process>,
+    // Last, so that the directory goes after the processes.
+    dir: TempDir,
+}
+
+impl Collector {
+    /// Starts a collector with its data in `dir` and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends, or is not ready in time.
+    pub async fn start(dir: &Path, arguments: &[&str]) -> Result<Self> {
+        let data_dir = dir.join("collector");
+        let _ = std::fs::remove_file(data_dir.join(endpoints::FILE));
+        let mut command = Command::new(binary("flyball-collector")?);
+        command.args(["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data-dir"]);
+        command.arg(&data_dir).args(arguments);
+        let mut process = Process::start("collector", command, dir)?;
+        let addresses = wait::until("the collector's endpoints", READY, || {
+            let running = process.check_running();
+            let read = endpoints::read(&data_dir);
+            async move {
+                running?;
+                Ok(read?)
+            }
+        });
+        let addresses = addresses.await.with_context(|| process.log())?;
+        let address = |name: &str| addresses.get(name).copied().context("endpoints.json is whole");
+        let api = Api::new(address("http")?);
+        let ready = wait::until("the collector to be ready", READY, || api.json("/readyz")).await;
+        ready.with_context(|| process.log())?;
+        Ok(Self { grpc: address("grpc")?, process, api, data_dir })
+    }
+
+    /// The directory of its data.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+}
+
+impl Stack {
+    /// Starts a collector and nothing else.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub async fn start() -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("flyball-").tempdir()?;
+        let collector = Collector::start(dir.path(), &[]).await?;
+        Ok(Self { collector, agents: Vec::new(), dir })
+    }
+
+    /// The directory of everything.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Starts an agent that reports as `node`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_agent(&mut self, node: &str, arguments: &[&str]) -> Result<&mut Process> {
+        let mut command = Command::new(binary("flyball-agent")?);
+        command.arg("--collector").arg(format!("http://{}", self.collector.grpc));
+        command
+            .args(["--node", node, "--data-dir"])
+            .arg(self.dir.path().join(node))
+            .args(arguments);
+        self.agents.push(Process::start(node, command, self.dir.path())?);
+        self.agents.last_mut().context("an agent was just added")
+    }
+
+    /// Waits until `node` is up in the status.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn wait_up(&self, node: &str) -> Result<serde_json::Value> {
+        wait::until(&format!("{node} to be up"), wait::SOON, || async {
+            let status = self.collector.api.json("/api/performance/status").await?;
+            let nodes = status["nodes"].as_array().context("status has nodes")?;
+            let found = nodes.iter().find(|n| n["node"] == node && n["up"] == true);
+            found.cloned().with_context(|| format!("not up: {status}"))
+        })
+        .await
+    }
+
+    /// Stops agents and collector as a person would; all must end with code 0.
+    ///
+    /// # Errors
+    /// When one does not.
+    pub async fn stop(mut self) -> Result<()> {
+        for agent in &mut self.agents {
+            agent.stop().await?;
+        }
+        self.collector.process.stop().await
+    }
+}
