@@ -1,1 +1,3 @@
 //! Stores samples in ClickHouse and serves the API and the dashboard: ingest -> store -> query -> api.
+
+pub mod live;

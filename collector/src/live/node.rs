@@ -1,0 +1,231 @@
+//! Last values of one node: its slots as the agent defined them, and the status computed from them after each frame.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use flyball_proto::series::{NodeName, Series};
+use parking_lot::Mutex;
+
+use super::derive::Derived;
+use super::status::{HostStatus, NodeStatus};
+
+/// Frames over which samples per second are counted.
+const RATE_FRAMES: usize = 10;
+/// A node is never called down for less silence than this.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(5);
+/// Values and series that were not reported for this long (and for five intervals) no longer belong to the status.
+const STALE_MS: i64 = 60_000;
+/// Frames between two counts of the series that are still reported.
+const SERIES_COUNT_EVERY: u32 = 16;
+
+/// What an agent says of itself when it connects.
+#[derive(Debug, Clone)]
+pub struct NodeInfo {
+    /// Name of the node.
+    pub node: NodeName,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// Nominal time between two frames.
+    pub interval: Duration,
+    /// What the node is.
+    pub host: HostStatus,
+}
+
+/// One sample of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveSample {
+    /// Slot of the series in the stream's dictionary.
+    pub slot: u32,
+    /// The value before its scale.
+    pub raw: i64,
+    /// The counter began anew since its last sample.
+    pub reset: bool,
+}
+
+/// A series and its last value.
+#[derive(Debug, Clone)]
+pub(super) struct Slot {
+    pub(super) series: Arc<Series>,
+    pub(super) raw: i64,
+    /// Time of the value; [`i64::MIN`] before the first one.
+    pub(super) ts_ms: i64,
+    pub(super) reset: bool,
+}
+
+/// A node of the fleet.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) name: NodeName,
+    /// Its status changed and waits to be told.
+    pub(super) dirty: AtomicBool,
+    pub(super) state: Mutex<NodeState>,
+}
+
+/// What is known of a node.
+#[derive(Debug)]
+pub(super) struct NodeState {
+    /// Number of the stream that feeds this node; `None` while no agent is connected.
+    pub(super) stream: Option<u64>,
+    interval: Duration,
+    slots: Vec<Option<Slot>>,
+    derived: Derived,
+    /// Times and numbers of samples of the last frames.
+    recent: VecDeque<(i64, usize)>,
+    /// When the last frame arrived.
+    arrived: Option<Instant>,
+    frames_since_count: u32,
+    status: Arc<NodeStatus>,
+}
+
+impl Slot {
+    pub(super) fn value(&self) -> f64 {
+        self.series.scale.value(self.raw)
+    }
+}
+
+impl Node {
+    pub(super) fn new(name: NodeName, last_seen_ms: Option<i64>) -> Self {
+        let status =
+            NodeStatus { node: name.as_str().to_owned(), last_seen_ms, ..NodeStatus::default() };
+        let state = NodeState {
+            stream: None,
+            interval: Duration::from_secs(1),
+            slots: Vec::new(),
+            derived: Derived::default(),
+            recent: VecDeque::with_capacity(RATE_FRAMES + 1),
+            arrived: None,
+            frames_since_count: 0,
+            status: Arc::new(status),
+        };
+        Self { name, dirty: AtomicBool::new(false), state: Mutex::new(state) }
+    }
+}
+
+impl NodeState {
+    pub(super) fn status(&self) -> Arc<NodeStatus> {
+        Arc::clone(&self.status)
+    }
+
+    /// A new stream takes over: its dictionary starts empty, the last status stays until its first frame.
+    pub(super) fn connect(&mut self, stream: u64, info: &NodeInfo) {
+        self.stream = Some(stream);
+        self.interval = info.interval;
+        self.clear();
+        self.recent.clear();
+        let status = Arc::make_mut(&mut self.status);
+        status.agent_version = Some(info.agent_version.clone());
+        status.host = Some(Arc::new(info.host.clone()));
+    }
+
+    pub(super) fn disconnect(&mut self) {
+        self.stream = None;
+        self.set_down();
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.slots.clear();
+        self.derived.clear();
+    }
+
+    pub(super) fn define(&mut self, slot: u32, series: Arc<Series>) {
+        let index = slot as usize;
+        if self.slots.len() <= index {
+            self.slots.resize(index + 1, None);
+        }
+        self.derived.define(slot, &series);
+        self.slots[index] = Some(Slot { series, raw: 0, ts_ms: i64::MIN, reset: false });
+        self.frames_since_count = SERIES_COUNT_EVERY;
+    }
+
+    /// Takes a frame. False when it is older than the newest one: then nothing changes but the time of arrival.
+    pub(super) fn update(&mut self, ts_ms: i64, samples: &[LiveSample], now: Instant) -> bool {
+        self.arrived = Some(now);
+        if self.recent.back().is_some_and(|(newest_ms, _)| ts_ms <= *newest_ms) {
+            return false;
+        }
+        for sample in samples {
+            if let Some(Some(slot)) = self.slots.get_mut(sample.slot as usize) {
+                (slot.raw, slot.ts_ms, slot.reset) = (sample.raw, ts_ms, sample.reset);
+            }
+        }
+        self.derived.advance(&self.slots, ts_ms);
+        self.recent.push_back((ts_ms, samples.len()));
+        if self.recent.len() > RATE_FRAMES {
+            self.recent.pop_front();
+        }
+        self.refresh(ts_ms);
+        true
+    }
+
+    /// Marks the node as down when its agent fell silent. True when that changed anything.
+    pub(super) fn sweep(&mut self, now: Instant) -> bool {
+        let limit = (self.interval * 3).max(SHORTEST_SILENCE);
+        let silent = self.arrived.is_none_or(|at| now.saturating_duration_since(at) > limit);
+        silent && self.set_down()
+    }
+
+    /// When the last frame arrived; nodes that never sent one come first.
+    pub(super) fn arrived(&self) -> Option<Instant> {
+        self.arrived
+    }
+
+    /// Series and values of a frame's samples.
+    pub(super) fn resolve(&self, samples: &[LiveSample]) -> Vec<(Arc<Series>, f64)> {
+        let one = |sample: &LiveSample| {
+            let slot = self.slots.get(sample.slot as usize)?.as_ref()?;
+            Some((Arc::clone(&slot.series), slot.series.scale.value(sample.raw)))
+        };
+        samples.iter().filter_map(one).collect()
+    }
+
+    fn set_down(&mut self) -> bool {
+        if !self.status.up {
+            return false;
+        }
+        let status = Arc::make_mut(&mut self.status);
+        status.up = false;
+        status.samples_per_second = 0.0;
+        true
+    }
+
+    fn refresh(&mut self, ts_ms: i64) {
+        let oldest_ms = ts_ms - STALE_MS.max(self.interval.as_millis() as i64 * 5);
+        let count = self.count_series(oldest_ms);
+        let samples_per_second = self.samples_per_second();
+        let status = Arc::make_mut(&mut self.status);
+        status.up = true;
+        status.last_seen_ms = Some(ts_ms);
+        status.samples_per_second = samples_per_second;
+        if let Some(count) = count {
+            status.series = count;
+        }
+        self.derived.apply(&self.slots, oldest_ms, status);
+    }
+
+    /// Series reported since `oldest_ms`; `None` when it is not yet time to count again.
+    fn count_series(&mut self, oldest_ms: i64) -> Option<u32> {
+        self.frames_since_count += 1;
+        if self.frames_since_count < SERIES_COUNT_EVERY {
+            return None;
+        }
+        self.frames_since_count = 0;
+        Some(self.slots.iter().flatten().filter(|slot| slot.ts_ms >= oldest_ms).count() as u32)
+    }
+
+    /// Samples of all recent frames but the first, over the time since the first; of a single frame, over the interval.
+    fn samples_per_second(&self) -> f64 {
+        let (Some((first_ms, first)), Some((last_ms, _))) =
+            (self.recent.front(), self.recent.back())
+        else {
+            return 0.0;
+        };
+        let samples: usize = self.recent.iter().map(|(_, samples)| samples).sum();
+        if last_ms > first_ms {
+            (samples - first) as f64 * 1_000.0 / (last_ms - first_ms) as f64
+        } else {
+            samples as f64 / self.interval.as_secs_f64().max(0.001)
+        }
+    }
+}
