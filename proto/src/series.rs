@@ -104,6 +104,12 @@ impl Scale {
         Self(digits as i8)
     }
 
+    /// Multiplies by two to the power `bits`, 1 to 40: 9 for sectors as bytes.
+    pub const fn binary(bits: u8) -> Self {
+        assert!(bits >= 1 && bits <= 40, "binary digits are 1 to 40");
+        Self(-(bits as i8))
+    }
+
     /// Checks a code from the wire or the store.
     ///
     /// # Errors

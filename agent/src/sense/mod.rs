@@ -7,9 +7,27 @@ use std::time::Duration;
 
 use flyball_proto::series::{Kind, Scale};
 
+pub mod config;
+pub mod identity;
 pub mod readings;
+pub mod registry;
 
+mod counters;
+mod cpu;
+mod devices;
+mod disk;
+mod load;
+mod memory;
+mod network;
+mod paging;
+mod parse;
+mod pressure;
+mod source;
+
+pub use config::{Backend, HostPaths, SenseConfig};
+pub use identity::host_identity;
 pub use readings::{Handle, Readings};
+pub use registry::samplers;
 
 /// What a metric is: the same for all its series. The documentation of the metrics is generated from these.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,6 +72,11 @@ pub trait Sampler: Send {
     /// Nominal time between two reads, a multiple of the agent's interval; `None`: every tick.
     fn period(&self) -> Option<Duration> {
         None
+    }
+
+    /// What one read is expected to cost beside the others: under a tight budget the sampler with the highest rank is slowed first, the lowest last.
+    fn cost_rank(&self) -> u8 {
+        0
     }
 
     /// Reads the source once and sets what it found. Allocates nothing once its series are defined.

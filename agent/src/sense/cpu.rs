@@ -1,0 +1,231 @@
+//! Processor time by mode and the number of processes created, from /proc/stat.
+//!
+//! Time of guests is part of `user` and `nice` (proc_stat(5)), so it is not added again: the eight modes here are all of a processor's time.
+//! The kernel warns that `iowait` may decrease, and the others can step back a little where ticks are split by sampled states. A step back of less than [`RESTART_SECONDS`] holds the
+//! old value; a longer one is a processor that was taken off line and came back, and is flagged as a restart.
+
+use flyball_proto::series::{Kind, Scale};
+
+use super::counters::Counters;
+use super::devices::Devices;
+use super::source::Source;
+use super::{Handle, HostPaths, Metric, Readings, SampleError, Sampler, parse};
+
+/// As node_exporter has it: rounding steps back by a few ticks, a processor that comes back by all its time.
+const RESTART_SECONDS: i64 = 3;
+/// User-space clock ticks of every architecture that Rust runs Linux on.
+const TICKS_PER_SECOND: i64 = 100;
+
+const MODES: [&str; 8] =
+    ["user", "nice", "system", "idle", "iowait", "interrupt", "softirq", "steal"];
+/// Ticks by mode.
+type Ticks = [i64; MODES.len()];
+
+const TIME: Metric = Metric {
+    name: "system.cpu.time",
+    unit: "s",
+    kind: Kind::Counter,
+    scale: Scale::decimal(2),
+    attributes: &["cpu.logical_number", "cpu.mode"],
+    description: "Seconds that each logical processor spent in each mode; time of guests is in user and nice.",
+};
+pub(super) const UTILIZATION: Metric = Metric {
+    name: "system.cpu.utilization",
+    unit: "1",
+    kind: Kind::Gauge,
+    scale: Scale::decimal(4),
+    attributes: &["cpu.mode"],
+    description: "Share of the time of all logical processors since the last tick that was spent in each mode; the shares sum to 1.",
+};
+pub(super) const COUNT: Metric = Metric {
+    name: "system.cpu.logical.count",
+    unit: "{cpu}",
+    kind: Kind::Gauge,
+    scale: Scale::UNIT,
+    attributes: &[],
+    description: "Logical processors that are on line.",
+};
+const CREATED: Metric = Metric {
+    name: "system.process.created",
+    unit: "{process}",
+    kind: Kind::Counter,
+    scale: Scale::UNIT,
+    attributes: &[],
+    description: "Processes and threads created since boot.",
+};
+
+/// Reads /proc/stat.
+#[derive(Debug)]
+pub(super) struct Cpu {
+    stat: Source,
+    cores: Devices<Core>,
+    total: Option<Ticks>,
+    host: Option<HostSeries>,
+}
+
+#[derive(Debug)]
+struct Core {
+    counters: Counters<8>,
+    held: Option<Ticks>,
+}
+
+#[derive(Debug)]
+struct HostSeries {
+    shares: [Handle; MODES.len()],
+    count: Handle,
+    created: Counters<1>,
+}
+
+impl Cpu {
+    pub(super) fn new(paths: &HostPaths) -> Self {
+        let stat = Source::new(paths.proc.join("stat"));
+        Self { stat, cores: Devices::default(), total: None, host: None }
+    }
+}
+
+impl Sampler for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        &[TIME, UTILIZATION, COUNT, CREATED]
+    }
+
+    fn cost_rank(&self) -> u8 {
+        50
+    }
+
+    fn sample(&mut self, readings: &mut Readings) -> Result<(), SampleError> {
+        let text = self.stat.read()?;
+        let aggregate = parse::lines(text).next().and_then(|line| line.strip_prefix(b"cpu "));
+        let Some(total) = aggregate.and_then(ticks) else {
+            return Err(self.stat.garbled("the first line is not `cpu` with eight modes"));
+        };
+        let host = self.host.get_or_insert_with(|| HostSeries::define(readings));
+        let mut listing = Listing::default();
+        for line in parse::lines(text).skip(1) {
+            if line.starts_with(b"cpu") {
+                listing.core(line, &mut self.cores, readings);
+            } else if let Some(created) = line.strip_prefix(b"processes ") {
+                host.created.set([parse::integer(created)], readings);
+            }
+        }
+        self.cores.finish(listing.complete, |core| core.counters.retire(readings));
+        readings.set(host.count, listing.count);
+        if let Some(last) = &self.total {
+            host.share(last, &total, readings);
+        }
+        self.total = Some(self.total.map_or(total, |last| held(&last, &total)));
+        Ok(())
+    }
+}
+
+/// The processors of one reading.
+struct Listing {
+    count: i64,
+    complete: bool,
+}
+
+impl Default for Listing {
+    fn default() -> Self {
+        Self { count: 0, complete: true }
+    }
+}
+
+impl Listing {
+    fn core(&mut self, line: &[u8], cores: &mut Devices<Core>, readings: &mut Readings) {
+        let (label, rest) =
+            line.split_at(line.iter().position(|byte| *byte == b' ').unwrap_or(line.len()));
+        let number = label.strip_prefix(b"cpu").filter(|number| parse::unsigned(number).is_some());
+        self.count += 1;
+        let (Some(number), Some(now)) = (number, ticks(rest)) else {
+            self.complete = false;
+            return;
+        };
+        if let Some(core) = cores.get(number, |late| Core::define(number, late, readings)) {
+            core.set(&now, readings);
+        }
+    }
+}
+
+impl Core {
+    fn define(number: &[u8], late: bool, readings: &mut Readings) -> Self {
+        let number = String::from_utf8_lossy(number);
+        let handles = MODES.map(|mode| {
+            readings.define(&TIME, &[("cpu.logical_number", &number), ("cpu.mode", mode)])
+        });
+        Self { counters: Counters::new(handles, late), held: None }
+    }
+
+    fn set(&mut self, now: &Ticks, readings: &mut Readings) {
+        let now = self.held.map_or(*now, |last| held(&last, now));
+        self.held = Some(now);
+        self.counters.set(now.map(Some), readings);
+    }
+}
+
+impl HostSeries {
+    fn define(readings: &mut Readings) -> Self {
+        Self {
+            shares: MODES.map(|mode| readings.define(&UTILIZATION, &[("cpu.mode", mode)])),
+            count: readings.define(&COUNT, &[]),
+            created: Counters::new([readings.define(&CREATED, &[])], false),
+        }
+    }
+
+    /// Sets the shares of the time between two readings; unknown when no time passed.
+    fn share(&self, last: &Ticks, now: &Ticks, readings: &mut Readings) {
+        let spent: Ticks = std::array::from_fn(|mode| (now[mode] - last[mode]).max(0));
+        let all: i64 = spent.iter().sum();
+        if all == 0 {
+            return;
+        }
+        for (handle, spent) in self.shares.iter().zip(spent) {
+            readings.set_value(*handle, spent as f64 / all as f64);
+        }
+    }
+}
+
+/// The first eight numbers of a line. Their sum fits, so that shares can be taken.
+fn ticks(numbers: &[u8]) -> Option<Ticks> {
+    let mut ticks = Ticks::default();
+    let mut fields = parse::fields(numbers);
+    for value in &mut ticks {
+        *value = parse::integer(fields.next()?)?;
+    }
+    ticks.iter().try_fold(0_i64, |sum, value| sum.checked_add(*value)).map(|_| ticks)
+}
+
+/// `now`, but with small steps back held at the last value.
+fn held(last: &Ticks, now: &Ticks) -> Ticks {
+    std::array::from_fn(|mode| {
+        let back = last[mode] - now[mode];
+        if (1..RESTART_SECONDS * TICKS_PER_SECOND).contains(&back) { last[mode] } else { now[mode] }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_steps_back_are_held_and_large_ones_pass() {
+        let last = [1000; 8];
+        let mut now = [1001; 8];
+        now[4] = 900;
+        now[3] = 500;
+        let held = held(&last, &now);
+        assert_eq!(held[4], 1000);
+        assert_eq!(held[3], 500);
+        assert_eq!(held[0], 1001);
+    }
+
+    #[test]
+    fn a_line_needs_eight_numbers_whose_sum_fits() {
+        assert_eq!(ticks(b" 1 2 3 4 5 6 7 8 9 10"), Some([1, 2, 3, 4, 5, 6, 7, 8]));
+        assert_eq!(ticks(b" 1 2 3 4 5 6 7"), None);
+        assert_eq!(ticks(b" 1 2 3 4 5 6 7 x"), None);
+        assert_eq!(ticks(b" 9223372036854775807 1 0 0 0 0 0 0"), None);
+    }
+}

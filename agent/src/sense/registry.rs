@@ -1,0 +1,20 @@
+//! The list of samplers: one line for each.
+
+use super::{Backend, Sampler, SenseConfig, cpu, disk, load, memory, network, paging, pressure};
+
+/// The samplers of a back end, as configured. Those whose source the host does not have say so when they are asked.
+pub fn samplers(backend: Backend, config: &SenseConfig) -> Vec<Box<dyn Sampler>> {
+    let paths = &config.paths;
+    match backend {
+        Backend::Linux => vec![
+            Box::new(cpu::Cpu::new(paths)),
+            Box::new(load::Load::new(paths)),
+            Box::new(memory::Memory::new(paths)),
+            Box::new(paging::Paging::new(paths)),
+            Box::new(disk::Disk::new(paths, &config.disk)),
+            Box::new(network::Network::new(paths, &config.network)),
+            Box::new(pressure::Pressure::new(paths)),
+        ],
+        Backend::Portable => Vec::new(),
+    }
+}
