@@ -1,5 +1,6 @@
 //! The wire of Flyball: protobuf services, series definitions and the frame codec. No I/O.
 
+pub mod frame;
 pub mod series;
 
 /// Messages and services generated from `flyball/v1/*.proto`; the comments there are their documentation.

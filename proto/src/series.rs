@@ -171,31 +171,43 @@ impl TryFrom<v1::SeriesDefinition> for Series {
     type Error = Invalid;
 
     fn try_from(definition: v1::SeriesDefinition) -> Result<Self, Invalid> {
-        check_name("metric", &definition.metric)?;
-        if definition.unit.len() > MAX_NAME_BYTES {
-            return Err(Invalid::new("unit", "longer than 255 bytes"));
-        }
         let kind = match v1::Kind::try_from(definition.kind) {
             Ok(v1::Kind::Counter) => Kind::Counter,
             Ok(v1::Kind::Gauge) => Kind::Gauge,
             _ => return Err(Invalid::new("kind", "neither counter nor gauge")),
         };
         let scale = Scale::from_code(definition.scale)?;
-        if definition.attributes.len() > MAX_ATTRIBUTES {
+        let attributes = definition.attributes.into_iter().map(|a| (a.key, a.value)).collect();
+        let series =
+            Self { metric: definition.metric, unit: definition.unit, kind, scale, attributes };
+        series.check()?;
+        Ok(series)
+    }
+}
+
+impl Series {
+    /// Checks the rules that the other side will hold the series to.
+    ///
+    /// # Errors
+    /// When a name is empty, too long or holds a control character, or the attributes are too many or not sorted.
+    pub fn check(&self) -> Result<(), Invalid> {
+        check_name("metric", &self.metric)?;
+        if self.unit.len() > MAX_NAME_BYTES {
+            return Err(Invalid::new("unit", "longer than 255 bytes"));
+        }
+        if self.attributes.len() > MAX_ATTRIBUTES {
             return Err(Invalid::new("attributes", "more than 16"));
         }
-        let attributes: Vec<_> =
-            definition.attributes.into_iter().map(|a| (a.key, a.value)).collect();
-        for (key, value) in &attributes {
+        for (key, value) in &self.attributes {
             check_name("attributes.key", key)?;
             if value.len() > MAX_ATTRIBUTE_BYTES {
                 return Err(Invalid::new(format!("attributes.{key}"), "longer than 256 bytes"));
             }
         }
-        if !attributes.windows(2).all(|pair| pair[0].0 < pair[1].0) {
+        if !self.attributes.windows(2).all(|pair| pair[0].0 < pair[1].0) {
             return Err(Invalid::new("attributes", "not sorted by key, or a key twice"));
         }
-        Ok(Self { metric: definition.metric, unit: definition.unit, kind, scale, attributes })
+        Ok(())
     }
 }
 

@@ -1,0 +1,266 @@
+//! The collector's side of the codec.
+
+use crate::series::{Invalid, Series};
+use crate::v1;
+
+use super::dictionary::{check, series_bytes};
+use super::error::{DecodeError, DefineError};
+use super::header::{Header, unseal};
+use super::presence::{Patterns, SlotSet};
+use super::values;
+use super::wire::{Reader, unzigzag};
+use super::{Limits, Slot, SlotFlags};
+
+/// Decodes the frames of one stream.
+///
+/// A frame is read into scratch space as a whole; only when all of it is well-formed does the decoder take over its values. So after an
+/// error the decoder is as it was, and either the frame that was missing or any later keyframe goes on from there.
+#[derive(Debug)]
+pub struct Decoder {
+    limits: Limits,
+    dictionary_version: u32,
+    dictionary_bytes: usize,
+    series: Vec<Series>,
+    flags: Vec<SlotFlags>,
+    lasts: Vec<i64>,
+    /// Number of the last frame; 0 before the first.
+    last_seq: u64,
+    /// A frame of this dictionary version has been decoded.
+    synced: bool,
+    clock: Clock,
+    patterns: Patterns,
+    present: SlotSet,
+    samples: Vec<Sample>,
+    zeros: Vec<i64>,
+}
+
+/// One value of a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// The series.
+    pub slot: Slot,
+    /// The value in the series' scale.
+    pub raw: i64,
+    /// The counter started again since its last sample.
+    pub reset: bool,
+}
+
+/// A decoded frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Decoded<'a> {
+    /// Number of the frame.
+    pub seq: u64,
+    /// Time of the tick, milliseconds since the Unix epoch.
+    pub ts_ms: i64,
+    /// It did not need the frames before it.
+    pub keyframe: bool,
+    /// Frames that are missing between the last decoded one and this keyframe; 0 for the first frame of a decoder.
+    pub skipped: u64,
+    /// The samples, in ascending order of their slots.
+    pub samples: &'a [Sample],
+    /// Series by slot.
+    series: &'a [Series],
+}
+
+/// Series that a message has defined.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Definitions<'a> {
+    /// All slots before were dropped: a new version of the dictionary has begun.
+    pub restarted: bool,
+    first: usize,
+    series: &'a [Series],
+}
+
+/// Time of the last frame and the usual time between two.
+#[derive(Debug, Clone, Copy, Default)]
+struct Clock {
+    ts_ms: i64,
+    step_ms: i64,
+}
+
+impl<'a> Decoded<'a> {
+    /// The series of a sample of this frame.
+    pub fn series(&self, slot: Slot) -> Option<&'a Series> {
+        self.series.get(slot.index())
+    }
+}
+
+impl<'a> Definitions<'a> {
+    /// The new series with their slots, in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &'a Series)> + use<'a> {
+        (self.first as u32..).map(Slot).zip(self.series)
+    }
+}
+
+impl Decoder {
+    /// A decoder with no dictionary.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            dictionary_version: 0,
+            dictionary_bytes: 0,
+            series: Vec::new(),
+            flags: Vec::new(),
+            lasts: Vec::new(),
+            last_seq: 0,
+            synced: false,
+            clock: Clock::default(),
+            patterns: Patterns::default(),
+            present: SlotSet::default(),
+            samples: Vec::new(),
+            zeros: Vec::new(),
+        }
+    }
+
+    /// Takes over definitions. A higher version than the current one drops all slots first, and its first frame must be a keyframe.
+    ///
+    /// # Errors
+    /// When anything of the message breaks a rule; then nothing of it is taken over.
+    pub fn define(&mut self, define: v1::Define) -> Result<Definitions<'_>, DefineError> {
+        let (have, got) = (self.dictionary_version, define.dictionary_version);
+        if got < have.max(1) {
+            return Err(DefineError::Version { have, got });
+        }
+        let restarted = got > have;
+        let (first, mut bytes) =
+            if restarted { (0, 0) } else { (self.series.len(), self.dictionary_bytes) };
+        if define.series.len() > self.limits.slots as usize - first.min(self.limits.slots as usize)
+        {
+            return Err(DefineError::Slots { limit: self.limits.slots });
+        }
+        let mut added = Vec::with_capacity(define.series.len());
+        for (index, definition) in define.series.into_iter().enumerate() {
+            let (expected, got) = ((first + index) as u32, definition.slot);
+            if got != expected {
+                return Err(DefineError::Slot { index, expected, got });
+            }
+            let named = |invalid: Invalid| {
+                Invalid::new(format!("series[{index}].{}", invalid.field), invalid.reason)
+            };
+            let series = Series::try_from(definition).map_err(named)?;
+            check(&series, first + index, bytes, &self.limits).map_err(|error| match error {
+                DefineError::Series(invalid) => named(invalid).into(),
+                other => other,
+            })?;
+            bytes += series_bytes(&series);
+            added.push(series);
+        }
+        if restarted {
+            self.restart(got);
+        }
+        self.dictionary_bytes = bytes;
+        self.flags.extend(added.iter().map(SlotFlags::of));
+        self.series.append(&mut added);
+        self.grow();
+        Ok(Definitions { restarted, first, series: &self.series[first..] })
+    }
+
+    /// Decodes one frame.
+    ///
+    /// # Errors
+    /// When the frame does not follow the last one or is not well-formed; [`DecodeError::remedy`] says what to do. The decoder is as it was before.
+    pub fn decode(&mut self, payload: &[u8]) -> Result<Decoded<'_>, DecodeError> {
+        if payload.len() > self.limits.frame_bytes {
+            let (bytes, limit) = (payload.len(), self.limits.frame_bytes);
+            return Err(DecodeError::TooLarge { bytes, limit });
+        }
+        let mut reader = Reader::new(unseal(payload)?);
+        let header = Header::read(&mut reader)?;
+        self.check_order(&header)?;
+        let clock = self.read_time(&mut reader, header.keyframe)?;
+        let slots = self.series.len();
+        let choice =
+            self.patterns.decode(&mut reader, header.keyframe, slots, &mut self.present)?;
+        self.samples.clear();
+        let lasts = if header.keyframe { &self.zeros } else { &self.lasts };
+        values::decode(&mut reader, &self.present, &self.flags, lasts, &mut self.samples)?;
+        if header.resets {
+            self.read_resets(&mut reader)?;
+        }
+        if !reader.is_empty() {
+            return Err(DecodeError::Malformed("bytes after the last value"));
+        }
+        let skipped = if self.last_seq == 0 { 0 } else { header.seq - self.last_seq - 1 };
+        if header.keyframe {
+            self.lasts.fill(0);
+            self.patterns.clear();
+        }
+        self.patterns.commit(choice, &self.present);
+        for sample in &self.samples {
+            self.lasts[sample.slot.index()] = sample.raw;
+        }
+        self.clock = clock;
+        self.last_seq = header.seq;
+        self.synced = true;
+        Ok(Decoded {
+            seq: header.seq,
+            ts_ms: clock.ts_ms,
+            keyframe: header.keyframe,
+            skipped,
+            samples: &self.samples,
+            series: &self.series,
+        })
+    }
+
+    /// Forgets everything but the number of the last frame.
+    fn restart(&mut self, version: u32) {
+        self.dictionary_version = version;
+        self.series.clear();
+        self.flags.clear();
+        self.lasts.clear();
+        self.zeros.clear();
+        self.patterns = Patterns::default();
+        self.present = SlotSet::default();
+        self.synced = false;
+    }
+
+    fn grow(&mut self) {
+        let slots = self.series.len();
+        self.lasts.resize(slots, 0);
+        self.zeros.resize(slots, 0);
+        self.present.grow(slots);
+        self.patterns.grow(slots);
+        self.samples.clear();
+        self.samples.reserve(slots);
+    }
+
+    fn check_order(&self, header: &Header) -> Result<(), DecodeError> {
+        let (seq, last, got) = (header.seq, self.last_seq, header.dictionary_version);
+        if seq <= last {
+            Err(DecodeError::Repeat { seq, last })
+        } else if got != self.dictionary_version {
+            Err(DecodeError::Dictionary { have: self.dictionary_version, got })
+        } else if header.keyframe {
+            Ok(())
+        } else if last == 0 {
+            Err(DecodeError::NoKeyframe { seq })
+        } else if seq > last + 1 {
+            Err(DecodeError::Gap { seq, expected: last + 1 })
+        } else if self.synced {
+            Ok(())
+        } else {
+            Err(DecodeError::NoKeyframe { seq })
+        }
+    }
+
+    fn read_time(&self, reader: &mut Reader<'_>, keyframe: bool) -> Result<Clock, DecodeError> {
+        let first = unzigzag(reader.varint()?);
+        Ok(if keyframe {
+            Clock { ts_ms: first, step_ms: unzigzag(reader.varint()?) }
+        } else {
+            let Clock { ts_ms, step_ms } = self.clock;
+            Clock { ts_ms: ts_ms.wrapping_add(step_ms).wrapping_add(first), step_ms }
+        })
+    }
+
+    fn read_resets(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        let beyond = "more resets than samples";
+        let most = self.samples.len() as u64;
+        let mut samples = self.samples.iter_mut();
+        for _ in 0..=reader.bounded(most, beyond)? {
+            let gap = reader.bounded(most, beyond)? as usize;
+            samples.nth(gap).ok_or(DecodeError::Malformed(beyond))?.reset = true;
+        }
+        Ok(())
+    }
+}
