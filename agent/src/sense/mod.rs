@@ -19,13 +19,16 @@ mod disk;
 mod load;
 mod memory;
 mod network;
+mod own;
 mod paging;
 mod parse;
 mod pressure;
+mod processes;
 mod source;
 
 pub use config::{Backend, HostPaths, SenseConfig};
 pub use identity::host_identity;
+pub use own::cpu_time;
 pub use readings::{Handle, Readings};
 pub use registry::samplers;
 

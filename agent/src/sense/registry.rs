@@ -1,6 +1,9 @@
 //! The list of samplers: one line for each.
 
-use super::{Backend, Sampler, SenseConfig, cpu, disk, load, memory, network, paging, pressure};
+use super::{
+    Backend, Sampler, SenseConfig, cpu, disk, load, memory, network, own, paging, pressure,
+    processes,
+};
 
 /// The samplers of a back end, as configured. Those whose source the host does not have say so when they are asked.
 pub fn samplers(backend: Backend, config: &SenseConfig) -> Vec<Box<dyn Sampler>> {
@@ -14,6 +17,8 @@ pub fn samplers(backend: Backend, config: &SenseConfig) -> Vec<Box<dyn Sampler>>
             Box::new(disk::Disk::new(paths, &config.disk)),
             Box::new(network::Network::new(paths, &config.network)),
             Box::new(pressure::Pressure::new(paths)),
+            Box::new(processes::Processes::new(paths, &config.processes)),
+            Box::new(own::Own::new(paths)),
         ],
         Backend::Portable => Vec::new(),
     }
