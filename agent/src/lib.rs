@@ -1,3 +1,9 @@
 //! Samples a host and streams the samples to a collector: sense -> ship -> steer.
 
+pub mod config;
+pub mod data_dir;
+pub mod recorder;
+pub mod run;
+pub mod schedule;
 pub mod sense;
+pub mod ship;

@@ -1,3 +1,4 @@
 //! Flyball's decisions as pure functions: same input, same output. No I/O, no clock, no async.
 
 pub mod backoff;
+pub mod budget;

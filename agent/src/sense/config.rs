@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Where the host's numbers come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// The files of /proc and /sys, read directly: everything, at the least cost.
@@ -16,7 +16,7 @@ pub enum Backend {
 }
 
 /// Roots of the file trees that the samplers read.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HostPaths {
     /// The proc file system, `/proc`.
@@ -28,7 +28,7 @@ pub struct HostPaths {
 }
 
 /// Settings of the samplers; the defaults suit a host that serves something.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SenseConfig {
     /// Where the numbers come from.
@@ -46,7 +46,7 @@ pub struct SenseConfig {
 }
 
 /// Which block devices are published. Never: partitions, loop, ram, zram, floppies and optical drives.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiskConfig {
     /// Also those made of others (LVM, device mapper, software RAID). Off, because their traffic is in the devices below them, and sums over devices would count it twice.
@@ -54,7 +54,7 @@ pub struct DiskConfig {
 }
 
 /// Which mounts are published. Never: kernel file systems, overlays other than the root, read-only images.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FilesystemConfig {
     /// Seconds between two reads.
@@ -66,7 +66,7 @@ pub struct FilesystemConfig {
 }
 
 /// Which interfaces are published: physical ones and loopback; where there is no physical one (a container), all but `veth*`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkConfig {
     /// Also virtual ones (bridges, bonds, tunnels, VLANs, veth). Off, because their traffic passes a physical one too, and sums over interfaces would count it twice.
@@ -74,7 +74,7 @@ pub struct NetworkConfig {
 }
 
 /// Which processes are published.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProcessesConfig {
     /// How many of the largest by CPU, and again by memory; 0: none, and nothing is read but the number of processes by state.

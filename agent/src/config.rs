@@ -1,0 +1,294 @@
+//! Settings of the agent. The defaults work; `flyball-agent.example.toml` shows every key with its default.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use flyball_model::budget::Limits;
+use flyball_proto::series::NodeName;
+use flyball_service::config::{Problems, Settings};
+use flyball_service::logging::LogFormat;
+use serde::{Deserialize, Serialize};
+use tonic::transport::Uri;
+
+use crate::recorder::Scheduled;
+use crate::sense::{Backend, SenseConfig, samplers};
+
+/// Shortest and longest interval between two frames.
+pub const INTERVALS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_mins(1);
+/// Most of the agent's memory that frames may take, in megabytes.
+const MAX_OUTBOX_MB: u32 = 1024;
+/// Longest time between two reads of a sampler.
+const LONGEST_PERIOD: Duration = Duration::from_hours(1);
+const MEGABYTE: u64 = 1_000_000;
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Who the agent is, where it sends and how often.
+    pub agent: Agent,
+    /// What is sampled, and from where.
+    pub sense: SenseConfig,
+    /// Each sampler, by its name.
+    pub samplers: BTreeMap<String, SamplerSettings>,
+    /// How frames are kept until they are stored.
+    pub ship: Ship,
+    /// What the agent may cost its host.
+    pub budget: Budget,
+}
+
+/// `[agent]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agent {
+    /// Address of the collector's gRPC port, `http://HOST:PORT`.
+    pub collector: String,
+    /// Name of this node, unique in the fleet; empty: the host's name.
+    pub node: String,
+    /// Time between two frames, 100 ms to 60 s; ticks fall on its multiples.
+    pub interval: Span,
+    /// Where the agent keeps its state; empty: see [`Config::data_dir`].
+    pub data_dir: PathBuf,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Allows a collector that is not on this host to be reached without encryption.
+    pub insecure: bool,
+}
+
+/// `[samplers.NAME]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SamplerSettings {
+    /// Whether it is asked at all.
+    pub enabled: bool,
+    /// Time between two reads; unset: as the sampler has it.
+    pub period: Option<Span>,
+}
+
+/// `[ship]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ship {
+    /// Memory for frames that are not stored yet, in megabytes. When it is full the oldest are dropped and counted.
+    pub memory_mb: u32,
+}
+
+/// `[budget]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Share of one core that the agent may use, in percent; above it the most expensive samplers are slowed first.
+    pub cpu_percent: f64,
+    /// Resident memory that the agent may use, in megabytes; above it samplers are slowed too.
+    pub memory_mb: u32,
+    /// Resident memory at which everything is slowed at once and frames that are not stored are dropped, in megabytes.
+    pub ceiling_mb: u32,
+}
+
+/// A length of time, written as in `500ms`, `1s`, `1m 30s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Span(pub Duration);
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        humantime::parse_duration(&text)
+            .map(Self)
+            .map_err(|e| format!("{e}; write a number and a unit, for example 500ms or 10s"))
+    }
+}
+
+impl From<Span> for String {
+    fn from(span: Span) -> Self {
+        humantime::format_duration(span.0).to_string()
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let sense = SenseConfig::default();
+        let samplers = [Backend::Linux, Backend::Portable]
+            .into_iter()
+            .flat_map(|backend| samplers(backend, &sense))
+            .map(|sampler| (sampler.name().to_owned(), SamplerSettings::default()))
+            .collect();
+        Self {
+            agent: Agent::default(),
+            sense,
+            samplers,
+            ship: Ship::default(),
+            budget: Budget::default(),
+        }
+    }
+}
+
+impl Default for SamplerSettings {
+    fn default() -> Self {
+        Self { enabled: true, period: None }
+    }
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self {
+            collector: "http://127.0.0.1:7400".to_owned(),
+            node: String::new(),
+            interval: Span(Duration::from_secs(1)),
+            data_dir: PathBuf::new(),
+            log_format: LogFormat::default(),
+            insecure: false,
+        }
+    }
+}
+
+impl Default for Ship {
+    fn default() -> Self {
+        Self { memory_mb: 8 }
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { cpu_percent: 0.5, memory_mb: 25, ceiling_mb: 50 }
+    }
+}
+
+impl Config {
+    /// Directory of the agent's state: the one that was set, or `/var/lib/flyball/agent` for root, or else `flyball/agent` under `XDG_STATE_HOME`
+    /// or `~/.local/state`.
+    pub fn data_dir(&self) -> PathBuf {
+        if !self.agent.data_dir.as_os_str().is_empty() {
+            return self.agent.data_dir.clone();
+        }
+        if rustix::process::geteuid().is_root() {
+            return PathBuf::from("/var/lib/flyball/agent");
+        }
+        let home = || {
+            std::env::var_os("HOME")
+                .map_or_else(|| PathBuf::from("."), PathBuf::from)
+                .join(".local/state")
+        };
+        std::env::var_os("XDG_STATE_HOME").map_or_else(home, PathBuf::from).join("flyball/agent")
+    }
+
+    /// The samplers that are to run.
+    pub fn samplers(&self) -> Vec<Scheduled> {
+        let all = samplers(self.sense.backend, &self.sense).into_iter();
+        all.filter_map(|sampler| {
+            let settings = self.samplers.get(sampler.name()).cloned().unwrap_or_default();
+            let own = sampler.period().unwrap_or(self.agent.interval.0);
+            let period = settings.period.map_or(own, |span| span.0);
+            settings.enabled.then_some(Scheduled { sampler, period })
+        })
+        .collect()
+    }
+
+    /// Address of the collector.
+    pub fn collector(&self) -> Uri {
+        collector_uri(&self.agent.collector).expect("validation has checked the address")
+    }
+
+    /// True when frames leave the host without encryption.
+    pub fn is_exposed(&self) -> bool {
+        collector_uri(&self.agent.collector).is_ok_and(|uri| !is_loopback(&uri))
+    }
+}
+
+impl Ship {
+    /// Memory for frames, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        (u64::from(self.memory_mb) * MEGABYTE) as usize
+    }
+}
+
+impl Budget {
+    /// The budget as the decision takes it.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            cpu_share: self.cpu_percent / 100.0,
+            memory_bytes: u64::from(self.memory_mb) * MEGABYTE,
+            ceiling_bytes: u64::from(self.ceiling_mb) * MEGABYTE,
+        }
+    }
+}
+
+impl Settings for Config {
+    fn validate(&self, problems: &mut Problems) {
+        self.agent.validate(problems);
+        if !(1..=MAX_OUTBOX_MB).contains(&self.ship.memory_mb) {
+            problems.push("ship.memory_mb", format!("must be 1 to {MAX_OUTBOX_MB}"));
+        }
+        for (name, settings) in &self.samplers {
+            if settings
+                .period
+                .is_some_and(|period| period.0 < self.agent.interval.0 || period.0 > LONGEST_PERIOD)
+            {
+                problems.push(format!("samplers.{name}.period"), "must be agent.interval to 1h");
+            }
+        }
+        let budget = &self.budget;
+        if !(budget.cpu_percent > 0.0 && budget.cpu_percent <= 100.0) {
+            problems.push("budget.cpu_percent", "must be above 0 and at most 100");
+        }
+        if budget.memory_mb == 0 {
+            problems.push("budget.memory_mb", "must be at least 1");
+        }
+        if budget.ceiling_mb < budget.memory_mb {
+            problems.push("budget.ceiling_mb", "must be at least budget.memory_mb");
+        }
+    }
+}
+
+impl Agent {
+    fn validate(&self, problems: &mut Problems) {
+        match collector_uri(&self.collector) {
+            Err(reason) => problems.push("agent.collector", reason),
+            Ok(uri) if !is_loopback(&uri) && !self.insecure => problems.push(
+                "agent.collector",
+                "is not on this host and the stream is not encrypted: send to a loopback address, or accept it with --insecure",
+            ),
+            Ok(_) => {}
+        }
+        if !self.node.is_empty()
+            && let Err(invalid) = NodeName::new(&self.node)
+        {
+            problems.push("agent.node", invalid.reason);
+        }
+        if !INTERVALS.contains(&self.interval.0) {
+            problems.push("agent.interval", "must be 100ms to 60s");
+        } else if !self.interval.0.subsec_nanos().is_multiple_of(1_000_000) {
+            problems.push("agent.interval", "must be whole milliseconds");
+        }
+    }
+}
+
+/// Checks the collector's address.
+///
+/// # Errors
+/// What is wrong with it and how to mend it.
+fn collector_uri(text: &str) -> Result<Uri, String> {
+    let uri: Uri = text.parse().map_err(|e| format!("{e}; write http://HOST:PORT"))?;
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some("https") => return Err("TLS is not available yet; write http://HOST:PORT".to_owned()),
+        _ => return Err("has no scheme; write http://HOST:PORT".to_owned()),
+    }
+    if uri.host().is_none_or(str::is_empty) || uri.port_u16().is_none() {
+        return Err("has no host or no port; write http://HOST:PORT".to_owned());
+    }
+    if uri.path() != "/" || uri.query().is_some() {
+        return Err("has a path; write http://HOST:PORT".to_owned());
+    }
+    Ok(uri)
+}
+
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}

@@ -1,0 +1,226 @@
+//! The recorder: one tick from samplers to a frame in the outbox.
+//!
+//! In a tick the samplers with threads of their own are asked first, so that they read while the inline ones run in order on this thread; then their
+//! answers are awaited until a deadline. What has not answered by then publishes nothing in this tick. Everything that was set is encoded into one
+//! frame. In the steady state nothing is allocated but the outbox's copy.
+//!
+//! Once in a window the agent's own cost is held against its budget and at most one sampler is slowed or restored ([`flyball_model::budget`]).
+
+mod entry;
+mod overhead;
+mod own;
+mod runner;
+mod slots;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+use flyball_model::budget::{Limits, Load, Step, Usage, solve};
+use flyball_proto::frame::{self, Encoder};
+
+use crate::schedule::Tick;
+use crate::sense::{Isolation, Sampler};
+use crate::ship::outbox::{SharedOutbox, Shed};
+use crate::ship::segment::NewFrame;
+
+use entry::Entry;
+use overhead::Overhead;
+use own::Own;
+use runner::{Answer, Runner, Thread, sample};
+
+pub use own::METRICS;
+
+/// Part of the interval that threaded samplers may take, and the most that is.
+const DEADLINE: (u32, Duration) = (4, Duration::from_millis(200));
+
+/// A sampler and how often it is read.
+pub struct Scheduled {
+    /// The sampler.
+    pub sampler: Box<dyn Sampler>,
+    /// Time between two reads; where it is shorter than the interval, the interval.
+    pub period: Duration,
+}
+
+/// Turns ticks into frames.
+pub struct Recorder {
+    entries: Vec<Entry>,
+    answers: Receiver<Answer>,
+    deadline: Duration,
+    encoder: Encoder,
+    outbox: Arc<SharedOutbox>,
+    limits: Limits,
+    overhead: Overhead,
+    own: Own,
+    payload: Vec<u8>,
+}
+
+impl Recorder {
+    /// Prepares samplers, with threads where they need them.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn new(
+        samplers: Vec<Scheduled>,
+        interval: Duration,
+        limits: Limits,
+        outbox: Arc<SharedOutbox>,
+    ) -> std::io::Result<Self> {
+        let threads =
+            samplers.iter().filter(|s| s.sampler.isolation() == Isolation::Thread).count();
+        // One answer of each thread at most is under way, so none ever waits for room.
+        let (answer, answers) = sync_channel(threads.max(1));
+        let mut entries = Vec::with_capacity(samplers.len());
+        for (index, Scheduled { sampler, period }) in samplers.into_iter().enumerate() {
+            let name = sampler.name();
+            let runner = Runner::new(sampler, index, &answer)?;
+            entries.push(Entry::new(name, runner, period.max(interval)));
+        }
+        Ok(Self {
+            own: Own::new(&entries),
+            entries,
+            answers,
+            deadline: DEADLINE.1.min(interval / DEADLINE.0),
+            encoder: Encoder::new(frame::Limits::default()),
+            outbox,
+            limits,
+            overhead: Overhead::start(),
+            payload: Vec::new(),
+        })
+    }
+
+    /// Samples what is due and appends a frame.
+    pub fn tick(&mut self, tick: &Tick) {
+        let deadline = Instant::now() + self.deadline;
+        let ts_ms = tick.scheduled_ms;
+        while let Ok(mut late) = self.answers.try_recv() {
+            late.readings.discard_values();
+            self.take(late, ts_ms);
+        }
+        let mut awaited = self.ask(ts_ms);
+        self.read_inline(ts_ms);
+        while awaited > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(answer) = self.answers.recv_timeout(left) else { break };
+            self.take(answer, ts_ms);
+            awaited -= 1;
+        }
+        if awaited > 0 {
+            self.entries.iter_mut().for_each(Entry::deadline);
+        }
+        if let Some(usage) = self.overhead.window() {
+            self.govern(&usage);
+        }
+        let totals = self.outbox.lock().totals();
+        self.own.tick(tick, &totals, &mut self.entries, &mut self.encoder);
+        self.append(ts_ms);
+    }
+
+    /// Asks the threaded samplers that are due. Returns how many answers are to be awaited.
+    fn ask(&mut self, ts_ms: i64) -> usize {
+        let mut asked = 0;
+        for entry in &mut self.entries {
+            if !matches!(entry.runner, Runner::Threaded { .. }) || !entry.take_due(ts_ms) {
+                continue;
+            }
+            let Runner::Threaded { ask, state } = &mut entry.runner else { continue };
+            let Thread::Idle(readings) = std::mem::replace(state, Thread::Asked) else {
+                entry.deadline();
+                continue;
+            };
+            if ask.try_send(readings).is_ok() {
+                asked += 1;
+            } else {
+                // Its thread has ended without an answer, which nothing but the end of the agent does.
+                entry.disable(&mut self.encoder);
+            }
+        }
+        asked
+    }
+
+    fn read_inline(&mut self, ts_ms: i64) {
+        for entry in &mut self.entries {
+            if !matches!(entry.runner, Runner::Inline { .. }) || !entry.take_due(ts_ms) {
+                continue;
+            }
+            let Runner::Inline { sampler, readings } = &mut entry.runner else { continue };
+            let outcome = sample(&mut **sampler, readings);
+            entry.slots.publish(readings, &mut self.encoder);
+            entry.record(outcome, &mut self.encoder, ts_ms);
+        }
+    }
+
+    /// Takes what a sampler's thread has read, and its buffer back.
+    fn take(&mut self, answer: Answer, ts_ms: i64) {
+        let Answer { index, mut readings, outcome } = answer;
+        let entry = &mut self.entries[index];
+        entry.slots.publish(&mut readings, &mut self.encoder);
+        if let Runner::Threaded { state, .. } = &mut entry.runner {
+            *state = Thread::Idle(readings);
+        }
+        entry.record(outcome, &mut self.encoder, ts_ms);
+    }
+
+    /// Holds the agent's usage against its budget.
+    fn govern(&mut self, usage: &Usage) {
+        let mut loads: Vec<Load> = self.entries.iter().map(Entry::load).collect();
+        let step = solve(&self.limits, usage, &loads);
+        step.apply(&mut loads);
+        for (entry, load) in self.entries.iter_mut().zip(&loads) {
+            entry.set_multiplier(load.multiplier);
+        }
+        let (cpu_percent, memory_bytes) = (usage.cpu_share * 100.0, usage.memory_bytes);
+        match step {
+            Step::Hold => {}
+            Step::Slow(i) | Step::Restore(i) => {
+                let (sampler, period) = (self.entries[i].name, self.entries[i].period());
+                tracing::info!(
+                    cpu_percent,
+                    memory_bytes,
+                    sampler,
+                    ?period,
+                    "sampler's period changed to keep the budget"
+                );
+            }
+            Step::Ceiling => {
+                let samples = self.outbox.lock().shed_all(Shed::Memory);
+                tracing::error!(
+                    memory_bytes,
+                    samples,
+                    "over the memory ceiling: all samplers slowed, unsent samples dropped"
+                );
+            }
+        }
+    }
+
+    /// Encodes what was set in this tick and appends it to the outbox.
+    fn append(&mut self, ts_ms: i64) {
+        if self.encoder.needs_new_dictionary() {
+            let renumbering = self.encoder.restart_dictionary();
+            self.entries.iter_mut().for_each(|entry| entry.slots.renumber(&renumbering));
+            self.own.renumber(&renumbering);
+        }
+        let mut outbox = self.outbox.lock();
+        if outbox.keyframe_wanted() {
+            self.encoder.request_keyframe();
+        }
+        while let Some(define) = self.encoder.pending_define() {
+            outbox.define(define);
+        }
+        loop {
+            self.payload.clear();
+            let info = self.encoder.encode(ts_ms, &mut self.payload);
+            outbox.append(NewFrame {
+                seq: info.seq,
+                samples: info.samples as u32,
+                keyframe: info.keyframe,
+                payload: &self.payload,
+            });
+            if info.remaining == 0 {
+                break;
+            }
+        }
+        drop(outbox);
+        self.outbox.notify();
+    }
+}

@@ -1,0 +1,195 @@
+//! The agent as a whole: one thread samples, one runs the connection, the outbox is between them.
+//!
+//! ```text
+//! sampling thread: schedule -> recorder -> [outbox] -> ship: runtime thread
+//! samplers that may block: a thread each
+//! ```
+//!
+//! Sampling has a thread of its own because it is to be on time: neither a burst of acknowledgements nor a name that does not resolve may delay it.
+//! On shutdown sampling stops first; then what is left is sent, until everything is stored or the grace period is over.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant, SystemTime};
+
+use flyball_proto::series::NodeName;
+use flyball_proto::{PROTOCOL_VERSION, v1};
+use flyball_service::shutdown::{GRACE_PERIOD, within_grace};
+use rand::RngExt as _;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::data_dir::{DataDir, DataDirError};
+use crate::recorder::{Recorder, Scheduled};
+use crate::schedule::{Next, Now, Schedule};
+use crate::sense;
+use crate::ship::Ship;
+use crate::ship::outbox::SharedOutbox;
+
+/// Longest sleep of the sampling thread: how late a step of the wall clock may be noticed.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Stack of the sampling thread. Only what is touched becomes resident.
+const STACK_BYTES: usize = 1024 * 1024;
+
+/// Why the agent could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The node has no name.
+    #[error("this host has no usable name ({0}); give one with --node")]
+    Node(String),
+    /// The system refused a thread, a signal handler or the event loop.
+    #[error("cannot start: {0}")]
+    Start(#[from] std::io::Error),
+    /// The sampling thread has ended by itself.
+    #[error("sampling has stopped")]
+    Sampling,
+}
+
+/// The event loop of the connection: one thread, because one stream needs no more.
+///
+/// # Errors
+/// When the system refuses it.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()
+}
+
+/// Samples and sends until `shutdown` is cancelled, then drains.
+///
+/// # Errors
+/// When the agent cannot start, or sampling fails as a whole.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    let samplers = config.samplers();
+    let host = sense::host_identity(&config.sense.paths);
+    run_with(config, samplers, host, shutdown).await
+}
+
+/// As [`run`], with other samplers and another identity.
+///
+/// # Errors
+/// See [`run`].
+pub async fn run_with(
+    config: Config,
+    samplers: Vec<Scheduled>,
+    host: v1::Host,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let data_dir = DataDir::open(&config.data_dir())?;
+    let hello = hello(&config, host)?;
+    let interval = config.agent.interval.0;
+    tracing::info!(
+        node = hello.node,
+        collector = config.agent.collector,
+        interval_ms = hello.interval_ms,
+        samplers = samplers.len(),
+        data_dir = %data_dir.path().display(),
+        version = hello.agent_version,
+        "starting"
+    );
+    if config.is_exposed() {
+        tracing::warn!(
+            collector = config.agent.collector,
+            "samples leave this host without encryption"
+        );
+    }
+    let outbox = Arc::new(SharedOutbox::new(config.ship.memory_bytes()));
+    let recorder = Recorder::new(samplers, interval, config.budget.limits(), Arc::clone(&outbox))?;
+    let (stop, stopped) = start_sampling(recorder, interval)?;
+    let drain = CancellationToken::new();
+    // Boxed, because the futures of a gRPC connection are large.
+    let ship =
+        Box::pin(Ship::new(config.collector(), hello, Arc::clone(&outbox)).run(drain.clone()));
+    let work = async {
+        let sampling = async {
+            let result = wait_for_sampling(stop, stopped, &shutdown).await;
+            drain.cancel();
+            result
+        };
+        tokio::join!(sampling, ship).0
+    };
+    let result = within_grace(&shutdown, GRACE_PERIOD, work).await.unwrap_or(Ok(()));
+    report(&outbox);
+    result
+}
+
+/// Stops sampling on shutdown and waits until the last frame is in the outbox.
+async fn wait_for_sampling(
+    stop: SyncSender<Infallible>,
+    mut stopped: oneshot::Receiver<Infallible>,
+    shutdown: &CancellationToken,
+) -> Result<(), Error> {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        _ = &mut stopped => return Err(Error::Sampling),
+    }
+    drop(stop);
+    // It says nothing; it only goes away.
+    let _ = stopped.await;
+    Ok(())
+}
+
+fn report(outbox: &SharedOutbox) {
+    let totals = outbox.lock().totals();
+    let shed: u64 = totals.shed.iter().sum();
+    tracing::info!(
+        produced = totals.produced,
+        stored = totals.acked,
+        shed,
+        lost = totals.in_flight(),
+        "stopped"
+    );
+}
+
+/// Starts the sampling thread. It stops when the sender is dropped, and drops its own sender when it has.
+fn start_sampling(
+    recorder: Recorder,
+    interval: Duration,
+) -> std::io::Result<(SyncSender<Infallible>, oneshot::Receiver<Infallible>)> {
+    let (stop, stops) = sync_channel(0);
+    let (alive, stopped) = oneshot::channel();
+    std::thread::Builder::new().name("sampling".to_owned()).stack_size(STACK_BYTES).spawn(
+        move || {
+            let _alive = alive;
+            sample_until_stopped(recorder, interval, &stops);
+        },
+    )?;
+    Ok((stop, stopped))
+}
+
+fn sample_until_stopped(mut recorder: Recorder, interval: Duration, stops: &Receiver<Infallible>) {
+    let start = Instant::now();
+    let mut schedule = Schedule::new(interval, now(start));
+    loop {
+        match schedule.next(now(start)) {
+            Next::Fire(tick) => recorder.tick(&tick),
+            Next::Wait(time) => match stops.recv_timeout(time.min(LONGEST_WAIT)) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(never) => match never {},
+            },
+        }
+    }
+}
+
+fn now(start: Instant) -> Now {
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Now { wall_ns: wall.as_nanos() as i64, monotonic_ns: start.elapsed().as_nanos() as i64 }
+}
+
+fn hello(config: &Config, host: v1::Host) -> Result<v1::Hello, Error> {
+    let name = if config.agent.node.is_empty() { &host.name } else { &config.agent.node };
+    let node = NodeName::new(name).map_err(|invalid| Error::Node(invalid.reason))?;
+    Ok(v1::Hello {
+        protocol_version: PROTOCOL_VERSION,
+        node: node.as_str().to_owned(),
+        epoch: rand::rng().random::<[u8; 16]>().to_vec(),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        interval_ms: config.agent.interval.0.as_millis() as u32,
+        acked_seq: 0,
+        host: Some(host),
+    })
+}

@@ -1,0 +1,102 @@
+//! What the end of a stream means for the next one: one table from gRPC codes to what the agent does.
+
+use tonic::Code;
+
+/// How a stream ended.
+#[derive(Debug, thiserror::Error)]
+pub enum End {
+    /// Everything is stored and the agent is stopping.
+    #[error("drained")]
+    Drained,
+    /// No connection.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// The collector ended the stream with a status.
+    #[error("{0}")]
+    Status(Box<tonic::Status>),
+    /// The collector ended the stream without one.
+    #[error("the collector ended the stream")]
+    Closed,
+    /// The collector did not answer in time.
+    #[error("no answer within {0:?}")]
+    Silent(std::time::Duration),
+    /// The collector broke the protocol.
+    #[error("protocol violated: {0}")]
+    Protocol(&'static str),
+    /// The stream cannot go back to where the collector needs it; a new one can.
+    #[error("the collector lost the thread")]
+    Resync,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing more.
+    Stop,
+    /// Connect again, with backoff.
+    Retry,
+    /// Connect again, seldom: only a person or a new version can mend it.
+    RetrySeldom,
+    /// The data may be at fault: find the segment and give it up.
+    Suspect,
+}
+
+impl End {
+    /// What to do about it. `sent`: frames were sent on the stream and not acknowledged.
+    pub fn verdict(&self, sent: bool) -> Verdict {
+        match self {
+            Self::Drained => Verdict::Stop,
+            Self::Status(status) => of_code(status.code(), sent),
+            Self::Connect(_) | Self::Closed | Self::Silent(_) | Self::Resync => Verdict::Retry,
+            Self::Protocol(_) => Verdict::RetrySeldom,
+        }
+    }
+}
+
+fn of_code(code: Code, sent: bool) -> Verdict {
+    match code {
+        Code::InvalidArgument | Code::DataLoss | Code::OutOfRange if sent => Verdict::Suspect,
+        Code::InvalidArgument
+        | Code::OutOfRange
+        | Code::FailedPrecondition
+        | Code::Unimplemented
+        | Code::Unauthenticated
+        | Code::PermissionDenied
+        | Code::NotFound => Verdict::RetrySeldom,
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::AlreadyExists
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => Verdict::Retry,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(code: Code) -> End {
+        End::Status(Box::new(tonic::Status::new(code, "")))
+    }
+
+    #[test]
+    fn bad_data_is_suspected_only_when_data_was_sent() {
+        assert_eq!(status(Code::InvalidArgument).verdict(true), Verdict::Suspect);
+        assert_eq!(status(Code::InvalidArgument).verdict(false), Verdict::RetrySeldom);
+        assert_eq!(status(Code::DataLoss).verdict(false), Verdict::Retry);
+    }
+
+    #[test]
+    fn what_only_a_person_can_mend_is_tried_seldom_and_the_rest_soon() {
+        assert_eq!(status(Code::FailedPrecondition).verdict(true), Verdict::RetrySeldom);
+        assert_eq!(status(Code::Unimplemented).verdict(false), Verdict::RetrySeldom);
+        assert_eq!(status(Code::Unavailable).verdict(true), Verdict::Retry);
+        assert_eq!(End::Closed.verdict(true), Verdict::Retry);
+        assert_eq!(End::Drained.verdict(false), Verdict::Stop);
+    }
+}
