@@ -12,10 +12,12 @@ pub mod identity;
 pub mod readings;
 pub mod registry;
 
+mod cgroup;
 mod counters;
 mod cpu;
 mod devices;
 mod disk;
+mod filesystem;
 mod load;
 mod memory;
 mod network;

@@ -1,8 +1,8 @@
 //! The list of samplers: one line for each.
 
 use super::{
-    Backend, Sampler, SenseConfig, cpu, disk, load, memory, network, own, paging, pressure,
-    processes,
+    Backend, Sampler, SenseConfig, cgroup, cpu, disk, filesystem, load, memory, network, own,
+    paging, pressure, processes,
 };
 
 /// The samplers of a back end, as configured. Those whose source the host does not have say so when they are asked.
@@ -17,6 +17,8 @@ pub fn samplers(backend: Backend, config: &SenseConfig) -> Vec<Box<dyn Sampler>>
             Box::new(disk::Disk::new(paths, &config.disk)),
             Box::new(network::Network::new(paths, &config.network)),
             Box::new(pressure::Pressure::new(paths)),
+            Box::new(cgroup::Cgroup::new(paths)),
+            Box::new(filesystem::Filesystem::new(paths, &config.filesystem)),
             Box::new(processes::Processes::new(paths, &config.processes)),
             Box::new(own::Own::new(paths)),
         ],
