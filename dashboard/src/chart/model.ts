@@ -1,0 +1,117 @@
+/** From the line table to what one chart draws: pure, once for each change. */
+import { axisTop } from "../lib/axis";
+import { unknownSpans } from "../lib/gaps";
+import type { LineTable, Value, Values } from "../lib/lines";
+import { combine, peak, stacked } from "../lib/stack";
+import { busiest, type HostFacts, type Panel, type Row } from "../node/panel";
+import { coresShape } from "../node/panels";
+import { SOURCES } from "../node/sources";
+
+export interface ChartModel {
+  shape: "lines" | "stack" | "mirror" | "heat";
+  /** Starts of buckets, in seconds. */
+  xs: readonly number[];
+  fromSeconds: number;
+  toSeconds: number;
+  /** Every row of the legend. */
+  rows: readonly Row[];
+  /** Rows left out because there are too many. */
+  omitted: number;
+  /** Rows drawn. */
+  visible: readonly Row[];
+  /** Time in which nothing is known, in seconds. */
+  unknown: readonly [number, number][];
+  yMin: number;
+  yMax: number;
+  reference: { value: number; label: string } | null;
+  /** History is still on its way. */
+  isLoading: boolean;
+}
+
+/** A last point this close to the right edge is not yet a gap. */
+const SLACK_SECONDS = 2.6;
+
+export function buildModel(
+  panel: Panel,
+  table: LineTable,
+  window: { fromMs: number; toMs: number },
+  hidden: ReadonlySet<string>,
+  facts: HostFacts,
+): ChartModel {
+  const all = panel.rows((name) => table.linesOf(SOURCES[name]));
+  const shape = panel.shape === "heat" ? coresShape(all.length) : panel.shape;
+  const rows = shape === "heat" ? all : busiest(all);
+  const visible = rows.filter((row) => !hidden.has(`${panel.id}:${row.id}`));
+  const xs = axisOf(table);
+  const isLoading = !panel.sources.every((name) => table.isLoaded(SOURCES[name]));
+  const [fromSeconds, toSeconds] = [window.fromMs / 1000, window.toMs / 1000];
+  const known = rows.flatMap((row) => (row.below ? [row.values, row.below] : [row.values]));
+  const reference = panel.reference?.(facts) ?? null;
+  const [yMin, yMax] = ends(panel, shape, visible, facts, reference?.value ?? 0);
+  const slack = SLACK_SECONDS + table.stepMs / 1000;
+  return {
+    shape,
+    xs,
+    fromSeconds,
+    toSeconds,
+    rows,
+    omitted: all.length - rows.length,
+    visible,
+    unknown: isLoading ? [] : unknownSpans(known, xs, fromSeconds, toSeconds, slack),
+    yMin,
+    yMax,
+    reference,
+    isLoading,
+  };
+}
+
+function ends(
+  panel: Panel,
+  shape: ChartModel["shape"],
+  visible: readonly Row[],
+  facts: HostFacts,
+  reference: number,
+): [number, number] {
+  if (shape === "heat") return [0, Math.max(1, visible.length)];
+  const above =
+    shape === "stack" ? stacked(visible.map((row) => row.values)) : visible.map((row) => row.values);
+  const fixed = panel.top?.(facts) ?? null;
+  const top = fixed ?? axisTop(Math.max(peak(above), reference), panel.unit);
+  if (shape !== "mirror") return [0, top];
+  const below = peak(visible.flatMap((row) => (row.below ? [row.below] : [])));
+  return [-axisTop(below, panel.unit), top];
+}
+
+let cached: { first: number; length: number; stepMs: number; xs: number[] } | null = null;
+
+/** The time axis of a table; the same array as long as the window stands, since all charts share it. */
+export function axisOf(table: LineTable): readonly number[] {
+  const { first, length, stepMs } = table;
+  if (cached?.first !== first || cached.length !== length || cached.stepMs !== stepMs) {
+    const xs = Array.from({ length }, (_, at) => ((first + at) * stepMs) / 1000);
+    cached = { first, length, stepMs, xs };
+  }
+  return cached.xs;
+}
+
+/** Lines as uPlot takes them, the axis first. */
+export function plotLines(model: ChartModel): Values[] {
+  const { visible } = model;
+  switch (model.shape) {
+    case "stack":
+      return stacked(visible.map((row) => row.values));
+    case "mirror":
+      return visible.flatMap((row) => [row.values, negative(row.below ?? row.values.map(() => null))]);
+    default:
+      return visible.map((row) => row.values);
+  }
+}
+
+function negative(values: Values): Value[] {
+  return combine((value) => -value, values);
+}
+
+/** What must be equal for a chart to be updated in place rather than built anew. */
+export function structureOf(model: ChartModel): string {
+  return [model.shape, ...model.visible.map((row) => `${row.id}/${row.color}`)].join("|");
+}

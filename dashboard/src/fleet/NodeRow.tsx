@@ -1,0 +1,65 @@
+/** One node of the fleet. */
+import type { ComponentChildren } from "preact";
+import { ago, format } from "../lib/format";
+import { nowMs } from "../state/clock";
+import { type FleetNode, TREND_POINTS, trendOf } from "../state/fleet";
+import { nodeHref } from "../state/route";
+import { Meter } from "../ui/Meter";
+import { Sparkline } from "../ui/Sparkline";
+
+interface Props {
+  node: FleetNode;
+  index: number;
+  top: number;
+}
+
+export function NodeRow({ node, index, top }: Props) {
+  const { status } = node;
+  const rate = (value: number | null) => format(value, "bytes/s");
+  return (
+    <div
+      class="row"
+      role="row"
+      aria-rowindex={index + 2}
+      data-node={status.node}
+      data-up={status.up}
+      style={{ transform: `translateY(${top}px)` }}
+    >
+      <Cell id="node">
+        <span class="dot" data-up={status.up} title={status.up ? "up" : "down"} />
+        <a href={nodeHref(status.node)}>{status.node}</a>
+        <span class="sr">{status.up ? "up" : "down"}</span>
+        <small>{status.host?.os_description ?? ""}</small>
+      </Cell>
+      <Cell id="cpu">
+        <Sparkline values={[...trendOf(node)]} capacity={TREND_POINTS} />
+        <span class="num">{format(status.cpu_utilization, "ratio")}</span>
+      </Cell>
+      <Cell id="memory">
+        <Meter ratio={status.memory_utilization} />
+        <span class="num">{format(status.memory_utilization, "ratio")}</span>
+      </Cell>
+      <Cell id="load">{status.load_1m === null ? format(null, "count") : status.load_1m.toFixed(2)}</Cell>
+      <Cell id="rx">{rate(status.network_receive_bytes_per_second)}</Cell>
+      <Cell id="tx">{rate(status.network_transmit_bytes_per_second)}</Cell>
+      <Cell id="read">{rate(status.disk_read_bytes_per_second)}</Cell>
+      <Cell id="write">{rate(status.disk_write_bytes_per_second)}</Cell>
+      <Cell id="seen">
+        <LastSeen tsMs={status.last_seen_ms} />
+      </Cell>
+    </div>
+  );
+}
+
+function Cell({ id, children }: { id: string; children: ComponentChildren }) {
+  return (
+    <div class={`cell c-${id}`} role="cell">
+      {children}
+    </div>
+  );
+}
+
+/** Reads the ticking clock itself, so that the row around it need not be drawn each second. */
+function LastSeen({ tsMs }: { tsMs: number | null }) {
+  return <>{ago(tsMs, nowMs.value)}</>;
+}

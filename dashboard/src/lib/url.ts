@@ -1,0 +1,93 @@
+/**
+ * The page's state in the address, after `#`: `#/node/web-1?range=15m&hide=cpu:user`.
+ *
+ * It stands in the fragment so that a deep link works with any server and is never taken for a parameter of
+ * the API. Unknown or broken parts fall back to defaults; what is at its default is left out.
+ */
+import { DEFAULT_RANGE, fixedRange, lengthName, parseLength, type TimeRange } from "./range";
+
+export type SortDirection = "asc" | "desc";
+
+export interface Route {
+  page: "fleet" | "node";
+  /** Name of the node; empty on the fleet page. */
+  node: string;
+  range: TimeRange;
+  /** Rows not drawn, as `chart:row`. */
+  hidden: readonly string[];
+  /** Fleet: text that a node's name or system must contain. */
+  filter: string;
+  sort: string;
+  direction: SortDirection;
+}
+
+export const DEFAULT_ROUTE: Route = {
+  page: "fleet",
+  node: "",
+  range: DEFAULT_RANGE,
+  hidden: [],
+  filter: "",
+  sort: "node",
+  direction: "asc",
+};
+
+/** Reads the fragment (with or without `#`). */
+export function parseRoute(fragment: string): Route {
+  const text = fragment.replace(/^#/, "");
+  const mark = text.indexOf("?");
+  const path = mark < 0 ? text : text.slice(0, mark);
+  const query = new URLSearchParams(mark < 0 ? "" : text.slice(mark + 1));
+  const [, page, name] = path.split("/");
+  const node = page === "node" && name ? decode(name) : "";
+  return {
+    page: node ? "node" : "fleet",
+    node,
+    range: parseRange(query),
+    hidden: [...new Set(query.getAll("hide").flatMap((part) => part.split(",")))].filter(Boolean).map(decode),
+    filter: query.get("q") ?? "",
+    sort: query.get("sort") || DEFAULT_ROUTE.sort,
+    direction: query.get("dir") === "desc" ? "desc" : "asc",
+  };
+}
+
+/** Writes the fragment, with `#`. */
+export function formatRoute(route: Route): string {
+  const path = route.page === "node" ? `/node/${encodeURIComponent(route.node)}` : "/";
+  const parts: string[] = [];
+  if (route.range.kind === "fixed") parts.push(`from=${route.range.fromMs}`, `to=${route.range.toMs}`);
+  else if (lengthName(route.range.lengthMs) !== lengthName(defaultLength)) {
+    parts.push(`range=${lengthName(route.range.lengthMs)}`);
+  }
+  // Encoded twice where a name holds a comma, since the comma parts the list.
+  if (route.hidden.length > 0) parts.push(`hide=${route.hidden.map(encodeHidden).join(",")}`);
+  if (route.filter) parts.push(`q=${encodeURIComponent(route.filter)}`);
+  if (route.sort !== DEFAULT_ROUTE.sort) parts.push(`sort=${encodeURIComponent(route.sort)}`);
+  if (route.direction !== DEFAULT_ROUTE.direction) parts.push(`dir=${route.direction}`);
+  return `#${path}${parts.length > 0 ? `?${parts.join("&")}` : ""}`;
+}
+
+const defaultLength = DEFAULT_RANGE.kind === "live" ? DEFAULT_RANGE.lengthMs : 0;
+
+function encodeHidden(name: string): string {
+  return encodeURIComponent(encodeURIComponent(name).replaceAll("%3A", ":")).replaceAll("%3A", ":");
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function parseRange(query: URLSearchParams): TimeRange {
+  const from = wholeMs(query.get("from"));
+  const to = wholeMs(query.get("to"));
+  if (from !== null && to !== null && from !== to) return fixedRange(from, to);
+  const length = parseLength(query.get("range") ?? "");
+  return length === null ? DEFAULT_RANGE : { kind: "live", lengthMs: length };
+}
+
+function wholeMs(text: string | null): number | null {
+  return text !== null && /^\d{1,15}$/.test(text) ? Number(text) : null;
+}

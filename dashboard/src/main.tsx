@@ -1,0 +1,11 @@
+/** Entry of the dashboard. */
+import "uplot/dist/uPlot.min.css";
+import "./style/font.css";
+import "./style/base.css";
+import "./style/fleet.css";
+import "./style/node.css";
+import { render } from "preact";
+import { App } from "./app";
+
+const root = document.getElementById("app");
+if (root) render(<App />, root);

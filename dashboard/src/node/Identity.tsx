@@ -1,0 +1,54 @@
+/** Who the host is, and whether it reports. */
+import type { ComponentChildren } from "preact";
+import type { NodeStatus } from "../api/types";
+import { ago, bytes, duration } from "../lib/format";
+import { nowMs } from "../state/clock";
+
+export function Identity({ node, status }: { node: string; status: NodeStatus | undefined }) {
+  const host = status?.host;
+  return (
+    <section class="identity" aria-label="Host">
+      <div class="identity-head">
+        <h1>{node}</h1>
+        {status && (
+          <span class="pill" data-up={status.up}>
+            {status.up ? "up" : "down"}
+          </span>
+        )}
+        {status && <LastWord status={status} />}
+      </div>
+      <dl class="facts">
+        <Fact name="System">{host?.os_description ?? host?.os_type}</Fact>
+        <Fact name="Kernel">{host?.kernel && `${host.kernel}${host.arch ? ` · ${host.arch}` : ""}`}</Fact>
+        <Fact name="CPU">{host?.cpus != null && `${host.cpus} × ${host.cpu_model ?? "CPU"}`}</Fact>
+        <Fact name="Memory">{host?.memory_bytes != null && bytes(host.memory_bytes)}</Fact>
+        <Fact name="Up for">{host?.boot_time_ms != null && <Uptime bootMs={host.boot_time_ms} />}</Fact>
+        <Fact name="Agent">{status?.agent_version}</Fact>
+        <Fact name="Policy">{status?.policy_revision != null && `revision ${status.policy_revision}`}</Fact>
+        <Fact name="Series">{status?.series != null && String(status.series)}</Fact>
+      </dl>
+    </section>
+  );
+}
+
+/** Left out when the host did not tell. */
+function Fact({ name, children }: { name: string; children: ComponentChildren }) {
+  if (children === null || children === undefined || children === false || children === "") return null;
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}
+
+function LastWord({ status }: { status: NodeStatus }) {
+  const text = ago(status.last_seen_ms, nowMs.value);
+  return (
+    <span class="last-word">{status.up ? `last frame ${text}` : `not reporting, last frame ${text}`}</span>
+  );
+}
+
+function Uptime({ bootMs }: { bootMs: number }) {
+  return <>{duration(Math.max(0, nowMs.value - bootMs))}</>;
+}

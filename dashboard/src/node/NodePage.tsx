@@ -1,0 +1,136 @@
+/** Everything about one node over one range of time. */
+import { useEffect, useRef } from "preact/hooks";
+import { ChartPanel } from "../chart/ChartPanel";
+import { DEFAULT_RANGE, fixedRange, MIN_LENGTH_MS } from "../lib/range";
+import { fleet, fleetVersion } from "../state/fleet";
+import { hasStatus } from "../state/live";
+import { fleetHref, go, route } from "../state/route";
+import { NodeController } from "./controller";
+import { Filesystems } from "./Filesystems";
+import { Identity } from "./Identity";
+import { onPageKey } from "./keys";
+import { ProcessTables } from "./ProcessTables";
+import type { HostFacts, Panel, Row, Section } from "./panel";
+import { SECTIONS } from "./panels";
+import { RangeBar } from "./RangeBar";
+
+export function NodePage({ node }: { node: string }) {
+  const controller = useController(node);
+  fleetVersion.value;
+  const status = fleet.get(node)?.status;
+  const facts: HostFacts = {
+    cpus: status?.host?.cpus ?? null,
+    memoryBytes: status?.host?.memory_bytes ?? null,
+  };
+  useEffect(() => {
+    document.addEventListener("keydown", onPageKey);
+    return () => document.removeEventListener("keydown", onPageKey);
+  }, []);
+  if (hasStatus.value && !status) return <UnknownNode node={node} />;
+
+  const show = (section: Section) => <Charts section={section} controller={controller} facts={facts} />;
+  return (
+    <div class="node" data-up={status?.up}>
+      <Identity node={node} status={status} />
+      <RangeBar controller={controller} />
+      {show(SECTIONS.cpu)}
+      {show(SECTIONS.memory)}
+      {show(SECTIONS.disks)}
+      {show(SECTIONS.network)}
+      <section class="section" id="section-filesystems">
+        <h2>Filesystems</h2>
+        <Filesystems controller={controller} />
+      </section>
+      <section class="section" id="section-top">
+        <h2>Processes</h2>
+        <ProcessTables controller={controller} memoryBytes={facts.memoryBytes} />
+      </section>
+      {show(SECTIONS.processes)}
+      {show(SECTIONS.agent)}
+    </div>
+  );
+}
+
+/** The controller of this page; the range of the address is given on to it. */
+function useController(node: string): NodeController {
+  const kept = useRef<NodeController | null>(null);
+  kept.current ??= new NodeController(node, route.peek().range);
+  const controller = kept.current;
+  const { range } = route.value;
+  const key = JSON.stringify(range);
+  const shown = useRef(key);
+  useEffect(() => {
+    if (shown.current === key) return;
+    shown.current = key;
+    controller.setRange(range);
+  }, [key]);
+  useEffect(() => () => controller.dispose(), []);
+  return controller;
+}
+
+interface ChartsProps {
+  section: Section;
+  controller: NodeController;
+  facts: HostFacts;
+}
+
+function Charts({ section, controller, facts }: ChartsProps) {
+  return (
+    <section class="section" id={`section-${section.id}`}>
+      <h2>{section.title}</h2>
+      <div class="grid">
+        {section.panels.map((panel) => (
+          <ChartPanel
+            key={panel.id}
+            panel={panel}
+            controller={controller}
+            facts={facts}
+            onZoom={zoom}
+            onReset={unzoom}
+            onToggle={toggleRow}
+          />
+        ))}
+      </div>
+    </section>
+  );
+}
+
+/** Range before the first zoom, for the double click that takes all zooms back. */
+let beforeZoom = DEFAULT_RANGE;
+
+function zoom(fromMs: number, toMs: number): void {
+  const { range } = route.peek();
+  if (range.kind === "live") beforeZoom = range;
+  if (toMs - fromMs >= MIN_LENGTH_MS / 10) go({ range: fixedRange(fromMs, toMs) });
+}
+
+function unzoom(): void {
+  if (route.peek().range.kind === "fixed") go({ range: beforeZoom });
+}
+
+/** Hides or shows a row, or shows only it; asking for only what is already alone shows all again. */
+function toggleRow(panel: Panel, rows: readonly Row[], row: Row, only: boolean): void {
+  const { hidden } = route.peek();
+  const name = (each: Row): string => `${panel.id}:${each.id}`;
+  const others = rows.filter((each) => each !== row).map(name);
+  const elsewhere = hidden.filter((each) => !rows.some((one) => name(one) === each));
+  if (only) {
+    const isAlone = others.every((each) => hidden.includes(each)) && !hidden.includes(name(row));
+    go({ hidden: isAlone ? elsewhere : [...elsewhere, ...others] }, "replace");
+    return;
+  }
+  const isHidden = hidden.includes(name(row));
+  go({ hidden: isHidden ? hidden.filter((each) => each !== name(row)) : [...hidden, name(row)] }, "replace");
+}
+
+function UnknownNode({ node }: { node: string }) {
+  return (
+    <section class="empty">
+      <h1>No node named “{node}”</h1>
+      <p>No agent of this name has reported to this collector.</p>
+      <p>
+        <a href={fleetHref()}>All nodes</a>
+      </p>
+    </section>
+  );
+}
