@@ -107,3 +107,120 @@ impl Schedule {
 fn floor(time: i64, interval: i64) -> i64 {
     time.div_euclid(interval) * interval
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND_NS: i64 = 1_000_000_000;
+    const START_NS: i64 = 1_700_000_000 * SECOND_NS + 123_456_789;
+
+    /// Two clocks that move together until one is set.
+    struct Clocks(Now);
+
+    impl Clocks {
+        fn new() -> Self {
+            Self(Now { wall_ns: START_NS, monotonic_ns: 7 })
+        }
+
+        fn pass(&mut self, ns: i64) {
+            self.0.wall_ns += ns;
+            self.0.monotonic_ns += ns;
+        }
+
+        /// Waits as told until the next tick, waking `late_ns` after each time.
+        fn until_tick(&mut self, schedule: &mut Schedule, late_ns: i64) -> Tick {
+            for _ in 0..100 {
+                match schedule.next(self.0) {
+                    Next::Wait(time) => self.pass(time.as_nanos() as i64 + late_ns),
+                    Next::Fire(tick) => return tick,
+                }
+            }
+            panic!("no tick in 100 waits");
+        }
+    }
+
+    fn schedule(clocks: &Clocks) -> Schedule {
+        Schedule::new(Duration::from_secs(1), clocks.0)
+    }
+
+    #[test]
+    fn ticks_are_on_the_second_without_drift() {
+        let mut clocks = Clocks::new();
+        let mut schedule = schedule(&clocks);
+        for second in 1..=1000 {
+            let tick = clocks.until_tick(&mut schedule, 60_000);
+            assert_eq!(tick.scheduled_ms, (1_700_000_000 + second) * 1000);
+            assert_eq!(tick.jitter, Duration::from_micros(60));
+            assert_eq!((tick.missed, tick.stepped), (0, false));
+        }
+    }
+
+    #[test]
+    fn more_than_half_an_interval_late_is_missed_and_counted() {
+        let mut clocks = Clocks::new();
+        let mut schedule = schedule(&clocks);
+        let first = clocks.until_tick(&mut schedule, 0);
+        clocks.pass(SECOND_NS + SECOND_NS / 2);
+        let late = clocks.until_tick(&mut schedule, 0);
+        assert_eq!(late.scheduled_ms, first.scheduled_ms + 1000);
+        assert_eq!((late.missed, late.jitter), (0, Duration::from_millis(500)));
+        clocks.pass(SECOND_NS / 2 + 3 * SECOND_NS + SECOND_NS / 2 + 1);
+        let after = clocks.until_tick(&mut schedule, 0);
+        assert_eq!(after.scheduled_ms, late.scheduled_ms + 5000);
+        assert_eq!((after.missed, after.jitter, after.stepped), (4, Duration::ZERO, false));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_starts_the_schedule_again() {
+        for step_s in [-3600, -2, 2, 3600] {
+            let mut clocks = Clocks::new();
+            let mut schedule = schedule(&clocks);
+            let before = clocks.until_tick(&mut schedule, 0);
+            clocks.0.wall_ns += step_s * SECOND_NS + 300_000_000;
+            let after = clocks.until_tick(&mut schedule, 0);
+            assert!(after.stepped, "{step_s}");
+            assert_eq!(after.missed, 0, "{step_s}");
+            assert_eq!(after.scheduled_ms, before.scheduled_ms + (step_s + 1) * 1000, "{step_s}");
+            let next = clocks.until_tick(&mut schedule, 0);
+            assert_eq!((next.stepped, next.scheduled_ms), (false, after.scheduled_ms + 1000));
+        }
+    }
+
+    #[test]
+    fn a_step_during_the_wait_is_noticed_when_it_ends() {
+        let mut clocks = Clocks::new();
+        let mut schedule = schedule(&clocks);
+        let before = clocks.until_tick(&mut schedule, 0);
+        let Next::Wait(time) = schedule.next(clocks.0) else { panic!("the tick has fired") };
+        clocks.pass(time.as_nanos() as i64);
+        clocks.0.wall_ns -= 10 * SECOND_NS;
+        let after = clocks.until_tick(&mut schedule, 0);
+        assert!(after.stepped);
+        assert_eq!(after.scheduled_ms, before.scheduled_ms - 8000);
+    }
+
+    proptest! {
+        #[test]
+        fn every_multiple_is_fired_on_time_or_counted_as_missed(
+            interval_ms in 100_i64..60_000, naps in prop::collection::vec((0_i64..300, 0_i64..50), 1..60),
+        ) {
+            let mut clocks = Clocks::new();
+            let interval_ns = interval_ms * 1_000_000;
+            let mut schedule = Schedule::new(Duration::from_millis(interval_ms as u64), clocks.0);
+            let mut last_ms = floor(START_NS, interval_ns) / 1_000_000;
+            for (nap_percent, late_percent) in naps {
+                clocks.pass(interval_ns / 100 * nap_percent);
+                let tick = clocks.until_tick(&mut schedule, interval_ns / 100 * late_percent);
+                prop_assert_eq!(tick.scheduled_ms % interval_ms, 0);
+                prop_assert!(tick.jitter.as_nanos() as i64 <= interval_ns / 2);
+                prop_assert_eq!(clocks.0.wall_ns - tick.jitter.as_nanos() as i64, tick.scheduled_ms * 1_000_000);
+                prop_assert_eq!(tick.scheduled_ms, last_ms + (tick.missed as i64 + 1) * interval_ms);
+                prop_assert!(!tick.stepped);
+                last_ms = tick.scheduled_ms;
+            }
+        }
+    }
+}

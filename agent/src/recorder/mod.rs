@@ -93,8 +93,7 @@ impl Recorder {
     pub fn tick(&mut self, tick: &Tick) {
         let deadline = Instant::now() + self.deadline;
         let ts_ms = tick.scheduled_ms;
-        while let Ok(mut late) = self.answers.try_recv() {
-            late.readings.discard_values();
+        while let Ok(late) = self.answers.try_recv() {
             self.take(late, ts_ms);
         }
         let mut awaited = self.ask(ts_ms);
@@ -102,8 +101,7 @@ impl Recorder {
         while awaited > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(answer) = self.answers.recv_timeout(left) else { break };
-            self.take(answer, ts_ms);
-            awaited -= 1;
+            awaited -= usize::from(self.take(answer, ts_ms));
         }
         if awaited > 0 {
             self.entries.iter_mut().for_each(Entry::deadline);
@@ -150,15 +148,20 @@ impl Recorder {
         }
     }
 
-    /// Takes what a sampler's thread has read, and its buffer back.
-    fn take(&mut self, answer: Answer, ts_ms: i64) {
+    /// Takes what a sampler's thread has read, and its buffer back. Returns false when that was for an earlier tick; then its values are dropped.
+    fn take(&mut self, answer: Answer, ts_ms: i64) -> bool {
         let Answer { index, mut readings, outcome } = answer;
         let entry = &mut self.entries[index];
+        let timely = matches!(entry.runner, Runner::Threaded { state: Thread::Asked, .. });
+        if !timely {
+            readings.discard_values();
+        }
         entry.slots.publish(&mut readings, &mut self.encoder);
         if let Runner::Threaded { state, .. } = &mut entry.runner {
             *state = Thread::Idle(readings);
         }
         entry.record(outcome, &mut self.encoder, ts_ms);
+        timely
     }
 
     /// Holds the agent's usage against its budget.
@@ -224,3 +227,6 @@ impl Recorder {
         self.outbox.notify();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,6 +153,7 @@ impl Outbox {
                 series: Vec::new(),
             });
             self.forget_dictionaries();
+            self.keep_within_limit();
         }
         if let Some(dictionary) = self.dictionaries.back_mut() {
             dictionary.bytes += define.series.iter().map(definition_bytes).sum::<usize>();
@@ -184,7 +185,7 @@ impl Outbox {
             self.keyframe_wanted = true;
             self.totals.shed[Shed::Full as usize] += u64::from(frame.samples);
         }
-        while self.bytes > self.limit_bytes && self.shed_oldest(Shed::Full) > 0 {}
+        self.keep_within_limit();
         self.free_acked();
     }
 
@@ -314,6 +315,10 @@ impl Outbox {
         Some(v1::Define { dictionary_version: version, series })
     }
 
+    fn keep_within_limit(&mut self) {
+        while self.bytes > self.limit_bytes && self.shed_oldest(Shed::Full) > 0 {}
+    }
+
     fn oldest_seq(&self) -> u64 {
         self.segments.front().map_or(self.last_seq + 1, Segment::first_seq)
     }
@@ -380,3 +385,6 @@ fn definition_bytes(series: &v1::SeriesDefinition) -> usize {
         .sum();
     size_of::<v1::SeriesDefinition>() + series.metric.len() + series.unit.len() + attributes
 }
+
+#[cfg(test)]
+mod tests;
