@@ -7,9 +7,9 @@ use super::dictionary::{check, series_bytes};
 use super::error::{DecodeError, DefineError};
 use super::header::{Header, unseal};
 use super::presence::{Patterns, SlotSet};
-use super::values;
+use super::values::{Change, History};
 use super::wire::{Reader, unzigzag};
-use super::{Limits, Slot, SlotFlags};
+use super::{Limits, Slot};
 
 /// Decodes the frames of one stream.
 ///
@@ -21,8 +21,6 @@ pub struct Decoder {
     dictionary_version: u32,
     dictionary_bytes: usize,
     series: Vec<Series>,
-    flags: Vec<SlotFlags>,
-    lasts: Vec<i64>,
     /// Number of the last frame; 0 before the first.
     last_seq: u64,
     /// A frame of this dictionary version has been decoded.
@@ -30,8 +28,11 @@ pub struct Decoder {
     clock: Clock,
     patterns: Patterns,
     present: SlotSet,
+    history: History,
+    changed: SlotSet,
+    resets: SlotSet,
+    changes: Vec<Change>,
     samples: Vec<Sample>,
-    zeros: Vec<i64>,
 }
 
 /// One value of a tick.
@@ -100,15 +101,16 @@ impl Decoder {
             dictionary_version: 0,
             dictionary_bytes: 0,
             series: Vec::new(),
-            flags: Vec::new(),
-            lasts: Vec::new(),
             last_seq: 0,
             synced: false,
             clock: Clock::default(),
             patterns: Patterns::default(),
             present: SlotSet::default(),
             samples: Vec::new(),
-            zeros: Vec::new(),
+            history: History::default(),
+            changed: SlotSet::default(),
+            resets: SlotSet::default(),
+            changes: Vec::new(),
         }
     }
 
@@ -149,7 +151,9 @@ impl Decoder {
             self.restart(got);
         }
         self.dictionary_bytes = bytes;
-        self.flags.extend(added.iter().map(SlotFlags::of));
+        for series in &added {
+            self.history.push(series.scale.is_float());
+        }
         self.series.append(&mut added);
         self.grow();
         Ok(Definitions { restarted, first, series: &self.series[first..] })
@@ -171,24 +175,17 @@ impl Decoder {
         let slots = self.series.len();
         let choice =
             self.patterns.decode(&mut reader, header.keyframe, slots, &mut self.present)?;
-        self.samples.clear();
-        let lasts = if header.keyframe { &self.zeros } else { &self.lasts };
-        values::decode(&mut reader, &self.present, &self.flags, lasts, &mut self.samples)?;
-        if header.resets {
-            self.read_resets(&mut reader)?;
-        }
-        if !reader.is_empty() {
-            return Err(DecodeError::Malformed("bytes after the last value"));
-        }
+        let resets = header.resets.then_some(&mut self.resets);
+        let (present, changed, changes) = (&self.present, &mut self.changed, &mut self.changes);
+        let keyframe = header.keyframe;
+        self.history.decode(reader.rest(), present, resets, keyframe, changed, changes)?;
         let skipped = if self.last_seq == 0 { 0 } else { header.seq - self.last_seq - 1 };
-        if header.keyframe {
-            self.lasts.fill(0);
+        if keyframe {
             self.patterns.clear();
         }
         self.patterns.commit(choice, &self.present);
-        for sample in &self.samples {
-            self.lasts[sample.slot.index()] = sample.raw;
-        }
+        self.history.commit(&self.present, keyframe, &self.changed, &self.changes);
+        self.collect_samples(header.resets);
         self.clock = clock;
         self.last_seq = header.seq;
         self.synced = true;
@@ -206,19 +203,21 @@ impl Decoder {
     fn restart(&mut self, version: u32) {
         self.dictionary_version = version;
         self.series.clear();
-        self.flags.clear();
-        self.lasts.clear();
-        self.zeros.clear();
+        self.history = History::default();
         self.patterns = Patterns::default();
         self.present = SlotSet::default();
+        self.changed = SlotSet::default();
+        self.resets = SlotSet::default();
         self.synced = false;
     }
 
     fn grow(&mut self) {
         let slots = self.series.len();
-        self.lasts.resize(slots, 0);
-        self.zeros.resize(slots, 0);
-        self.present.grow(slots);
+        for set in [&mut self.present, &mut self.changed, &mut self.resets] {
+            set.grow(slots);
+        }
+        self.changes.clear();
+        self.changes.reserve(slots);
         self.patterns.grow(slots);
         self.samples.clear();
         self.samples.reserve(slots);
@@ -253,14 +252,17 @@ impl Decoder {
         })
     }
 
-    fn read_resets(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
-        let beyond = "more resets than samples";
-        let most = self.samples.len() as u64;
-        let mut samples = self.samples.iter_mut();
-        for _ in 0..=reader.bounded(most, beyond)? {
-            let gap = reader.bounded(most, beyond)? as usize;
-            samples.nth(gap).ok_or(DecodeError::Malformed(beyond))?.reset = true;
+    /// Lists the present slots with their values, which have been taken over.
+    fn collect_samples(&mut self, resets: bool) {
+        let lasts = self.history.lasts();
+        let sample =
+            |slot: usize| Sample { slot: Slot(slot as u32), raw: lasts[slot], reset: false };
+        self.samples.clear();
+        self.samples.extend(self.present.iter().map(sample));
+        if resets {
+            for sample in &mut self.samples {
+                sample.reset = self.resets.contains(sample.slot.index());
+            }
         }
-        Ok(())
     }
 }

@@ -72,6 +72,10 @@ impl Dictionary {
         self.entries.len()
     }
 
+    pub(super) fn series(&self) -> impl Iterator<Item = &Series> {
+        self.entries.iter().map(|entry| &entry.series)
+    }
+
     pub(super) fn define(&mut self, series: Series, limits: &Limits) -> Result<Slot, DefineError> {
         series.check()?;
         check(&series, self.entries.len(), self.bytes, limits)?;

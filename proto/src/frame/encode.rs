@@ -7,9 +7,9 @@ use super::dictionary::Dictionary;
 use super::error::DefineError;
 use super::header::{Header, seal};
 use super::presence::{Patterns, SlotSet};
-use super::values;
+use super::values::{History, MOST_BYTES};
 use super::wire::{put_varint, zigzag};
-use super::{KEYFRAME_PERIOD, Limits, Slot, SlotFlags};
+use super::{KEYFRAME_PERIOD, Limits, Slot};
 
 /// Most bytes of a frame that do not depend on the number of samples or slots.
 const FIXED_BYTES: usize = 64;
@@ -48,12 +48,13 @@ pub struct Encoder {
     until_keyframe: u32,
     last_ts_ms: i64,
     step_ms: i64,
-    flags: Vec<SlotFlags>,
     raws: Vec<i64>,
-    lasts: Vec<i64>,
+    live: SlotSet,
     set: SlotSet,
     resets: SlotSet,
     present: SlotSet,
+    changed: SlotSet,
+    history: History,
     patterns: Patterns,
 }
 
@@ -93,12 +94,13 @@ impl Encoder {
             until_keyframe: 0,
             last_ts_ms: 0,
             step_ms: 0,
-            flags: Vec::new(),
             raws: Vec::new(),
-            lasts: Vec::new(),
+            live: SlotSet::default(),
             set: SlotSet::default(),
             resets: SlotSet::default(),
             present: SlotSet::default(),
+            changed: SlotSet::default(),
+            history: History::default(),
             patterns: Patterns::default(),
         }
     }
@@ -108,22 +110,21 @@ impl Encoder {
     /// # Errors
     /// When the series breaks a rule or the dictionary is full. A full dictionary with retired slots has room again after [`Self::restart_dictionary`].
     pub fn define(&mut self, series: Series) -> Result<Slot, DefineError> {
-        let flags = SlotFlags::of(&series);
+        let float = series.scale.is_float();
         if most_samples(self.limits.frame_bytes, self.dictionary.len() + 1) == 0 {
             return Err(DefineError::Slots { limit: self.dictionary.len() as u32 });
         }
         let slot = self.dictionary.define(series, &self.limits)?;
-        self.flags.push(flags);
+        self.history.push(float);
         self.grow();
+        self.live.insert(slot.index());
         Ok(slot)
     }
 
     /// Ends a series. Its slot is not used again in this version of the dictionary, and values set to it are ignored.
     pub fn retire(&mut self, slot: Slot) {
         if self.dictionary.retire(slot) {
-            self.flags[slot.index()].retire();
-            self.set.remove(slot.index());
-            self.resets.remove(slot.index());
+            self.live.remove(slot.index());
         }
     }
 
@@ -151,18 +152,21 @@ impl Encoder {
     pub fn restart_dictionary(&mut self) -> Renumbering {
         let slots = self.dictionary.restart();
         let raws = std::mem::take(&mut self.raws);
-        let flags = std::mem::take(&mut self.flags);
         let set = std::mem::take(&mut self.set);
         let resets = std::mem::take(&mut self.resets);
-        self.lasts.clear();
+        self.live = SlotSet::default();
         self.present = SlotSet::default();
+        self.changed = SlotSet::default();
         self.patterns = Patterns::default();
+        self.history = History::default();
+        for series in self.dictionary.series() {
+            self.history.push(series.scale.is_float());
+        }
         self.grow();
-        self.flags.resize(self.dictionary.len(), SlotFlags::default());
         for (old, new) in slots.iter().enumerate() {
             let Some(new) = new.map(Slot::index) else { continue };
             self.raws[new] = raws[old];
-            self.flags[new] = flags[old];
+            self.live.insert(new);
             if set.contains(old) {
                 self.set.insert(new);
             }
@@ -174,23 +178,23 @@ impl Encoder {
         Renumbering { slots }
     }
 
-    /// Sets the value of a slot in this tick; the last value wins. Ignored for a slot that is retired or was never defined.
+    /// Sets the value of a slot in this tick; the last value wins. Ignored for a slot that is retired.
+    ///
+    /// # Panics
+    /// For a slot that was never defined in this version of the dictionary.
     #[inline]
     pub fn set(&mut self, slot: Slot, raw: i64) {
-        let index = slot.index();
-        if self.flags.get(index).is_some_and(|flags| !flags.is_retired()) {
-            self.raws[index] = raw;
-            self.set.insert(index);
-        }
+        self.raws[slot.index()] = raw;
+        self.set.insert(slot.index());
     }
 
     /// Sets the value of a counter that has started again since its last value.
+    ///
+    /// # Panics
+    /// For a slot that was never defined in this version of the dictionary.
     pub fn set_after_reset(&mut self, slot: Slot, raw: i64) {
-        let index = slot.index();
         self.set(slot, raw);
-        if self.flags.get(index).is_some_and(|flags| !flags.is_retired()) {
-            self.resets.insert(index);
-        }
+        self.resets.insert(slot.index());
     }
 
     /// Number of the next frame.
@@ -208,6 +212,8 @@ impl Encoder {
         let start = out.len();
         let keyframe = self.until_keyframe == 0;
         let most = most_samples(self.limits.frame_bytes, self.dictionary.len());
+        self.set.intersect(&self.live);
+        self.resets.intersect(&self.live);
         self.set.split_lowest(most, &mut self.present);
         let resets = self.present.common(&self.resets) > 0;
         let header = Header {
@@ -219,14 +225,14 @@ impl Encoder {
         header.write(out);
         self.write_time(keyframe, ts_ms, out);
         if keyframe {
-            self.lasts.fill(0);
+            self.history.forget();
             self.patterns.clear();
         }
         self.patterns.encode(&self.present, out);
-        values::encode(&self.present, &self.flags, &self.raws, &mut self.lasts, out);
-        if resets {
-            self.write_resets(out);
-        }
+        let resets = resets.then_some(&self.resets);
+        let (present, changed) = (&self.present, &mut self.changed);
+        self.history.encode(present, resets, keyframe, &self.raws, changed, out);
+        self.resets.subtract(&self.present);
         seal(out, start);
         self.next_seq += 1;
         self.until_keyframe = if keyframe { KEYFRAME_PERIOD } else { self.until_keyframe } - 1;
@@ -247,24 +253,13 @@ impl Encoder {
         self.last_ts_ms = ts_ms;
     }
 
-    fn write_resets(&mut self, out: &mut Vec<u8>) {
-        let count = self.present.common(&self.resets);
-        put_varint(out, count as u64 - 1);
-        let mut from = 0;
-        for (rank, slot) in self.present.iter().enumerate() {
-            if self.resets.contains(slot) {
-                put_varint(out, (rank - from) as u64);
-                from = rank + 1;
-            }
-        }
-        self.resets.subtract(&self.present);
-    }
-
+    /// Makes room for the slots of the dictionary.
     fn grow(&mut self) {
         let slots = self.dictionary.len();
         self.raws.resize(slots, 0);
-        self.lasts.resize(slots, 0);
-        for set in [&mut self.set, &mut self.resets, &mut self.present] {
+        for set in
+            [&mut self.live, &mut self.set, &mut self.resets, &mut self.present, &mut self.changed]
+        {
             set.grow(slots);
         }
         self.patterns.grow(slots);
@@ -273,6 +268,7 @@ impl Encoder {
 
 /// Samples that fit into a frame whatever their values and whichever slots they are in.
 const fn most_samples(frame_bytes: usize, slots: usize) -> usize {
-    let presence = slots + slots / 64;
-    frame_bytes.saturating_sub(FIXED_BYTES + presence) / values::MOST_BYTES
+    // Runs of presence take up to a byte for each slot and the bytes of long gaps; the two lists of slots two bits for each slot.
+    let lists = slots + slots / 64 + slots / 2;
+    frame_bytes.saturating_sub(FIXED_BYTES + lists) / MOST_BYTES
 }

@@ -10,6 +10,7 @@
 //! A slot that was not set in a tick is absent from the frame: unknown, not unchanged. A keyframe forgets all values on both sides and can be
 //! decoded by a decoder that knows nothing but the dictionary. Neither side allocates for a frame once its buffers have grown to the dictionary's size.
 
+mod bits;
 mod decode;
 mod dictionary;
 mod encode;
@@ -19,7 +20,6 @@ mod presence;
 mod values;
 mod wire;
 
-use crate::series::Series;
 use crate::v1;
 
 pub use decode::{Decoded, Decoder, Definitions, Sample};
@@ -45,33 +45,6 @@ pub struct Limits {
     pub dictionary_bytes: usize,
     /// Bytes of one attribute's value.
     pub attribute_bytes: usize,
-}
-
-/// What the codec must know of a slot for each sample.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct SlotFlags(u8);
-
-impl SlotFlags {
-    const FLOAT: u8 = 1;
-    const RETIRED: u8 = 2;
-
-    const fn of(series: &Series) -> Self {
-        Self(if series.scale.is_float() { Self::FLOAT } else { 0 })
-    }
-
-    #[inline]
-    const fn is_float(self) -> bool {
-        self.0 & Self::FLOAT != 0
-    }
-
-    #[inline]
-    const fn is_retired(self) -> bool {
-        self.0 & Self::RETIRED != 0
-    }
-
-    const fn retire(&mut self) {
-        self.0 |= Self::RETIRED;
-    }
 }
 
 impl Slot {

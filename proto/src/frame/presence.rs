@@ -61,8 +61,14 @@ impl SlotSet {
     }
 
     #[inline]
+    pub(super) fn invert(&mut self, slot: usize) {
+        self.words[slot / BITS] ^= 1 << (slot % BITS);
+    }
+
+    /// False for a slot that there is no room for.
+    #[inline]
     pub(super) fn contains(&self, slot: usize) -> bool {
-        self.words[slot / BITS] & (1 << (slot % BITS)) != 0
+        self.words.get(slot / BITS).is_some_and(|word| word & (1 << (slot % BITS)) != 0)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -71,10 +77,15 @@ impl SlotSet {
 
     /// Slots in ascending order.
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
-        self.words
-            .iter()
-            .enumerate()
-            .flat_map(|(index, &word)| Ones(word).map(move |bit| index * BITS + bit))
+        slots(self.words.iter().copied())
+    }
+
+    pub(super) fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    pub(super) fn words_mut(&mut self) -> &mut [u64] {
+        &mut self.words
     }
 
     /// Takes over the bits of another set of at most the same room.
@@ -101,6 +112,13 @@ impl SlotSet {
     pub(super) fn common(&self, other: &Self) -> usize {
         let both = self.words.iter().zip(&other.words).map(|(a, b)| (a & b).count_ones() as usize);
         both.sum()
+    }
+
+    /// Removes the slots that are not in another set.
+    pub(super) fn intersect(&mut self, other: &Self) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word &= other;
+        }
     }
 
     /// Removes the slots of another set.
@@ -246,6 +264,12 @@ impl Patterns {
             self.sets[0].copy_from(set);
         }
     }
+}
+
+/// The slots of a set given as words.
+#[inline]
+pub(super) fn slots(words: impl Iterator<Item = u64>) -> impl Iterator<Item = usize> {
+    words.enumerate().flat_map(|(index, word)| Ones(word).map(move |bit| index * BITS + bit))
 }
 
 /// Positions of the ones of a word, lowest first.
