@@ -112,7 +112,9 @@ impl Sampler for Cpu {
             }
         }
         self.cores.finish(listing.complete, |core| core.counters.retire(readings));
-        readings.set(host.count, listing.count);
+        if listing.complete {
+            readings.set(host.count, listing.count);
+        }
         if let Some(last) = &self.total {
             host.share(last, &total, readings);
         }
@@ -174,11 +176,12 @@ impl HostSeries {
         }
     }
 
-    /// Sets the shares of the time between two readings; unknown when no time passed.
+    /// Sets the shares of the time between two readings; unknown when no time passed or some of it is missing.
     fn share(&self, last: &Ticks, now: &Ticks, readings: &mut Readings) {
-        let spent: Ticks = std::array::from_fn(|mode| (now[mode] - last[mode]).max(0));
+        let now = held(last, now);
+        let spent: Ticks = std::array::from_fn(|mode| now[mode] - last[mode]);
         let all: i64 = spent.iter().sum();
-        if all == 0 {
+        if all == 0 || spent.iter().any(|spent| *spent < 0) {
             return;
         }
         for (handle, spent) in self.shares.iter().zip(spent) {

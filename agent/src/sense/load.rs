@@ -5,13 +5,11 @@ use flyball_proto::series::{Kind, Scale};
 use super::source::Source;
 use super::{Handle, HostPaths, Metric, Readings, SampleError, Sampler, parse};
 
-pub(super) const AVERAGE_1M: Metric =
-    average("system.cpu.load_average.1m", "Load average over one minute.");
-pub(super) const AVERAGE_5M: Metric =
-    average("system.cpu.load_average.5m", "Load average over five minutes.");
-pub(super) const AVERAGE_15M: Metric =
+const AVERAGE_1M: Metric = average("system.cpu.load_average.1m", "Load average over one minute.");
+const AVERAGE_5M: Metric = average("system.cpu.load_average.5m", "Load average over five minutes.");
+const AVERAGE_15M: Metric =
     average("system.cpu.load_average.15m", "Load average over fifteen minutes.");
-pub(super) const UPTIME: Metric = Metric {
+const UPTIME: Metric = Metric {
     name: "system.uptime",
     unit: "s",
     kind: Kind::Gauge,
@@ -31,6 +29,9 @@ const fn average(name: &'static str, description: &'static str) -> Metric {
     }
 }
 
+/// Everything that the sampler of either back end may publish.
+pub(super) const METRICS: &[Metric] = &[AVERAGE_1M, AVERAGE_5M, AVERAGE_15M, UPTIME];
+
 /// Reads /proc/loadavg and /proc/uptime.
 #[derive(Debug)]
 pub(super) struct Load {
@@ -39,10 +40,24 @@ pub(super) struct Load {
     series: Option<Series>,
 }
 
+/// Handles of load and uptime, as both back ends publish them.
 #[derive(Debug)]
-struct Series {
+pub(super) struct Series {
     averages: [Handle; 3],
     uptime: Handle,
+}
+
+impl Series {
+    pub(super) fn define(readings: &mut Readings) -> Self {
+        let averages = [AVERAGE_1M, AVERAGE_5M, AVERAGE_15M].map(|m| readings.define(&m, &[]));
+        Self { averages, uptime: readings.define(&UPTIME, &[]) }
+    }
+
+    /// Hundredths, both.
+    pub(super) fn set(&self, averages: [i64; 3], uptime: i64, readings: &mut Readings) {
+        self.averages.iter().zip(averages).for_each(|(handle, raw)| readings.set(*handle, raw));
+        readings.set(self.uptime, uptime);
+    }
 }
 
 impl Load {
@@ -61,7 +76,7 @@ impl Sampler for Load {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        &[AVERAGE_1M, AVERAGE_5M, AVERAGE_15M, UPTIME]
+        METRICS
     }
 
     fn cost_rank(&self) -> u8 {
@@ -76,12 +91,8 @@ impl Sampler for Load {
         let Some(uptime) = uptime.and_then(|field| parse::decimal(field, 2)) else {
             return Err(self.uptime.garbled("not a number of seconds"));
         };
-        let series = self.series.get_or_insert_with(|| Series {
-            averages: [AVERAGE_1M, AVERAGE_5M, AVERAGE_15M].map(|m| readings.define(&m, &[])),
-            uptime: readings.define(&UPTIME, &[]),
-        });
-        series.averages.iter().zip(averages).for_each(|(handle, raw)| readings.set(*handle, raw));
-        readings.set(series.uptime, uptime);
+        let series = self.series.get_or_insert_with(|| Series::define(readings));
+        series.set(averages, uptime, readings);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use flyball_proto::series::{Kind, Scale};
 use super::source::Source;
 use super::{Handle, HostPaths, Metric, Readings, SampleError, Sampler, parse};
 
-pub(super) const USAGE: Metric = Metric {
+const USAGE: Metric = Metric {
     name: "system.memory.usage",
     unit: "By",
     kind: Kind::Gauge,
@@ -16,7 +16,7 @@ pub(super) const USAGE: Metric = Metric {
     attributes: &["system.memory.state"],
     description: "Memory by state: used (what applications cannot have), free, cached, buffers. The states do not sum to the limit.",
 };
-pub(super) const UTILIZATION: Metric = Metric {
+const UTILIZATION: Metric = Metric {
     name: "system.memory.utilization",
     unit: "1",
     kind: Kind::Gauge,
@@ -24,7 +24,7 @@ pub(super) const UTILIZATION: Metric = Metric {
     attributes: &["system.memory.state"],
     description: "Memory by state as a share of the limit.",
 };
-pub(super) const LIMIT: Metric = Metric {
+const LIMIT: Metric = Metric {
     name: "system.memory.limit",
     unit: "By",
     kind: Kind::Gauge,
@@ -32,7 +32,7 @@ pub(super) const LIMIT: Metric = Metric {
     attributes: &[],
     description: "Memory that the kernel manages.",
 };
-pub(super) const AVAILABLE: Metric = Metric {
+const AVAILABLE: Metric = Metric {
     name: "system.memory.linux.available",
     unit: "By",
     kind: Kind::Gauge,
@@ -40,7 +40,7 @@ pub(super) const AVAILABLE: Metric = Metric {
     attributes: &[],
     description: "The kernel's estimate of what applications can still have without swapping.",
 };
-pub(super) const PAGING_USAGE: Metric = Metric {
+const PAGING_USAGE: Metric = Metric {
     name: "system.paging.usage",
     unit: "By",
     kind: Kind::Gauge,
@@ -48,6 +48,9 @@ pub(super) const PAGING_USAGE: Metric = Metric {
     attributes: &["system.paging.state"],
     description: "Swap space by state: used, free.",
 };
+
+/// Everything that the sampler of either back end may publish.
+pub(super) const METRICS: &[Metric] = &[USAGE, UTILIZATION, LIMIT, AVAILABLE, PAGING_USAGE];
 
 const KEYS: [&[u8]; 7] = [
     b"MemTotal:",
@@ -99,7 +102,7 @@ impl Sampler for Memory {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        &[USAGE, UTILIZATION, LIMIT, AVAILABLE, PAGING_USAGE]
+        METRICS
     }
 
     fn cost_rank(&self) -> u8 {

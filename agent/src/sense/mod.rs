@@ -18,12 +18,15 @@ mod cpu;
 mod devices;
 mod disk;
 mod filesystem;
+#[cfg(test)]
+mod golden;
 mod load;
 mod memory;
 mod network;
 mod own;
 mod paging;
 mod parse;
+mod portable;
 mod pressure;
 mod processes;
 mod source;

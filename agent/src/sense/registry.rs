@@ -2,7 +2,7 @@
 
 use super::{
     Backend, Sampler, SenseConfig, cgroup, cpu, disk, filesystem, load, memory, network, own,
-    paging, pressure, processes,
+    paging, portable, pressure, processes,
 };
 
 /// The samplers of a back end, as configured. Those whose source the host does not have say so when they are asked.
@@ -22,6 +22,15 @@ pub fn samplers(backend: Backend, config: &SenseConfig) -> Vec<Box<dyn Sampler>>
             Box::new(processes::Processes::new(paths, &config.processes)),
             Box::new(own::Own::new(paths)),
         ],
-        Backend::Portable => Vec::new(),
+        Backend::Portable => vec![
+            Box::new(portable::host::Cpu::default()),
+            Box::new(portable::host::Load::default()),
+            Box::new(portable::host::Memory::default()),
+            Box::new(portable::traffic::Disk::default()),
+            Box::new(portable::traffic::Network::new(paths, &config.network)),
+            Box::new(portable::capacity::Filesystem::new(&config.filesystem)),
+            Box::new(portable::processes::Processes::new(&config.processes)),
+            Box::new(own::Own::new(paths)),
+        ],
     }
 }

@@ -17,7 +17,7 @@ use guard::{Guard, Threads};
 use mounts::Mount;
 
 mod guard;
-mod mounts;
+pub(super) mod mounts;
 
 pub(super) const USAGE: Metric = Metric {
     name: "system.filesystem.usage",

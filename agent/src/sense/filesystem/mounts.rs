@@ -96,7 +96,8 @@ pub(super) fn select(mountinfo: &[u8], config: &FilesystemConfig) -> Vec<Mount> 
     let mut file_systems = Vec::new();
     let mut selected = Vec::new();
     for (_, number, mount) in visible {
-        let Some(mount) = mount.filter(|mount| mount.is_wanted(config)) else { continue };
+        let wanted = |mount: &Mount| is_wanted(&mount.kind, &mount.mountpoint, config);
+        let Some(mount) = mount.filter(wanted) else { continue };
         if !file_systems.contains(&number) {
             file_systems.push(number);
             selected.push(mount);
@@ -106,16 +107,19 @@ pub(super) fn select(mountinfo: &[u8], config: &FilesystemConfig) -> Vec<Mount> 
     selected
 }
 
-impl Mount {
-    fn is_wanted(&self, config: &FilesystemConfig) -> bool {
-        match &*self.kind {
-            kind if SKIPPED.contains(&kind) => false,
-            "tmpfs" => config.tmpfs,
-            // Only that of a container's root tells something that the file system below it does not.
-            "overlay" => self.mountpoint == "/",
-            _ => config.remote || !self.remote,
-        }
+/// Whether a mount of this type at this path is to be published.
+pub(in super::super) fn is_wanted(kind: &str, mountpoint: &str, config: &FilesystemConfig) -> bool {
+    match kind {
+        kind if SKIPPED.contains(&kind) => false,
+        "tmpfs" => config.tmpfs,
+        // Only that of a container's root tells something that the file system below it does not.
+        "overlay" => mountpoint == "/",
+        kind => config.remote || is_local(kind),
     }
+}
+
+fn is_local(kind: &str) -> bool {
+    LOCAL.contains(&kind)
 }
 
 /// Device number, raw path and the mount of a line (`None` when it cannot be named): id, parent, major:minor, root, path, options, optional fields, `-`, type, source, options.
@@ -128,7 +132,7 @@ fn entry(line: &[u8]) -> Option<(&[u8], &[u8], Option<Mount>)> {
     let text = |field: &[u8]| parse::attribute(&unescaped(field));
     let mount = || {
         let kind = text(kind)?;
-        let remote = !LOCAL.contains(&&*kind);
+        let remote = !is_local(&kind);
         let (device, mountpoint) = (text(device)?, text(path)?);
         let path = OsString::from_vec(unescaped(path.strip_prefix(b"/")?)).into();
         Some(Mount { device, mountpoint, path, kind, remote })
@@ -137,7 +141,7 @@ fn entry(line: &[u8]) -> Option<(&[u8], &[u8], Option<Mount>)> {
 }
 
 /// Without the octal escapes of spaces, tabs, newlines and backslashes.
-fn unescaped(field: &[u8]) -> Vec<u8> {
+pub(in super::super) fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((first, tail)) = rest.split_first() {

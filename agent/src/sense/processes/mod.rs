@@ -194,8 +194,8 @@ fn executable(directory: &OwnedFd, row: &Row) -> Option<String> {
     let link = link.as_ref().map(|link| link.to_bytes()).unwrap_or_default();
     let link = link.strip_suffix(b" (deleted)").unwrap_or(link);
     let base = link.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    if !base.is_empty() {
-        return parse::attribute(base);
+    if let Some(base) = parse::attribute(base).filter(|base| !base.is_empty()) {
+        return Some(base);
     }
     let mut line = [0; LINE_BYTES];
     let stat = line_of(directory, row.pid, &mut line).and_then(stat::parse)?;
