@@ -1,3 +1,78 @@
-//! Entry point.
+//! Entry point of the operator's command line: flags, settings, then one of the [`commands`].
 
-fn main() {}
+mod api;
+mod args;
+mod commands;
+mod config;
+mod error;
+mod rate;
+mod sort;
+mod sse;
+mod text;
+mod top;
+
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use flyball_service::config::load;
+use flyball_service::{EXIT_USAGE, logging};
+
+use args::{Cli, Command};
+use commands::Context;
+use config::Config;
+use error::Error;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed standard output or error leaves nobody to tell.
+            let _ = error.print();
+            return if error.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let config: Config = match load(&cli.sources()) {
+        Ok(config) => config,
+        Err(problems) => {
+            let _ = writeln!(std::io::stderr(), "{problems}");
+            return EXIT_USAGE.into();
+        }
+    };
+    if cli.check_config {
+        return ExitCode::SUCCESS;
+    }
+    let Some(command) = cli.command else {
+        let _ = write!(std::io::stderr(), "{}", Cli::command().render_help());
+        return EXIT_USAGE.into();
+    };
+    // A log line in the middle of the live view would tear it.
+    if !(matches!(command, Command::Top(_)) && std::io::stderr().is_terminal()) {
+        logging::init(config.cli.log_format);
+    }
+    match run(&config, command) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader has seen enough, as in `flyball metrics | head`.
+        Err(Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "flyball: {error}");
+            error.exit_code().into()
+        }
+    }
+}
+
+fn run(config: &Config, command: Command) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Error::Output)?.block_on(async {
+        let context = Context::new(config)?;
+        match command {
+            Command::Status => commands::status::run(&context).await,
+            Command::Nodes(args) => commands::nodes::run(&context, &args).await,
+            Command::Metrics(args) => commands::metrics::run(&context, &args).await,
+            Command::Top(args) => top::run(&context, &args).await,
+        }
+    })
+}
+
+#[cfg(test)]
+mod snapshot;

@@ -1,0 +1,254 @@
+//! Flags and commands. The help teaches by examples and is compared with a recorded copy.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use flyball_service::config::Sources;
+use flyball_service::logging::LogFormat;
+
+use crate::config::Output;
+use crate::sort::SortKey;
+
+const EVERYWHERE: &str = "Options of every command";
+
+const EXAMPLES: &str = "\
+Examples:
+  flyball status
+      is the collector ready, how is the fleet
+  flyball nodes --sort memory
+      every node, the fullest first
+  flyball metrics
+      what is measured
+  flyball metrics system.cpu.utilization --node web-1 --by cpu.mode --from -30m
+      one metric over time
+  flyball top
+      the fleet, live; enter opens a node
+  flyball --output json nodes | jq -r '.nodes[] | select(.up | not) | .node'
+      for programs: what the API answers
+
+Every option of every command is also a key in the file of --config (section [cli]) and an environment
+variable, FLYBALL_CLI_SERVER and so on. Flags win over the environment, the environment over the file.
+NO_COLOR turns colours off; without a terminal there are none.
+
+Exit codes: 0 done, 1 failed (or, for status, not ready), 2 wrong usage or configuration.";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  flyball status
+      a summary for people
+  flyball status >/dev/null || echo 'mend it'
+      exit code 0 only when the collector is reachable and ready
+  flyball --output json status | jq .status.totals
+      both answers as they are: {\"server\", \"readyz\", \"status\"}";
+
+const NODES_EXAMPLES: &str = "\
+Examples:
+  flyball nodes
+      every node, by name
+  flyball nodes --sort cpu
+      the busiest first; unknown values come last
+  flyball nodes 'web-*' --state down
+      those of the web nodes that are down
+
+A value that is not known is shown as \u{2013}, which is not 0.";
+
+const METRICS_EXAMPLES: &str = "\
+Examples:
+  flyball metrics
+      every metric with its unit, kind and attributes
+  flyball metrics 'system.disk.*' --node db-1
+      those of the disks that db-1 reports
+  flyball metrics system.cpu.utilization --node web-1 --filter cpu.mode=user
+      the last hour of one series
+  flyball metrics system.network.io --by node,network.io.direction --agg sum --from -6h --step 5m
+      grouped; counters give rates per second unless --agg says otherwise
+  flyball metrics system.memory.utilization --from 2026-08-01T12:00:00Z --to 2026-08-01T13:00:00Z
+      a range in absolute time
+  flyball --output json metrics system.uptime
+      the API's answer as it is: {\"metric\", \"unit\", \"step_ms\", \"series\"}
+
+LAST is the newest value that is known, MIN, MAX and AVG are those of the points. In TREND each cell is a part of the
+range between MIN and MAX; a gap is time without samples.";
+
+const TOP_EXAMPLES: &str = "\
+Keys:
+  up, down, page up, page down, home, end    choose a node
+  enter                                      open the node: CPU by mode, memory, disks, network, processes
+  esc                                        back
+  s, S                                       next or previous sort key
+  ?                                          help
+  q, ctrl-c                                  quit
+
+Examples:
+  flyball top
+      the fleet, the busiest first
+  flyball top web-1
+      one node at once
+  flyball top | cat
+      without a terminal, or with --output json: one snapshot";
+
+/// The operator's command line of Flyball: looks at the fleet through the collector's HTTP API.
+#[derive(Debug, Parser)]
+#[command(name = "flyball", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// Address of the collector [default: http://127.0.0.1:7480].
+    #[arg(long, value_name = "URL", global = true, help_heading = EVERYWHERE)]
+    server: Option<String>,
+    /// How answers are printed [default: table].
+    #[arg(long, short, value_name = "FORMAT", global = true, help_heading = EVERYWHERE)]
+    output: Option<Output>,
+    /// Longest time to wait for an answer, 100ms to 10m [default: 10s].
+    #[arg(long, value_name = "TIME", global = true, help_heading = EVERYWHERE)]
+    timeout: Option<String>,
+    /// Settings in TOML.
+    #[arg(long, value_name = "FILE", global = true, help_heading = EVERYWHERE)]
+    config: Option<PathBuf>,
+    /// Checks the settings, lists every error with its key and exits.
+    #[arg(long)]
+    pub check_config: bool,
+    /// How log lines look [default: text].
+    #[arg(long, value_name = "FORMAT", global = true, help_heading = EVERYWHERE)]
+    log_format: Option<LogFormat>,
+    /// What to do; none only with `--check-config`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Is the collector ready, and how is the fleet.
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status,
+    /// The nodes and their last values.
+    #[command(after_help = NODES_EXAMPLES)]
+    Nodes(NodesArgs),
+    /// The metrics that exist, or one of them over time.
+    #[command(after_help = METRICS_EXAMPLES)]
+    Metrics(MetricsArgs),
+    /// The fleet, live.
+    #[command(after_help = TOP_EXAMPLES)]
+    Top(TopArgs),
+}
+
+/// `flyball nodes`
+#[derive(Debug, Args)]
+pub(crate) struct NodesArgs {
+    /// Only nodes with one of these names; * stands for any text.
+    #[arg(value_name = "NODE")]
+    pub patterns: Vec<String>,
+    /// What comes first: names from a to z, everything else from the largest.
+    #[arg(long, value_name = "KEY", default_value = "name")]
+    pub sort: SortKey,
+    /// Only nodes in this state.
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<NodeState>,
+}
+
+/// Whether a node reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NodeState {
+    /// Its samples arrive.
+    Up,
+    /// They do not.
+    Down,
+}
+
+/// `flyball metrics`
+#[derive(Debug, Default, Args)]
+pub(crate) struct MetricsArgs {
+    /// Metric to show over time; with a * the metrics of the catalog that match, without it all of them.
+    #[arg(value_name = "METRIC")]
+    pub metric: Option<String>,
+    /// Only these nodes; repeat it or separate them by commas.
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    pub node: Vec<String>,
+    /// Start: -1h, -2d, now, RFC 3339 or epoch milliseconds [default: an hour before the end].
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, requires = "metric")]
+    pub from: Option<String>,
+    /// End, written like the start [default: now].
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, requires = "metric")]
+    pub to: Option<String>,
+    /// Time that one point stands for: 10s, 5m, 1h [default: at most 300 points].
+    #[arg(long, value_name = "TIME", requires = "metric")]
+    pub step: Option<String>,
+    /// avg, min, max, sum, last, rate or p50 to p99 [default: avg for gauges, rate for counters].
+    #[arg(long, value_name = "NAME", requires = "metric")]
+    pub agg: Option<String>,
+    /// Attributes to group by, `node` among them [default: every series by itself].
+    #[arg(long, value_name = "ATTRIBUTE", value_delimiter = ',', requires = "metric")]
+    pub by: Vec<String>,
+    /// Only series with this attribute, for example cpu.mode=user; repeat it for more.
+    #[arg(long, value_name = "ATTRIBUTE=VALUE", requires = "metric")]
+    pub filter: Vec<String>,
+}
+
+/// `flyball top`
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Opens this node at once.
+    #[arg(value_name = "NODE")]
+    pub node: Option<String>,
+    /// What comes first.
+    #[arg(long, value_name = "KEY", default_value = "cpu")]
+    pub sort: SortKey,
+}
+
+impl Cli {
+    /// Where the settings come from.
+    pub(crate) fn sources(&self) -> Sources {
+        let mut sources = Sources { file: self.config.clone(), ..Sources::default() };
+        sources
+            .flag("cli.server", self.server.as_ref())
+            .flag("cli.output", self.output)
+            .flag("cli.timeout", self.timeout.as_ref())
+            .flag("cli.log_format", self.log_format);
+        sources
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::snapshot;
+
+    #[test]
+    fn the_help_of_every_command_is_the_recorded_one() {
+        let mut command = Cli::command();
+        command.build();
+        let mut text = command.render_long_help().to_string();
+        for sub in command.get_subcommands_mut() {
+            let name = sub.get_name().to_owned();
+            text = format!("{text}\n==== {name} ====\n{}", sub.render_long_help());
+        }
+        snapshot::check("help", &text);
+    }
+
+    #[test]
+    fn no_line_of_the_help_is_wider_than_a_wide_terminal() {
+        for text in [EXAMPLES, STATUS_EXAMPLES, NODES_EXAMPLES, METRICS_EXAMPLES, TOP_EXAMPLES] {
+            assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_relative_time_is_not_taken_for_a_flag() {
+        let cli = Cli::try_parse_from(["flyball", "metrics", "m", "--from", "-1h"]).unwrap();
+        let Some(Command::Metrics(args)) = cli.command else { panic!("not metrics") };
+        assert_eq!(args.from.as_deref(), Some("-1h"));
+    }
+
+    #[test]
+    fn a_range_needs_a_metric() {
+        let error = Cli::try_parse_from(["flyball", "metrics", "--from", "-1h"]).unwrap_err();
+        assert!(error.to_string().contains("METRIC"), "{error}");
+    }
+
+    #[test]
+    fn options_of_every_command_may_stand_after_it() {
+        let cli = Cli::try_parse_from(["flyball", "nodes", "--server", "http://h:1"]).unwrap();
+        assert_eq!(cli.server.as_deref(), Some("http://h:1"));
+    }
+}
