@@ -12,11 +12,15 @@ pub mod identity;
 pub mod readings;
 pub mod registry;
 
+#[cfg(test)]
+mod agreement;
 mod cgroup;
 mod counters;
 mod cpu;
 mod devices;
 mod disk;
+#[cfg(test)]
+mod documentation;
 mod filesystem;
 #[cfg(test)]
 mod golden;

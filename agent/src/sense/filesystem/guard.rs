@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
 use super::{CapacityBytes, Probe};
@@ -61,11 +61,9 @@ impl Threads {
 }
 
 impl Guard {
-    /// Asks, unless the last question is still open.
+    /// Asks, unless the last question is still open. An answer that came after the last reading gave up is taken by the next one, so it is at most one period old.
     pub(super) fn ask(&mut self) {
-        // What was answered after the last reading gave up is too old to publish.
-        let late = self.waiting && !matches!(self.answers.try_recv(), Err(TryRecvError::Empty));
-        if late || !self.waiting {
+        if !self.waiting {
             self.waiting = self.questions.try_send(()).is_ok();
         }
     }

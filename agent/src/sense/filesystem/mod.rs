@@ -49,8 +49,8 @@ const UNANSWERED: Metric = Metric {
     description: "Mounts that were not read this time: their server does not answer, they cannot be read, or there are too many that may hang.",
 };
 
-/// How long a reading waits for all mounts that may hang.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a reading waits for all mounts that may hang: well within the deadline that the recorder gives the reading as a whole.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Bytes of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

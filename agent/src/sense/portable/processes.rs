@@ -63,7 +63,8 @@ impl Sampler for Processes {
             self.system = Some(System::new().map_err(failed)?);
         }
         let system = self.system.as_mut().expect("made above");
-        let wanted = ProcessRefreshKind::nothing().with_cpu().with_memory();
+        // Threads are listed as processes unless they are refused.
+        let wanted = ProcessRefreshKind::nothing().with_cpu().with_memory().without_tasks();
         system.refresh_processes_specifics(ProcessesToUpdate::All, true, wanted);
         std::mem::swap(&mut self.rows, &mut self.last_rows);
         self.rows.clear();
@@ -114,7 +115,7 @@ fn state(status: ProcessStatus) -> State {
 /// The base name of the executable, or else the name of the process. Asked of the new ones only: for all it would be a read of a link each.
 fn executable(system: &mut System, row: &Row) -> Option<String> {
     let pid = Pid::from_u32(row.pid);
-    let wanted = ProcessRefreshKind::nothing().with_exe(UpdateKind::Always);
+    let wanted = ProcessRefreshKind::nothing().with_exe(UpdateKind::Always).without_tasks();
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, wanted);
     let process = system.process(pid)?;
     let base = process.exe().and_then(Path::file_name).unwrap_or(process.name());
