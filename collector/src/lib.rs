@@ -1,3 +1,4 @@
 //! Stores samples in ClickHouse and serves the API and the dashboard: ingest -> store -> query -> api.
 
 pub mod live;
+pub mod store;

@@ -1,0 +1,180 @@
+use flyball_proto::series::Scale;
+
+use super::*;
+
+fn node(name: &str) -> NodeName {
+    NodeName::new(name).unwrap()
+}
+
+fn series(metric: &str, attributes: &[(&str, &str)]) -> Series {
+    Series {
+        metric: metric.into(),
+        unit: "s".into(),
+        kind: Kind::Counter,
+        scale: Scale::decimal(2),
+        attributes: attributes.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+    }
+}
+
+fn pair(key: &str, value: &str) -> (String, String) {
+    (key.to_owned(), value.to_owned())
+}
+
+fn filled() -> Catalog {
+    let catalog = Catalog::new(1_000);
+    for name in ["b", "a"] {
+        for mode in ["user", "system"] {
+            for cpu in ["0", "1", "2"] {
+                let attributes = [("cpu.logical_number", cpu), ("cpu.mode", mode)];
+                catalog.resolve(&node(name), &series("system.cpu.time", &attributes)).unwrap();
+            }
+        }
+        catalog.resolve(&node(name), &series("system.uptime", &[])).unwrap();
+    }
+    catalog
+}
+
+#[test]
+fn a_series_keeps_its_id_and_is_unwritten_until_its_row_is_durable() {
+    let catalog = Catalog::new(10);
+    let uptime = series("system.uptime", &[]);
+    let (id, unwritten) = catalog.resolve(&node("a"), &uptime).unwrap();
+    assert!(unwritten);
+    assert_eq!(catalog.resolve(&node("a"), &uptime).unwrap(), (id, true));
+    catalog.mark_written(&[id]);
+    assert_eq!(catalog.resolve(&node("a"), &uptime).unwrap(), (id, false));
+    assert_ne!(catalog.resolve(&node("b"), &uptime).unwrap().0, id);
+    assert_eq!(catalog.len(), 2);
+}
+
+#[test]
+fn a_new_description_replaces_the_old_one_under_the_same_id() {
+    let catalog = Catalog::new(1);
+    let old = series("system.uptime", &[]);
+    let (id, _) = catalog.resolve(&node("a"), &old).unwrap();
+    catalog.mark_written(&[id]);
+    for new in [
+        Series { scale: Scale::UNIT, ..old.clone() },
+        Series { unit: "ms".into(), scale: Scale::UNIT, ..old.clone() },
+        Series { kind: Kind::Gauge, ..old.clone() },
+    ] {
+        assert_eq!(catalog.resolve(&node("a"), &new).unwrap(), (id, true));
+        assert_eq!(catalog.describe(id).unwrap(), ("a".into(), new.clone()));
+        catalog.mark_written(&[id]);
+        assert_eq!(catalog.resolve(&node("a"), &new).unwrap(), (id, false));
+    }
+}
+
+#[test]
+fn an_id_that_another_series_has_is_not_given_again() {
+    let (first, second) = (series("m", &[("a", "1")]), series("m", &[("a", "2")]));
+    let taken = SeriesId::derive("n", &second, 0);
+    let catalog = Catalog::new(10);
+    assert!(catalog.load(SeriesRow::new(taken, &node("n"), &first, 0)));
+    let (id, unwritten) = catalog.resolve(&node("n"), &second).unwrap();
+    assert_eq!((id, unwritten), (SeriesId::derive("n", &second, 1), true));
+    assert_eq!(catalog.resolve(&node("n"), &second).unwrap().0, id);
+    assert_eq!(catalog.describe(taken).unwrap().1, first);
+
+    let again = Catalog::new(10);
+    again.load(SeriesRow::new(taken, &node("n"), &first, 0));
+    again.load(SeriesRow::new(id, &node("n"), &second, 0));
+    assert_eq!(again.resolve(&node("n"), &second).unwrap(), (id, false));
+}
+
+#[test]
+fn a_full_catalog_refuses_new_series_and_serves_the_known_ones() {
+    let catalog = Catalog::new(1);
+    let known = series("system.uptime", &[]);
+    let (id, _) = catalog.resolve(&node("a"), &known).unwrap();
+    assert_eq!(catalog.resolve(&node("b"), &known), Err(CatalogFull { max_series: 1 }));
+    assert_eq!(catalog.resolve(&node("a"), &known).unwrap().0, id);
+    let row = SeriesRow::new(SeriesId::from(1), &node("b"), &known, 0);
+    assert!(!catalog.load(row));
+    assert_eq!(catalog.len(), 1);
+}
+
+#[test]
+fn selectors_narrow_by_node_and_by_attributes() {
+    let catalog = filled();
+    let count = |nodes: &[&str], filters: &[(String, String)]| {
+        let nodes: Vec<String> = nodes.iter().map(|n| (*n).to_owned()).collect();
+        let selector = Selector { metric: "system.cpu.time", nodes: &nodes, filters };
+        let selection = catalog.select(&selector).unwrap();
+        assert!(selection.series.windows(2).all(|w| w[0].id < w[1].id));
+        selection.series.len()
+    };
+    assert_eq!(count(&[], &[]), 12);
+    assert_eq!(count(&["a"], &[]), 6);
+    assert_eq!(count(&["a", "b", "a"], &[pair("cpu.mode", "user")]), 6);
+    assert_eq!(count(&["a"], &[pair("cpu.mode", "user"), pair("cpu.logical_number", "1")]), 1);
+    assert_eq!(count(&[], &[pair("cpu.mode", "user"), pair("cpu.mode", "system")]), 12);
+    assert_eq!(count(&[], &[pair("cpu.mode", "of no cpu")]), 0);
+}
+
+#[test]
+fn a_selected_series_carries_its_node_and_attributes() {
+    let catalog = filled();
+    let filters = [pair("cpu.mode", "user"), pair("cpu.logical_number", "2")];
+    let nodes = ["b".to_owned()];
+    let selector = Selector { metric: "system.cpu.time", nodes: &nodes, filters: &filters };
+    let selection = catalog.select(&selector).unwrap();
+    assert_eq!((&*selection.unit, selection.kind), ("s", Kind::Counter));
+    let [found] = &selection.series[..] else { panic!("one series") };
+    assert_eq!(&*found.node, "b");
+    let expected =
+        [("cpu.logical_number", "2"), ("cpu.mode", "user")].map(|(k, v)| (k.into(), v.into()));
+    assert_eq!(found.attributes, expected);
+}
+
+#[test]
+fn what_does_not_exist_is_named() {
+    let catalog = filled();
+    let select = |metric, nodes: &[String], filters: &[(String, String)]| {
+        catalog.select(&Selector { metric, nodes, filters }).unwrap_err()
+    };
+    assert_eq!(select("system.cpu", &[], &[]), Unknown::Metric("system.cpu".into()));
+    // A string that is known, but not as a metric, a node or an attribute of this metric.
+    assert_eq!(select("cpu.mode", &[], &[]), Unknown::Metric("cpu.mode".into()));
+    let nodes = ["a".to_owned(), "user".to_owned()];
+    assert_eq!(select("system.uptime", &nodes, &[]), Unknown::Node("user".into()));
+    let filters = [pair("cpu.mode", "user")];
+    assert_eq!(select("system.uptime", &[], &filters), Unknown::Attribute("cpu.mode".into()));
+}
+
+#[test]
+fn metrics_list_their_nodes_attributes_and_series() {
+    let metrics = filled().metrics();
+    assert_eq!(metrics.len(), 2);
+    let cpu = &metrics[0];
+    assert_eq!(
+        (&*cpu.name, &*cpu.unit, cpu.kind, cpu.series),
+        ("system.cpu.time", "s", Kind::Counter, 12)
+    );
+    assert_eq!(cpu.nodes, ["a".into(), "b".into()]);
+    assert_eq!(cpu.attributes, ["cpu.logical_number".into(), "cpu.mode".into()]);
+    assert_eq!((&*metrics[1].name, metrics[1].series), ("system.uptime", 2));
+    assert_eq!(filled().nodes(), ["a".into(), "b".into()]);
+}
+
+#[test]
+fn two_hundred_thousand_series_fit_in_tens_of_megabytes() {
+    let catalog = Catalog::new(1_000_000);
+    let resident = || {
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+        text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    };
+    let before = resident();
+    for n in 0..1_000 {
+        let name = node(&format!("node-{n:04}"));
+        for s in 0..200 {
+            let (metric, item) = (format!("system.metric.{}", s % 20), format!("item{}", s / 20));
+            let attributes = [("direction", "read"), ("item", item.as_str())];
+            catalog.resolve(&name, &series(&metric, &attributes)).unwrap();
+        }
+    }
+    let grown = resident().saturating_sub(before);
+    assert_eq!(catalog.len(), 200_000);
+    println!("{} bytes a series", grown / 200_000);
+    assert!(grown < 40_000_000, "{grown} bytes");
+}

@@ -1,0 +1,294 @@
+//! What can go wrong in the store, each message with what mends it, and which failures are worth trying again.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::catalog::CatalogFull;
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Neither the library nor a program.
+    #[error(
+        "the embedded ClickHouse engine is not at {path}: fetch it with `flyball-collector engine fetch`, or name a server with --clickhouse URL"
+    )]
+    EngineNotFound {
+        /// Where the library was looked for.
+        path: PathBuf,
+    },
+    /// No engine is published for this machine.
+    #[error(
+        "there is no embedded ClickHouse engine for {target}: install a `clickhouse` program of version 26 or later, or name a server with --clickhouse URL"
+    )]
+    EngineUnsupported {
+        /// Architecture and operating system.
+        target: String,
+    },
+    /// Another collector works in the same data directory.
+    #[error(
+        "the data directory {path} is in use by another collector{holder}: stop it, or choose another one with --data-dir"
+    )]
+    DataDirInUse {
+        /// The engine's directory.
+        path: PathBuf,
+        /// ` (pid N)` when known.
+        holder: String,
+    },
+    /// The engine started and ended, or did not answer in time.
+    #[error("the embedded ClickHouse engine did not start: {reason}")]
+    EngineStart {
+        /// What its log says.
+        reason: String,
+    },
+    /// Fetching the engine failed.
+    #[error("the engine could not be fetched: {reason}")]
+    Fetch {
+        /// Which step, and what mends it.
+        reason: String,
+    },
+    /// A file or directory cannot be used.
+    #[error("cannot {what} {path}: {source}")]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A migration that was applied has another text now.
+    #[error(
+        "migration {version:04} ({name}) was changed after it had been applied: restore its files, or undo it first with the version that applied it"
+    )]
+    MigrationChanged {
+        /// Its number.
+        version: u32,
+        /// Its name.
+        name: String,
+    },
+    /// The database was migrated by a newer version.
+    #[error(
+        "the database has migration {version:04} ({name}), which this version does not know: use the newer version, or `migrate down` with it first"
+    )]
+    MigrationUnknown {
+        /// Its number.
+        version: u32,
+        /// Its name.
+        name: String,
+    },
+    /// Migrations are missing and may not be applied by themselves.
+    #[error("the database lacks {missing} migrations: run `flyball-collector migrate up`")]
+    MigrationsMissing {
+        /// How many.
+        missing: usize,
+    },
+    /// Somebody else migrates.
+    #[error("the database is being migrated by {holder}: try again when it is done")]
+    MigrationLocked {
+        /// Who holds the lock.
+        holder: String,
+    },
+    /// A statement of a migration failed.
+    #[error("migration {version:04} ({name}) failed: {source}")]
+    MigrationFailed {
+        /// Its number.
+        version: u32,
+        /// Its name.
+        name: String,
+        /// What ClickHouse said.
+        source: Box<StoreError>,
+    },
+    /// `--to` names a migration that does not exist.
+    #[error("there is no migration {version:04}")]
+    NoSuchMigration {
+        /// Its number.
+        version: u32,
+    },
+    /// A setting that the store depends on is not in force on the server.
+    #[error(
+        "{table} has {setting} = {found} in force, not {expected}: it was changed outside Flyball"
+    )]
+    SettingNotInForce {
+        /// The table.
+        table: &'static str,
+        /// The setting.
+        setting: &'static str,
+        /// What is wanted.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Samples of several days in one insert.
+    #[error(
+        "an insert holds samples of more than one day: {first} and {other} days after the epoch"
+    )]
+    MixedDays {
+        /// Day of the first row.
+        first: i64,
+        /// Another row's day.
+        other: i64,
+    },
+    /// No more series are taken.
+    #[error(transparent)]
+    CatalogFull(#[from] CatalogFull),
+    /// The URL, user or database cannot be used as given.
+    #[error("clickhouse.{key}: {reason}")]
+    Config {
+        /// Key in the section.
+        key: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A request took too long.
+    #[error("ClickHouse did not answer within {timeout_ms} ms")]
+    Timeout {
+        /// The bound.
+        timeout_ms: u64,
+    },
+    /// ClickHouse refused a request, or could not be reached.
+    #[error("{}", describe(.0))]
+    ClickHouse(#[from] clickhouse::error::Error),
+}
+
+/// What to do after a failed insert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// The same rows may be accepted later.
+    Retryable,
+    /// The server asks for fewer inserts: wait longer than for others, its merges have to catch up.
+    TooManyParts,
+    /// The same rows will never be accepted.
+    Permanent,
+}
+
+impl ErrorClass {
+    /// As label of a metric.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retryable => "retryable",
+            Self::TooManyParts => "too_many_parts",
+            Self::Permanent => "permanent",
+        }
+    }
+}
+
+/// Codes of ClickHouse that speak of the rows themselves. Whatever is not listed is tried again: a wait costs less than a loss.
+const ABOUT_THE_ROWS: [u16; 10] = [
+    6,   // CANNOT_PARSE_TEXT
+    27,  // CANNOT_PARSE_INPUT_ASSERTION_FAILED
+    32,  // ATTEMPT_TO_READ_AFTER_EOF
+    33,  // CANNOT_READ_ALL_DATA
+    49,  // LOGICAL_ERROR
+    53,  // TYPE_MISMATCH
+    69,  // ARGUMENT_OUT_OF_BOUND
+    117, // INCORRECT_DATA
+    321, // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
+    469, // VIOLATED_CONSTRAINT
+];
+const TOO_MANY_PARTS: u16 = 252;
+const NOT_ENOUGH_SPACE: u16 = 243;
+const AUTHENTICATION_FAILED: u16 = 516;
+
+impl StoreError {
+    /// Whether and how a failed insert is to be tried again.
+    pub fn class(&self) -> ErrorClass {
+        match (self, self.code()) {
+            (Self::MixedDays { .. } | Self::CatalogFull(_), _) => ErrorClass::Permanent,
+            // The same code for a block that spans too many partitions, which waiting does not mend.
+            (_, Some(TOO_MANY_PARTS)) if self.to_string().contains("single INSERT block") => {
+                ErrorClass::Permanent
+            }
+            (_, Some(TOO_MANY_PARTS)) => ErrorClass::TooManyParts,
+            (_, Some(code)) if ABOUT_THE_ROWS.contains(&code) => ErrorClass::Permanent,
+            _ => ErrorClass::Retryable,
+        }
+    }
+
+    /// ClickHouse's error code, when it answered with one.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::ClickHouse(clickhouse::error::Error::BadResponse(text)) => code_of(text),
+            Self::MigrationFailed { source, .. } => source.code(),
+            _ => None,
+        }
+    }
+}
+
+fn code_of(text: &str) -> Option<u16> {
+    let rest = text.split_once("Code: ")?.1;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// One line for each failure, with the remedy where there is one.
+fn describe(error: &clickhouse::error::Error) -> String {
+    use clickhouse::error::Error;
+    match error {
+        Error::BadResponse(text) => {
+            let line = text.trim().lines().next().unwrap_or_default();
+            match code_of(text) {
+                Some(NOT_ENOUGH_SPACE) => {
+                    format!(
+                        "the disk of ClickHouse is full: free some space, or keep less with clickhouse.retention_days ({line})"
+                    )
+                }
+                Some(AUTHENTICATION_FAILED) => {
+                    format!(
+                        "ClickHouse refused the user or password: see clickhouse.user and clickhouse.password_file ({line})"
+                    )
+                }
+                _ => format!("ClickHouse: {line}"),
+            }
+        }
+        Error::Network(source) => {
+            format!("ClickHouse cannot be reached: {}", chain(source.as_ref()))
+        }
+        Error::TimedOut => "ClickHouse did not answer in time".to_owned(),
+        other => format!("ClickHouse: {}", chain(other)),
+    }
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(text: &str) -> StoreError {
+        clickhouse::error::Error::BadResponse(text.to_owned()).into()
+    }
+
+    #[test]
+    fn failures_are_classified_by_the_code_of_the_answer() {
+        let class = |text| answered(text).class();
+        let parts = "Code: 252. DB::Exception: Too many parts (3000). (TOO_MANY_PARTS)";
+        assert_eq!(class(parts), ErrorClass::TooManyParts);
+        let partitions = "Code: 252. DB::Exception: Too many partitions for single INSERT block";
+        assert_eq!(class(partitions), ErrorClass::Permanent);
+        assert_eq!(class("Code: 33. DB::Exception: Cannot read all data"), ErrorClass::Permanent);
+        assert_eq!(class("Code: 241. DB::Exception: memory limit"), ErrorClass::Retryable);
+        assert_eq!(class("Code: 60. DB::Exception: no such table"), ErrorClass::Retryable);
+        assert_eq!(class("502 Bad Gateway"), ErrorClass::Retryable);
+        let mixed = StoreError::MixedDays { first: 1, other: 2 };
+        assert_eq!(mixed.class(), ErrorClass::Permanent);
+        assert_eq!(StoreError::Timeout { timeout_ms: 1 }.class(), ErrorClass::Retryable);
+    }
+
+    #[test]
+    fn messages_are_one_line_with_the_remedy() {
+        let full = answered("Code: 243. DB::Exception: Cannot reserve 1.00 MiB\nstack").to_string();
+        assert!(full.contains("free some space") && !full.contains('\n'), "{full}");
+        let refused = answered("Code: 516. DB::Exception: default: failed\n\nIf you").to_string();
+        assert!(refused.contains("clickhouse.password_file"), "{refused}");
+    }
+}

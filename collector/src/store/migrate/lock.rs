@@ -1,0 +1,154 @@
+//! One migration at a time, with nothing but DDL: it works on the embedded engine, which has no Keeper.
+//!
+//! `CREATE TABLE` fails when the table exists, and is atomic: a compare-and-swap. The lock of generation N is the table `migration_lock_N`; its
+//! comment names the holder, a random token and the end of the lease by the server's clock. To take a free lock is to create generation 1; to take
+//! over an expired one is to create the next generation, which only one of many can. The highest generation holds. Before each statement
+//! the holder renews its lease and looks whether its token still is in the highest one: a runner that was suspended past its
+//! lease stops there. Statements are idempotent besides, so that the one in flight at that moment does no harm.
+
+use std::time::Duration;
+
+use clickhouse::Client;
+
+use crate::store::config::Secret;
+use crate::store::error::StoreError;
+
+/// Longer than any statement of a migration may take.
+const LEASE: Duration = Duration::from_mins(15);
+const PREFIX: &str = "migration_lock_";
+const TABLE_ALREADY_EXISTS: u16 = 57;
+
+/// A held lock. Give it back with [`Lease::release`]; otherwise it ends by itself after [`LEASE`].
+#[derive(Debug)]
+pub(super) struct Lease {
+    client: Client,
+    on_cluster: String,
+    generation: u32,
+    holder: String,
+    token: Secret,
+}
+
+/// A lock as the server shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    generation: u32,
+    holder: String,
+    token: String,
+    expired: bool,
+}
+
+impl Lease {
+    /// Takes the lock for `holder`, a text that tells an operator who it is.
+    pub(super) async fn acquire(
+        client: &Client,
+        on_cluster: String,
+        holder: &str,
+    ) -> Result<Self, StoreError> {
+        let generation = match newest(client).await? {
+            Some(seen) if !seen.expired => {
+                return Err(StoreError::MigrationLocked { holder: seen.holder });
+            }
+            Some(seen) => {
+                tracing::warn!(holder = seen.holder, "taking over an expired migration lock");
+                seen.generation + 1
+            }
+            None => 1,
+        };
+        let token = Secret::new(format!("{:016x}", rand::random::<u64>()));
+        let lease = Self {
+            client: client.clone(),
+            on_cluster,
+            generation,
+            holder: holder.replace(['\'', '\\', '|'], " "),
+            token,
+        };
+        let sql = format!(
+            "CREATE TABLE {PREFIX}{generation}{} (nothing UInt8) ENGINE = Null COMMENT '{}'",
+            lease.on_cluster,
+            lease.comment(now_s(client).await?)
+        );
+        match client.query_raw(&sql).execute().await.map_err(StoreError::from) {
+            Ok(()) => Ok(lease),
+            Err(error) if error.code() == Some(TABLE_ALREADY_EXISTS) => {
+                let holder = newest(client).await?.map_or_else(String::new, |seen| seen.holder);
+                Err(StoreError::MigrationLocked { holder })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes sure that the lock is still held, and holds it for another lease.
+    pub(super) async fn renew(&self) -> Result<(), StoreError> {
+        match newest(&self.client).await? {
+            Some(seen) if seen.token == self.token.expose() => {}
+            other => {
+                let holder = other.map_or_else(|| "somebody else".to_owned(), |seen| seen.holder);
+                return Err(StoreError::MigrationLocked { holder });
+            }
+        }
+        let comment = self.comment(now_s(&self.client).await?);
+        let sql = format!(
+            "ALTER TABLE {PREFIX}{}{} MODIFY COMMENT '{comment}'",
+            self.generation, self.on_cluster
+        );
+        Ok(self.client.query_raw(&sql).execute().await?)
+    }
+
+    /// Gives the lock back, and removes those that it took over.
+    pub(super) async fn release(self) -> Result<(), StoreError> {
+        let held = newest(&self.client).await?;
+        if held.is_none_or(|seen| seen.token != self.token.expose()) {
+            return Ok(());
+        }
+        // Oldest first: at every moment the newest one that is left is ours.
+        for generation in 1..=self.generation {
+            let sql = format!("DROP TABLE IF EXISTS {PREFIX}{generation}{} SYNC", self.on_cluster);
+            self.client.query_raw(&sql).execute().await?;
+        }
+        Ok(())
+    }
+
+    fn comment(&self, now_s: u64) -> String {
+        format!("{}|{}|{}", self.holder, self.token.expose(), now_s + LEASE.as_secs())
+    }
+}
+
+async fn now_s(client: &Client) -> Result<u64, StoreError> {
+    Ok(client.query("SELECT toUInt64(toUnixTimestamp(now()))").fetch_one().await?)
+}
+
+/// The lock of the highest generation, held or expired.
+async fn newest(client: &Client) -> Result<Option<Seen>, StoreError> {
+    let now_s = now_s(client).await?;
+    let rows: Vec<(String, String)> = client
+        .query("SELECT name, comment FROM system.tables WHERE database = currentDatabase() AND startsWith(name, ?)")
+        .bind(PREFIX)
+        .fetch_all()
+        .await?;
+    let seen = rows.iter().filter_map(|(name, comment)| parse(name, comment, now_s));
+    Ok(seen.max_by_key(|seen| seen.generation))
+}
+
+fn parse(name: &str, comment: &str, now_s: u64) -> Option<Seen> {
+    let generation = name.strip_prefix(PREFIX)?.parse().ok()?;
+    let mut parts = comment.split('|').map(str::to_owned);
+    let holder = parts.next()?;
+    let token = parts.next().unwrap_or_default();
+    let until_s: u64 = parts.next().and_then(|text| text.parse().ok()).unwrap_or(0);
+    Some(Seen { generation, holder, token, expired: until_s < now_s })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comment_tells_holder_token_and_end() {
+        let seen = parse("migration_lock_12", "host a, pid 7|0f|100", 100).unwrap();
+        assert_eq!((seen.generation, &*seen.holder, &*seen.token), (12, "host a, pid 7", "0f"));
+        assert!(!seen.expired);
+        assert!(parse("migration_lock_12", "host a|0f|100", 101).unwrap().expired);
+        assert!(parse("migration_lock_12", "", 1).unwrap().expired);
+        assert_eq!(parse("migration_lock_x", "a|b|1", 0), None);
+    }
+}

@@ -1,0 +1,118 @@
+//! Rows of the two measurement tables, as the rest of the collector hands them over.
+
+use clickhouse::Row;
+use flyball_proto::series::{Invalid, Kind, NodeName, Scale, Series};
+use serde::{Deserialize, Serialize};
+
+use super::catalog::SeriesId;
+
+/// Milliseconds of a day: a partition of `performance_metrics` is one day in UTC.
+pub const DAY_MS: i64 = 86_400_000;
+
+/// One sample, a row of `performance_metrics`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SampleRow {
+    /// Id from the catalog.
+    pub series_id: u64,
+    /// Milliseconds since the Unix epoch.
+    pub ts_ms: i64,
+    /// Raw integer; `scale` says what it stands for.
+    pub raw: i64,
+    /// Code of the series' [`Scale`].
+    pub scale: i8,
+}
+
+impl SampleRow {
+    /// Number of the day in UTC that the sample belongs to, counted from the Unix epoch: its partition.
+    pub const fn day(&self) -> i64 {
+        self.ts_ms.div_euclid(DAY_MS)
+    }
+}
+
+/// One series, a row of `series`.
+#[derive(Debug, Clone, PartialEq, Eq, Row, Serialize, Deserialize)]
+pub struct SeriesRow {
+    /// Id from the catalog.
+    pub series_id: u64,
+    /// Name of the metric.
+    pub metric: String,
+    /// Unit in UCUM.
+    pub unit: String,
+    /// 1 counter, 2 gauge: the codes of the column's `Enum8`.
+    kind: i8,
+    /// Code of the series' [`Scale`].
+    pub scale: i8,
+    /// Name of the node.
+    pub node: String,
+    /// Sorted by key.
+    pub attributes: Vec<(String, String)>,
+    /// When the series was first seen, milliseconds since the Unix epoch.
+    pub first_seen: i64,
+}
+
+impl SeriesRow {
+    /// The row of a series that was first seen at `first_seen_ms`.
+    pub fn new(id: SeriesId, node: &NodeName, series: &Series, first_seen_ms: i64) -> Self {
+        let kind = match series.kind {
+            Kind::Counter => 1,
+            Kind::Gauge => 2,
+        };
+        Self {
+            series_id: id.get(),
+            metric: series.metric.clone(),
+            unit: series.unit.clone(),
+            kind,
+            scale: series.scale.code(),
+            node: node.as_str().to_owned(),
+            attributes: series.attributes.clone(),
+            first_seen: first_seen_ms,
+        }
+    }
+
+    /// Node and series that the row describes.
+    ///
+    /// # Errors
+    /// When the row breaks a rule, which no row that [`SeriesRow::new`] made does.
+    pub fn into_series(self) -> Result<(SeriesId, NodeName, Series), Invalid> {
+        let kind = match self.kind {
+            1 => Kind::Counter,
+            2 => Kind::Gauge,
+            _ => return Err(Invalid::new("kind", "neither counter nor gauge")),
+        };
+        let scale = Scale::from_code(i32::from(self.scale))?;
+        let mut attributes = self.attributes;
+        attributes.sort();
+        let series = Series { metric: self.metric, unit: self.unit, kind, scale, attributes };
+        Ok((SeriesId::from(self.series_id), NodeName::new(&self.node)?, series))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_gives_back_the_series_it_was_made_of() {
+        let node = NodeName::new("a").unwrap();
+        let series = Series {
+            metric: "system.cpu.time".into(),
+            unit: "s".into(),
+            kind: Kind::Counter,
+            scale: Scale::decimal(2),
+            attributes: vec![("cpu.mode".into(), "user".into())],
+        };
+        let id = SeriesId::from(7);
+        let row = SeriesRow::new(id, &node, &series, 1);
+        assert_eq!(row.clone().into_series().unwrap(), (id, node, series));
+        let broken = SeriesRow { kind: 3, ..row.clone() };
+        assert_eq!(broken.into_series().unwrap_err().field, "kind");
+        let broken = SeriesRow { scale: 99, ..row };
+        assert_eq!(broken.into_series().unwrap_err().field, "scale");
+    }
+
+    #[test]
+    fn days_change_at_midnight_utc_on_both_sides_of_the_epoch() {
+        let day = |ts_ms| SampleRow { series_id: 1, ts_ms, raw: 0, scale: 0 }.day();
+        assert_eq!((day(-1), day(0), day(DAY_MS - 1), day(DAY_MS)), (-1, 0, 0, 1));
+    }
+}
