@@ -112,9 +112,9 @@ impl From<Span> for String {
 impl Default for Config {
     fn default() -> Self {
         let sense = SenseConfig::default();
-        let samplers = [Backend::Linux, Backend::Portable]
+        // The portable back end has no other names.
+        let samplers = samplers(Backend::Linux, &sense)
             .into_iter()
-            .flat_map(|backend| samplers(backend, &sense))
             .map(|sampler| (sampler.name().to_owned(), SamplerSettings::default()))
             .collect();
         Self {
@@ -231,6 +231,14 @@ impl Settings for Config {
                 problems.push(format!("samplers.{name}.period"), "must be agent.interval to 1h");
             }
         }
+        for (key, seconds) in [
+            ("sense.filesystem.period_seconds", self.sense.filesystem.period_seconds),
+            ("sense.processes.period_seconds", self.sense.processes.period_seconds),
+        ] {
+            if !(1..=LONGEST_PERIOD.as_secs() as u32).contains(&seconds) {
+                problems.push(key, "must be 1 to 3600");
+            }
+        }
         let budget = &self.budget;
         if !(budget.cpu_percent > 0.0 && budget.cpu_percent <= 100.0) {
             problems.push("budget.cpu_percent", "must be above 0 and at most 100");
@@ -291,4 +299,106 @@ fn is_loopback(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use flyball_service::config::{Sources, load};
+
+    use super::*;
+
+    fn problems(variables: &[(&str, &str)]) -> Vec<String> {
+        let environment =
+            Some(variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
+        let sources = Sources { environment, ..Sources::default() };
+        let problems = load::<Config>(&sources).err().unwrap_or_default();
+        problems.as_slice().iter().map(|p| p.key.clone()).collect()
+    }
+
+    #[test]
+    fn the_defaults_work() {
+        assert!(problems(&[]).is_empty());
+        let config = Config::default();
+        assert!(!config.is_exposed());
+        assert_eq!(config.samplers().len(), config.samplers.len());
+    }
+
+    #[test]
+    fn both_back_ends_have_settings_for_all_their_samplers() {
+        let config = Config::default();
+        for backend in [Backend::Linux, Backend::Portable] {
+            for sampler in samplers(backend, &config.sense) {
+                assert!(config.samplers.contains_key(sampler.name()), "{}", sampler.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_collector_elsewhere_needs_a_decision() {
+        for loopback in
+            ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1", "http://127.9.9.9:1"]
+        {
+            assert!(problems(&[("FLYBALL_AGENT_COLLECTOR", loopback)]).is_empty(), "{loopback}");
+        }
+        for elsewhere in
+            ["http://10.0.0.1:7400", "http://collector.example:7400", "http://[2001:db8::1]:1"]
+        {
+            let url = ("FLYBALL_AGENT_COLLECTOR", elsewhere);
+            assert_eq!(problems(&[url]), ["agent.collector"], "{elsewhere}");
+            assert!(problems(&[url, ("FLYBALL_AGENT_INSECURE", "true")]).is_empty());
+        }
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_one_is_refused() {
+        for wrong in [
+            "",
+            "127.0.0.1:7400",
+            "https://127.0.0.1:7400",
+            "http://127.0.0.1",
+            "http://h:1/x",
+            "http:// :1",
+        ] {
+            assert_eq!(
+                problems(&[("FLYBALL_AGENT_COLLECTOR", wrong)]),
+                ["agent.collector"],
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_range_is_checked() {
+        let wrong = [
+            ("FLYBALL_AGENT_INTERVAL", "99ms"),
+            ("FLYBALL_BUDGET_CEILING_MB", "24"),
+            ("FLYBALL_BUDGET_CPU_PERCENT", "0"),
+            ("FLYBALL_SAMPLERS_CPU_PERIOD", "2h"),
+            ("FLYBALL_SENSE_PROCESSES_PERIOD_SECONDS", "0"),
+            ("FLYBALL_SHIP_MEMORY_MB", "0"),
+        ];
+        let keys = [
+            "agent.interval",
+            "budget.ceiling_mb",
+            "budget.cpu_percent",
+            "samplers.cpu.period",
+            "sense.processes.period_seconds",
+            "ship.memory_mb",
+        ];
+        assert_eq!(problems(&wrong), keys);
+        assert_eq!(problems(&[("FLYBALL_AGENT_INTERVAL", "61s")]), ["agent.interval"]);
+        assert_eq!(problems(&[("FLYBALL_AGENT_INTERVAL", "1500us")]), ["agent.interval"]);
+    }
+
+    #[test]
+    fn a_sampler_is_disabled_or_slowed_by_its_name() {
+        let mut config = Config::default();
+        let count = config.samplers().len();
+        let cpu = config.samplers.get_mut("cpu").unwrap();
+        cpu.period = Some(Span(Duration::from_secs(7)));
+        let cpu = config.samplers().into_iter().find(|s| s.sampler.name() == "cpu").unwrap();
+        assert_eq!(cpu.period, Duration::from_secs(7));
+        config.samplers.get_mut("cpu").unwrap().enabled = false;
+        assert_eq!(config.samplers().len(), count - 1);
+    }
 }

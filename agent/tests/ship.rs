@@ -1,5 +1,7 @@
 //! Shipping against a collector that the tests script: it withholds credits, acknowledges late, drops streams, loses the thread, refuses data.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
+
 mod support;
 
 use std::time::Duration;
@@ -10,7 +12,7 @@ use tonic::{Code, Status};
 
 #[tokio::test]
 async fn frames_arrive_in_order_and_are_freed_when_they_are_acknowledged() {
-    let mut collector = Collector::start().await;
+    let mut collector = Collector::start();
     let mut producer = Producer::start(&collector);
     let mut stream = collector.accept().await;
     let hello = stream.hello().await;
@@ -28,7 +30,7 @@ async fn frames_arrive_in_order_and_are_freed_when_they_are_acknowledged() {
 
 #[tokio::test]
 async fn credits_bound_what_is_unacknowledged_and_zero_pauses() {
-    let mut collector = Collector::start().await;
+    let mut collector = Collector::start();
     let mut producer = Producer::start(&collector);
     producer.produce(10);
     let mut stream = collector.accept().await;
@@ -47,7 +49,7 @@ async fn credits_bound_what_is_unacknowledged_and_zero_pauses() {
 
 #[tokio::test]
 async fn after_a_lost_stream_everything_that_is_not_stored_is_sent_again() {
-    let mut collector = Collector::start().await;
+    let mut collector = Collector::start();
     let mut producer = Producer::start(&collector);
     producer.produce_keyframes(&[1, 4]);
     producer.produce(6);
@@ -75,7 +77,7 @@ async fn after_a_lost_stream_everything_that_is_not_stored_is_sent_again() {
 
 #[tokio::test]
 async fn frames_wait_for_a_collector_that_is_not_there_yet() {
-    let closed = Collector::reserve().await;
+    let closed = Collector::reserve();
     let mut producer = Producer::start_at(closed.address());
     producer.produce(3);
     let mut collector = closed.open();
@@ -87,7 +89,7 @@ async fn frames_wait_for_a_collector_that_is_not_there_yet() {
 
 #[tokio::test]
 async fn a_collector_that_lost_the_thread_gets_a_keyframe_and_loses_nothing() {
-    let mut collector = Collector::start().await;
+    let mut collector = Collector::start();
     let mut producer = Producer::start(&collector);
     producer.produce_keyframes(&[1, 4]);
     producer.produce(6);
@@ -113,7 +115,7 @@ async fn a_collector_that_lost_the_thread_gets_a_keyframe_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_segment_that_the_collector_refuses_is_given_up_and_all_others_arrive() {
-    let mut collector = Collector::start().await;
+    let mut collector = Collector::start();
     let mut producer = Producer::start(&collector);
     producer.produce_keyframes(&[1, 3, 5, 7]);
     producer.produce(8);
@@ -152,7 +154,7 @@ async fn a_segment_that_the_collector_refuses_is_given_up_and_all_others_arrive(
 
 #[tokio::test]
 async fn rejected_samples_are_accounted_for() {
-    let mut collector = Collector::start().await;
+    let mut collector = Collector::start();
     let mut producer = Producer::start(&collector);
     producer.produce(2);
     let mut stream = collector.accept().await;
@@ -167,7 +169,7 @@ async fn rejected_samples_are_accounted_for() {
 
 #[tokio::test]
 async fn a_new_dictionary_version_is_told_before_its_frames_also_after_a_reconnection() {
-    let mut collector = Collector::start().await;
+    let mut collector = Collector::start();
     let mut producer = Producer::start(&collector);
     producer.produce(2);
     producer.restart_dictionary();
@@ -182,7 +184,7 @@ async fn a_new_dictionary_version_is_told_before_its_frames_also_after_a_reconne
 
 #[tokio::test]
 async fn draining_waits_for_the_last_acknowledgement() {
-    let mut collector = Collector::start().await;
+    let mut collector = Collector::start();
     let mut producer = Producer::start(&collector);
     let mut stream = collector.accept().await;
     stream.hello().await;
@@ -200,7 +202,7 @@ async fn draining_waits_for_the_last_acknowledgement() {
 
 #[tokio::test]
 async fn draining_gives_up_on_a_collector_that_is_gone() {
-    let closed = Collector::reserve().await;
+    let closed = Collector::reserve();
     let mut producer = Producer::start_at(closed.address());
     producer.produce(3);
     producer.drain();

@@ -99,11 +99,11 @@ impl Reserved {
 }
 
 impl Collector {
-    pub(crate) async fn start() -> Self {
-        Self::reserve().await.open()
+    pub(crate) fn start() -> Self {
+        Self::reserve().open()
     }
 
-    pub(crate) async fn reserve() -> Reserved {
+    pub(crate) fn reserve() -> Reserved {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         Reserved(socket)
