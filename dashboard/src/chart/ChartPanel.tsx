@@ -60,7 +60,7 @@ export function ChartPanel({ panel, controller, facts, onZoom, onReset, onToggle
     const stopModel = effect(() => {
       controller.version.value;
       const off = new Set(route.value.hidden);
-      model = buildModel(panel, controller.table, controller.window, off, latest.current.facts);
+      model = buildModel(panel, controller, off, latest.current.facts);
       const next = legendOf(model);
       if (next.key !== legend.peek().key) legend.value = next;
       chart.update(model);

@@ -55,8 +55,13 @@ export function drawReference(u: uPlot, model: ChartModel, colors: ChartColors):
   ctx.stroke();
   ctx.font = scaledFont(colors.font);
   ctx.textAlign = "left";
-  ctx.textBaseline = y - bbox.top < 16 * devicePixelRatio ? "top" : "bottom";
-  ctx.fillText(model.reference.label, bbox.left + 6 * devicePixelRatio, y);
+  const isBelow = y - bbox.top < 16 * devicePixelRatio;
+  ctx.textBaseline = isBelow ? "top" : "bottom";
+  ctx.fillText(
+    model.reference.label,
+    bbox.left + 6 * devicePixelRatio,
+    y + (isBelow ? 4 : -2) * devicePixelRatio,
+  );
   ctx.restore();
 }
 

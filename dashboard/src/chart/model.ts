@@ -31,10 +31,17 @@ export interface ChartModel {
 /** A last point this close to the right edge is not yet a gap. */
 const SLACK_SECONDS = 2.6;
 
+/** The part of a node's knowledge that a chart draws from. */
+export interface View {
+  table: LineTable;
+  window: { fromMs: number; toMs: number };
+  /** From here on nothing is called unknown yet. */
+  unsettledFromMs: number;
+}
+
 export function buildModel(
   panel: Panel,
-  table: LineTable,
-  window: { fromMs: number; toMs: number },
+  { table, window, unsettledFromMs }: View,
   hidden: ReadonlySet<string>,
   facts: HostFacts,
 ): ChartModel {
@@ -57,7 +64,11 @@ export function buildModel(
     rows,
     omitted: all.length - rows.length,
     visible,
-    unknown: isLoading ? [] : unknownSpans(known, xs, fromSeconds, toSeconds, slack),
+    unknown: isLoading
+      ? []
+      : unknownSpans(known, xs, fromSeconds, toSeconds, slack).filter(
+          ([begin]) => begin * 1000 < unsettledFromMs,
+        ),
     yMin,
     yMax,
     reference,

@@ -1,7 +1,7 @@
 /** uPlot's options for each shape of chart. */
 import type uPlot from "uplot";
 import { BYTE_INCREMENTS } from "../lib/axis";
-import { format, type Unit } from "../lib/format";
+import { formatTick, type Unit } from "../lib/format";
 import { type ChartColors, withAlpha } from "./colors";
 import type { ChartModel } from "./model";
 
@@ -10,6 +10,8 @@ export const SYNC_KEY = "flyball";
 
 const LINE_WIDTH = 1.4;
 const Y_AXIS_PX = 62;
+/** Half the width of a label of the time axis, less the padding at the right. */
+const EDGE_PX = 14;
 
 const two = (n: number): string => String(n).padStart(2, "0");
 
@@ -33,6 +35,10 @@ export function isolated(values: ArrayLike<number | null | undefined>): number[]
   return found;
 }
 
+function isNearEdge(u: uPlot, tick: number): boolean {
+  return u.bbox.width / devicePixelRatio - u.valToPos(tick, "x") < EDGE_PX;
+}
+
 function axes(model: ChartModel, unit: Unit, colors: ChartColors): uPlot.Axis[] {
   const common = {
     stroke: colors.text,
@@ -45,7 +51,7 @@ function axes(model: ChartModel, unit: Unit, colors: ChartColors): uPlot.Axis[] 
     size: Y_AXIS_PX,
     space: 26,
     gap: 6,
-    values: (_u, ticks) => ticks.map((tick) => format(Math.abs(tick), unit)),
+    values: (_u, ticks) => ticks.map((tick) => formatTick(Math.abs(tick), unit)),
   };
   if (unit === "bytes" || unit === "bytes/s") y.incrs = BYTE_INCREMENTS;
   const x: uPlot.Axis = {
@@ -53,7 +59,11 @@ function axes(model: ChartModel, unit: Unit, colors: ChartColors): uPlot.Axis[] 
     size: 24,
     space: 72,
     gap: 6,
-    values: (_u, ticks, _axis, _space, increment) => timeLabels(ticks, increment),
+    values: (u, ticks, _axis, _space, increment) => {
+      const labels = timeLabels(ticks, increment);
+      // A label at the very edge would be cut off.
+      return labels.map((label, at) => (isNearEdge(u, ticks[at] ?? 0) ? "" : label));
+    },
   };
   return [x, model.shape === "heat" ? heatAxis(model, y) : y];
 }

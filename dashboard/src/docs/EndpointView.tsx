@@ -1,5 +1,7 @@
 /** One operation: what it does, what it takes, what it answers, and a way to call it. */
+
 import { type Document, type Endpoint, type Parameter, resolve } from "./openapi";
+import { Prose } from "./Prose";
 import { Fields, Limits, TypeName } from "./SchemaView";
 import { TryIt } from "./TryIt";
 
@@ -20,8 +22,16 @@ export function EndpointView({ document, endpoint }: Props) {
           <code>{path}</code>
         </a>
       </h2>
-      {operation.summary && <p class="summary">{operation.summary}</p>}
-      {operation.description && operation.description !== operation.summary && <p>{operation.description}</p>}
+      {operation.summary && (
+        <p class="summary">
+          <Prose text={operation.summary} />
+        </p>
+      )}
+      {operation.description && operation.description !== operation.summary && (
+        <p>
+          <Prose text={operation.description} />
+        </p>
+      )}
       {parameters.length > 0 && <Parameters parameters={parameters} />}
       <RequestBody document={document} endpoint={endpoint} />
       <Responses document={document} endpoint={endpoint} />
@@ -50,7 +60,7 @@ function Parameters({ parameters }: { parameters: readonly Parameter[] }) {
                 <TypeName schema={parameter.schema} />
               </td>
               <td>
-                {parameter.description ?? ""}
+                <Prose text={parameter.description} />
                 <Limits schema={parameter.schema} />
               </td>
             </tr>
@@ -101,7 +111,9 @@ function Responses({ document, endpoint }: Props) {
                     </div>
                   ))}
                 </td>
-                <td>{response.description ?? ""}</td>
+                <td>
+                  <Prose text={response.description} />
+                </td>
               </tr>
             );
           })}

@@ -1,5 +1,7 @@
 /** Schemas: a table of fields, with links to what they are made of. */
+
 import { type Document, mentioned, refName, resolve, type Schema, typeText } from "./openapi";
+import { Prose } from "./Prose";
 
 /** A type in words; names of schemas are links. */
 export function TypeName({ schema }: { schema: Schema | undefined }) {
@@ -40,7 +42,7 @@ export function Fields({ document, schema }: { document: Document; schema: Schem
               <TypeName schema={field} />
             </td>
             <td>
-              {field.description ?? ""}
+              <Prose text={field.description} />
               <Limits schema={field} />
             </td>
           </tr>
@@ -77,7 +79,11 @@ export function SchemaView({ document, name }: { document: Document; name: strin
   return (
     <article class="schema" id={`schema-${name}`}>
       <h3>{name}</h3>
-      {schema.description && <p>{schema.description}</p>}
+      {schema.description && (
+        <p>
+          <Prose text={schema.description} />
+        </p>
+      )}
       <Variants schema={schema} />
       <Fields document={document} schema={schema} />
       <Limits schema={schema} />

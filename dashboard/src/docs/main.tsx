@@ -8,6 +8,7 @@ import { theme, toggleTheme } from "../state/theme";
 import { Logo, MoonIcon, SunIcon } from "../ui/icons";
 import { EndpointView } from "./EndpointView";
 import { type Document, type Endpoint, endpointsOf } from "./openapi";
+import { Prose } from "./Prose";
 import { SchemaView } from "./SchemaView";
 
 const document_ = signal<Document | null>(null);
@@ -112,7 +113,11 @@ function Reference({ document }: { document: Document }) {
         <h1>
           {document.info.title} <small>{document.info.version}</small>
         </h1>
-        {document.info.description && <p class="lead">{document.info.description}</p>}
+        {document.info.description && (
+          <p class="lead">
+            <Prose text={document.info.description} />
+          </p>
+        )}
         {tags.map((tag) => (
           <section key={tag} aria-label={tag}>
             {of(tag).map((endpoint) => (

@@ -2,7 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { ago, format } from "../lib/format";
 import { nowMs } from "../state/clock";
-import { type FleetNode, TREND_POINTS, trendOf } from "../state/fleet";
+import { type FleetNode, TREND_POINTS, trendAt } from "../state/fleet";
 import { nodeHref } from "../state/route";
 import { Meter } from "../ui/Meter";
 import { Sparkline } from "../ui/Sparkline";
@@ -32,7 +32,7 @@ export function NodeRow({ node, index, top }: Props) {
         <small>{status.host?.os_description ?? ""}</small>
       </Cell>
       <Cell id="cpu">
-        <Sparkline values={[...trendOf(node)]} capacity={TREND_POINTS} />
+        <TrendLine node={node} />
         <span class="num">{format(status.cpu_utilization, "ratio")}</span>
       </Cell>
       <Cell id="memory">
@@ -57,6 +57,12 @@ function Cell({ id, children }: { id: string; children: ComponentChildren }) {
       {children}
     </div>
   );
+}
+
+/** The trend moves on by itself while the node is silent. */
+function TrendLine({ node }: { node: FleetNode }) {
+  const now = node.status.up ? nowMs.peek() : nowMs.value;
+  return <Sparkline values={trendAt(node.trend, now)} capacity={TREND_POINTS} />;
 }
 
 /** Reads the ticking clock itself, so that the row around it need not be drawn each second. */

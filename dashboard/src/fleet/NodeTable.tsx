@@ -78,19 +78,22 @@ function HeadCell({ column, active }: { column: Column; active: "asc" | "desc" |
         onClick={() => go({ sort: column.id, direction: next }, "replace")}
       >
         {column.title}
-        <span class="arrow" aria-hidden="true">
-          {active === "asc" ? "↑" : active === "desc" ? "↓" : ""}
-        </span>
+        {active && (
+          <span class="arrow" aria-hidden="true">
+            {active === "asc" ? "↑" : "↓"}
+          </span>
+        )}
       </button>
     </div>
   );
 }
 
-/** The rows as they stood; nodes that are new come last, those gone leave. */
+/** The rows in the order in which they stood; nodes that are new come last, those gone leave. */
 function held(rows: readonly FleetNode[], nodes: readonly FleetNode[]): FleetNode[] {
-  const present = new Set(nodes);
-  const before = new Set(rows);
-  return [...rows.filter((node) => present.has(node)), ...nodes.filter((node) => !before.has(node))];
+  const present = new Map(nodes.map((node) => [node.status.node, node]));
+  const stayed = rows.flatMap(({ status }) => present.get(status.node) ?? []);
+  const before = new Set(rows.map(({ status }) => status.node));
+  return [...stayed, ...nodes.filter(({ status }) => !before.has(status.node))];
 }
 
 /** The part of `count` rows that the window shows. */

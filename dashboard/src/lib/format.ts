@@ -12,18 +12,16 @@ export const UNKNOWN = "–";
 const IEC = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] as const;
 const SI = ["", "k", "M", "G", "T", "P"] as const;
 
-/** `value` with about three significant digits and no exponent. */
+/**
+ * `value` with about three significant digits and no exponent. Zeros at the end stay, so that a live value
+ * keeps its width; whole numbers have none.
+ */
 export function significant(value: number): string {
   const size = Math.abs(value);
-  if (size === 0) return "0";
-  if (size >= 99.95) return value.toFixed(0);
-  if (size >= 9.995) return trimZeros(value.toFixed(1));
-  if (size >= 0.01) return trimZeros(value.toFixed(2));
-  return size < 0.0005 ? (value < 0 ? "-<0.001" : "<0.001") : trimZeros(value.toFixed(3));
-}
-
-function trimZeros(text: string): string {
-  return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
+  if (Number.isInteger(value) || size >= 99.95) return value.toFixed(0);
+  if (size >= 9.995) return value.toFixed(1);
+  if (size >= 0.01) return value.toFixed(2);
+  return size < 0.0005 ? (value < 0 ? "-<0.001" : "<0.001") : value.toFixed(3);
 }
 
 function scaled(value: number, base: number, prefixes: readonly string[]): [string, string] {
@@ -87,6 +85,12 @@ export function format(value: number | null | undefined, unit: Unit): string {
   }
 }
 
+/** A tick of an axis: as `format`, but without zeros that say nothing. */
+export function formatTick(value: number, unit: Unit): string {
+  const text = unit === "ratio" ? `${significant(value * 100)} %` : format(value, unit);
+  return text.replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, "");
+}
+
 /** The unit as it stands beside a chart's title. */
 export function unitName(unit: Unit): string {
   return { ratio: "%", seconds: "s", count: "", bytes: "bytes" }[unit as string] ?? unit;
@@ -112,11 +116,14 @@ export function duration(ms: number): string {
   return shown.join(" ");
 }
 
+/** Anything younger is called "now": it is only the distance between two frames. */
+const NOW_MS = 5000;
+
 /** How long ago `tsMs` was: `now`, `12 s ago`, `3 h 2 min ago`. */
 export function ago(tsMs: number | null | undefined, nowMs: number): string {
   if (tsMs === null || tsMs === undefined) return "never";
   const age = nowMs - tsMs;
-  return age < 2000 ? "now" : `${duration(age)} ago`;
+  return age < NOW_MS ? "now" : `${duration(age)} ago`;
 }
 
 const two = (n: number): string => String(n).padStart(2, "0");

@@ -11,7 +11,7 @@ import { Identity } from "./Identity";
 import { onPageKey } from "./keys";
 import { ProcessTables } from "./ProcessTables";
 import type { HostFacts, Panel, Row, Section } from "./panel";
-import { SECTIONS } from "./panels";
+import { SECTIONS, TASKS } from "./panels";
 import { RangeBar } from "./RangeBar";
 
 export function NodePage({ node }: { node: string }) {
@@ -43,9 +43,10 @@ export function NodePage({ node }: { node: string }) {
       </section>
       <section class="section" id="section-top">
         <h2>Processes</h2>
-        <ProcessTables controller={controller} memoryBytes={facts.memoryBytes} />
+        <ProcessTables controller={controller} memoryBytes={facts.memoryBytes}>
+          <Chart panel={TASKS} controller={controller} facts={facts} />
+        </ProcessTables>
       </section>
-      {show(SECTIONS.processes)}
       {show(SECTIONS.agent)}
     </div>
   );
@@ -80,19 +81,15 @@ function Charts({ section, controller, facts }: ChartsProps) {
       <h2>{section.title}</h2>
       <div class="grid">
         {section.panels.map((panel) => (
-          <ChartPanel
-            key={panel.id}
-            panel={panel}
-            controller={controller}
-            facts={facts}
-            onZoom={zoom}
-            onReset={unzoom}
-            onToggle={toggleRow}
-          />
+          <Chart key={panel.id} panel={panel} controller={controller} facts={facts} />
         ))}
       </div>
     </section>
   );
+}
+
+function Chart(props: { panel: Panel; controller: NodeController; facts: HostFacts }) {
+  return <ChartPanel {...props} onZoom={zoom} onReset={unzoom} onToggle={toggleRow} />;
 }
 
 /** Range before the first zoom, for the double click that takes all zooms back. */

@@ -1,4 +1,5 @@
-/** The busiest processes by CPU and by memory. */
+/** The busiest processes by CPU and by memory, and whatever else belongs beside them. */
+import type { ComponentChildren } from "preact";
 import { bytes, percent } from "../lib/format";
 import type { NodeController } from "./controller";
 import type { Process } from "./processes";
@@ -6,9 +7,10 @@ import type { Process } from "./processes";
 interface Props {
   controller: NodeController;
   memoryBytes: number | null;
+  children: ComponentChildren;
 }
 
-export function ProcessTables({ controller, memoryBytes }: Props) {
+export function ProcessTables({ controller, memoryBytes, children }: Props) {
   const top = controller.processes.top.value;
   const over = controller.isLive ? "now" : "mean of the range";
   return (
@@ -27,6 +29,7 @@ export function ProcessTables({ controller, memoryBytes }: Props) {
         scale={memoryBytes ?? 0}
         text={bytes}
       />
+      {children}
     </div>
   );
 }

@@ -21,6 +21,8 @@ const ARRIVAL_MS = 2500;
 const SETTLE_MS = 4000;
 /** The part asked for again after loading. */
 const SETTLE_WINDOW_MS = 30_000;
+/** After this time without an answer to that, its holes are taken for what they seem. */
+const SETTLE_PATIENCE_MS = 12_000;
 
 /** The window that charts draw. */
 export interface Window {
@@ -35,6 +37,9 @@ export class NodeController {
   readonly processes: ProcessList;
   table: LineTable;
   window: Window;
+
+  /** From here on holes may only be samples that are not visible to questions yet. */
+  unsettledFromMs = Number.POSITIVE_INFINITY;
 
   private abort = new AbortController();
   private lastSampleMs = 0;
@@ -96,7 +101,7 @@ export class NodeController {
     this.abort.abort();
     this.abort = new AbortController();
     this.problem.value = null;
-    this.ask(this.table.fromMs);
+    void this.ask(this.table.fromMs);
     if (this.range.kind === "fixed")
       this.processes.loadRange(this.range.fromMs, this.range.toMs, this.abort.signal);
     else {
@@ -105,13 +110,13 @@ export class NodeController {
     }
   }
 
-  private ask(fromMs: number): void {
+  private ask(fromMs: number): Promise<unknown> {
     const { table, abort } = this;
     const { stepMs } = table;
     const end = this.isLive ? serverNow() : this.window.toMs;
     const from = Math.max(table.first, Math.floor(fromMs / stepMs)) * stepMs;
     const to = (Math.floor(end / stepMs) + 1) * stepMs;
-    for (const source of ALL_SOURCES) {
+    const questions = ALL_SOURCES.map((source) =>
       fetchMetrics(source, this.node, from, to, stepMs, abort.signal)
         .then((answer) => {
           if (this.table !== table) return;
@@ -121,13 +126,24 @@ export class NodeController {
         .catch((error: unknown) => {
           if (isAbandoned(error) || this.table !== table) return;
           this.problem.value = error instanceof ApiError ? error : new ApiError(String(error), 0);
-        });
-    }
+        }),
+    );
+    return Promise.all(questions);
   }
 
   private settleLater(fromMs: number): void {
     clearTimeout(this.settle);
-    this.settle = setTimeout(() => this.ask(fromMs), SETTLE_MS);
+    this.unsettledFromMs = fromMs;
+    this.settle = setTimeout(() => {
+      this.settle = setTimeout(() => this.settled(), SETTLE_PATIENCE_MS);
+      void this.ask(fromMs).then(() => this.settled());
+    }, SETTLE_MS);
+  }
+
+  private settled(): void {
+    clearTimeout(this.settle);
+    this.unsettledFromMs = Number.POSITIVE_INFINITY;
+    this.changed();
   }
 
   private onSamples(event: SamplesEvent): void {
@@ -148,7 +164,7 @@ export class NodeController {
     this.lostFromMs = this.lastSampleMs || this.table.fromMs;
     if (this.problem.value) this.load();
     else {
-      this.ask(this.lostFromMs);
+      void this.ask(this.lostFromMs);
       this.settleLater(this.lostFromMs);
     }
   }

@@ -371,12 +371,14 @@ const SAMPLERS: Panel = {
   absent: "The agent does not report its samplers' times.",
 };
 
+/** Stands beside the tables of processes. */
+export { TASKS };
+
 export const SECTIONS = {
   cpu: { id: "cpu", title: "CPU", panels: [CPU, CORES, LOAD, PRESSURE] },
   memory: { id: "memory", title: "Memory", panels: [MEMORY, FAULTS, SWAP, SWAPPING] },
   disks: { id: "disks", title: "Disks", panels: [DISK_BYTES, DISK_OPS, DISK_BUSY, DISK_TIME] },
   network: { id: "network", title: "Network", panels: [NET_BYTES, NET_PACKETS, NET_ERRORS] },
-  processes: { id: "processes", title: "Processes", panels: [TASKS] },
   agent: {
     id: "agent",
     title: "The agent itself",

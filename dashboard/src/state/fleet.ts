@@ -16,12 +16,20 @@ const TREND_STEP_MS = 2000;
 /** Trends of larger fleets begin empty rather than with a costly question. */
 const SEED_AT_MOST_NODES = 200;
 
+/** Never changed in place: a row is drawn again only when its node is another object. */
 export interface FleetNode {
-  status: NodeStatus;
-  /** CPU utilisation by step, oldest first; `null` where unknown. */
-  trend: (number | null)[];
-  trendStep: number;
+  readonly status: NodeStatus;
+  readonly trend: Trend;
 }
+
+/** CPU utilisation by step, oldest first; `null` where unknown. */
+export interface Trend {
+  readonly values: readonly (number | null)[];
+  /** Number of the newest step. */
+  readonly step: number;
+}
+
+const NO_TREND: Trend = { values: [], step: 0 };
 
 export const fleet = new Map<string, FleetNode>();
 export const fleetVersion = signal(0);
@@ -52,32 +60,29 @@ export function takeStatus(nodes: readonly NodeStatus[], newTotals: FleetTotals,
 }
 
 function takeNode(status: NodeStatus): void {
-  const known = fleet.get(status.node);
-  const node = known ?? { status, trend: [], trendStep: 0 };
-  node.status = status;
-  if (!known) fleet.set(status.node, node);
-  if (status.up && status.cpu_utilization !== null) extendTrend(node, serverNow(), status.cpu_utilization);
+  const before = fleet.get(status.node)?.trend ?? NO_TREND;
+  const isKnown = status.up && status.cpu_utilization !== null;
+  const trend = isKnown ? extended(before, serverNow(), status.cpu_utilization) : before;
+  fleet.set(status.node, { status, trend });
 }
 
-function extendTrend(node: FleetNode, tsMs: number, value: number | null): void {
+/** A trend with one more value; steps left out in between are unknown. */
+export function extended(trend: Trend, tsMs: number, value: number | null): Trend {
   const step = Math.floor(tsMs / TREND_STEP_MS);
-  const missed = node.trend.length === 0 ? 0 : Math.min(TREND_POINTS, step - node.trendStep - 1);
-  if (step === node.trendStep && node.trend.length > 0) {
-    node.trend[node.trend.length - 1] = value;
-    return;
-  }
-  for (let i = 0; i < missed; i += 1) node.trend.push(null);
-  node.trend.push(value);
-  node.trendStep = step;
-  if (node.trend.length > TREND_POINTS) node.trend.splice(0, node.trend.length - TREND_POINTS);
+  const { values } = trend;
+  if (values.length > 0 && step <= trend.step)
+    return { values: [...values.slice(0, -1), value], step: trend.step };
+  const missed = values.length === 0 ? 0 : Math.min(TREND_POINTS, step - trend.step - 1);
+  const unknown = new Array<null>(missed).fill(null);
+  return { values: [...values, ...unknown, value].slice(-TREND_POINTS), step };
 }
 
-/** The trend as it stands now: what a silent node has not said since is unknown. */
-export function trendOf(node: FleetNode): (number | null)[] {
-  const silent = Math.floor(serverNow() / TREND_STEP_MS) - node.trendStep - 1;
-  if (node.trend.length === 0 || silent <= 1) return node.trend;
-  const missing = Math.min(TREND_POINTS, silent);
-  return [...node.trend, ...new Array<null>(missing).fill(null)].slice(-TREND_POINTS);
+/** The trend as it stands at `tsMs`: what a silent node has not said since is unknown. */
+export function trendAt(trend: Trend, tsMs: number): readonly (number | null)[] {
+  const silent = Math.floor(tsMs / TREND_STEP_MS) - trend.step - 1;
+  if (trend.values.length === 0 || silent <= 1) return trend.values;
+  const unknown = new Array<null>(Math.min(TREND_POINTS, silent)).fill(null);
+  return [...trend.values, ...unknown].slice(-TREND_POINTS);
 }
 
 /** Fills the trends of a small fleet from history, once, so that they do not begin empty. */
@@ -93,17 +98,20 @@ export async function seedTrends(): Promise<void> {
   const fromMs = toMs - TREND_POINTS * TREND_STEP_MS;
   const answer = await fetchMetrics(source, "", fromMs, toMs, TREND_STEP_MS);
   for (const series of answer.series) {
-    const node = fleet.get(series.attributes.node ?? "");
-    if (!node) continue;
-    const live = node.trend;
-    const liveStep = node.trendStep;
-    node.trend = [];
-    node.trendStep = 0;
-    for (const [tsMs, idle] of series.points) if (idle !== null) extendTrend(node, tsMs, 1 - idle);
-    live.forEach((value, at) => {
-      const step = liveStep - live.length + 1 + at;
-      if (step > node.trendStep && value !== null) extendTrend(node, step * TREND_STEP_MS, value);
-    });
+    const name = series.attributes.node ?? "";
+    const node = fleet.get(name);
+    if (node) fleet.set(name, { ...node, trend: joined(series.points, node.trend) });
   }
   fleetVersion.value += 1;
+}
+
+/** Idle shares from history, as a trend that goes on with what live events brought meanwhile. */
+function joined(points: readonly (readonly [number, number | null])[], live: Trend): Trend {
+  let trend = NO_TREND;
+  for (const [tsMs, idle] of points) if (idle !== null) trend = extended(trend, tsMs, 1 - idle);
+  live.values.forEach((value, at) => {
+    const step = live.step - live.values.length + 1 + at;
+    if (value !== null && step > trend.step) trend = extended(trend, step * TREND_STEP_MS, value);
+  });
+  return trend;
 }
