@@ -11,8 +11,7 @@ stop() {
   for pid in $agent $collector; do kill -TERM "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
 }
 trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'exit 0' INT TERM
 
 rm -f "$data/collector/endpoints.json"
 "$bin/flyball-collector" --data-dir "$data/collector" &

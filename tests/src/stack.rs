@@ -122,10 +122,20 @@ impl Stack {
     ///
     /// # Errors
     /// When one does not.
-    pub async fn stop(mut self) -> Result<()> {
+    pub async fn stop(self) -> Result<()> {
+        self.shut_down().await?;
+        Ok(())
+    }
+
+    /// Stops everything and gives the collector's data directory, which lasts as long as the other directory given.
+    ///
+    /// # Errors
+    /// When a process does not end with code 0.
+    pub async fn shut_down(mut self) -> Result<(PathBuf, TempDir)> {
         for agent in &mut self.agents {
             agent.stop().await?;
         }
-        self.collector.process.stop().await
+        self.collector.process.stop().await?;
+        Ok((self.collector.data_dir, self.dir))
     }
 }

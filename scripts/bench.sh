@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Every benchmark on the shipped binaries, as Markdown tables. QUICK=1: shorter windows and a tenth of the samples.
+#   scripts/bench.sh BIN_DIR
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/need.sh rust prometheus-node-exporter=prometheus-node-exporter victoria-metrics=victoria-metrics
+export FLYBALL_BIN_DIR=$1
+bench=$1/flyball-bench status=0
+if [ -n "${QUICK:-}" ]; then agent=(--settle 30 --window 30) ticks=30 millions=1; else agent=() ticks=100 millions=10; fi
+
+step() { printf '\n### %s\n\n' "$1"; shift; "$@" || status=1; }
+
+printf 'Machine: %s, %s CPUs, %s MB, Linux %s. Date: %s.\n' "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -1)" "$(nproc)" \
+  "$(awk '/MemTotal/ {print int($2/1024)}' /proc/meminfo)" "$(uname -r)" "$(date -u +%F)"
+step "Frame codec and payload on the wire" cargo bench --locked --quiet -p flyball-proto --bench frame
+step "Host samplers" cargo bench --locked --quiet -p flyball-agent --bench sense
+step "From the command to live points" "$bench" start
+step "From a sample to an event and an answer" "$bench" latency --ticks "$ticks"
+step "On disk, beside VictoriaMetrics" "$bench" disk --millions "$millions"
+step "Agent beside node_exporter" "$bench" agent "${agent[@]}"
+exit $status

@@ -1,0 +1,35 @@
+//! The engine's files without the collector: SQL on the data of a collector that has ended.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::process::Command;
+
+use crate::process::binary;
+
+/// Runs statements on the data directory of a collector that has ended; gives what the last one prints, tab separated.
+///
+/// # Errors
+/// When the engine is not there or a statement fails.
+pub async fn query(collector_data: &Path, statements: &str) -> Result<String> {
+    let mut command = Command::new(binary("flyball-collector")?);
+    command.args(["engine", "run"]).arg(library()?).arg("--");
+    command.arg(format!("--path={}", collector_data.join("clickhouse/data").display()));
+    command.args(["--query", statements]).kill_on_drop(true);
+    let output = command.output().await.context("start the engine")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{statements}: {}\n{errors}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The fetched library, wherever `engine fetch` has put it.
+fn library() -> Result<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let cache = set("FLYBALL_CACHE_DIR")
+        .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("flyball")))
+        .or_else(|| set("HOME").map(|dir| dir.join(".cache/flyball")))
+        .context("HOME is set")?;
+    let versions = std::fs::read_dir(cache.join("engine")).context("run `make engine` first")?;
+    let mut found = versions.filter_map(|v| Some(v.ok()?.path().join("libchdb.so")));
+    found.find(|path| path.exists()).context("run `make engine` first")
+}
