@@ -1,0 +1,251 @@
+//! The one table from what went wrong to HTTP statuses, problem documents and gRPC codes.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::http::header::{HeaderValue, RETRY_AFTER};
+use axum::response::{IntoResponse, Response};
+use tonic::Code;
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+use super::problem::Problem;
+use crate::query::{FieldError, QueryError};
+
+/// Why a call of the API is refused or fails.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The query says why.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// Nothing is at this path.
+    #[error("nothing is at {0}")]
+    NoSuchPath(String),
+    /// The path takes other methods; they are in the header `Allow`.
+    #[error("{method} is not possible at {path}")]
+    MethodNotAllowed {
+        /// The method that was tried.
+        method: String,
+        /// The path.
+        path: String,
+    },
+    /// The body is not JSON by its media type.
+    #[error("the body must be application/json")]
+    UnsupportedMediaType,
+    /// The body is larger than this many bytes.
+    #[error("the body is larger than {0} bytes")]
+    BodyTooLarge(usize),
+    /// Path and query together are longer than this many bytes.
+    #[error("the address is longer than {0} bytes; POST takes the same fields as a body")]
+    UrlTooLong(usize),
+    /// The body cannot be read as JSON.
+    #[error("the body is not valid JSON: {0}")]
+    MalformedBody(String),
+    /// Too much is being asked at once.
+    #[error("too many {0} at once; try again")]
+    Busy(&'static str),
+    /// The answer took longer than this.
+    #[error("no answer within {} ms", .0.as_millis())]
+    Timeout(Duration),
+    /// The collector is stopping.
+    #[error("the collector is stopping")]
+    Stopping,
+    /// A defect of ours.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// One row of the table.
+struct Row {
+    name: &'static str,
+    title: &'static str,
+    http: StatusCode,
+    grpc: Code,
+    retry_after: Option<Duration>,
+}
+
+const fn row(name: &'static str, title: &'static str, http: StatusCode, grpc: Code) -> Row {
+    Row { name, title, http, grpc, retry_after: None }
+}
+
+const fn retry(mut row: Row, seconds: u64) -> Row {
+    row.retry_after = Some(Duration::from_secs(seconds));
+    row
+}
+
+impl ApiError {
+    fn row(&self) -> Row {
+        use StatusCode as S;
+        match self {
+            Self::Query(QueryError::Invalid(_)) | Self::MalformedBody(_) => {
+                row("invalid-request", "invalid request", S::BAD_REQUEST, Code::InvalidArgument)
+            }
+            Self::Query(QueryError::NotFound(_)) => {
+                row("not-found", "not found", S::NOT_FOUND, Code::NotFound)
+            }
+            Self::Query(QueryError::TooExpensive(_)) => row(
+                "too-expensive",
+                "the query asks for too much",
+                S::UNPROCESSABLE_ENTITY,
+                Code::FailedPrecondition,
+            ),
+            Self::Query(QueryError::Unavailable(_)) => retry(
+                row("unavailable", "store unavailable", S::SERVICE_UNAVAILABLE, Code::Unavailable),
+                2,
+            ),
+            Self::Query(QueryError::Busy) | Self::Busy(_) => retry(
+                row("busy", "too many requests", S::TOO_MANY_REQUESTS, Code::ResourceExhausted),
+                1,
+            ),
+            Self::NoSuchPath(_) => row("not-found", "not found", S::NOT_FOUND, Code::NotFound),
+            Self::MethodNotAllowed { .. } => row(
+                "method-not-allowed",
+                "method not allowed",
+                S::METHOD_NOT_ALLOWED,
+                Code::Unimplemented,
+            ),
+            Self::UnsupportedMediaType => row(
+                "unsupported-media-type",
+                "unsupported media type",
+                S::UNSUPPORTED_MEDIA_TYPE,
+                Code::InvalidArgument,
+            ),
+            Self::BodyTooLarge(_) => {
+                row("too-large", "body too large", S::PAYLOAD_TOO_LARGE, Code::InvalidArgument)
+            }
+            Self::UrlTooLong(_) => {
+                row("too-large", "address too long", S::URI_TOO_LONG, Code::InvalidArgument)
+            }
+            Self::Timeout(_) => {
+                row("timeout", "no answer in time", S::GATEWAY_TIMEOUT, Code::DeadlineExceeded)
+            }
+            Self::Stopping => {
+                retry(row("stopping", "stopping", S::SERVICE_UNAVAILABLE, Code::Unavailable), 2)
+            }
+            Self::Query(QueryError::Store(_)) | Self::Internal(_) => {
+                row("internal", "internal error", S::INTERNAL_SERVER_ERROR, Code::Internal)
+            }
+        }
+    }
+
+    /// The fields that are wrong, when that is the problem.
+    pub fn fields(&self) -> &[FieldError] {
+        match self {
+            Self::Query(QueryError::Invalid(v) | QueryError::NotFound(v)) => v.fields(),
+            _ => &[],
+        }
+    }
+
+    /// What the caller is told: defects and the store's words stay in the log.
+    fn detail(&self) -> String {
+        match self {
+            Self::Internal(_) | Self::Query(QueryError::Store(_)) => {
+                "the collector failed to answer; its log has the reason under this request's id"
+                    .to_owned()
+            }
+            Self::Query(QueryError::Unavailable(_)) => "the store does not answer".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    /// Logs what the caller is not told.
+    fn log(&self) {
+        match self {
+            Self::Internal(reason) | Self::Query(QueryError::Store(reason)) => {
+                tracing::error!(reason, "request failed");
+            }
+            Self::Query(QueryError::Unavailable(reason)) => {
+                tracing::warn!(reason, "the store does not answer");
+            }
+            _ => {}
+        }
+    }
+
+    /// The problem document.
+    pub fn problem(&self) -> Problem {
+        let row = self.row();
+        Problem {
+            type_uri: format!("urn:flyball:problem:{}", row.name),
+            title: row.title.to_owned(),
+            status: row.http.as_u16(),
+            detail: self.detail(),
+            errors: self.fields().to_vec(),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        self.log();
+        let mut response = self.problem().into_response();
+        if let Some(after) = self.row().retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
+        }
+        response
+    }
+}
+
+impl From<ApiError> for tonic::Status {
+    fn from(error: ApiError) -> Self {
+        error.log();
+        let row = error.row();
+        let mut details = ErrorDetails::new();
+        if !error.fields().is_empty() {
+            let violation = |f: &FieldError| FieldViolation::new(&f.field, &f.reason);
+            let violations: Vec<_> = error.fields().iter().map(violation).collect();
+            details.set_bad_request(violations);
+        }
+        if row.retry_after.is_some() {
+            details.set_retry_info(row.retry_after);
+        }
+        Self::with_error_details(row.grpc, error.detail(), details)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::Violations;
+
+    fn not_found() -> ApiError {
+        let mut violations = Violations::default();
+        violations.unknown("metric", "no such metric");
+        QueryError::NotFound(violations).into()
+    }
+
+    #[test]
+    fn fields_reach_both_protocols() {
+        let problem = not_found().problem();
+        assert_eq!(
+            (problem.status, problem.type_uri.as_str()),
+            (404, "urn:flyball:problem:not-found")
+        );
+        assert_eq!(problem.errors, [FieldError::new("metric", "no such metric")]);
+        let status = tonic::Status::from(not_found());
+        assert_eq!(status.code(), Code::NotFound);
+        let violations = status.get_details_bad_request().unwrap().field_violations;
+        let [violation] = &violations[..] else { panic!("one field") };
+        assert_eq!((&*violation.field, &*violation.description), ("metric", "no such metric"));
+    }
+
+    #[test]
+    fn the_stores_own_words_stay_inside() {
+        let secret = "Code: 516. DB::Exception: default: Authentication failed";
+        for error in [QueryError::Store(secret.into()), QueryError::Unavailable(secret.into())] {
+            let error = ApiError::from(error);
+            assert!(!error.problem().detail.contains("516"), "{error}");
+            assert!(!tonic::Status::from(error).message().contains("516"));
+        }
+    }
+
+    #[test]
+    fn what_may_be_tried_again_says_when() {
+        let response = ApiError::Busy("event readers").into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+        let status = tonic::Status::from(ApiError::Busy("queries"));
+        assert_eq!(
+            status.get_details_retry_info().unwrap().retry_delay,
+            Some(Duration::from_secs(1))
+        );
+    }
+}

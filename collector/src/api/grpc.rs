@@ -1,0 +1,50 @@
+//! The service `Performance`: the read calls of HTTP for programs, over the same model and with the same errors.
+
+use flyball_proto::v1;
+use flyball_proto::v1::performance_server::{Performance, PerformanceServer};
+use tonic::{Request, Response, Status};
+
+use super::performance::{catalog, metrics, status};
+use super::{ApiError, AppState};
+use crate::query::Violations;
+
+/// Largest request, in bytes: the same as for a body over HTTP.
+const MAX_REQUEST_BYTES: usize = 256 * 1024;
+
+/// The service over the state of the API.
+#[derive(Debug, Clone)]
+pub struct PerformanceService(AppState);
+
+/// The service as a server takes it.
+pub fn service(state: AppState) -> PerformanceServer<PerformanceService> {
+    PerformanceServer::new(PerformanceService(state)).max_decoding_message_size(MAX_REQUEST_BYTES)
+}
+
+#[tonic::async_trait]
+impl Performance for PerformanceService {
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        let nodes = request.into_inner().nodes;
+        let fleet = status::fleet(&self.0.0.live, &nodes, Violations::default());
+        let fleet = fleet.map_err(ApiError::from)?;
+        Ok(Response::new((&fleet).into()))
+    }
+
+    async fn metrics(
+        &self,
+        request: Request<v1::MetricsRequest>,
+    ) -> Result<Response<v1::MetricsResponse>, Status> {
+        let ask = request.into_inner().into();
+        let answer = metrics::answer(&self.0, ask, Violations::default()).await?;
+        Ok(Response::new(answer.into()))
+    }
+
+    async fn catalog(
+        &self,
+        _: Request<v1::CatalogRequest>,
+    ) -> Result<Response<v1::CatalogResponse>, Status> {
+        Ok(Response::new(catalog::answer(&self.0.0.catalog).into()))
+    }
+}

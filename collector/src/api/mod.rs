@@ -1,0 +1,109 @@
+//! The HTTP and gRPC interface: one query model, one table of errors, two protocols.
+//!
+//! HTTP passes through [`edge`] (request ids, limits, log, metrics) to the calls under [`performance`], [`health`] and [`docs`], and else to the dashboard
+//! ([`assets`]). gRPC's `Performance` service is [`grpc`]. Last values come from memory ([`crate::live`]), the past from the store ([`crate::query`]).
+
+pub mod assets;
+pub mod docs;
+pub mod edge;
+pub mod error;
+pub mod grpc;
+pub mod health;
+pub mod params;
+pub mod performance;
+pub mod problem;
+pub mod readiness;
+pub mod telemetry;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use self::edge::Limits;
+pub use self::error::ApiError;
+pub use self::readiness::Readiness;
+use self::telemetry::ApiMetrics;
+use crate::live::Live;
+use crate::query::run::Querier;
+use crate::store::Store;
+use crate::store::catalog::Catalog;
+
+/// What the API is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// For queries and for `/readyz`.
+    pub store: Store,
+    /// Every series there is.
+    pub catalog: Arc<Catalog>,
+    /// Last values and events.
+    pub live: Live,
+    /// Everybody else's metrics, with the prefix `flyball`; the API adds its own and serves all of them at `/metrics`.
+    pub registry: Registry,
+    /// What the parts of the collector say about themselves, for `/readyz`.
+    pub readiness: Readiness,
+    /// When it is cancelled, event streams end and `/readyz` says so.
+    pub shutdown: CancellationToken,
+    /// Bounds of each request.
+    pub limits: Limits,
+}
+
+/// State of all calls. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AppState(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    catalog: Arc<Catalog>,
+    live: Live,
+    querier: Querier,
+    registry: Registry,
+    metrics: ApiMetrics,
+    readiness: Readiness,
+    event_readers: Arc<Semaphore>,
+    shutdown: CancellationToken,
+    limits: Limits,
+    openapi: String,
+}
+
+impl AppState {
+    /// Joins the parts.
+    pub fn new(mut parts: Parts) -> Self {
+        let metrics = ApiMetrics::register(&mut parts.registry);
+        let document = docs::openapi();
+        Self(Arc::new(Inner {
+            querier: Querier::new(parts.store.client()),
+            store: parts.store,
+            catalog: parts.catalog,
+            live: parts.live,
+            registry: parts.registry,
+            metrics,
+            readiness: parts.readiness,
+            event_readers: Arc::new(Semaphore::new(parts.limits.event_readers)),
+            shutdown: parts.shutdown,
+            limits: parts.limits,
+            openapi: document.to_json().expect("the document is plain data"),
+        }))
+    }
+}
+
+/// All of HTTP: the calls, their description, the dashboard.
+pub fn router(state: AppState) -> Router {
+    let (calls, _) = docs::calls().split_for_parts();
+    let router = calls
+        .fallback(assets::serve)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(state.clone());
+    edge::wrap(router, state)
+}
+
+async fn method_not_allowed(State(_): State<AppState>, request: Request) -> ApiError {
+    ApiError::MethodNotAllowed {
+        method: request.method().to_string(),
+        path: request.uri().path().to_owned(),
+    }
+}

@@ -1,0 +1,6 @@
+//! The calls under `/api/performance`.
+
+pub mod catalog;
+pub mod events;
+pub mod metrics;
+pub mod status;

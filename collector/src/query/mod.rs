@@ -1,0 +1,30 @@
+//! Questions about the past: one typed model for HTTP and gRPC, from what was asked to the numbers.
+//!
+//! [`ask::MetricsAsk`] is what a caller wrote; [`validate`] turns it into a [`MetricsQuery`] or lists everything that is wrong with it;
+//! [`plan`](plan::plan) picks the series from the catalog in memory and writes the SQL, which holds numbers only, never text of the caller;
+//! [`run`] asks ClickHouse and lays the rows out on the grid of buckets. What each aggregation means: docs/adr/004-query-semantics.md.
+
+pub mod agg;
+pub mod answer;
+pub mod ask;
+pub mod bucket;
+pub mod error;
+pub mod plan;
+pub mod run;
+pub mod sql;
+pub mod time;
+pub mod validate;
+
+pub use agg::Agg;
+pub use answer::{MetricsAnswer, SeriesAnswer};
+pub use ask::MetricsAsk;
+pub use bucket::Buckets;
+pub use error::{FieldError, QueryError, Violations};
+pub use validate::MetricsQuery;
+
+/// Most points of one series in an answer.
+pub const MAX_POINTS: i64 = 11_000;
+/// Most series that one query may read.
+pub const MAX_SERIES_READ: usize = 20_000;
+/// Most points of one answer over all its series, unknown ones included.
+pub const MAX_ANSWER_POINTS: usize = 1_000_000;

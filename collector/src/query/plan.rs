@@ -1,0 +1,85 @@
+//! From a valid query to what ClickHouse is asked: pure, so that the text of the SQL is tested without it.
+//!
+//! The series were picked from the catalog in memory; the SQL gets their ids, and the number of each one's group in the answer beside it.
+//! Everything that varies is a bound parameter and all of them are numbers: no text of a caller reaches the SQL.
+
+use std::collections::BTreeMap;
+
+use super::validate::NODE;
+use super::{Agg, Buckets, MAX_SERIES_READ, MetricsQuery, QueryError, sql};
+use crate::store::catalog::SelectedSeries;
+
+/// Attributes that the series of a group have in common.
+pub type GroupKey = BTreeMap<String, String>;
+
+/// What ClickHouse is asked, and what its rows mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// SQL with placeholders for ids, groups, step, begin and end of what is read, begin and end of the grid, and gap.
+    pub sql: String,
+    /// Ids of the series to read.
+    pub ids: Vec<u64>,
+    /// For each id the index of its group in `keys`.
+    pub groups: Vec<u32>,
+    /// Groups of the answer, in order.
+    pub keys: Vec<GroupKey>,
+    /// Grid of the answer.
+    pub buckets: Buckets,
+    /// First millisecond to read; before the grid for rates, which need the sample before.
+    pub read_from_ms: i64,
+    /// End of what is read, not included.
+    pub read_to_ms: i64,
+    /// Samples of a counter further apart than this say nothing about the time between them.
+    pub gap_ms: i64,
+}
+
+/// Makes the plan of a query.
+///
+/// # Errors
+/// When it would read too many series.
+pub fn plan(query: &MetricsQuery) -> Result<Plan, QueryError> {
+    let count = query.series.len();
+    if count > MAX_SERIES_READ {
+        return Err(QueryError::TooExpensive(format!(
+            "the query reads {count} series, over {MAX_SERIES_READ}: name nodes or a filter"
+        )));
+    }
+    let mut members: BTreeMap<GroupKey, Vec<u64>> = BTreeMap::new();
+    for series in &query.series {
+        members.entry(group_key(series, &query.by)).or_default().push(series.id.get());
+    }
+    let mut pairs: Vec<(u64, u32)> = Vec::with_capacity(count);
+    let mut keys = Vec::with_capacity(members.len());
+    for (group, (key, ids)) in members.into_iter().enumerate() {
+        keys.push(key);
+        pairs.extend(ids.into_iter().map(|id| (id, group as u32)));
+    }
+    pairs.sort_unstable();
+    let (ids, groups) = pairs.into_iter().unzip();
+    let buckets = query.buckets;
+    let gap_ms = sql::LONGEST_GAP_MS.max(buckets.step_ms());
+    let around_ms = if query.agg == Agg::Rate { sql::LONGEST_GAP_MS } else { 0 };
+    Ok(Plan {
+        sql: sql::text(query.agg),
+        ids,
+        groups,
+        keys,
+        buckets,
+        read_from_ms: (buckets.first_ms() - around_ms).max(0),
+        read_to_ms: buckets.end_ms() + around_ms,
+        gap_ms,
+    })
+}
+
+/// The attributes that put a series into its group. An attribute that the series does not have is left out.
+fn group_key(series: &SelectedSeries, by: &[String]) -> GroupKey {
+    let wanted = |key: &str| by.is_empty() || by.iter().any(|b| b == key);
+    let own = series.attributes.iter().map(|(key, value)| (&**key, &**value));
+    own.chain([(NODE, &*series.node)])
+        .filter(|(key, _)| wanted(key))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+use std::sync::Arc;
+
+use flyball_proto::series::Kind;
+
+use super::*;
+
+fn series(id: u64, node: &str, attributes: &[(&str, &str)]) -> SelectedSeries {
+    let pair = |(k, v): &(&str, &str)| (Arc::from(*k), Arc::from(*v));
+    SelectedSeries {
+        id: id.into(),
+        node: node.into(),
+        attributes: attributes.iter().map(pair).collect(),
+    }
+}
+
+fn query(agg: Agg, by: &[&str], series: Vec<SelectedSeries>) -> MetricsQuery {
+    MetricsQuery {
+        metric: "m".into(),
+        unit: "1".into(),
+        kind: Kind::Gauge,
+        agg,
+        buckets: Buckets::covering(1_000_005, 1_000_025, 10),
+        by: by.iter().map(|b| (*b).to_owned()).collect(),
+        series,
+    }
+}
+
+fn key(pairs: &[(&str, &str)]) -> GroupKey {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+fn fleet() -> Vec<SelectedSeries> {
+    vec![
+        series(40, "b", &[("mode", "user")]),
+        series(30, "b", &[("mode", "idle")]),
+        series(20, "a", &[("mode", "user")]),
+        series(10, "a", &[]),
+    ]
+}
+
+#[test]
+fn without_by_each_series_is_a_group_of_its_own() {
+    let plan = plan(&query(Agg::Avg, &[], fleet())).unwrap();
+    assert_eq!(plan.ids, [10, 20, 30, 40]);
+    assert_eq!(plan.keys.len(), 4);
+    let keys: Vec<_> = plan.groups.iter().map(|g| plan.keys[*g as usize].clone()).collect();
+    assert_eq!(keys[0], key(&[("node", "a")]));
+    assert_eq!(keys[3], key(&[("node", "b"), ("mode", "user")]));
+}
+
+#[test]
+fn by_joins_series_and_one_without_the_attribute_is_apart() {
+    let by_node = plan(&query(Agg::Sum, &["node"], fleet())).unwrap();
+    assert_eq!(by_node.keys, [key(&[("node", "a")]), key(&[("node", "b")])]);
+    assert_eq!(by_node.groups, [0, 0, 1, 1]);
+    let by_mode = plan(&query(Agg::Sum, &["mode"], fleet())).unwrap();
+    assert_eq!(by_mode.keys, [key(&[]), key(&[("mode", "idle")]), key(&[("mode", "user")])]);
+    assert_eq!(by_mode.groups, [0, 2, 1, 2]);
+}
+
+#[test]
+fn two_series_that_differ_in_nothing_shown_share_a_group() {
+    let twins = vec![series(1, "a", &[("node", "x")]), series(2, "a", &[])];
+    let plan = plan(&query(Agg::Avg, &[], twins)).unwrap();
+    assert_eq!((plan.keys, plan.groups), (vec![key(&[("node", "a")])], vec![0, 0]));
+}
+
+#[test]
+fn only_rates_read_beyond_the_grid() {
+    let avg = plan(&query(Agg::Avg, &[], fleet())).unwrap();
+    assert_eq!((avg.read_from_ms, avg.read_to_ms), (1_000_000, 1_000_030));
+    let rate = plan(&query(Agg::Rate, &[], fleet())).unwrap();
+    assert_eq!((rate.read_from_ms, rate.read_to_ms), (700_000, 1_300_030));
+    assert_eq!(rate.gap_ms, sql::LONGEST_GAP_MS);
+}
+
+#[test]
+fn too_many_series_are_refused_before_the_store_is_asked() {
+    let many = (0..=MAX_SERIES_READ as u64).map(|id| series(id, "a", &[])).collect();
+    assert!(matches!(plan(&query(Agg::Avg, &[], many)), Err(QueryError::TooExpensive(_))));
+}
+
+#[test]
+fn a_level_is_taken_of_each_series_before_the_group() {
+    let sql = plan(&query(Agg::Sum, &[], fleet())).unwrap().sql;
+    let expected = "\
+WITH ? AS ids, ? AS groups, toInt64(?) AS step_ms, toInt64(?) AS read_from_ms, toInt64(?) AS read_to_ms,
+    toInt64(?) AS first_ms, toInt64(?) AS end_ms, toInt64(?) AS gap_ms
+SELECT toUInt32(transform(series_id, ids, groups, 0)) AS group, bucket, sum(level) AS result
+FROM (
+    SELECT series_id, toUnixTimestamp64Milli(ts) - toUnixTimestamp64Milli(ts) % step_ms AS bucket, avg(value) AS level
+    FROM performance_metrics FINAL
+    WHERE series_id IN ids
+      AND ts >= fromUnixTimestamp64Milli(read_from_ms) AND ts < fromUnixTimestamp64Milli(read_to_ms)
+      AND isFinite(value)
+    GROUP BY series_id, bucket
+)
+GROUP BY group, bucket
+ORDER BY group, bucket";
+    assert_eq!(sql, expected);
+}
+
+#[test]
+fn every_aggregation_reads_once_free_of_duplicates_with_the_same_parameters() {
+    let all = [Agg::Avg, Agg::Min, Agg::Max, Agg::Sum, Agg::Last, Agg::Rate, Agg::Percentile(5)];
+    for agg in all {
+        let sql = plan(&query(agg, &[], fleet())).unwrap().sql;
+        assert_eq!(sql.matches('?').count(), 8, "{agg}");
+        assert_eq!(sql.matches("FROM performance_metrics FINAL").count(), 1, "{agg}");
+        assert!(sql.contains("isFinite(value)"), "{agg}");
+    }
+    let sql = plan(&query(Agg::Percentile(5), &[], fleet())).unwrap().sql;
+    assert!(sql.contains("quantileExactInclusive(0.05)(value)"));
+}

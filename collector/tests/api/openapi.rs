@@ -1,0 +1,107 @@
+//! The description fits what the API does: every call in it exists, and real answers follow their schemas.
+
+use flyball_collector::live::now_ms;
+use flyball_proto::series::{Kind, Scale};
+use serde_json::{Value, json};
+
+use crate::harness::{Server, live_sample, series};
+
+/// Checks `answer` against the schema of the description's answer to `method path` with this status.
+fn check(document: &Value, method: &str, path: &str, status: &str, answer: &Value) {
+    let content = &document["paths"][path][method]["responses"][status]["content"];
+    let (_, media) = content.as_object().unwrap().iter().next().unwrap();
+    let schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "allOf": [media["schema"]],
+        "components": document["components"],
+    });
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<_> =
+        validator.iter_errors(answer).map(|e| format!("{e} at {}", e.instance_path())).collect();
+    assert!(errors.is_empty(), "{method} {path} {status}: {errors:?}\n{answer:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_description_fits_the_answers() {
+    let server = Server::start().await;
+    let gauge = series("m", Kind::Gauge, Scale::UNIT, &[("k", "v")]);
+    server.insert("a", &gauge, &[(now_ms() - 30_000, 1), (now_ms(), 2)]).await;
+    let feed = server.connect("a", gauge);
+    feed.update(now_ms(), &[live_sample(1)]);
+    let document = server.get("/openapi.json").await.json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let paths = document["paths"].as_object().unwrap();
+    let expected = [
+        "/api/performance/catalog",
+        "/api/performance/events",
+        "/api/performance/metrics",
+        "/api/performance/status",
+        "/docs",
+        "/healthz",
+        "/metrics",
+        "/openapi.json",
+        "/readyz",
+    ];
+    assert_eq!(paths.keys().collect::<Vec<_>>(), expected);
+    for path in ["/healthz", "/readyz", "/api/performance/status", "/api/performance/catalog"] {
+        check(&document, "get", path, "200", &server.get(path).await.json());
+    }
+    let answer = server.metrics(&[("metric", "m"), ("step", "10s")]).await;
+    assert!(answer["series"][0]["points"].as_array().unwrap().iter().any(|p| p[1].is_null()));
+    check(&document, "get", "/api/performance/metrics", "200", &answer);
+    check(&document, "post", "/api/performance/metrics", "200", &answer);
+    let problem = server.get("/api/performance/metrics?metric=nope").await.json();
+    for (path, item) in paths {
+        for method in item.as_object().unwrap().keys() {
+            check(&document, method, path, "default", &problem);
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_parameter_that_is_described_is_known() {
+    let server = Server::start().await;
+    let gauge = series("m", Kind::Gauge, Scale::UNIT, &[("k", "v")]);
+    server.insert("a", &gauge, &[(now_ms(), 1)]).await;
+    let document = server.get("/openapi.json").await.json();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if method != "get" || path == "/docs" {
+                continue;
+            }
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            let query: Vec<_> = parameters
+                .iter()
+                .filter(|p| p["in"] == "query")
+                .map(|p| (p["name"].as_str().unwrap().to_owned(), "nope"))
+                .collect();
+            let unknown = server.client.get(server.url(path)).query(&query).query(&[("zap", "1")]);
+            let problem = server.send(unknown).await;
+            assert_eq!(problem.status, 400, "{path}");
+            let reasons: Vec<_> = problem.json()["errors"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|e| e["reason"].as_str().unwrap().starts_with("unknown parameter"))
+                .map(|e| e["field"].clone())
+                .collect();
+            assert_eq!(reasons, ["zap"], "{path}");
+            let known = problem.json()["errors"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|e| e["field"] == "zap")
+                .unwrap()["reason"]
+                .as_str()
+                .unwrap()
+                .to_owned();
+            for (name, _) in &query {
+                assert!(known.contains(name.as_str()), "{path}: {known} lacks {name}");
+            }
+            let listed = known.rsplit_once(": ").map_or(0, |(_, names)| names.split(", ").count());
+            assert_eq!(listed, query.len(), "{path}: {known}");
+        }
+    }
+    server.stop().await;
+}
