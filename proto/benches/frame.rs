@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput};
 use flyball_proto::frame::{Decoder, Encoder, Limits};
 
-#[path = "../tests/support/mod.rs"]
-mod support;
+#[path = "../tests/support/capture.rs"]
+mod capture;
 
-use support::{CAPTURES, Replay, Tick};
+use capture::{CAPTURES, Replay, Tick};
 
 /// Replays of which the fastest is reported.
 const ROUNDS: usize = 30;
@@ -66,8 +66,8 @@ fn report(name: &str, ticks: &[Tick]) -> std::io::Result<()> {
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    for (name, capture) in CAPTURES {
-        let ticks = support::read(capture);
+    for (name, bytes) in CAPTURES {
+        let ticks = capture::read(bytes);
         if std::env::args().any(|argument| argument == "--bench") {
             report(name, &ticks).expect("standard output is open");
         }

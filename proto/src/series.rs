@@ -245,3 +245,111 @@ fn check_name(field: &str, name: &str) -> Result<(), Invalid> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn definition() -> v1::SeriesDefinition {
+        let series = Series {
+            metric: "system.disk.io".into(),
+            unit: "By".into(),
+            kind: Kind::Counter,
+            scale: Scale::KIBI,
+            attributes: vec![("a".into(), "1".into()), ("b".into(), String::new())],
+        };
+        series.to_definition(7)
+    }
+
+    fn scales() -> impl Strategy<Value = Scale> {
+        (-40..=9_i32).prop_map(|code| Scale::from_code(code).unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn a_raw_integer_below_2_to_50_survives_its_value(
+            scale in scales(),
+            raw in -(1_i64 << 50)..1 << 50,
+        ) {
+            // There and back is rounded twice, by half a bit of 53 each.
+            prop_assert_eq!(scale.raw(scale.value(raw)), Some(raw));
+        }
+
+        #[test]
+        fn the_bits_of_a_double_survive(raw: i64) {
+            let value = Scale::FLOAT.value(raw);
+            prop_assert_eq!(value.to_bits() as i64, raw);
+            prop_assert_eq!(Scale::FLOAT.raw(value), Some(raw));
+        }
+
+        #[test]
+        fn a_value_is_off_by_half_a_unit_at_most(scale in scales(), value in -1e6..1e6_f64) {
+            let back = scale.value(scale.raw(value).unwrap());
+            let unit = scale.value(1);
+            prop_assert!((back - value).abs() <= unit * 0.500_001, "{value} became {back}");
+        }
+
+        #[test]
+        fn a_code_is_refused_or_comes_back(code: i32) {
+            let known = matches!(code, -40..=9 | -128);
+            let scale = Scale::from_code(code);
+            prop_assert_eq!(scale.is_ok(), known);
+            prop_assert!(scale.is_ok_and(|scale| i32::from(scale.code()) == code) || !known);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_has_no_raw_integer() {
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e19, -1e19] {
+            assert_eq!(Scale::UNIT.raw(value), None, "{value}");
+            assert_eq!(Scale::decimal(9).raw(value / 1e9), None, "{value}");
+        }
+        assert_eq!(Scale::decimal(2).value(1234).to_bits(), 12.34_f64.to_bits());
+        assert_eq!(Scale::KIBI.value(3).to_bits(), 3072_f64.to_bits());
+    }
+
+    #[test]
+    fn a_definition_comes_back() {
+        let series = Series::try_from(definition()).unwrap();
+        assert_eq!(series.to_definition(7), definition());
+        assert_eq!((series.attribute("a"), series.attribute("c")), (Some("1"), None));
+    }
+
+    #[test]
+    fn a_broken_definition_names_its_field() {
+        type Break = fn(&mut v1::SeriesDefinition);
+        let attribute = |i: usize| v1::Attribute { key: format!("{i:02}"), value: String::new() };
+        let many: Vec<_> = (0..17).map(attribute).collect();
+        let breaks: [(&str, Break); 12] = [
+            ("metric", |d| d.metric.clear()),
+            ("metric", |d| d.metric = "m".repeat(256)),
+            ("metric", |d| d.metric = "a\nb".into()),
+            ("unit", |d| d.unit = "u".repeat(256)),
+            ("kind", |d| d.kind = 0),
+            ("kind", |d| d.kind = 3),
+            ("scale", |d| d.scale = 10),
+            ("scale", |d| d.scale = i32::MIN),
+            ("attributes.key", |d| d.attributes[0].key.clear()),
+            ("attributes.b", |d| d.attributes[1].value = "v".repeat(257)),
+            ("attributes", |d| d.attributes.reverse()),
+            ("attributes", |d| d.attributes[1].key = "a".into()),
+        ];
+        for (field, change) in breaks {
+            let mut broken = definition();
+            change(&mut broken);
+            assert_eq!(Series::try_from(broken).unwrap_err().field, field);
+        }
+        let broken = v1::SeriesDefinition { attributes: many, ..definition() };
+        assert_eq!(Series::try_from(broken).unwrap_err().field, "attributes");
+    }
+
+    #[test]
+    fn a_node_has_a_name() {
+        assert_eq!(NodeName::new("web-1").unwrap().as_str(), "web-1");
+        for name in ["", "a\tb", &"n".repeat(256)] {
+            assert_eq!(NodeName::new(name).unwrap_err().field, "node");
+        }
+    }
+}

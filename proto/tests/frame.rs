@@ -1,7 +1,11 @@
 //! The frame codec from outside: what goes in comes out, whatever is done to the dictionary between.
 
-use flyball_proto::frame::{DecodeError, Decoder, Encoder, Limits, Remedy, Slot, peek};
-use flyball_proto::series::{Kind, Scale, Series};
+use flyball_proto::frame::{
+    DecodeError, Decoder, DefineError, Encoder, Limits, Remedy, Slot, peek,
+};
+use flyball_proto::series::{Invalid, Kind, Scale, Series};
+use flyball_proto::v1;
+use prost::Message as _;
 
 fn series(name: &str, scale: Scale) -> Series {
     Series {
@@ -105,4 +109,148 @@ fn a_lost_frame_asks_for_a_keyframe_and_a_keyframe_goes_on() {
     let peeked = peek(&payloads[4]).unwrap();
     assert_eq!((peeked.seq, peeked.keyframe, peeked.dictionary_version), (5, true, 1));
     assert_eq!(decoder.decode(&payloads[4]).unwrap().skipped, 2);
+}
+
+/// A payload with a checksum that fits.
+fn sealed(body: &[u8]) -> Vec<u8> {
+    let mut payload = body.to_vec();
+    payload.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    payload
+}
+
+#[test]
+fn what_a_frame_claims_is_checked_before_it_is_believed() {
+    let (mut encoder, mut decoder) = pair();
+    encoder.define(series("m", Scale::UNIT)).unwrap();
+    sync(&mut encoder, &mut decoder);
+    let pattern = DecodeError::Malformed("presence pattern that is not in the table");
+    let undefined = DecodeError::UndefinedSlot { defined: 1 };
+    let hostile: [(&[u8], DecodeError); 12] = [
+        (&[], DecodeError::Truncated),
+        (&[0x21, 1, 1, 0, 0, 0x00], DecodeError::Format(0x21)),
+        (&[0x15, 1, 1, 0, 0, 0x00], DecodeError::Format(0x15)),
+        (&[0x11, 0, 1, 0, 0, 0x00], DecodeError::Malformed("frame number 0")),
+        (&[0x11, 1, 2, 0, 0, 0x00], DecodeError::Dictionary { have: 1, got: 2 }),
+        (&[0x11, 1, 1, 0, 0, 0x01], pattern),
+        // Presence of slot 1, of two slots, of 2^32 slots, of 2^32 slots beyond 2^32 others.
+        (&[0x11, 1, 1, 0, 0, 0x10, 1, 0], undefined),
+        (&[0x11, 1, 1, 0, 0, 0x10, 0, 1], undefined),
+        (&[0x11, 1, 1, 0, 0, 0x10, 0, 0xff, 0xff, 0xff, 0xff, 0x0f], undefined),
+        (
+            &[0x11, 1, 1, 0, 0, 0xf0, 0xff, 0xff, 0xff, 0xff, 0x0f],
+            DecodeError::Malformed("more runs than slots"),
+        ),
+        // A change of a slot that is not present; changes without end.
+        (
+            &[0x11, 1, 1, 0, 0, 0x00, 0x63],
+            DecodeError::Malformed("change or reset of a slot that is not present"),
+        ),
+        (&[0x11, 1, 1, 0, 0, 0x10, 0, 0], DecodeError::Truncated),
+    ];
+    for (body, error) in hostile {
+        assert_eq!(decoder.decode(&sealed(body)).unwrap_err(), error, "{body:02x?}");
+    }
+    let long = vec![0x11; 64 * 1024 + 1];
+    let too_large = DecodeError::TooLarge { bytes: 65_537, limit: 65_536 };
+    assert_eq!(decoder.decode(&long).unwrap_err(), too_large);
+    encoder.set(Slot(0), 1);
+    decoder.decode(&frame(&mut encoder, 0)).unwrap();
+}
+
+#[test]
+fn a_broken_message_of_definitions_defines_nothing() {
+    let limits = Limits { slots: 3, dictionary_bytes: 40, attribute_bytes: 1, ..Limits::default() };
+    let mut decoder = Decoder::new(limits);
+    let message = |version, series: Vec<v1::SeriesDefinition>| v1::Define {
+        dictionary_version: version,
+        series,
+    };
+    let good = |slot: u32| series("m", Scale::UNIT).to_definition(slot);
+    let value = |value: &str| {
+        let attributes = vec![v1::Attribute { key: "k".into(), value: value.into() }];
+        v1::SeriesDefinition { attributes, ..good(1) }
+    };
+    let named = |name: String| v1::SeriesDefinition { metric: name, ..good(1) };
+    decoder.define(message(2, vec![good(0)])).unwrap();
+    let version = |got| DefineError::Version { have: 2, got };
+    let slot = |index, got| DefineError::Slot { index, expected: index as u32 + 1, got };
+    let refused = [
+        (message(0, vec![good(1)]), version(0)),
+        (message(1, vec![good(1)]), version(1)),
+        (message(2, vec![good(1), good(3)]), slot(1, 3)),
+        (message(2, vec![good(u32::MAX)]), slot(0, u32::MAX)),
+        (message(2, vec![good(1), good(2), good(3)]), DefineError::Slots { limit: 3 }),
+        (message(2, vec![named("m".repeat(37))]), DefineError::Bytes { limit: 40 }),
+        (message(2, vec![value("vv")]), invalid("series[0].attributes.k", "longer than 1 bytes")),
+        (
+            message(2, vec![good(1), named(String::new())]),
+            DefineError::Slot { index: 1, expected: 2, got: 1 },
+        ),
+        (
+            message(3, vec![named(String::new())]),
+            DefineError::Slot { index: 0, expected: 0, got: 1 },
+        ),
+        (message(2, vec![named(String::new())]), invalid("series[0].metric", "empty")),
+    ];
+    for (message, error) in refused {
+        assert_eq!(decoder.define(message).unwrap_err(), error);
+        assert_eq!(decoder.slots(), 1);
+    }
+    let defined = decoder.define(message(2, vec![good(1), good(2)])).unwrap();
+    assert!(!defined.restarted);
+    assert_eq!(defined.iter().map(|(slot, _)| slot.0).collect::<Vec<_>>(), [1, 2]);
+    assert!(decoder.define(message(3, Vec::new())).unwrap().restarted);
+    assert_eq!(decoder.slots(), 0);
+}
+
+fn invalid(field: &str, reason: &str) -> DefineError {
+    DefineError::Series(Invalid::new(field, reason))
+}
+
+#[test]
+fn an_encoder_keeps_the_other_sides_limits() {
+    let mut encoder = Encoder::new(Limits::default());
+    let welcome = v1::Limits { frame_bytes: 200, slots: 2, attribute_bytes: 0 };
+    encoder.set_limits(Limits::default().tightened(&welcome));
+    encoder.define(series("a", Scale::UNIT)).unwrap();
+    let slot = encoder.define(series("b", Scale::UNIT)).unwrap();
+    let full = DefineError::Slots { limit: 2 };
+    assert_eq!(encoder.define(series("c", Scale::UNIT)).unwrap_err(), full);
+    encoder.retire(slot);
+    assert_eq!(encoder.restart_dictionary().get(slot), None);
+    encoder.define(series("c", Scale::UNIT)).unwrap();
+    let nameless = encoder.define(series("", Scale::UNIT)).unwrap_err();
+    assert_eq!(nameless, invalid("metric", "empty"));
+    assert_eq!(v1::Limits::from(Limits::default()).frame_bytes, 65_536);
+}
+
+#[test]
+fn a_large_dictionary_is_sent_in_parts_and_a_large_tick_in_frames() {
+    let (mut encoder, mut decoder) = pair();
+    let long = "x".repeat(200);
+    let slots: Vec<_> = (0..20_000)
+        .map(|i| encoder.define(series(&format!("{long}.{i}"), Scale::UNIT)).unwrap())
+        .collect();
+    let messages: Vec<_> = encoder.definitions().collect();
+    assert!(messages.len() > 5 && messages.iter().all(|m| m.encoded_len() < 1 << 20));
+    assert_eq!(std::iter::from_fn(|| encoder.pending_define()).collect::<Vec<_>>(), messages);
+    for message in messages {
+        decoder.define(message).unwrap();
+    }
+    for tick in 0..3 {
+        for slot in &slots {
+            encoder.set(*slot, (i64::MAX / (i64::from(slot.0) + 1)).wrapping_mul(tick));
+        }
+        let (mut samples, mut frames) = (0, 0);
+        while samples < slots.len() {
+            let payload = frame(&mut encoder, tick * 1000);
+            assert!(payload.len() <= 64 * 1024);
+            let decoded = decoder.decode(&payload).unwrap();
+            assert_eq!(decoded.samples[0].slot, slots[samples]);
+            assert_eq!(decoded.ts_ms, tick * 1000);
+            samples += decoded.samples.len();
+            frames += 1;
+        }
+        assert!((2..10).contains(&frames), "{frames} frames");
+    }
 }

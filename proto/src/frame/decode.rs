@@ -15,7 +15,7 @@ use super::{Limits, Slot};
 ///
 /// A frame is read into scratch space as a whole; only when all of it is well-formed does the decoder take over its values. So after an
 /// error the decoder is as it was, and either the frame that was missing or any later keyframe goes on from there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Decoder {
     limits: Limits,
     dictionary_version: u32,
@@ -157,6 +157,16 @@ impl Decoder {
         self.series.append(&mut added);
         self.grow();
         Ok(Definitions { restarted, first, series: &self.series[first..] })
+    }
+
+    /// Slots defined in the current version of the dictionary.
+    pub fn slots(&self) -> usize {
+        self.series.len()
+    }
+
+    /// The series of a slot.
+    pub fn series(&self, slot: Slot) -> Option<&Series> {
+        self.series.get(slot.index())
     }
 
     /// Decodes one frame.

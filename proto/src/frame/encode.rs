@@ -105,6 +105,11 @@ impl Encoder {
         }
     }
 
+    /// Holds frames and definitions from now on to other limits, such as those of a [`v1::Welcome`].
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Defines a series in the next slot. Its definition is to be sent before the first frame with a sample of it.
     ///
     /// # Errors

@@ -22,9 +22,9 @@ pub(super) struct SlotSet {
 }
 
 /// Recently used sets, most recent first.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Patterns {
-    sets: Vec<SlotSet>,
+    sets: [SlotSet; PATTERNS],
     used: usize,
     difference: SlotSet,
 }
@@ -178,7 +178,6 @@ impl SlotSet {
 impl Patterns {
     /// Makes room for slots below `slots`.
     pub(super) fn grow(&mut self, slots: usize) {
-        self.sets.resize_with(PATTERNS, SlotSet::default);
         for set in self.sets.iter_mut().chain([&mut self.difference]) {
             set.grow(slots);
         }

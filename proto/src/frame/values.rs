@@ -21,7 +21,7 @@ const GAP_ORDER: u32 = 1;
 const COUNT_ORDER: u32 = 4;
 
 /// What is remembered of each slot since the last keyframe; the same on both sides.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct History {
     lasts: Vec<i64>,
     shapes: Vec<Shape>,
