@@ -36,7 +36,7 @@ impl Quantity {
     pub(crate) fn format(self, value: Option<f64>) -> String {
         let Some(value) = value.filter(|v| v.is_finite()) else { return UNKNOWN.to_owned() };
         match self {
-            Self::Share => format!("{} %", three_digits(value * 100.0)),
+            Self::Share => share(value * 100.0),
             Self::Bytes => bytes(value),
             Self::BytesPerSecond => format!("{}/s", bytes(value)),
             Self::Seconds => seconds(value),
@@ -48,6 +48,12 @@ impl Quantity {
 /// `34.2 %` of a share.
 pub(crate) fn percent(share: Option<f64>) -> String {
     Quantity::Share.format(share)
+}
+
+/// One decimal, so that a column of shares is easy to compare; two where one would hide most of the value.
+fn share(percent: f64) -> String {
+    let decimals = if percent.abs() < 0.95 && percent != 0.0 { 2 } else { 1 };
+    format!("{percent:.decimals$} %")
 }
 
 /// Three digits, or all of the integer part when that has more.
@@ -155,11 +161,12 @@ mod tests {
     #[test]
     fn shares_are_percent() {
         for (share, text) in [
-            (0.0, "0 %"),
+            (0.0, "0.0 %"),
             (0.0042, "0.42 %"),
+            (0.0102, "1.0 %"),
             (0.3421, "34.2 %"),
-            (0.9999, "100 %"),
-            (1.0, "100 %"),
+            (0.9999, "100.0 %"),
+            (12.5, "1250.0 %"),
         ] {
             assert_eq!(percent(Some(share)), text);
         }

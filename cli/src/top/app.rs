@@ -1,7 +1,7 @@
 //! State of the live view. Pure: keys and updates go in, the pages draw what is here.
 //!
 //! Properties, each a test: a chosen node stays chosen when the order changes; unless one was chosen, the first row is; the first status of a connection
-//! replaces the fleet, later ones change single nodes; samples of a node that is not open are passed over.
+//! or after lost events replaces the fleet, later ones change single nodes; samples of a node that is not open are passed over.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -227,12 +227,10 @@ impl App {
     pub(super) fn update(&mut self, update: Update) {
         match update {
             Update::Connected => {
-                self.fresh = true;
                 self.link = Link::Live;
-                if let Some(open) = &mut self.open {
-                    open.series.interrupt();
-                }
+                self.interrupted();
             }
+            Update::Event(LiveEvent::Resync) => self.interrupted(),
             Update::Lost { reason, retry_in } => self.link = Link::Lost { reason, retry_in },
             Update::Event(LiveEvent::Status { nodes, totals }) => self.status(nodes, totals),
             Update::Event(LiveEvent::Samples { node, ts_ms, samples }) => {
@@ -240,7 +238,15 @@ impl App {
                     open.series.apply(ts_ms, samples);
                 }
             }
-            Update::Event(LiveEvent::Resync | LiveEvent::Other) => {}
+            Update::Event(LiveEvent::Other) => {}
+        }
+    }
+
+    /// Events may be missing; the next status holds all nodes.
+    fn interrupted(&mut self) {
+        self.fresh = true;
+        if let Some(open) = &mut self.open {
+            open.series.interrupt();
         }
     }
 
@@ -326,6 +332,9 @@ mod tests {
         assert_eq!((app.nodes().len(), app.totals.nodes), (1, 9));
         app.update(status(vec![node("e", 0.4)]));
         assert_eq!(app.nodes().len(), 2);
+        app.update(Update::Event(LiveEvent::Resync));
+        app.update(status(vec![node("e", 0.4)]));
+        assert_eq!((app.nodes().len(), &app.link), (1, &Link::Live));
     }
 
     #[test]

@@ -124,7 +124,7 @@ fn share_line(
     style: Style,
 ) -> Line<'static> {
     const NAME: usize = 10;
-    const PERCENT: usize = 7;
+    const PERCENT: usize = 8;
     const NOTE: usize = 10;
     let notes = if note.is_empty() { 0 } else { NOTE };
     let cells = width.saturating_sub(NAME + PERCENT + notes + 1);

@@ -1,7 +1,8 @@
 //! Follows `/api/performance/events`: connects, reads, and connects again with growing delays when the connection is lost.
 //!
 //! Every connection starts afresh, with a status of all nodes, so that nothing stale survives an interruption; what a reader missed in between is of no use
-//! to a live view. Choosing another node reconnects at once, because the node is a parameter of the stream.
+//! to a live view. Choosing another node reconnects at once, because the node is a parameter of the stream. A reader that is too slow is told so by the collector
+//! (`resync`) and gets the status of all nodes on the same connection.
 
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ pub(super) enum Update {
 enum End {
     /// Nobody listens to the updates.
     Closed,
-    /// Another node is wanted, or events were lost: connect again at once.
+    /// Another node is wanted: connect again at once.
     Afresh,
     Lost(String),
 }
@@ -117,7 +118,6 @@ async fn connection(
         };
         for event in events {
             match serde_json::from_str(&event) {
-                Ok(LiveEvent::Resync) => return End::Afresh,
                 Ok(event) => {
                     backoff.reset();
                     if updates.send(Update::Event(event)).await.is_err() {
@@ -221,20 +221,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lost_events_and_another_node_start_afresh_at_once() {
+    async fn another_node_is_asked_for_at_once() {
         let (server, client) = Server::start().await;
         let (want, mut updates) = start(client);
-        let first = server.answer(&format!("{HEAD}data: {{\"type\":\"resync\"}}\n\n")).await;
+        let first = server.answer(HEAD).await;
         assert_eq!(first.0, "GET /api/performance/events HTTP/1.1");
         assert_eq!(next(&mut updates).await, Update::Connected);
-        let _second = server.answer(HEAD).await;
-        assert_eq!(next(&mut updates).await, Update::Connected);
         want.send_replace(Some("web 1".into()));
-        let third = server.answer(HEAD).await;
+        let second = server.answer(HEAD).await;
         assert!(
-            third.0.starts_with("GET /api/performance/events?node=web+1&metric=system.cpu."),
+            second.0.starts_with("GET /api/performance/events?node=web+1&metric=system.cpu."),
             "{}",
-            third.0
+            second.0
         );
         assert_eq!(next(&mut updates).await, Update::Connected);
     }
