@@ -109,10 +109,6 @@ impl Collector {
         Reserved(socket)
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     pub(crate) async fn accept(&mut self) -> Stream {
         soon(self.streams.recv()).await.expect("the server runs")
     }
@@ -127,13 +123,7 @@ impl Stream {
     }
 
     pub(crate) async fn welcome(&mut self, credits: u32) {
-        self.welcome_limited(credits, 0).await;
-    }
-
-    /// Takes frames of so many bytes at most.
-    pub(crate) async fn welcome_limited(&mut self, credits: u32, frame_bytes: u32) {
-        let limits = Some(v1::Limits { frame_bytes, ..v1::Limits::default() });
-        let welcome = v1::Welcome { collector: "test".to_owned(), limits, credits };
+        let welcome = v1::Welcome { collector: "test".to_owned(), limits: None, credits };
         self.send(v1::collector_message::Kind::Welcome(welcome)).await;
     }
 
@@ -174,11 +164,8 @@ impl Stream {
                         Err(error) if error.remedy() == Remedy::Skip => continue,
                         decoded => decoded.unwrap(),
                     };
-                    for sample in decoded.samples {
-                        if decoded.series(sample.slot).unwrap().metric == Producer::METRIC {
-                            assert_eq!(sample.raw, Producer::value(decoded.seq));
-                        }
-                    }
+                    let expected = Producer::value(decoded.seq);
+                    assert!(decoded.samples.iter().all(|sample| sample.raw == expected));
                     seqs.push(decoded.seq);
                 }
                 other @ v1::agent_message::Kind::Hello(_) => panic!("{other:?} is no frame"),
@@ -216,11 +203,6 @@ impl Stream {
         tokio::time::timeout(SILENCE, self.requests.message()).await.is_err()
     }
 
-    /// True when the agent has ended the stream.
-    pub(crate) async fn has_ended(mut self) -> bool {
-        soon(self.requests.message()).await.is_ok_and(|message| message.is_none())
-    }
-
     async fn message(&mut self) -> v1::agent_message::Kind {
         let message = soon(self.requests.message()).await.expect("the stream goes on");
         message.and_then(|m| m.kind).expect("the stream goes on")
@@ -243,8 +225,6 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
-    /// Metric of its samples.
-    const METRIC: &str = "test.value";
     /// Samples of a frame.
     pub(crate) const SAMPLES: u64 = 3;
 
@@ -351,7 +331,7 @@ impl Drop for Producer {
 
 fn series(i: u64) -> Series {
     Series {
-        metric: Producer::METRIC.to_owned(),
+        metric: "test.value".to_owned(),
         unit: "1".to_owned(),
         kind: Kind::Gauge,
         scale: Scale::UNIT,

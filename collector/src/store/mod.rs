@@ -227,8 +227,7 @@ impl Store {
 
 /// Where the embedded engine's data lies.
 fn engine_dir(config: &StoreConfig) -> PathBuf {
-    let dir = config.data_dir.join("clickhouse");
-    std::path::absolute(&dir).unwrap_or(dir)
+    config.data_dir.join("clickhouse")
 }
 
 /// Value of a setting in the engine clause of a table.

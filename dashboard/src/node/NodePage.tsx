@@ -10,13 +10,8 @@ import { Filesystems } from "./Filesystems";
 import { Identity } from "./Identity";
 import { onPageKey } from "./keys";
 import { ProcessTables } from "./ProcessTables";
-import type { HostFacts, Panel, Row } from "./panel";
-import { AGENT_PANELS } from "./panels/agent";
-import { CPU_PANELS } from "./panels/cpu";
-import { DISK_PANELS } from "./panels/disks";
-import { MEMORY_PANELS } from "./panels/memory";
-import { NETWORK_PANELS } from "./panels/network";
-import { PROCESS_PANELS } from "./panels/processes";
+import type { HostFacts, Panel, Row, Section } from "./panel";
+import { SECTIONS, TASKS } from "./panels";
 import { RangeBar } from "./RangeBar";
 
 export function NodePage({ node }: { node: string }) {
@@ -33,17 +28,15 @@ export function NodePage({ node }: { node: string }) {
   }, []);
   if (hasStatus.value && !status) return <UnknownNode node={node} />;
 
-  const show = (id: string, title: string, panels: readonly Panel[]) => (
-    <Charts id={id} title={title} panels={panels} controller={controller} facts={facts} />
-  );
+  const show = (section: Section) => <Charts section={section} controller={controller} facts={facts} />;
   return (
     <div class="node" data-up={status?.up}>
       <Identity node={node} status={status} />
       <RangeBar controller={controller} />
-      {show("cpu", "CPU", CPU_PANELS)}
-      {show("memory", "Memory", MEMORY_PANELS)}
-      {show("disks", "Disks", DISK_PANELS)}
-      {show("network", "Network", NETWORK_PANELS)}
+      {show(SECTIONS.cpu)}
+      {show(SECTIONS.memory)}
+      {show(SECTIONS.disks)}
+      {show(SECTIONS.network)}
       <section class="section" id="section-filesystems">
         <h2>Filesystems</h2>
         <Filesystems controller={controller} />
@@ -51,12 +44,10 @@ export function NodePage({ node }: { node: string }) {
       <section class="section" id="section-top">
         <h2>Processes</h2>
         <ProcessTables controller={controller} memoryBytes={facts.memoryBytes}>
-          {PROCESS_PANELS.map((panel) => (
-            <Chart key={panel.id} panel={panel} controller={controller} facts={facts} />
-          ))}
+          <Chart panel={TASKS} controller={controller} facts={facts} />
         </ProcessTables>
       </section>
-      {show("agent", "The agent itself", AGENT_PANELS)}
+      {show(SECTIONS.agent)}
     </div>
   );
 }
@@ -79,19 +70,17 @@ function useController(node: string): NodeController {
 }
 
 interface ChartsProps {
-  id: string;
-  title: string;
-  panels: readonly Panel[];
+  section: Section;
   controller: NodeController;
   facts: HostFacts;
 }
 
-function Charts({ id, title, panels, controller, facts }: ChartsProps) {
+function Charts({ section, controller, facts }: ChartsProps) {
   return (
-    <section class="section" id={`section-${id}`}>
-      <h2>{title}</h2>
+    <section class="section" id={`section-${section.id}`}>
+      <h2>{section.title}</h2>
       <div class="grid">
-        {panels.map((panel) => (
+        {section.panels.map((panel) => (
           <Chart key={panel.id} panel={panel} controller={controller} facts={facts} />
         ))}
       </div>
