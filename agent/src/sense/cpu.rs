@@ -1,4 +1,4 @@
-//! Processor time by mode and the number of processes created, from /proc/stat.
+//! Processor time by mode, and what else /proc/stat counts: processes created, context switches, interrupts, runnable and blocked threads.
 //!
 //! Time of guests is part of `user` and `nice` (proc_stat(5)), so it is not added again: the eight modes here are all of a processor's time.
 //! The kernel warns that `iowait` may decrease, and the others can step back a little where ticks are split by sampled states. A step back of less than [`RESTART_SECONDS`] holds the
@@ -54,6 +54,31 @@ const CREATED: Metric = Metric {
     description: "Processes and threads created since boot.",
 };
 
+const SWITCHES: Metric = Metric {
+    name: "flyball.cpu.context_switches",
+    unit: "{context_switch}",
+    kind: Kind::Counter,
+    scale: Scale::UNIT,
+    attributes: &[],
+    description: "Context switches on all processors.",
+};
+const INTERRUPTS: Metric = Metric {
+    name: "flyball.cpu.interrupts",
+    unit: "{interrupt}",
+    kind: Kind::Counter,
+    scale: Scale::UNIT,
+    attributes: &[],
+    description: "Interrupts that all processors served.",
+};
+const THREADS: Metric = Metric {
+    name: "flyball.thread.count",
+    unit: "{thread}",
+    kind: Kind::Gauge,
+    scale: Scale::UNIT,
+    attributes: &["flyball.thread.state"],
+    description: "Threads by state: runnable (on a processor or waiting for one), blocked (waiting for a device).",
+};
+
 /// Reads /proc/stat.
 #[derive(Debug)]
 pub(super) struct Cpu {
@@ -73,7 +98,17 @@ struct Core {
 struct HostSeries {
     shares: [Handle; MODES.len()],
     count: Handle,
-    created: Counters<1>,
+    /// Processes created, context switches, interrupts.
+    counters: Counters<3>,
+    /// Runnable, blocked.
+    threads: [Handle; 2],
+}
+
+/// The lines of one number, in the order of [`HostSeries::counters`] and [`HostSeries::threads`].
+#[derive(Debug, Default)]
+struct Rest {
+    counters: [Option<i64>; 3],
+    threads: [Option<i64>; 2],
 }
 
 impl Cpu {
@@ -89,7 +124,7 @@ impl Sampler for Cpu {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        &[TIME, UTILIZATION, COUNT, CREATED]
+        &[TIME, UTILIZATION, COUNT, CREATED, SWITCHES, INTERRUPTS, THREADS]
     }
 
     fn cost_rank(&self) -> u8 {
@@ -103,15 +138,16 @@ impl Sampler for Cpu {
             return Err(self.stat.garbled("the first line is not `cpu` with eight modes"));
         };
         let host = self.host.get_or_insert_with(|| HostSeries::define(readings));
-        let mut listing = Listing::default();
+        let (mut listing, mut rest) = (Listing::default(), Rest::default());
         for line in parse::lines(text).skip(1) {
             if line.starts_with(b"cpu") {
                 listing.core(line, &mut self.cores, readings);
-            } else if let Some(created) = line.strip_prefix(b"processes ") {
-                host.created.set([parse::integer(created)], readings);
+            } else {
+                rest.line(line);
             }
         }
         self.cores.finish(listing.complete, |core| core.counters.retire(readings));
+        host.set(&rest, readings);
         if listing.complete {
             readings.set(host.count, listing.count);
         }
@@ -151,6 +187,21 @@ impl Listing {
     }
 }
 
+impl Rest {
+    fn line(&mut self, line: &[u8]) {
+        let mut fields = parse::fields(line);
+        let value = match fields.next() {
+            Some(b"processes") => &mut self.counters[0],
+            Some(b"ctxt") => &mut self.counters[1],
+            Some(b"intr") => &mut self.counters[2],
+            Some(b"procs_running") => &mut self.threads[0],
+            Some(b"procs_blocked") => &mut self.threads[1],
+            _ => return,
+        };
+        *value = fields.next().and_then(parse::integer);
+    }
+}
+
 impl Core {
     fn define(number: &[u8], late: bool, readings: &mut Readings) -> Self {
         let number = String::from_utf8_lossy(number);
@@ -172,7 +223,21 @@ impl HostSeries {
         Self {
             shares: MODES.map(|mode| readings.define(&UTILIZATION, &[("cpu.mode", mode)])),
             count: readings.define(&COUNT, &[]),
-            created: Counters::new([readings.define(&CREATED, &[])], false),
+            counters: Counters::new(
+                [CREATED, SWITCHES, INTERRUPTS].map(|metric| readings.define(&metric, &[])),
+                false,
+            ),
+            threads: ["runnable", "blocked"]
+                .map(|state| readings.define(&THREADS, &[("flyball.thread.state", state)])),
+        }
+    }
+
+    fn set(&mut self, rest: &Rest, readings: &mut Readings) {
+        self.counters.set(rest.counters, readings);
+        for (handle, count) in self.threads.iter().zip(rest.threads) {
+            if let Some(count) = count {
+                readings.set(*handle, count);
+            }
         }
     }
 

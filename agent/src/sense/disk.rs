@@ -1,6 +1,6 @@
 //! Traffic of block devices, from /proc/diskstats (fields: Documentation/admin-guide/iostats.rst).
 //!
-//! The three times are 32-bit milliseconds in the kernel and wrap after 49.7 days of activity; a wrap is carried on, so only a real restart is flagged.
+//! The four times are 32-bit milliseconds in the kernel and wrap after 49.7 days of activity; a wrap is carried on, so only a real restart is flagged.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use super::config::DiskConfig;
 use super::counters::Counters;
 use super::devices::Devices;
 use super::source::Source;
-use super::{HostPaths, Metric, Readings, SampleError, Sampler, parse};
+use super::{Handle, HostPaths, Metric, Readings, SampleError, Sampler, parse};
 
 pub(super) const IO: Metric = Metric {
     name: "system.disk.io",
@@ -45,12 +45,43 @@ const IO_TIME: Metric = Metric {
     description: "Time during which the device was busy.",
 };
 
+const MERGED: Metric = Metric {
+    name: "system.disk.merged",
+    unit: "{operation}",
+    kind: Kind::Counter,
+    scale: Scale::UNIT,
+    attributes: &["disk.io.direction", "system.device"],
+    description: "Reads and writes that were merged with a neighbouring one before they reached the device.",
+};
+const QUEUE_TIME: Metric = Metric {
+    name: "flyball.disk.queue_time",
+    unit: "s",
+    kind: Kind::Counter,
+    scale: Scale::decimal(3),
+    attributes: &["system.device"],
+    description: "Time weighted by the operations under way: its rate is the mean length of the queue.",
+};
+const PENDING: Metric = Metric {
+    name: "flyball.disk.operations.pending",
+    unit: "{operation}",
+    kind: Kind::Gauge,
+    scale: Scale::UNIT,
+    attributes: &["system.device"],
+    description: "Operations that the device has been given and has not completed.",
+};
+
 /// Never real devices of their own: memory, files and drives without a medium.
 const SKIPPED_PREFIXES: [&[u8]; 5] = [b"loop", b"ram", b"zram", b"fd", b"sr"];
-/// Kept as 64-bit counters by all kernels in use: bytes read, written, reads, writes.
-const WIDE: usize = 4;
-/// Bytes read, written, reads, writes; milliseconds of reads, of writes, busy.
-type Numbers = [Option<i64>; 7];
+/// Kept as 64-bit counters by all kernels in use: the first six of [`Numbers::counters`].
+const WIDE: usize = 6;
+
+/// Numbers of one line.
+#[derive(Debug, PartialEq, Eq)]
+struct Numbers {
+    /// Sectors read, written, reads, writes, merged reads, writes; milliseconds of reads, of writes, busy, weighted.
+    counters: [Option<i64>; 10],
+    pending: Option<i64>,
+}
 
 /// Reads /proc/diskstats.
 #[derive(Debug)]
@@ -69,7 +100,8 @@ struct Selection {
 
 #[derive(Debug)]
 struct Device {
-    counters: Counters<7>,
+    counters: Counters<10>,
+    pending: Handle,
 }
 
 impl Disk {
@@ -88,7 +120,7 @@ impl Sampler for Disk {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        &[IO, OPERATIONS, OPERATION_TIME, IO_TIME]
+        &[IO, OPERATIONS, MERGED, OPERATION_TIME, IO_TIME, QUEUE_TIME, PENDING]
     }
 
     fn cost_rank(&self) -> u8 {
@@ -104,11 +136,12 @@ impl Sampler for Disk {
             };
             let define = |late| self.selection.device(name, late, readings);
             if let Some(Some(device)) = self.devices.get(name, define) {
-                device.set(numbers, readings);
+                device.set(&numbers, readings);
             }
         }
         self.devices.finish(complete, |device| {
             if let Some(device) = device {
+                readings.retire(device.pending);
                 device.counters.retire(readings);
             }
         });
@@ -140,16 +173,21 @@ impl Selection {
             define(&IO, Some("write")),
             define(&OPERATIONS, Some("read")),
             define(&OPERATIONS, Some("write")),
+            define(&MERGED, Some("read")),
+            define(&MERGED, Some("write")),
             define(&OPERATION_TIME, Some("read")),
             define(&OPERATION_TIME, Some("write")),
             define(&IO_TIME, None),
+            define(&QUEUE_TIME, None),
         ];
-        Some(Device { counters: Counters::new(handles, late) })
+        let pending = define(&PENDING, None);
+        Some(Device { counters: Counters::new(handles, late), pending })
     }
 }
 
 impl Device {
-    fn set(&mut self, mut now: Numbers, readings: &mut Readings) {
+    fn set(&mut self, numbers: &Numbers, readings: &mut Readings) {
+        let mut now = numbers.counters;
         let last = self.counters.last();
         let restarted = now[..WIDE].iter().zip(&last[..WIDE]).any(|(now, last)| now < last);
         if !restarted {
@@ -158,6 +196,9 @@ impl Device {
             }
         }
         self.counters.set(now, readings);
+        if let Some(pending) = numbers.pending {
+            readings.set(self.pending, pending);
+        }
     }
 }
 
@@ -176,15 +217,15 @@ fn carried_on(last: i64, now: i64) -> i64 {
     }
 }
 
-/// Name and numbers of a line: major, minor, name, then reads, merged, sectors, ms, writes, merged, sectors, ms, in flight, busy ms, ...
+/// Name and numbers of a line: major, minor, name, then reads, merged, sectors, ms, writes, merged, sectors, ms, in flight, busy ms, weighted ms, ...
 fn numbers(line: &[u8]) -> Option<(&[u8], Numbers)> {
     let mut fields = parse::fields(line);
     parse::unsigned(fields.next()?)?;
     parse::unsigned(fields.next()?)?;
     let name = fields.next()?;
-    let [reads, _, read, read_ms, writes, _, written, write_ms, _, busy_ms] =
-        parse::numbers(fields)?;
-    Some((name, [read, written, reads, writes, read_ms, write_ms, busy_ms]))
+    let columns: [_; 11] = parse::numbers(fields)?;
+    let counters = [2, 6, 0, 4, 1, 5, 3, 7, 9, 10].map(|column| columns[column]);
+    Some((name, Numbers { counters, pending: columns[8] }))
 }
 
 /// By name alone, where there is no sysfs: `sda1`, `nvme0n1p2`, `mmcblk0p1`.
@@ -228,10 +269,13 @@ mod tests {
     #[test]
     fn a_line_with_a_huge_number_keeps_the_others() {
         let (name, numbers) =
-            numbers(b"254 0 vda 1 0 18446744073709551615 4 5 0 7 8 0 10 11").unwrap();
+            numbers(b"254 0 vda 1 0 18446744073709551615 4 5 0 7 8 9 10 11").unwrap();
         assert_eq!(name, b"vda");
-        assert_eq!(numbers, [None, Some(7), Some(1), Some(5), Some(4), Some(8), Some(10)]);
-        assert_eq!(super::numbers(b"254 0 vda 1 0 x 4 5 0 7 8 0 10 11"), None);
+        let expected = [None, Some(7), Some(1), Some(5), Some(0), Some(0), Some(4), Some(8)];
+        assert_eq!(numbers.counters[..8], expected);
+        assert_eq!(numbers.counters[8..], [Some(10), Some(11)]);
+        assert_eq!(numbers.pending, Some(9));
+        assert_eq!(super::numbers(b"254 0 vda 1 0 x 4 5 0 7 8 9 10 11"), None);
         assert_eq!(super::numbers(b"254 0 vda 1 0 3 4"), None);
     }
 }

@@ -49,10 +49,35 @@ const PAGING_USAGE: Metric = Metric {
     description: "Swap space by state: used, free.",
 };
 
-/// Everything that the sampler of either back end may publish.
+const SHARED: Metric = Metric {
+    name: "system.memory.linux.shared",
+    unit: "By",
+    kind: Kind::Gauge,
+    scale: Scale::KIBI,
+    attributes: &[],
+    description: "Shared memory, mostly of tmpfs.",
+};
+const SLAB: Metric = Metric {
+    name: "system.memory.linux.slab.usage",
+    unit: "By",
+    kind: Kind::Gauge,
+    scale: Scale::KIBI,
+    attributes: &["system.memory.linux.slab.state"],
+    description: "The kernel's caches of its own objects: those it can give up and those it cannot.",
+};
+const BY_KIND: Metric = Metric {
+    name: "flyball.memory.usage",
+    unit: "By",
+    kind: Kind::Gauge,
+    scale: Scale::KIBI,
+    attributes: &["flyball.memory.kind"],
+    description: "Memory by what it is used for; the kinds overlap. Committed is what has been promised, which may be more than there is.",
+};
+
+/// Everything that both back ends may publish.
 pub(super) const METRICS: &[Metric] = &[USAGE, UTILIZATION, LIMIT, AVAILABLE, PAGING_USAGE];
 
-const KEYS: [&[u8]; 7] = [
+const KEYS: [&[u8]; 21] = [
     b"MemTotal:",
     b"MemFree:",
     b"MemAvailable:",
@@ -60,13 +85,44 @@ const KEYS: [&[u8]; 7] = [
     b"Cached:",
     b"SwapTotal:",
     b"SwapFree:",
+    b"Shmem:",
+    b"SReclaimable:",
+    b"SUnreclaim:",
+    b"AnonPages:",
+    b"Mapped:",
+    b"Dirty:",
+    b"Writeback:",
+    b"PageTables:",
+    b"KernelStack:",
+    b"Active(file):",
+    b"Inactive(file):",
+    b"Active(anon):",
+    b"Inactive(anon):",
+    b"Committed_AS:",
 ];
+/// Kinds of the keys from `AnonPages` on.
+const KINDS: [&str; 11] = [
+    "anonymous",
+    "mapped",
+    "dirty",
+    "writeback",
+    "page_tables",
+    "kernel_stack",
+    "active_file",
+    "inactive_file",
+    "active_anonymous",
+    "inactive_anonymous",
+    "committed",
+];
+/// Keys from `Shmem` on: shared, two of slabs, the kinds.
+const DETAILS: usize = 3 + KINDS.len();
 
 /// Reads /proc/meminfo.
 #[derive(Debug)]
 pub(super) struct Memory {
     meminfo: Source,
     series: Option<Series>,
+    details: Option<[Handle; DETAILS]>,
 }
 
 /// Handles of memory and swap, as both back ends publish them.
@@ -92,7 +148,7 @@ pub(super) struct Usage {
 
 impl Memory {
     pub(super) fn new(paths: &HostPaths) -> Self {
-        Self { meminfo: Source::new(paths.proc.join("meminfo")), series: None }
+        Self { meminfo: Source::new(paths.proc.join("meminfo")), series: None, details: None }
     }
 }
 
@@ -102,7 +158,7 @@ impl Sampler for Memory {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        METRICS
+        &[USAGE, UTILIZATION, LIMIT, AVAILABLE, PAGING_USAGE, SHARED, SLAB, BY_KIND]
     }
 
     fn cost_rank(&self) -> u8 {
@@ -110,16 +166,31 @@ impl Sampler for Memory {
     }
 
     fn sample(&mut self, readings: &mut Readings) -> Result<(), SampleError> {
-        let [total, free, available, buffers, cached, swap_total, swap_free] =
-            parse::keyed(self.meminfo.read()?, &KEYS);
+        let values = parse::keyed(self.meminfo.read()?, &KEYS);
+        let [total, free, available, buffers, cached, swap_total, swap_free, details @ ..] = values;
         let (Some(total @ 1..), Some(free)) = (total, free) else {
             return Err(self.meminfo.garbled("no MemTotal and MemFree"));
         };
         let usage = Usage { total, free, available, cached, buffers, swap_total, swap_free };
         let states = &["used", "free", "cached", "buffers"];
         self.series.get_or_insert_with(|| Series::define(states, readings)).set(&usage, readings);
+        let handles = self.details.get_or_insert_with(|| define_details(readings));
+        for (handle, value) in handles.iter().zip(details) {
+            if let Some(value) = value {
+                readings.set(*handle, value);
+            }
+        }
         Ok(())
     }
+}
+
+fn define_details(readings: &mut Readings) -> [Handle; DETAILS] {
+    std::array::from_fn(|index| match index {
+        0 => readings.define(&SHARED, &[]),
+        1 => readings.define(&SLAB, &[("system.memory.linux.slab.state", "reclaimable")]),
+        2 => readings.define(&SLAB, &[("system.memory.linux.slab.state", "unreclaimable")]),
+        _ => readings.define(&BY_KIND, &[("flyball.memory.kind", KINDS[index - 3])]),
+    })
 }
 
 impl Usage {

@@ -34,6 +34,7 @@ mod portable;
 mod pressure;
 mod processes;
 mod source;
+mod transport;
 
 pub use config::{Backend, HostPaths, SenseConfig};
 pub use identity::host_identity;

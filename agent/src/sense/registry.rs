@@ -2,7 +2,7 @@
 
 use super::{
     Backend, Sampler, SenseConfig, cgroup, cpu, disk, filesystem, load, memory, network, own,
-    paging, portable, pressure, processes,
+    paging, portable, pressure, processes, transport,
 };
 
 /// The samplers of a back end, as configured. Those whose source the host does not have say so when they are asked.
@@ -16,6 +16,7 @@ pub fn samplers(backend: Backend, config: &SenseConfig) -> Vec<Box<dyn Sampler>>
             Box::new(paging::Paging::new(paths)),
             Box::new(disk::Disk::new(paths, &config.disk)),
             Box::new(network::Network::new(paths, &config.network)),
+            Box::new(transport::Transport::new(paths)),
             Box::new(pressure::Pressure::new(paths)),
             Box::new(cgroup::Cgroup::new(paths)),
             Box::new(filesystem::Filesystem::new(paths, &config.filesystem)),

@@ -11,7 +11,7 @@ pub(crate) const COUNT: Metric = Metric {
     kind: Kind::Gauge,
     scale: Scale::UNIT,
     attributes: &["process.state"],
-    description: "Processes by state; blocked ones wait in the kernel and cannot be interrupted, idle ones are kernel threads without work.",
+    description: "Processes by state; blocked ones wait in the kernel and cannot be interrupted, idle ones are kernel threads without work. The state of a process that uses no CPU may be four readings old.",
 };
 pub(crate) const UTILIZATION: Metric = Metric {
     name: "process.cpu.utilization",
@@ -55,6 +55,10 @@ pub(crate) struct Row {
     pub(crate) state: State,
     /// CPU time in all, in the back end's unit.
     pub(crate) cpu_time: i64,
+    /// When it was read, in the back end's unit.
+    pub(crate) read_at: i64,
+    /// Readings in a row in which it had used no CPU.
+    pub(crate) calm: u8,
     /// Millionths of a processor since the last reading; unknown in the first one.
     pub(crate) share: Option<i64>,
     /// [`Row::share`] smoothed: what it is ranked by.
@@ -124,6 +128,7 @@ impl Row {
         let smoothed = |last: &Row| i64::midpoint(last.score, share);
         self.score = last.filter(|last| last.share.is_some()).map_or(share, smoothed);
         self.share = Some(share);
+        self.calm = if share == 0 { last.map_or(1, |last| last.calm.saturating_add(1)) } else { 0 };
     }
 
     fn is(&self, shown: &Shown) -> bool {
@@ -135,6 +140,11 @@ impl Ledger {
     /// Shows the `top` largest by CPU and by memory.
     pub(crate) fn new(top: u16) -> Self {
         Self { top: top.into(), counts: None, shown: Vec::new(), ranking: Vec::new() }
+    }
+
+    /// True when a process under this pid has series.
+    pub(crate) fn shows(&self, pid: u32) -> bool {
+        self.shown.iter().any(|shown| shown.pid == pid)
     }
 
     /// Sets the number of processes by state.
@@ -255,7 +265,18 @@ mod tests {
     fn row(pid: u32, share: i64, memory_kib: i64) -> Row {
         let state = State::Running;
         let known = Some(share);
-        Row { pid, start: 1, name: 7, state, cpu_time: 0, share: known, score: share, memory_kib }
+        Row {
+            pid,
+            start: 1,
+            name: 7,
+            state,
+            cpu_time: 0,
+            read_at: 0,
+            calm: 0,
+            share: known,
+            score: share,
+            memory_kib,
+        }
     }
 
     fn changes(ledger: &mut Ledger, rows: &[Row], readings: &mut Readings) -> (usize, usize) {

@@ -1,5 +1,8 @@
 //! Processes: how many by state, and CPU and memory of the largest, from /proc/PID/stat.
 //!
+//! On most hosts nearly all processes sleep. One that has used no CPU in [`CALM_READINGS`] readings and has no series is read in every [`CALM_STRIDE`]th
+//! reading only, its turn by its pid; until then its last row stands. That it is gone shows at once.
+//!
 //! Each file is opened, read and closed on a kept descriptor of /proc. Files kept open would save half of the system time of a read but cost a descriptor and a page of
 //! kernel memory for every process of the host (docs/adr/002-host-sampler.md).
 
@@ -26,6 +29,10 @@ mod stat;
 /// Longer than any line of /proc/PID/stat up to the fields that are read.
 const LINE_BYTES: usize = 1024;
 const DIRECTORY_BUFFER_BYTES: usize = 8192;
+/// Readings without CPU time after which a process is read less often.
+const CALM_READINGS: u8 = 3;
+/// One of so many readings reads a calm process.
+const CALM_STRIDE: u32 = 4;
 const TICKS_PER_SECOND: i64 = 100;
 
 /// Reads /proc/PID/stat of every process.
@@ -36,6 +43,7 @@ pub(super) struct Processes {
     entries: Box<[MaybeUninit<u8>]>,
     uptime: Source,
     last_uptime: Option<i64>,
+    reading: u32,
     page_kib: i64,
     period: Duration,
     pids: Vec<u32>,
@@ -52,6 +60,7 @@ impl Processes {
             entries: vec![MaybeUninit::uninit(); DIRECTORY_BUFFER_BYTES].into_boxed_slice(),
             uptime: Source::new(paths.proc.join("uptime")),
             last_uptime: None,
+            reading: 0,
             page_kib: rustix::param::page_size() as i64 / 1024,
             period: config.period(),
             pids: Vec::new(),
@@ -93,6 +102,7 @@ impl Sampler for Processes {
             self.directory = None;
             SampleError::Read { path: self.proc.display().to_string(), source: errno.into() }
         })?;
+        self.reading = self.reading.wrapping_add(1);
         self.read_all(uptime);
         self.last_uptime = Some(uptime);
         let directory = self.directory.as_ref().expect("opened by list");
@@ -135,6 +145,16 @@ impl Processes {
             let before =
                 last_rows.iter().position(|row| row.pid >= *pid).unwrap_or(last_rows.len());
             last_rows = &last_rows[before..];
+            let last = last_rows.first().filter(|last| last.pid == *pid);
+            let turn = pid.wrapping_add(self.reading) % CALM_STRIDE == 0;
+            if let Some(last) = last
+                && last.calm >= CALM_READINGS
+                && !turn
+                && !self.ledger.shows(*pid)
+            {
+                self.rows.push(Row { share: None, ..*last });
+                continue;
+            }
             let Some(stat) = line_of(directory, *pid, &mut line).and_then(stat::parse) else {
                 continue;
             };
@@ -144,13 +164,15 @@ impl Processes {
                 name: hash(stat.name),
                 state: stat.state,
                 cpu_time: stat.ticks,
+                read_at: uptime,
+                calm: 0,
                 share: None,
                 score: 0,
                 memory_kib: stat.pages.saturating_mul(self.page_kib),
             };
             let last =
                 last_rows.first().filter(|last| (last.pid, last.start) == (row.pid, row.start));
-            if let Some(share) = share(&row, last, self.last_uptime, uptime) {
+            if let Some(share) = share(&row, last, self.last_uptime) {
                 row.spend(share, last);
             }
             self.rows.push(row);
@@ -158,17 +180,17 @@ impl Processes {
     }
 }
 
-/// Millionths of a processor since the last reading; of a process that is younger than that, over the same time.
-fn share(row: &Row, last: Option<&Row>, last_uptime: Option<i64>, uptime: i64) -> Option<i64> {
+/// Millionths of a processor since it was last read; of a process that is younger than the last reading, over the time since that.
+fn share(row: &Row, last: Option<&Row>, last_uptime: Option<i64>) -> Option<i64> {
     let last_uptime = last_uptime?;
-    let elapsed = uptime - last_uptime;
     let born_since = row.start >= last_uptime * TICKS_PER_SECOND / 100;
-    let spent = match last {
-        Some(last) => row.cpu_time - last.cpu_time,
-        None if born_since => row.cpu_time,
+    let (spent, since) = match last {
+        Some(last) => (row.cpu_time - last.cpu_time, last.read_at),
+        None if born_since => (row.cpu_time, last_uptime),
         None => return None,
     };
     // Both are hundredths of a second.
+    let elapsed = row.read_at - since;
     (elapsed > 0 && spent >= 0).then(|| spent.saturating_mul(1_000_000) / elapsed)
 }
 
@@ -206,4 +228,70 @@ fn hash(name: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(name);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host of two processes, the first busy; time passes by five seconds a reading.
+    struct Host {
+        directory: tempfile::TempDir,
+        sampler: Processes,
+        readings: Readings,
+        seconds: u32,
+    }
+
+    impl Host {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            for pid in ["1", "2"] {
+                std::fs::create_dir(directory.path().join(pid)).unwrap();
+            }
+            let paths = HostPaths { proc: directory.path().into(), ..HostPaths::default() };
+            let config = ProcessesConfig { top: 1, period_seconds: 5 };
+            let sampler = Processes::new(&paths, &config);
+            Self { directory, sampler, readings: Readings::default(), seconds: 100 }
+        }
+
+        /// One reading; the row of the second process.
+        fn read(&mut self, calm_ticks: u32) -> Row {
+            self.seconds += 5;
+            let write = |path: &str, text: String| {
+                std::fs::write(self.directory.path().join(path), text).unwrap();
+            };
+            write("uptime", format!("{}.00 0.00\n", self.seconds));
+            let rest =
+                |ticks, pages| format!("S 0 0 0 0 0 0 0 0 0 0 {ticks} 0 0 0 0 0 1 0 10 0 {pages}");
+            write("1/stat", format!("1 (busy) {}", rest(self.seconds * 50, 9)));
+            write("2/stat", format!("2 (calm) {}", rest(calm_ticks, 1)));
+            self.readings.clear();
+            self.sampler.sample(&mut self.readings).unwrap();
+            self.sampler.rows[1]
+        }
+    }
+
+    #[test]
+    fn a_calm_process_is_read_less_often_and_its_work_is_spread_over_the_time_since() {
+        let mut host = Host::new();
+        let calm: Vec<Row> = (0..12).map(|_| host.read(7)).collect();
+        let read = calm.iter().filter(|row| row.share.is_some()).count();
+        assert!((3..8).contains(&read), "{read} of 12");
+        let before = host.read(7);
+        let woken =
+            (0..CALM_STRIDE).map(|_| host.read(107)).find(|row| row.cpu_time == 107).unwrap();
+        let seconds = i64::from(host.seconds) - before.read_at / 100;
+        assert_eq!(woken.calm, 0);
+        assert!(woken.share.unwrap() >= 1_000_000 / seconds, "{woken:?} in {seconds} s");
+        assert!(host.read(207).share.is_some(), "one that is awake is read every time");
+    }
+
+    #[test]
+    fn a_calm_process_that_is_gone_is_gone_at_once() {
+        let mut host = Host::new();
+        (0..8).for_each(|_| _ = host.read(7));
+        std::fs::remove_dir_all(host.directory.path().join("2")).unwrap();
+        host.sampler.sample(&mut host.readings).unwrap();
+        assert_eq!(host.sampler.rows.len(), 1);
+    }
 }
