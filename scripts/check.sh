@@ -6,6 +6,6 @@ scripts/need.sh rust cc deny
 PATH=$PATH:${XDG_CACHE_HOME:-$HOME/.cache}/flyball/tools/bin
 cargo fmt --all --check
 cargo clippy --locked --workspace --all-targets -- -D warnings
-RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 cargo deny --log-level error check bans licenses sources
 python3 scripts/sizes.py

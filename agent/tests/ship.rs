@@ -6,8 +6,12 @@ mod support;
 
 use std::time::Duration;
 
+use flyball_agent::config::{Config, Span};
+use flyball_agent::run::run_with;
 use flyball_agent::ship::outbox::Shed;
+use flyball_proto::v1;
 use support::{Collector, Producer, eventually};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 #[tokio::test]
@@ -210,4 +214,56 @@ async fn draining_gives_up_on_a_collector_that_is_gone() {
     producer.ended().await;
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert_eq!(producer.in_flight(), 3 * Producer::SAMPLES);
+}
+
+#[tokio::test]
+async fn frames_that_the_collector_does_not_take_are_never_sent() {
+    let mut collector = Collector::start();
+    let mut producer = Producer::start(&collector);
+    producer.produce_keyframes(&[1, 2]);
+    producer.produce(2);
+    while producer.in_flight() > 0 {
+        let mut stream = collector.accept().await;
+        stream.hello().await;
+        stream.welcome_limited(100, 8).await;
+        assert!(stream.has_ended().await);
+    }
+    assert_eq!(producer.shed_for(Shed::Refused), 2 * Producer::SAMPLES);
+}
+
+#[tokio::test]
+async fn on_shutdown_the_agent_stops_sampling_and_sends_what_is_left() {
+    let mut collector = Collector::start();
+    let data_dir = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.agent.collector = format!("http://{}", collector.address());
+    config.agent.node = "node-7".to_owned();
+    config.agent.interval = Span(Duration::from_millis(100));
+    config.agent.data_dir = data_dir.path().to_owned();
+    let shutdown = CancellationToken::new();
+    let samplers = config.samplers();
+    let run = run_with(config, samplers, v1::Host::default(), shutdown.clone());
+    let mut agent = tokio::spawn(run);
+
+    let mut stream = collector.accept().await;
+    let hello = stream.hello().await;
+    assert_eq!((hello.node.as_str(), hello.interval_ms, hello.epoch.len()), ("node-7", 100, 16));
+    stream.welcome(2).await;
+    assert_eq!(stream.frames(2).await, [1, 2]);
+    assert!(stream.is_silent().await);
+    shutdown.cancel();
+    assert!(stream.is_silent().await, "it waits for acknowledgements");
+    assert!(!agent.is_finished());
+    let mut seq = 2;
+    loop {
+        stream.ack(seq).await;
+        tokio::select! {
+            result = &mut agent => {
+                result.unwrap().unwrap();
+                break;
+            }
+            frame = stream.frames(1) => seq = frame[0],
+        }
+    }
+    assert!(seq >= 3, "frames of the time without credit were sent");
 }

@@ -1,5 +1,16 @@
 import { describe, expect, it } from "vitest";
-import { ago, bytes, count, duration, format, formatTick, percent, seconds, significant, UNKNOWN } from "../src/lib/format";
+import {
+  ago,
+  bytes,
+  count,
+  duration,
+  format,
+  formatTick,
+  percent,
+  seconds,
+  significant,
+  UNKNOWN,
+} from "../src/lib/format";
 
 describe("numbers", () => {
   it("keeps three significant digits and the width of live values", () => {

@@ -83,7 +83,9 @@ describe("the window", () => {
     table.addSample("g", { mode: "b" }, 2000, 2);
     expect(table.slideTo(4500)).toBe(true);
     expect(table.first).toBe(2);
-    expect(table.linesOf(GAUGE).map((line) => [line.attributes.mode, line.values])).toEqual([["b", [2, null, null]]]);
+    expect(table.linesOf(GAUGE).map((line) => [line.attributes.mode, line.values])).toEqual([
+      ["b", [2, null, null]],
+    ]);
     expect(table.slideTo(1000)).toBe(false);
     table.slideTo(1_000_000);
     expect(table.linesOf(GAUGE)).toEqual([]);

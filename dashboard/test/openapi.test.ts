@@ -38,6 +38,8 @@ describe("the description", () => {
 
   it("builds the address of a call", () => {
     const parameters = endpointsOf(DOCUMENT)[0]?.parameters ?? [];
-    expect(callAddress("/a/{id}", parameters, { id: "x/y", node: "n1, n2" })).toBe("./a/x%2Fy?node=n1&node=n2");
+    expect(callAddress("/a/{id}", parameters, { id: "x/y", node: "n1, n2" })).toBe(
+      "./a/x%2Fy?node=n1&node=n2",
+    );
   });
 });

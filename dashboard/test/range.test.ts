@@ -6,8 +6,8 @@ import {
   lengthOf,
   MAX_POINTS,
   MIN_LENGTH_MS,
-  parseLength,
   PRESETS,
+  parseLength,
   scaleRange,
   shiftRange,
   stepFor,
@@ -36,14 +36,19 @@ describe("ranges", () => {
   });
 
   it("follows the present only while live", () => {
-    expect(endsOf({ kind: "live", lengthMs: HOUR }, 10 * HOUR)).toEqual({ fromMs: 9 * HOUR, toMs: 10 * HOUR });
+    expect(endsOf({ kind: "live", lengthMs: HOUR }, 10 * HOUR)).toEqual({
+      fromMs: 9 * HOUR,
+      toMs: 10 * HOUR,
+    });
     expect(endsOf(fixedRange(HOUR, 2 * HOUR), 10 * HOUR)).toEqual({ fromMs: HOUR, toMs: 2 * HOUR });
   });
 
   it("scales around the middle and shifts by shares", () => {
     expect(scaleRange(fixedRange(2 * HOUR, 4 * HOUR), 0.5)).toEqual(fixedRange(2.5 * HOUR, 3.5 * HOUR));
     expect(scaleRange({ kind: "live", lengthMs: HOUR }, 2)).toEqual({ kind: "live", lengthMs: 2 * HOUR });
-    expect(shiftRange({ kind: "live", lengthMs: HOUR }, -0.5, 10 * HOUR)).toEqual(fixedRange(8.5 * HOUR, 9.5 * HOUR));
+    expect(shiftRange({ kind: "live", lengthMs: HOUR }, -0.5, 10 * HOUR)).toEqual(
+      fixedRange(8.5 * HOUR, 9.5 * HOUR),
+    );
   });
 
   it("names lengths so that they read back the same", () => {

@@ -19,11 +19,14 @@ describe("server-sent events", () => {
   it("are read whole, wherever the network cuts them", () => {
     expect(parse(text)).toEqual(expected);
     expect(parse(...text)).toEqual(expected);
-    for (let cut = 1; cut < text.length; cut += 1) expect(parse(text.slice(0, cut), text.slice(cut))).toEqual(expected);
+    for (let cut = 1; cut < text.length; cut += 1)
+      expect(parse(text.slice(0, cut), text.slice(cut))).toEqual(expected);
   });
 
   it("keep the last id and skip comments and half events", () => {
-    expect(parse(": keep-alive\n\n", "id: 3\n\n", "data: a\n\n", "data: unfinished\n")).toEqual([{ id: "3", data: "a" }]);
+    expect(parse(": keep-alive\n\n", "id: 3\n\n", "data: a\n\n", "data: unfinished\n")).toEqual([
+      { id: "3", data: "a" },
+    ]);
   });
 });
 

@@ -19,7 +19,9 @@ describe("route", () => {
   it("leaves out what is at its default", () => {
     expect(formatRoute(DEFAULT_ROUTE)).toBe("#/");
     expect(formatRoute({ ...DEFAULT_ROUTE, page: "node", node: "web-1" })).toBe("#/node/web-1");
-    expect(formatRoute({ ...DEFAULT_ROUTE, page: "node", node: "w", hidden: ["cpu:user"] })).toBe("#/node/w?hide=cpu:user");
+    expect(formatRoute({ ...DEFAULT_ROUTE, page: "node", node: "w", hidden: ["cpu:user"] })).toBe(
+      "#/node/w?hide=cpu:user",
+    );
   });
 
   it("falls back to defaults on what it cannot read", () => {

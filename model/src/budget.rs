@@ -14,6 +14,7 @@
 //! - (e) at the ceiling everything is slowed to [`MAX_MULTIPLIER`] at once and the backlog is dropped;
 //! - (f) NaN, zero, negative or missing measurements change nothing by themselves; no samplers, no change.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 /// Slowest that a sampler may become: this many of its periods between two reads. A power of two.
@@ -50,6 +51,8 @@ pub struct Load {
     pub period: Duration,
     /// Periods between two reads at present: a power of two from 1 to [`MAX_MULTIPLIER`].
     pub multiplier: u32,
+    /// What it is expected to cost beside the others; decides where measured costs are equal.
+    pub rank: u8,
 }
 
 /// What to do with one sampler, by its index.
@@ -118,20 +121,26 @@ pub fn solve(limits: &Limits, usage: &Usage, loads: &[Load]) -> Step {
     }
 }
 
-/// The sampler with the largest share at present that can still be slowed and whose slowing saves anything.
+/// The sampler with the largest share at present that can still be slowed and whose slowing saves anything; of equal ones the one with the highest rank,
+/// then the first.
 fn dearest(loads: &[Load]) -> Option<usize> {
-    let share = |i: &usize| loads[*i].share(loads[*i].multiplier);
+    let share = |i: usize| loads[i].share(loads[i].multiplier);
     (0..loads.len())
-        .filter(|i| loads[*i].multiplier < MAX_MULTIPLIER && share(i) > 0.0)
-        .max_by(|a, b| share(a).total_cmp(&share(b)).then(b.cmp(a)))
+        .filter(|i| loads[*i].multiplier < MAX_MULTIPLIER && share(*i) > 0.0)
+        .max_by(|a, b| by_share(loads, share, *a, *b))
 }
 
-/// The slowed sampler whose next faster step takes the smallest share; of equal ones the last, because the first was slowed first.
+/// The slowed sampler whose next faster step takes the smallest share; of equal ones the one that was slowed last.
 fn cheapest_to_restore(loads: &[Load]) -> Option<usize> {
-    let share = |i: &usize| loads[*i].share(loads[*i].faster());
+    let share = |i: usize| loads[i].share(loads[i].faster());
     (0..loads.len())
         .filter(|i| loads[*i].multiplier > 1)
-        .min_by(|a, b| share(a).total_cmp(&share(b)).then(b.cmp(a)))
+        .min_by(|a, b| by_share(loads, share, *a, *b))
+}
+
+/// The one order that both directions use, so that one undoes the other.
+fn by_share(loads: &[Load], share: impl Fn(usize) -> f64, a: usize, b: usize) -> Ordering {
+    share(a).total_cmp(&share(b)).then(loads[a].rank.cmp(&loads[b].rank)).then(b.cmp(&a))
 }
 
 #[cfg(test)]
@@ -144,7 +153,12 @@ mod tests {
         Limits { cpu_share: 0.005, memory_bytes: 25_000_000, ceiling_bytes: 50_000_000 };
 
     fn load(cost_us: u64, multiplier: u32) -> Load {
-        Load { cost: Duration::from_micros(cost_us), period: Duration::from_secs(1), multiplier }
+        Load {
+            cost: Duration::from_micros(cost_us),
+            period: Duration::from_secs(1),
+            multiplier,
+            rank: 0,
+        }
     }
 
     fn cpu(cpu_share: f64) -> Usage {
@@ -157,6 +171,7 @@ mod tests {
                 cost: Duration::from_micros(cost_us),
                 period: Duration::from_secs(period_s),
                 multiplier: 1 << power,
+                rank: (cost_us % 4) as u8,
             });
         prop::collection::vec(one, 0..12)
     }
@@ -215,7 +230,8 @@ mod tests {
 
         #[test]
         fn steps_are_undone_in_reverse(costs in prop::collection::vec(1_u64..20_000, 1..8)) {
-            let mut loads: Vec<_> = costs.iter().map(|c| load(*c, 1)).collect();
+            let ranked = |c: &u64| Load { rank: (c % 3) as u8, ..load(c / 100 * 100 + 1, 1) };
+            let mut loads: Vec<_> = costs.iter().map(ranked).collect();
             let mut slowed = Vec::new();
             while let Step::Slow(i) = solve(&LIMITS, &cpu(1.0), &loads) {
                 slowed.push(loads.clone());
@@ -240,6 +256,16 @@ mod tests {
         assert_eq!(solve(&LIMITS, &cpu(0.0049), &loads), Step::Hold);
         assert_eq!(solve(&LIMITS, &cpu(0.0021), &loads), Step::Hold, "0.0041 after restoring");
         assert_eq!(solve(&LIMITS, &cpu(0.0019), &loads), Step::Restore(0));
+    }
+
+    #[test]
+    fn of_equal_costs_the_higher_rank_is_slowed_first_and_restored_last() {
+        let mut loads = [load(100, 1), Load { rank: 9, ..load(100, 1) }, load(100, 1)];
+        assert_eq!(solve(&LIMITS, &cpu(1.0), &loads), Step::Slow(1));
+        for load in &mut loads {
+            load.multiplier = 2;
+        }
+        assert_eq!(solve(&LIMITS, &cpu(0.0), &loads), Step::Restore(2));
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub(super) struct Entry {
     pub(super) timeouts: u64,
     /// Where its series are.
     pub(super) slots: Slots,
+    rank: u8,
     period: Duration,
     multiplier: u32,
     due_ms: i64,
@@ -53,9 +54,10 @@ struct Trouble {
 
 impl Entry {
     /// A sampler that is due at once.
-    pub(super) fn new(name: &'static str, runner: Runner, period: Duration) -> Self {
+    pub(super) fn new(name: &'static str, rank: u8, runner: Runner, period: Duration) -> Self {
         Self {
             name,
+            rank,
             runner,
             errors: 0,
             timeouts: 0,
@@ -97,6 +99,7 @@ impl Entry {
             cost: self.cost.unwrap_or_default(),
             period: self.period,
             multiplier: self.multiplier,
+            rank: self.rank,
         }
     }
 

@@ -72,9 +72,9 @@ impl Recorder {
         let (answer, answers) = sync_channel(threads.max(1));
         let mut entries = Vec::with_capacity(samplers.len());
         for (index, Scheduled { sampler, period }) in samplers.into_iter().enumerate() {
-            let name = sampler.name();
+            let (name, rank) = (sampler.name(), sampler.cost_rank());
             let runner = Runner::new(sampler, index, &answer)?;
-            entries.push(Entry::new(name, runner, period.max(interval)));
+            entries.push(Entry::new(name, rank, runner, period.max(interval)));
         }
         Ok(Self {
             own: Own::new(&entries),
@@ -93,6 +93,9 @@ impl Recorder {
     pub fn tick(&mut self, tick: &Tick) {
         let deadline = Instant::now() + self.deadline;
         let ts_ms = tick.scheduled_ms;
+        if tick.stepped {
+            tracing::warn!(now_ms = ts_ms, "the wall clock was set");
+        }
         while let Ok(late) = self.answers.try_recv() {
             self.take(late, ts_ms);
         }
@@ -169,6 +172,7 @@ impl Recorder {
         let mut loads: Vec<Load> = self.entries.iter().map(Entry::load).collect();
         let step = solve(&self.limits, usage, &loads);
         step.apply(&mut loads);
+        let changed = self.entries.iter().zip(&loads).any(|(e, load)| e.load() != *load);
         for (entry, load) in self.entries.iter_mut().zip(&loads) {
             entry.set_multiplier(load.multiplier);
         }
@@ -187,11 +191,14 @@ impl Recorder {
             }
             Step::Ceiling => {
                 let samples = self.outbox.lock().shed_all(Shed::Memory);
-                tracing::error!(
-                    memory_bytes,
-                    samples,
-                    "over the memory ceiling: all samplers slowed, unsent samples dropped"
-                );
+                // Over the ceiling for long, it has said so once.
+                if changed {
+                    tracing::error!(
+                        memory_bytes,
+                        samples,
+                        "over the memory ceiling: all samplers slowed, unsent samples dropped"
+                    );
+                }
             }
         }
     }

@@ -87,7 +87,8 @@ pub trait Sampler: Send {
         None
     }
 
-    /// What one read is expected to cost beside the others: under a tight budget the sampler with the highest rank is slowed first, the lowest last.
+    /// What one read is expected to cost beside the others. Over budget the sampler whose measured cost is highest is slowed first; where costs are equal, the one with
+    /// the highest rank.
     fn cost_rank(&self) -> u8 {
         0
     }

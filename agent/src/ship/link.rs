@@ -1,4 +1,4 @@
-//! What the log says of the connection: one line when it is lost, one when it is back, one more when the reason changes. Retries are silent.
+//! What the log says of the connection: one line when it is lost, one when it is back, one more when it turns into a refusal. Retries are silent.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) struct Link {
 struct Outage {
     since: Instant,
     attempts: u32,
-    logged: Option<(Verdict, String)>,
+    logged: Option<Verdict>,
 }
 
 impl Link {
@@ -58,18 +58,15 @@ impl Link {
             logged: None,
         });
         outage.attempts = outage.attempts.saturating_add(1);
-        let reason = end.to_string();
-        let known = outage.logged.as_ref().is_some_and(|(v, r)| *v == verdict && *r == reason);
-        if known {
-            tracing::debug!(collector = %self.collector, %reason, attempts = outage.attempts, "still not connected");
+        if outage.logged.replace(verdict) == Some(verdict) {
+            tracing::debug!(collector = %self.collector, reason = %end, attempts = outage.attempts, "still not connected");
             return;
         }
         if verdict == Verdict::RetrySeldom {
-            tracing::error!(collector = %self.collector, %reason, "the collector refuses this agent; trying again seldom");
+            tracing::error!(collector = %self.collector, reason = %end, "the collector refuses this agent; trying again seldom");
         } else {
-            tracing::warn!(collector = %self.collector, %reason, "not connected; samples are kept and sending is tried again");
+            tracing::warn!(collector = %self.collector, reason = %end, "not connected; samples are kept and sending is tried again");
         }
-        outage.logged = Some((verdict, reason));
     }
 
     /// How long the collector has not been reached; `None` while it is.

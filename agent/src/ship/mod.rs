@@ -109,11 +109,7 @@ impl Ship {
         if self.link.take_progress() {
             self.backoff.reset();
         }
-        let random = rand::rng().random();
-        let delay = match verdict {
-            Verdict::RetrySeldom => WAITS.1.mul_f64(0.5 + 0.5 * random),
-            _ => self.backoff.next_delay(random),
-        };
+        let delay = delay(verdict, &mut self.backoff, rand::rng().random());
         if drain.is_cancelled() {
             tokio::time::sleep(delay.min(WAITS.0)).await;
             return;
@@ -122,5 +118,28 @@ impl Ship {
             () = tokio::time::sleep(delay) => {}
             () = drain.cancelled() => self.backoff.reset(),
         }
+    }
+}
+
+/// How long to wait before the next attempt. `random` is uniform between 0 and 1.
+fn delay(verdict: Verdict, backoff: &mut Backoff, random: f64) -> Duration {
+    match verdict {
+        Verdict::RetrySeldom => WAITS.1.mul_f64(0.5 + 0.5 * random),
+        Verdict::Stop | Verdict::Retry | Verdict::Suspect => backoff.next_delay(random),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_waits_long_from_the_start_and_a_loss_longer_each_time() {
+        let mut backoff = Backoff::new(WAITS.0, WAITS.1).unwrap();
+        assert!(delay(Verdict::RetrySeldom, &mut backoff, 0.0) >= WAITS.1 / 2);
+        let delays: Vec<_> = (0..10).map(|_| delay(Verdict::Retry, &mut backoff, 1.0)).collect();
+        assert_eq!(delays[0], WAITS.0);
+        assert!(delays.windows(2).all(|pair| pair[0] <= pair[1]), "{delays:?}");
+        assert_eq!(delays[9], WAITS.1);
     }
 }

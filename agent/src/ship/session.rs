@@ -30,6 +30,8 @@ pub(super) struct Session<'a> {
     answers: Streaming<v1::CollectorMessage>,
     cursor: Cursor,
     window: Window,
+    /// Largest frame that the collector takes, in bytes; 0: no limit.
+    frame_limit: u32,
     /// Frames up to this number are sent one segment at a time.
     suspect_until: u64,
     /// Acknowledged frames when the collector last lost the thread.
@@ -70,6 +72,7 @@ impl<'a> Session<'a> {
                 .map_err(|_| End::Silent(ANSWER_TIMEOUT))??;
         link.up(&welcome.collector, outbox.lock().totals().frames);
         let cursor = outbox.lock().cursor();
+        let frame_limit = welcome.limits.map_or(0, |limits| limits.frame_bytes);
         let window = Window { credits: welcome.credits, one_segment: false };
         Ok(Self {
             outbox,
@@ -78,6 +81,7 @@ impl<'a> Session<'a> {
             answers,
             cursor,
             window,
+            frame_limit,
             suspect_until,
             resynced_at: None,
         })
@@ -109,9 +113,10 @@ impl<'a> Session<'a> {
                     may_send = true;
                 }
                 permit = requests.reserve(), if may_send => match permit {
-                    Ok(permit) => match next(self.outbox, &mut self.cursor, &mut self.window, self.suspect_until) {
-                        Some(message) => permit.send(message),
-                        None => may_send = false,
+                    Ok(permit) => match self.next() {
+                        Ok(Some(message)) => permit.send(message),
+                        Ok(None) => may_send = false,
+                        Err(end) => return end,
                     },
                     // The connection dropped its end: the status comes by the other half.
                     Err(_) => may_send = false,
@@ -120,6 +125,25 @@ impl<'a> Session<'a> {
                 () = drain.cancelled(), if !draining => {}
             }
         }
+    }
+
+    /// The next message that the window allows.
+    fn next(&mut self) -> Result<Option<v1::AgentMessage>, End> {
+        use v1::agent_message::Kind;
+        let outbox = self.outbox.lock();
+        self.window.one_segment = outbox.acked_seq() < self.suspect_until;
+        let kind = match outbox.next(&mut self.cursor, self.window) {
+            None => return Ok(None),
+            Some(Outgoing::Define(define)) => Kind::Define(define),
+            Some(Outgoing::Frame(payload)) => {
+                let (bytes, limit) = (payload.len(), self.frame_limit);
+                if limit > 0 && bytes > limit as usize {
+                    return Err(End::TooLarge { bytes, limit });
+                }
+                Kind::Frame(v1::Frame { payload })
+            }
+        };
+        Ok(Some(v1::AgentMessage { kind: Some(kind) }))
     }
 
     fn take(&mut self, message: v1::CollectorMessage) -> Result<(), End> {
@@ -162,23 +186,6 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
-}
-
-/// The next message, as an agent's message.
-fn next(
-    outbox: &SharedOutbox,
-    cursor: &mut Cursor,
-    window: &mut Window,
-    suspect_until: u64,
-) -> Option<v1::AgentMessage> {
-    use v1::agent_message::Kind;
-    let outbox = outbox.lock();
-    window.one_segment = outbox.acked_seq() < suspect_until;
-    let kind = match outbox.next(cursor, *window)? {
-        Outgoing::Define(define) => Kind::Define(define),
-        Outgoing::Frame(payload) => Kind::Frame(v1::Frame { payload }),
-    };
-    Some(v1::AgentMessage { kind: Some(kind) })
 }
 
 type Greeted = (mpsc::Sender<v1::AgentMessage>, Streaming<v1::CollectorMessage>, v1::Welcome);

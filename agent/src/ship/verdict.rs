@@ -23,6 +23,14 @@ pub enum End {
     /// The collector broke the protocol.
     #[error("protocol violated: {0}")]
     Protocol(&'static str),
+    /// A frame is larger than the collector takes.
+    #[error("a frame of {bytes} bytes, and the collector takes {limit}")]
+    TooLarge {
+        /// Bytes of the frame.
+        bytes: usize,
+        /// The collector's limit.
+        limit: u32,
+    },
     /// The stream cannot go back to where the collector needs it; a new one can.
     #[error("the collector lost the thread")]
     Resync,
@@ -47,6 +55,7 @@ impl End {
         match self {
             Self::Drained => Verdict::Stop,
             Self::Status(status) => of_code(status.code(), sent),
+            Self::TooLarge { .. } => Verdict::Suspect,
             Self::Connect(_) | Self::Closed | Self::Silent(_) | Self::Resync => Verdict::Retry,
             Self::Protocol(_) => Verdict::RetrySeldom,
         }

@@ -109,6 +109,10 @@ impl Collector {
         Reserved(socket)
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(crate) async fn accept(&mut self) -> Stream {
         soon(self.streams.recv()).await.expect("the server runs")
     }
@@ -123,7 +127,13 @@ impl Stream {
     }
 
     pub(crate) async fn welcome(&mut self, credits: u32) {
-        let welcome = v1::Welcome { collector: "test".to_owned(), limits: None, credits };
+        self.welcome_limited(credits, 0).await;
+    }
+
+    /// Takes frames of so many bytes at most.
+    pub(crate) async fn welcome_limited(&mut self, credits: u32, frame_bytes: u32) {
+        let limits = Some(v1::Limits { frame_bytes, ..v1::Limits::default() });
+        let welcome = v1::Welcome { collector: "test".to_owned(), limits, credits };
         self.send(v1::collector_message::Kind::Welcome(welcome)).await;
     }
 
@@ -164,8 +174,11 @@ impl Stream {
                         Err(error) if error.remedy() == Remedy::Skip => continue,
                         decoded => decoded.unwrap(),
                     };
-                    let expected = Producer::value(decoded.seq);
-                    assert!(decoded.samples.iter().all(|sample| sample.raw == expected));
+                    for sample in decoded.samples {
+                        if decoded.series(sample.slot).unwrap().metric == Producer::METRIC {
+                            assert_eq!(sample.raw, Producer::value(decoded.seq));
+                        }
+                    }
                     seqs.push(decoded.seq);
                 }
                 other @ v1::agent_message::Kind::Hello(_) => panic!("{other:?} is no frame"),
@@ -203,6 +216,11 @@ impl Stream {
         tokio::time::timeout(SILENCE, self.requests.message()).await.is_err()
     }
 
+    /// True when the agent has ended the stream.
+    pub(crate) async fn has_ended(mut self) -> bool {
+        soon(self.requests.message()).await.is_ok_and(|message| message.is_none())
+    }
+
     async fn message(&mut self) -> v1::agent_message::Kind {
         let message = soon(self.requests.message()).await.expect("the stream goes on");
         message.and_then(|m| m.kind).expect("the stream goes on")
@@ -225,6 +243,8 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
+    /// Metric of its samples.
+    const METRIC: &str = "test.value";
     /// Samples of a frame.
     pub(crate) const SAMPLES: u64 = 3;
 
@@ -331,7 +351,7 @@ impl Drop for Producer {
 
 fn series(i: u64) -> Series {
     Series {
-        metric: "test.value".to_owned(),
+        metric: Producer::METRIC.to_owned(),
         unit: "1".to_owned(),
         kind: Kind::Gauge,
         scale: Scale::UNIT,

@@ -227,7 +227,8 @@ impl Store {
 
 /// Where the embedded engine's data lies.
 fn engine_dir(config: &StoreConfig) -> PathBuf {
-    config.data_dir.join("clickhouse")
+    let dir = config.data_dir.join("clickhouse");
+    std::path::absolute(&dir).unwrap_or(dir)
 }
 
 /// Value of a setting in the engine clause of a table.

@@ -23,8 +23,9 @@ export interface NodeStatus {
   up: boolean;
   last_seen_ms: number | null;
   agent_version: string | null;
+  /** 0 or null without a policy. */
   policy_revision: number | null;
-  /** Share of all CPUs, 0 to 1. */
+  /** Share of all CPUs neither idle nor waiting for I/O, 0 to 1. */
   cpu_utilization: number | null;
   /** Share of memory, 0 to 1. */
   memory_utilization: number | null;

@@ -4,7 +4,7 @@ import { unknownSpans } from "../lib/gaps";
 import type { LineTable, Value, Values } from "../lib/lines";
 import { combine, peak, stacked } from "../lib/stack";
 import { busiest, type HostFacts, type Panel, type Row } from "../node/panel";
-import { coresShape } from "../node/panels";
+import { coresShape } from "../node/panels/cpu";
 import { SOURCES } from "../node/sources";
 
 export interface ChartModel {

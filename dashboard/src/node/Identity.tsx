@@ -24,7 +24,7 @@ export function Identity({ node, status }: { node: string; status: NodeStatus | 
         <Fact name="Memory">{host?.memory_bytes != null && bytes(host.memory_bytes)}</Fact>
         <Fact name="Up for">{host?.boot_time_ms != null && <Uptime bootMs={host.boot_time_ms} />}</Fact>
         <Fact name="Agent">{status?.agent_version}</Fact>
-        <Fact name="Policy">{status?.policy_revision != null && `revision ${status.policy_revision}`}</Fact>
+        <Fact name="Policy">{status?.policy_revision ? `revision ${status.policy_revision}` : null}</Fact>
         <Fact name="Series">{status?.series != null && String(status.series)}</Fact>
       </dl>
     </section>

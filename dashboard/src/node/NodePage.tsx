@@ -10,8 +10,13 @@ import { Filesystems } from "./Filesystems";
 import { Identity } from "./Identity";
 import { onPageKey } from "./keys";
 import { ProcessTables } from "./ProcessTables";
-import type { HostFacts, Panel, Row, Section } from "./panel";
-import { SECTIONS, TASKS } from "./panels";
+import type { HostFacts, Panel, Row } from "./panel";
+import { AGENT_PANELS } from "./panels/agent";
+import { CPU_PANELS } from "./panels/cpu";
+import { DISK_PANELS } from "./panels/disks";
+import { MEMORY_PANELS } from "./panels/memory";
+import { NETWORK_PANELS } from "./panels/network";
+import { PROCESS_PANELS } from "./panels/processes";
 import { RangeBar } from "./RangeBar";
 
 export function NodePage({ node }: { node: string }) {
@@ -28,15 +33,17 @@ export function NodePage({ node }: { node: string }) {
   }, []);
   if (hasStatus.value && !status) return <UnknownNode node={node} />;
 
-  const show = (section: Section) => <Charts section={section} controller={controller} facts={facts} />;
+  const show = (id: string, title: string, panels: readonly Panel[]) => (
+    <Charts id={id} title={title} panels={panels} controller={controller} facts={facts} />
+  );
   return (
     <div class="node" data-up={status?.up}>
       <Identity node={node} status={status} />
       <RangeBar controller={controller} />
-      {show(SECTIONS.cpu)}
-      {show(SECTIONS.memory)}
-      {show(SECTIONS.disks)}
-      {show(SECTIONS.network)}
+      {show("cpu", "CPU", CPU_PANELS)}
+      {show("memory", "Memory", MEMORY_PANELS)}
+      {show("disks", "Disks", DISK_PANELS)}
+      {show("network", "Network", NETWORK_PANELS)}
       <section class="section" id="section-filesystems">
         <h2>Filesystems</h2>
         <Filesystems controller={controller} />
@@ -44,10 +51,12 @@ export function NodePage({ node }: { node: string }) {
       <section class="section" id="section-top">
         <h2>Processes</h2>
         <ProcessTables controller={controller} memoryBytes={facts.memoryBytes}>
-          <Chart panel={TASKS} controller={controller} facts={facts} />
+          {PROCESS_PANELS.map((panel) => (
+            <Chart key={panel.id} panel={panel} controller={controller} facts={facts} />
+          ))}
         </ProcessTables>
       </section>
-      {show(SECTIONS.agent)}
+      {show("agent", "The agent itself", AGENT_PANELS)}
     </div>
   );
 }
@@ -70,17 +79,19 @@ function useController(node: string): NodeController {
 }
 
 interface ChartsProps {
-  section: Section;
+  id: string;
+  title: string;
+  panels: readonly Panel[];
   controller: NodeController;
   facts: HostFacts;
 }
 
-function Charts({ section, controller, facts }: ChartsProps) {
+function Charts({ id, title, panels, controller, facts }: ChartsProps) {
   return (
-    <section class="section" id={`section-${section.id}`}>
-      <h2>{section.title}</h2>
+    <section class="section" id={`section-${id}`}>
+      <h2>{title}</h2>
       <div class="grid">
-        {section.panels.map((panel) => (
+        {panels.map((panel) => (
           <Chart key={panel.id} panel={panel} controller={controller} facts={facts} />
         ))}
       </div>

@@ -41,12 +41,6 @@ export interface Panel {
   absent: string;
 }
 
-export interface Section {
-  id: string;
-  title: string;
-  panels: readonly Panel[];
-}
-
 /** More rows than this are not drawn; the busiest stay. */
 export const MAX_ROWS = 12;
 const PALETTE_SIZE = 12;

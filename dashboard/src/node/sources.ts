@@ -22,6 +22,8 @@ export const FAULT = "system.paging.fault.type";
 export const PAGING_STATE = "system.paging.state";
 export const PAGING_DIRECTION = "system.paging.direction";
 export const SAMPLER = "flyball.sampler";
+export const REASON = "flyball.reason";
+export const PROCESS_STATE = "process.state";
 export const PID = "process.pid";
 export const EXECUTABLE = "process.executable.name";
 
@@ -32,6 +34,7 @@ export const SOURCES = {
   load5: gauge("system.cpu.load_average.5m"),
   load15: gauge("system.cpu.load_average.15m"),
   memory: gauge("system.memory.usage", [MEMORY_STATE]),
+  memoryLimit: gauge("system.memory.limit"),
   paging: gauge("system.paging.usage", [PAGING_STATE]),
   faults: counter("system.paging.faults", [FAULT]),
   swapping: counter("system.paging.operations", [PAGING_DIRECTION]),
@@ -45,12 +48,15 @@ export const SOURCES = {
   netErrors: counter("system.network.errors", [INTERFACE, NETWORK_DIRECTION]),
   netDropped: counter("system.network.packet.dropped", [INTERFACE, NETWORK_DIRECTION]),
   filesystems: gauge("system.filesystem.usage", [DEVICE, MOUNT, FILESYSTEM, FILESYSTEM_STATE]),
-  processes: gauge("system.process.count"),
+  processes: gauge("system.process.count", [PROCESS_STATE]),
   created: counter("system.process.created"),
   agentCpu: gauge("flyball.agent.cpu.utilization"),
   agentMemory: gauge("flyball.agent.memory.usage"),
   agentJitter: gauge("flyball.agent.sampling.jitter"),
   samplerDuration: gauge("flyball.agent.sampler.duration", [SAMPLER]),
+  samplerFailures: counter("flyball.agent.sampler.failures", [SAMPLER, REASON]),
+  samplesInFlight: gauge("flyball.agent.samples.in_flight"),
+  samplesShed: counter("flyball.agent.samples.shed", [REASON]),
 } as const satisfies Record<string, Source>;
 
 export type SourceName = keyof typeof SOURCES;

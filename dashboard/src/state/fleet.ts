@@ -88,27 +88,36 @@ export function trendAt(trend: Trend, tsMs: number): readonly (number | null)[] 
 /** Fills the trends of a small fleet from history, once, so that they do not begin empty. */
 export async function seedTrends(): Promise<void> {
   if (fleet.size === 0 || fleet.size > SEED_AT_MOST_NODES) return;
-  const source = {
-    metric: "system.cpu.utilization",
-    agg: "avg",
-    by: ["node"],
-    filter: { "cpu.mode": "idle" },
-  } as const;
   const toMs = Math.floor(serverNow() / TREND_STEP_MS) * TREND_STEP_MS;
   const fromMs = toMs - TREND_POINTS * TREND_STEP_MS;
-  const answer = await fetchMetrics(source, "", fromMs, toMs, TREND_STEP_MS);
-  for (const series of answer.series) {
-    const name = series.attributes.node ?? "";
+  const ask = async (mode: string) => {
+    const source = {
+      metric: "system.cpu.utilization",
+      agg: "avg",
+      by: ["node"],
+      filter: { "cpu.mode": mode },
+    } as const;
+    return (await fetchMetrics(source, "", fromMs, toMs, TREND_STEP_MS)).series;
+  };
+  const [idle, waiting] = await Promise.all([ask("idle"), ask("iowait")]);
+  for (const { attributes, points } of idle) {
+    const name = attributes.node ?? "";
     const node = fleet.get(name);
-    if (node) fleet.set(name, { ...node, trend: joined(series.points, node.trend) });
+    if (!node) continue;
+    const same = waiting.find((series) => series.attributes.node === name);
+    const waited = new Map(same?.points ?? []);
+    const busy = points.map(
+      ([tsMs, share]) => [tsMs, share === null ? null : 1 - share - (waited.get(tsMs) ?? 0)] as const,
+    );
+    fleet.set(name, { ...node, trend: joined(busy, node.trend) });
   }
   fleetVersion.value += 1;
 }
 
-/** Idle shares from history, as a trend that goes on with what live events brought meanwhile. */
+/** Busy shares from history, as a trend that goes on with what live events brought meanwhile. */
 function joined(points: readonly (readonly [number, number | null])[], live: Trend): Trend {
   let trend = NO_TREND;
-  for (const [tsMs, idle] of points) if (idle !== null) trend = extended(trend, tsMs, 1 - idle);
+  for (const [tsMs, busy] of points) if (busy !== null) trend = extended(trend, tsMs, busy);
   live.values.forEach((value, at) => {
     const step = live.step - live.values.length + 1 + at;
     if (value !== null && step > trend.step) trend = extended(trend, step * TREND_STEP_MS, value);

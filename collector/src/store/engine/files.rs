@@ -15,6 +15,8 @@ use crate::store::hex;
 pub(super) const USER: &str = "flyball";
 
 const START_SQL: &str = "SYSTEM START LISTEN HTTP;\n";
+/// Before the reason, in the message of [`StoreError::EngineStart`] that the engine's process leaves in its output.
+const FAILED: &str = "did not start: ";
 const OUTPUT: &str = "engine.out";
 const LOG: &str = "engine.log";
 
@@ -48,7 +50,7 @@ impl EngineDir {
             path: path.to_owned(),
             output: output.try_clone().map_err(error("open", &name))?,
         };
-        dir.write("pid", &std::process::id().to_string())?;
+        dir.write("pid", &identity(std::process::id()).unwrap_or_default())?;
         writeln!(output, "started by pid {}", std::process::id()).map_err(error("write", &name))?;
         Ok(Some(dir))
     }
@@ -94,7 +96,8 @@ impl EngineDir {
             ["Exception", "<Error>", "<Fatal>", "error", "cannot"].iter().any(|w| line.contains(w))
         };
         let line = lines.iter().rev().find(speaks).or(lines.last());
-        line.map_or_else(|| "it left no message".to_owned(), |line| line.trim().to_owned())
+        let line = line.map_or("it left no message", |line| line.trim());
+        line.rsplit_once(FAILED).map_or(line, |(_, reason)| reason).to_owned()
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), StoreError> {
@@ -184,12 +187,23 @@ fn users_xml(memory_bytes: u64, password: &Secret) -> String {
 
 /// Somebody holds the lock: an error when the collector that took it is alive.
 fn in_use(path: &Path) -> Result<Option<EngineDir>, StoreError> {
-    let pid = fs::read_to_string(path.join("pid")).unwrap_or_default();
-    if !Path::new("/proc").join(pid.trim()).join("stat").exists() && !pid.is_empty() {
+    let holder = fs::read_to_string(path.join("pid")).unwrap_or_default();
+    let pid = holder.split(' ').next().unwrap_or_default();
+    if let Ok(number) = pid.parse()
+        && identity(number).as_ref() != Some(&holder)
+    {
         return Ok(None);
     }
-    let holder = if pid.is_empty() { String::new() } else { format!(" (pid {})", pid.trim()) };
+    let holder = if pid.is_empty() { String::new() } else { format!(" (pid {pid})") };
     Err(StoreError::DataDirInUse { path: path.to_owned(), holder })
+}
+
+/// Process id and start time of a process that runs: no later process has both.
+fn identity(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let (state, started) = (fields.first()?, fields.get(19)?);
+    (!matches!(*state, "Z" | "X")).then(|| format!("{pid} {started}"))
 }
 
 fn tail(path: &Path) -> io::Result<String> {
@@ -224,7 +238,7 @@ mod tests {
         assert!(error.contains(&format!("(pid {})", std::process::id())), "{error}");
         drop(first);
         // The collector that took the lock is dead, and its engine is still there.
-        fs::write(path.join("pid"), "4194305").unwrap();
+        fs::write(path.join("pid"), format!("{} 1", std::process::id())).unwrap();
         assert!(EngineDir::lock(&path).unwrap().is_none());
         drop(inherited);
         assert!(EngineDir::lock(&path).unwrap().is_some());
@@ -249,5 +263,8 @@ mod tests {
         let dir = EngineDir::lock(root.path()).unwrap().unwrap();
         fs::write(root.path().join(LOG), "<Error> first\n<Error> second\nat line 3\n").unwrap();
         assert_eq!(dir.last_error(), "<Error> second");
+        fs::remove_file(root.path().join(LOG)).unwrap();
+        fs::write(root.path().join(OUTPUT), "ERROR the engine did not start: no space\n").unwrap();
+        assert_eq!(dir.last_error(), "no space");
     }
 }

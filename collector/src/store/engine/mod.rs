@@ -38,7 +38,7 @@ use super::metrics::StoreMetrics;
 
 /// Time for the engine of a collector that was killed to leave the directory.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Each of the three ways to stop gets this long.
+/// From SIGTERM to SIGKILL.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 const RESTART_FLOOR: Duration = Duration::from_millis(100);
 const RESTART_CAP: Duration = Duration::from_secs(30);
@@ -129,7 +129,7 @@ impl Engine {
         self.state.clone()
     }
 
-    /// Stops the engine and waits until it is gone, 9 s at most. Stop inserting first.
+    /// Stops the engine and waits until it is gone, 4 s at most. Stop inserting first.
     pub async fn stop(mut self) {
         self.stop.cancel();
         if let Err(error) = (&mut self.supervisor).await {

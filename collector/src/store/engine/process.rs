@@ -21,6 +21,8 @@ use crate::store::error::StoreError;
 const FIRST_MAJOR: u32 = 26;
 /// From the start to the first answer. Far above the usual half second: loading parts after a crash takes long on a slow disk.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long an engine without connections takes to leave, several times over.
+const LEAVE_PERIOD: Duration = Duration::from_millis(300);
 const POLL_PERIOD: Duration = Duration::from_millis(20);
 
 /// What runs as the engine.
@@ -132,13 +134,16 @@ impl EngineProcess {
         self.child.wait().await
     }
 
-    /// Asks the engine to leave and waits; then SIGTERM, then SIGKILL, each after `grace`.
+    /// Asks the engine to leave and waits a moment; then SIGTERM, and after `grace` SIGKILL.
+    ///
+    /// An engine with idle connections waits 5 s for them. Nothing that it has accepted depends on that: a block is a part on disk before
+    /// its insert is answered.
     pub(super) async fn stop(mut self, grace: Duration) {
         drop(self.input.take());
-        if timeout(grace, self.child.wait()).await.is_ok() {
+        if timeout(LEAVE_PERIOD, self.child.wait()).await.is_ok() {
             return;
         }
-        tracing::warn!("the engine does not leave, sending SIGTERM");
+        tracing::debug!("the engine waits for connections, sending SIGTERM");
         if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
             let _ = kill_process(pid, Signal::TERM);
         }

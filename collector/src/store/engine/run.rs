@@ -27,7 +27,11 @@ pub fn run(library: &Path, arguments: Vec<OsString>) -> Result<(), StoreError> {
     }
     match call(library, texts).map_err(|e| reason(&e))? {
         None => Ok(()),
-        Some(error) => Err(reason(&error)),
+        Some(error) => {
+            // Without the stack trace, whose addresses mean nothing to anybody here.
+            let line = error.lines().next().unwrap_or_default();
+            Err(reason(&line.split(", Stack trace").next().unwrap_or_default()))
+        }
     }
 }
 

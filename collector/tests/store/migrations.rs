@@ -1,0 +1,160 @@
+//! Migrations up and down on a real database.
+
+use std::collections::BTreeMap;
+
+use flyball_collector::store::migrate::{ALL, MigrationState};
+use flyball_collector::store::{SampleRow, Store, StoreError, StoreMetrics};
+
+use crate::{Opened, config, open_in};
+
+async fn schema(store: &Store) -> BTreeMap<String, String> {
+    let sql = "SELECT name, create_table_query FROM system.tables \
+               WHERE database = currentDatabase() AND name != 'migrations'";
+    let rows: Vec<(String, String)> = store.client().query(sql).fetch_all().await.unwrap();
+    rows.into_iter().collect()
+}
+
+async fn run(store: &Store, sql: &str) {
+    store.client().query_raw(sql).execute().await.unwrap();
+}
+
+#[tokio::test]
+async fn down_undoes_what_up_did_and_up_again_gives_the_same_schema() {
+    let opened = Opened::new().await;
+    let (store, migrator) = (opened.store(), opened.store().migrator());
+    let before = schema(store).await;
+    let tables: Vec<_> = before.keys().map(String::as_str).collect();
+    assert_eq!(tables, ["cache_stats", "optimization_logs", "performance_metrics", "series"]);
+    let row = SampleRow { series_id: 1, ts_ms: crate::today_ms(), raw: 1, scale: 0 };
+    store.insert_samples(&[row], "t").await.unwrap();
+
+    assert_eq!(migrator.down(None).await.unwrap(), [3]);
+    assert!(!schema(store).await.contains_key("optimization_logs"));
+    assert_eq!(migrator.down(Some(0)).await.unwrap(), [2, 1]);
+    assert_eq!(schema(store).await, BTreeMap::new());
+    assert!(migrator.status().await.unwrap().iter().all(|s| s.state == MigrationState::Pending));
+
+    assert_eq!(migrator.up().await.unwrap(), [1, 2, 3]);
+    assert_eq!(schema(store).await, before);
+    assert_eq!(migrator.up().await.unwrap(), [0_u32; 0]);
+    let count = store.client().query("SELECT count() FROM performance_metrics");
+    assert_eq!(count.fetch_one::<u64>().await.unwrap(), 0);
+    store.insert_samples(&[row], "t").await.unwrap();
+    opened.close().await;
+}
+
+#[tokio::test]
+async fn a_step_whose_files_changed_and_one_that_is_unknown_are_refused() {
+    let opened = Opened::new().await;
+    let (store, migrator) = (opened.store(), opened.store().migrator());
+    run(store, "INSERT INTO migrations SELECT 100, 2, 'cache_stats', 'other', 'up', now64(3)")
+        .await;
+    let error = migrator.up().await.unwrap_err();
+    assert!(matches!(error, StoreError::MigrationChanged { version: 2, .. }), "{error}");
+    let status = migrator.status().await.unwrap();
+    assert_eq!(status[1].state, MigrationState::Changed);
+
+    let checksum = ALL[1].checksum();
+    run(
+        store,
+        &format!(
+            "INSERT INTO migrations SELECT 101, 2, 'cache_stats', '{checksum}', 'up', now64(3)"
+        ),
+    )
+    .await;
+    assert_eq!(migrator.pending().await.unwrap(), 0);
+    run(store, "INSERT INTO migrations SELECT 102, 9, 'later', 'x', 'up', now64(3)").await;
+    let error = migrator.down(None).await.unwrap_err();
+    assert!(matches!(error, StoreError::MigrationUnknown { version: 9, .. }), "{error}");
+    assert!(matches!(
+        migrator.down(Some(7)).await,
+        Err(StoreError::NoSuchMigration { version: 7 })
+    ));
+    opened.close().await;
+}
+
+#[tokio::test]
+async fn of_many_runners_one_migrates_and_the_others_are_told() {
+    let opened = Opened::new().await;
+    opened.store().migrator().down(Some(0)).await.unwrap();
+    let endpoint = opened.engine().endpoint().clone();
+    let settings = config(opened.dir.path()).clickhouse;
+    let runners: Vec<_> = (0..8)
+        .map(|_| {
+            let (endpoint, settings) = (endpoint.clone(), settings.clone());
+            tokio::spawn(async move {
+                let metrics = StoreMetrics::default();
+                let store = Store::connect(&endpoint, &settings, &metrics).await.unwrap();
+                store.migrator().up().await
+            })
+        })
+        .collect();
+    let (mut applied, mut told) = (Vec::new(), 0);
+    for runner in runners {
+        match runner.await.unwrap() {
+            Ok(versions) => applied.extend(versions),
+            Err(StoreError::MigrationLocked { .. }) => told += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    println!("{told} of 8 were told that another one migrates");
+    assert_eq!(applied, [1, 2, 3]);
+    let sql = "SELECT version FROM migrations WHERE direction = 'up' ORDER BY sequence";
+    let ups: Vec<u32> = opened.store().client().query(sql).fetch_all().await.unwrap();
+    assert_eq!(ups, [1, 2, 3, 1, 2, 3]);
+    opened.close().await;
+}
+
+#[tokio::test]
+async fn a_held_lock_is_respected_until_its_lease_is_over() {
+    let opened = Opened::new().await;
+    let (store, migrator) = (opened.store(), opened.store().migrator());
+    let lock = |generation: u32, until: &str| {
+        format!(
+            "CREATE TABLE migration_lock_{generation} (nothing UInt8) ENGINE = Null COMMENT 'host x|abc|{until}'"
+        )
+    };
+    run(store, &lock(1, "4102444800")).await;
+    let error = migrator.down(None).await.unwrap_err().to_string();
+    assert_eq!(error, "the database is being migrated by host x: try again when it is done");
+    run(store, "DROP TABLE migration_lock_1 SYNC").await;
+
+    run(store, &lock(3, "1000")).await;
+    assert_eq!(migrator.down(None).await.unwrap(), [3]);
+    assert!(!schema(store).await.keys().any(|name| name.starts_with("migration_lock")));
+    opened.close().await;
+}
+
+#[tokio::test]
+async fn a_run_that_was_cut_off_is_completed_by_the_next_start() {
+    let opened = Opened::new().await;
+    let before = schema(opened.store()).await;
+    opened.store().migrator().down(None).await.unwrap();
+    // The statement was executed, and nothing was recorded.
+    run(opened.store(), &before["optimization_logs"]).await;
+    let dir = opened.close().await;
+    let again = open_in(&config(dir.path())).await;
+    assert_eq!(schema(&again.store).await, before);
+    assert_eq!(again.store.migrator().pending().await.unwrap(), 0);
+    again.engine.unwrap().stop().await;
+}
+
+#[tokio::test]
+async fn a_statement_that_fails_names_its_migration_and_frees_the_lock() {
+    let opened = Opened::new().await;
+    let (store, migrator) = (opened.store(), opened.store().migrator());
+    migrator.down(None).await.unwrap();
+    run(store, "CREATE VIEW optimization_logs AS SELECT 1").await;
+    // IF NOT EXISTS lets the view stand; undoing it is a DROP TABLE of a view.
+    migrator.up().await.unwrap();
+    run(store, "ALTER TABLE series ADD COLUMN extra UInt8").await;
+    run(store, "DROP VIEW optimization_logs").await;
+    run(store, "CREATE DICTIONARY optimization_logs (a UInt64) PRIMARY KEY a SOURCE(NULL()) LAYOUT(FLAT()) LIFETIME(0)").await;
+    let error = migrator.down(None).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("migration 0003 (optimization_logs) failed: ClickHouse: Code: "),
+        "{error}"
+    );
+    assert!(!schema(store).await.keys().any(|name| name.starts_with("migration_lock")));
+    opened.close().await;
+}
