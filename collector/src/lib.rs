@@ -1,6 +1,11 @@
 //! Stores samples in ClickHouse and serves the API and the dashboard: ingest -> store -> query -> api.
 
 pub mod api;
+pub mod cli;
+pub mod config;
+pub mod ingest;
 pub mod live;
 pub mod query;
+mod recall;
+pub mod run;
 pub mod store;

@@ -1,54 +1,66 @@
-//! Entry point.
+//! Entry point of the collector: flags, settings, logging, then the command.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use flyball_collector::store::StoreConfig;
-use flyball_collector::store::cli::{EngineCommand, MigrateCommand};
-
-#[derive(Debug, Parser)]
-#[command(version, about)]
-struct Cli {
-    /// Directory for everything that is kept
-    #[arg(long, global = true, default_value = "data", value_name = "DIR")]
-    data_dir: std::path::PathBuf,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// The embedded ClickHouse engine
-    #[command(subcommand)]
-    Engine(EngineCommand),
-    /// Apply, undo or show migrations of the database
-    #[command(subcommand)]
-    Migrate(MigrateCommand),
-}
+use clap::Parser as _;
+use flyball_collector::cli::{Cli, Command};
+use flyball_collector::config::Config;
+use flyball_collector::run;
+use flyball_collector::store::cli::EngineCommand;
+use flyball_collector::store::engine;
+use flyball_service::{EXIT_FAILED, EXIT_USAGE, logging, shutdown};
 
 fn main() -> ExitCode {
-    flyball_service::logging::init(flyball_service::logging::LogFormat::Text);
-    let cli = Cli::parse();
-    match execute(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+    let mut cli = match Cli::try_parse() {
+        Ok(cli) => cli,
         Err(error) => {
-            tracing::error!("{error}");
-            ExitCode::from(flyball_service::EXIT_FAILED)
+            // A closed standard output or error leaves nobody to tell.
+            let _ = error.print();
+            return if error.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
         }
+    };
+    let command = cli.command.take().unwrap_or(Command::Serve);
+    // The engine's own process is the engine and nothing else: no settings, no runtime, no signal handlers.
+    if let Command::Engine(EngineCommand::Run { library, arguments }) = command {
+        return finish(engine::run::run(&library, arguments).map_err(Into::into));
     }
+    let config = match cli.settings() {
+        Ok(config) => config,
+        Err(problems) => {
+            let _ = writeln!(std::io::stderr(), "{problems}");
+            return EXIT_USAGE.into();
+        }
+    };
+    if cli.check_config {
+        return ExitCode::SUCCESS;
+    }
+    logging::init(config.server.log_format);
+    finish(start(config, command))
 }
 
-fn execute(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
-    if let Command::Engine(EngineCommand::Run { library, arguments }) = cli.command {
-        return Ok(flyball_collector::store::engine::run::run(&library, arguments)?);
-    }
-    let config = StoreConfig::embedded(&cli.data_dir);
-    tokio::runtime::Runtime::new()?.block_on(async {
-        let shutdown = flyball_service::shutdown::on_signal()?;
-        match cli.command {
-            Command::Engine(command) => command.execute(&config, shutdown).await?,
-            Command::Migrate(command) => command.execute(&config, shutdown).await?,
+fn start(config: Config, command: Command) -> Result<(), run::Error> {
+    run::runtime()?.block_on(async {
+        let shutdown = shutdown::on_signal()?;
+        match command {
+            Command::Serve => Box::pin(run::run(config, shutdown)).await,
+            Command::Migrate(command) => Ok(command.execute(&config.store(), shutdown).await?),
+            Command::Engine(command) => Ok(command.execute(&config.store(), shutdown).await?),
         }
-        Ok(())
     })
+}
+
+fn finish(result: Result<(), run::Error>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without a logger (the engine's process) the line goes to standard error all the same.
+            if tracing::dispatcher::has_been_set() {
+                tracing::error!(%error, "stopped");
+            } else {
+                let _ = writeln!(std::io::stderr(), "{error}");
+            }
+            EXIT_FAILED.into()
+        }
+    }
 }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use flyball_proto::frame::Sample;
 use flyball_proto::series::{NodeName, Series};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -24,7 +25,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 pub use self::events::{Event, EventBody, EventFilter, MetricPattern, SamplesEvent, StatusEvent};
-pub use self::node::{LiveSample, NodeInfo};
+pub use self::node::NodeInfo;
 pub use self::status::{FleetStatus, HostStatus, NodeStatus, Totals};
 
 use self::events::{Bus, Cursor, FrameSamples, Read, Stored};
@@ -239,7 +240,7 @@ impl NodeFeed {
     }
 
     /// Takes the samples of a frame. Frames older than the newest one change no value.
-    pub fn update(&self, ts_ms: i64, samples: &[LiveSample]) {
+    pub fn update(&self, ts_ms: i64, samples: &[Sample]) {
         let now = Instant::now();
         let mut state = self.node.state.lock();
         if state.stream != Some(self.stream) || !state.update(ts_ms, samples, now) {

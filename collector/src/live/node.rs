@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use flyball_proto::frame::Sample;
 use flyball_proto::series::{NodeName, Series};
 use parking_lot::Mutex;
 
@@ -31,17 +32,6 @@ pub struct NodeInfo {
     pub interval: Duration,
     /// What the node is.
     pub host: HostStatus,
-}
-
-/// One sample of a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LiveSample {
-    /// Slot of the series in the stream's dictionary.
-    pub slot: u32,
-    /// The value before its scale.
-    pub raw: i64,
-    /// The counter began anew since its last sample.
-    pub reset: bool,
 }
 
 /// A series and its last value.
@@ -140,13 +130,13 @@ impl NodeState {
     }
 
     /// Takes a frame. False when it is older than the newest one: then nothing changes but the time of arrival.
-    pub(super) fn update(&mut self, ts_ms: i64, samples: &[LiveSample], now: Instant) -> bool {
+    pub(super) fn update(&mut self, ts_ms: i64, samples: &[Sample], now: Instant) -> bool {
         self.arrived = Some(now);
         if self.recent.back().is_some_and(|(newest_ms, _)| ts_ms <= *newest_ms) {
             return false;
         }
         for sample in samples {
-            if let Some(Some(slot)) = self.slots.get_mut(sample.slot as usize) {
+            if let Some(Some(slot)) = self.slots.get_mut(sample.slot.index()) {
                 (slot.raw, slot.ts_ms, slot.reset) = (sample.raw, ts_ms, sample.reset);
             }
         }
@@ -172,9 +162,9 @@ impl NodeState {
     }
 
     /// Series and values of a frame's samples.
-    pub(super) fn resolve(&self, samples: &[LiveSample]) -> Vec<(Arc<Series>, f64)> {
-        let one = |sample: &LiveSample| {
-            let slot = self.slots.get(sample.slot as usize)?.as_ref()?;
+    pub(super) fn resolve(&self, samples: &[Sample]) -> Vec<(Arc<Series>, f64)> {
+        let one = |sample: &Sample| {
+            let slot = self.slots.get(sample.slot.index())?.as_ref()?;
             Some((Arc::clone(&slot.series), slot.series.scale.value(sample.raw)))
         };
         samples.iter().filter_map(one).collect()

@@ -1,5 +1,6 @@
 use std::future::Future;
 
+use flyball_proto::frame::Slot;
 use flyball_proto::series::{Kind, Scale};
 
 use super::*;
@@ -36,8 +37,8 @@ fn disk(device: &str, direction: &str) -> Arc<Series> {
     series("system.disk.io", Scale::UNIT, &attributes)
 }
 
-fn sample(slot: u32, raw: i64) -> LiveSample {
-    LiveSample { slot, raw, reset: false }
+fn sample(slot: u32, raw: i64) -> Sample {
+    Sample { slot: Slot(slot), raw, reset: false }
 }
 
 fn only(live: &Live) -> Arc<NodeStatus> {
@@ -121,7 +122,7 @@ fn a_reset_or_a_counter_that_fell_gives_no_rate() {
     let live = Live::new(10);
     let feed = feed(&live, [network("eth0", "receive")]);
     feed.update(1_000, &[sample(0, 1_000)]);
-    feed.update(2_000, &[LiveSample { slot: 0, raw: 5_000, reset: true }]);
+    feed.update(2_000, &[Sample { slot: Slot(0), raw: 5_000, reset: true }]);
     assert_eq!(only(&live).network_receive_bytes_per_second, None);
     feed.update(3_000, &[sample(0, 4_000)]);
     assert_eq!(only(&live).network_receive_bytes_per_second, None);

@@ -8,10 +8,11 @@ use std::time::Duration;
 use axum::body::Bytes;
 use flyball_collector::api::edge::Limits;
 use flyball_collector::api::{self, AppState, Parts, Readiness};
-use flyball_collector::live::{HostStatus, Live, LiveSample, NodeFeed, NodeInfo, now_ms};
+use flyball_collector::live::{HostStatus, Live, NodeFeed, NodeInfo, now_ms};
 use flyball_collector::store::{
     self, DAY_MS, OpenStore, SampleRow, SeriesRow, StoreConfig, StoreMetrics,
 };
+use flyball_proto::frame::{Sample, Slot};
 use flyball_proto::series::{Kind, NodeName, Scale, Series};
 use prometheus_client::registry::Registry;
 use serde_json::Value;
@@ -187,8 +188,8 @@ pub fn series(metric: &str, kind: Kind, scale: Scale, attributes: &[(&str, &str)
 }
 
 /// A sample for the slot of [`Server::connect`].
-pub fn live_sample(raw: i64) -> LiveSample {
-    LiveSample { slot: 1, raw, reset: false }
+pub fn live_sample(raw: i64) -> Sample {
+    Sample { slot: Slot(1), raw, reset: false }
 }
 
 async fn serve_http(state: AppState, shutdown: CancellationToken) -> (SocketAddr, JoinHandle<()>) {

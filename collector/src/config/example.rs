@@ -1,0 +1,193 @@
+//! The example configuration, written from the defaults and the words below, so that neither a key nor a default can be missing or out of date.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::Config;
+
+/// A key, what it is for, and for keys without a default an example.
+type Key = (&'static str, &'static str, &'static str);
+
+const HEAD: &str = "\
+# Settings of flyball-collector. Every key is shown with its default; delete what you do not change.
+# Each is also an environment variable, FLYBALL_<SECTION>_<KEY>. Flags win over the environment, the environment over this file.
+# flyball-collector --config FILE --check-config lists everything that is wrong with a file.
+";
+
+const SECTIONS: &[(&str, &[Key])] = &[
+    (
+        "server",
+        &[
+            ("http", "Address of the dashboard and the HTTP API; port 0 takes a free one.", ""),
+            (
+                "grpc",
+                "Address that agents and programs reach by gRPC; port 0 takes a free one.",
+                "",
+            ),
+            (
+                "insecure",
+                "Allow addresses that other hosts reach, without encryption and authentication.",
+                "",
+            ),
+            (
+                "data_dir",
+                "Where the collector keeps its files; one collector for each directory.\nEmpty: /var/lib/flyball/collector as root, else ~/.local/state/flyball/collector.",
+                "",
+            ),
+            ("name", "Name of this collector in the agents' logs; empty: the host's name.", ""),
+            (
+                "grace_ms",
+                "Longest time from SIGTERM to the end of the process, in milliseconds.",
+                "",
+            ),
+            ("log_format", "How log lines look: text or json.", ""),
+        ],
+    ),
+    (
+        "clickhouse",
+        &[
+            (
+                "url",
+                "A ClickHouse server that is already there. None: the embedded engine.",
+                "http://127.0.0.1:8123",
+            ),
+            ("user", "User on that server.", ""),
+            ("password", "Password on that server; better in a file of its own.", "secret"),
+            (
+                "password_file",
+                "File whose first line is the password; wins over password.",
+                "/etc/flyball/clickhouse.password",
+            ),
+            ("database", "Database; created when it is missing.", ""),
+            (
+                "cluster",
+                "Name of a cluster that the server belongs to: tables become Replicated, with Distributed ones on top.",
+                "main",
+            ),
+            (
+                "migrate",
+                "Apply missing migrations at start. The embedded engine is always migrated.",
+                "",
+            ),
+            ("retention_days", "Days that samples and cache statistics are kept.", ""),
+            ("decisions_retention_days", "Days that decisions are kept; they are small.", ""),
+            ("timeout_ms", "Longest time that one request may take, in milliseconds.", ""),
+            ("max_series", "Most series that are stored; further ones are refused.", ""),
+        ],
+    ),
+    (
+        "engine",
+        &[
+            ("memory_bytes", "Memory that the embedded engine may use, in bytes.", ""),
+            ("port", "Port on 127.0.0.1 that the engine serves HTTP on; 0 takes a free one.", ""),
+            (
+                "cache_dir",
+                "Directory with fetched engines. None: $FLYBALL_CACHE_DIR, else $XDG_CACHE_HOME/flyball, else ~/.cache/flyball.",
+                "/var/cache/flyball",
+            ),
+            (
+                "prefer_installed",
+                "Use a clickhouse program on the PATH, when there is one that is new enough, rather than the fetched library.",
+                "",
+            ),
+        ],
+    ),
+    (
+        "ingest",
+        &[
+            (
+                "period_ms",
+                "Longest time that samples are gathered before an insert, in milliseconds.",
+                "",
+            ),
+            (
+                "batch_rows",
+                "Rows after which an insert is not held back any longer; ClickHouse works best with 100,000 and more.",
+                "",
+            ),
+            ("batch_bytes", "Encoded bytes after which an insert is not held back any longer.", ""),
+            (
+                "max_rows_in_flight",
+                "Most rows that are received and not yet stored, 32 bytes each. Agents pause at three quarters of it.",
+                "",
+            ),
+            ("credits", "Frames that one agent may have sent and not acknowledged.", ""),
+            ("max_streams", "Most streams.", ""),
+            ("frame_bytes", "Most bytes of one frame.", ""),
+            ("slots", "Most series of one agent.", ""),
+            (
+                "max_future_ms",
+                "How far ahead of this host's clock a sample may be, in milliseconds. Others are refused for good.",
+                "",
+            ),
+        ],
+    ),
+    (
+        "live",
+        &[(
+            "max_nodes",
+            "Most nodes whose last values are kept; above it those that are not connected are forgotten.",
+            "",
+        )],
+    ),
+];
+
+/// The text of `flyball-collector.example.toml`.
+pub fn example() -> String {
+    let defaults = serde_json::to_value(Config::default()).expect("settings are plain data");
+    let mut text = HEAD.to_owned();
+    for (section, keys) in SECTIONS {
+        writeln!(text, "\n[{section}]").expect(INFALLIBLE);
+        for (key, words, instead) in *keys {
+            for line in words.lines() {
+                writeln!(text, "# {line}").expect(INFALLIBLE);
+            }
+            let line = match &defaults[section][key] {
+                _ if !instead.is_empty() => format!("# {key} = {}", Value::from(*instead)),
+                value => format!("{key} = {value}"),
+            };
+            writeln!(text, "{line}").expect(INFALLIBLE);
+        }
+    }
+    text
+}
+
+const INFALLIBLE: &str = "a String takes any text";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use flyball_service::config::{Sources, load};
+
+    use super::*;
+
+    #[test]
+    fn every_key_is_shown_and_no_other() {
+        let defaults = serde_json::to_value(Config::default()).unwrap();
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let known: BTreeSet<_> = keys(&defaults)
+            .into_iter()
+            .flat_map(|s| keys(&defaults[&s]).into_iter().map(move |key| (s.clone(), key)))
+            .collect();
+        let shown: BTreeSet<_> = SECTIONS
+            .iter()
+            .flat_map(|(s, keys)| keys.iter().map(|(key, ..)| ((*s).to_owned(), (*key).to_owned())))
+            .collect();
+        assert_eq!(shown, known);
+    }
+
+    #[test]
+    fn the_example_file_is_up_to_date_and_means_the_defaults() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("flyball-collector.example.toml");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&file, example()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), example(), "run with UPDATE_GOLDEN=1");
+        let sources =
+            Sources { file: Some(file), environment: Some(Vec::new()), ..Sources::default() };
+        assert_eq!(load::<Config>(&sources).unwrap(), Config::default());
+    }
+}

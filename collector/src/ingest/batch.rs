@@ -1,0 +1,236 @@
+//! A batch: the frames of one flush as blocks, one for each table and day, with tokens that name their content.
+//!
+//! A block's token is a hash over the frames in it (epoch, sequence number, rows), so the same frames in the same order give the same token, on a retry
+//! as well as in another process. ClickHouse drops a block whose token it has seen, which covers a retry after a lost answer; frames that come again in
+//! other company are covered by the table's engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use sha2::{Digest as _, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::hello::Epoch;
+use super::ledger::{ALL_SLOTS, Ledger, Refused};
+use crate::store::{SampleRow, SeriesRow};
+
+/// Encoded size of a row of `performance_metrics`.
+const SAMPLE_BYTES: usize = 25;
+/// Rows for which a block keeps its memory from one flush to the next.
+const KEPT_ROWS: usize = 100_000;
+
+/// What one frame adds to the store.
+#[derive(Debug)]
+pub(super) struct Submission {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) epoch: Epoch,
+    pub(super) seq: u64,
+    /// Series that the store does not have yet.
+    pub(super) series: Vec<SeriesRow>,
+    /// Samples, all of the same time.
+    pub(super) rows: Vec<SampleRow>,
+    /// Samples that are refused before they are written.
+    pub(super) refused: Vec<Refused>,
+    /// The frame's share of the bound on rows in flight.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+/// The frames of one flush.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    frames: Vec<FrameEntry>,
+    series: Vec<SeriesRow>,
+    days: BTreeMap<i64, Vec<SampleRow>>,
+    spare: Vec<SampleRow>,
+    rows: usize,
+    bytes: usize,
+    first_at: Option<Instant>,
+}
+
+/// A frame of the batch.
+#[derive(Debug)]
+struct FrameEntry {
+    ledger: Arc<Ledger>,
+    epoch: Epoch,
+    seq: u64,
+    /// The day of its rows; `None` when there are none.
+    day: Option<i64>,
+    rows: u64,
+    refused: Vec<Refused>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Batch {
+    /// Takes a frame in.
+    pub(super) fn add(&mut self, submission: Submission, now: Instant) {
+        let Submission { ledger, epoch, seq, mut series, rows, refused, room } = submission;
+        self.first_at.get_or_insert(now);
+        self.rows += rows.len();
+        self.bytes += rows.len() * SAMPLE_BYTES + series.iter().map(series_bytes).sum::<usize>();
+        self.series.append(&mut series);
+        let day = rows.first().map(SampleRow::day);
+        let count = rows.len() as u64;
+        if let Some(day) = day {
+            let spare = &mut self.spare;
+            self.days.entry(day).or_insert_with(|| std::mem::take(spare)).extend(rows);
+        }
+        self.frames.push(FrameEntry { ledger, epoch, seq, day, rows: count, refused, _room: room });
+    }
+
+    /// The block of new series.
+    pub(super) fn series(&self) -> &[SeriesRow] {
+        &self.series
+    }
+
+    /// Token of the block of new series.
+    pub(super) fn series_token(&self) -> String {
+        let mut hash = Sha256::new();
+        for row in &self.series {
+            hash.update(row.series_id.to_le_bytes());
+            hash.update(row.first_seen.to_le_bytes());
+        }
+        token("series", &hash.finalize())
+    }
+
+    /// Blocks of samples by day.
+    pub(super) fn days(&self) -> impl Iterator<Item = (i64, &[SampleRow])> {
+        self.days.iter().map(|(day, rows)| (*day, rows.as_slice()))
+    }
+
+    /// Token of a day's block.
+    pub(super) fn day_token(&self, day: i64) -> String {
+        let mut hash = Sha256::new();
+        for frame in self.frames.iter().filter(|frame| frame.day == Some(day)) {
+            hash.update(frame.epoch);
+            hash.update(frame.seq.to_le_bytes());
+            hash.update(frame.rows.to_le_bytes());
+        }
+        token(&format!("samples:{day}"), &hash.finalize())
+    }
+
+    /// Samples in all.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Encoded size in all.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When the first frame came.
+    pub(super) fn first_at(&self) -> Option<Instant> {
+        self.first_at
+    }
+
+    /// Settles every frame and empties the batch. `refused` names the days whose blocks were refused for good, and why.
+    pub(super) fn settle(&mut self, refused: &BTreeMap<i64, String>) {
+        for mut frame in self.frames.drain(..) {
+            let mut written = frame.rows;
+            if let Some(reason) = frame.day.and_then(|day| refused.get(&day)) {
+                frame.refused.push(Refused {
+                    slot: ALL_SLOTS,
+                    samples: frame.rows,
+                    reason: reason.clone(),
+                });
+                written = 0;
+            }
+            frame.ledger.settled(frame.seq, written, frame.refused);
+        }
+        self.clear();
+    }
+
+    /// Empties the batch and settles nothing: the agents keep the frames.
+    pub(super) fn clear(&mut self) {
+        self.frames.clear();
+        self.series.clear();
+        if let Some((_, mut rows)) = self.days.pop_last() {
+            rows.clear();
+            rows.shrink_to(KEPT_ROWS);
+            self.spare = rows;
+        }
+        self.days.clear();
+        (self.rows, self.bytes, self.first_at) = (0, 0, None);
+    }
+}
+
+fn series_bytes(row: &SeriesRow) -> usize {
+    let attributes: usize = row.attributes.iter().map(|(k, v)| k.len() + v.len() + 2).sum();
+    32 + row.metric.len() + row.unit.len() + row.node.len() + attributes
+}
+
+fn token(what: &str, hash: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut token = format!("{what}:");
+    for byte in &hash[..16] {
+        write!(token, "{byte:02x}").expect("a String takes any text");
+    }
+    token
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::metrics::IngestMetrics;
+    use super::*;
+    use crate::store::DAY_MS;
+
+    fn ledger() -> Arc<Ledger> {
+        Arc::new(Ledger::new(IngestMetrics::new(10).account("a"), 0))
+    }
+
+    fn frame(ledger: &Arc<Ledger>, seq: u64, ts_ms: i64, samples: u64) -> Submission {
+        ledger.submitted(samples);
+        let row = |series_id| SampleRow { series_id, ts_ms, raw: 1, scale: 0 };
+        Submission {
+            ledger: Arc::clone(ledger),
+            epoch: [1; 16],
+            seq,
+            series: Vec::new(),
+            rows: (0..samples).rev().map(row).collect(),
+            refused: Vec::new(),
+            room: None,
+        }
+    }
+
+    #[test]
+    fn a_block_holds_one_day() {
+        let (ledger, now) = (ledger(), Instant::now());
+        let mut batch = Batch::default();
+        batch.add(frame(&ledger, 1, DAY_MS - 1, 3), now);
+        batch.add(frame(&ledger, 2, DAY_MS, 2), now);
+        batch.add(frame(&ledger, 3, DAY_MS + 1, 2), now);
+        let days: Vec<_> = batch.days().map(|(day, rows)| (day, rows.len())).collect();
+        assert_eq!(days, [(0, 3), (1, 4)]);
+        assert_eq!(batch.rows(), 7);
+    }
+
+    #[test]
+    fn the_same_frames_have_the_same_token_and_others_do_not() {
+        let now = Instant::now();
+        let token = |seqs: &[u64], samples| {
+            let mut batch = Batch::default();
+            for seq in seqs {
+                batch.add(frame(&ledger(), *seq, 5, samples), now);
+            }
+            batch.day_token(0)
+        };
+        assert_eq!(token(&[1, 2], 3), token(&[1, 2], 3));
+        assert_ne!(token(&[1, 2], 3), token(&[1, 3], 3));
+        assert_ne!(token(&[1, 2], 3), token(&[1, 2], 4));
+        assert_ne!(token(&[1, 2], 3), token(&[2, 1], 3));
+    }
+
+    #[test]
+    fn a_refused_day_is_refused_for_its_frames_only() {
+        let (ledger, now) = (ledger(), Instant::now());
+        let mut batch = Batch::default();
+        batch.add(frame(&ledger, 1, 0, 3), now);
+        batch.add(frame(&ledger, 2, DAY_MS, 2), now);
+        batch.settle(&BTreeMap::from([(0, "no".to_owned())]));
+        let ack = ledger.take().unwrap();
+        assert_eq!((ack.durable_seq, ack.written), (2, 2));
+        assert_eq!((ack.rejected.len(), ack.rejected[0].samples), (1, 3));
+        assert_eq!((batch.rows(), batch.days().count(), ledger.frames_in_flight()), (0, 0, 0));
+    }
+}

@@ -1,0 +1,241 @@
+//! The one task that writes samples: gathers frames into batches by rows, bytes and period, and settles them when ClickHouse has accepted their blocks.
+//!
+//! A flush is one insert of new series, then one insert for each day that has samples (one, but for midnight and catching up). A block that
+//! fails is tried again as it is, under the same token, until it is accepted or refused for good; meanwhile the gate is closed and what arrives waits, bounded,
+//! in the queue. Frames settle only when all blocks of their batch are through: within a stream what comes later never settles first.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flyball_model::backoff::Backoff;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::IngestSettings;
+use super::batch::{Batch, Submission};
+use super::gate::Gate;
+use super::metrics::IngestMetrics;
+use crate::store::{Catalog, ErrorClass, SampleRow, SeriesId, SeriesRow, StoreError};
+
+/// Frames taken from the queue at once.
+const TAKE: usize = 256;
+/// Part of the period by which a flush may come early, so that several collectors do not insert in step.
+const JITTER: f64 = 0.1;
+/// Longest reason that is told to an agent, in characters.
+const REASON_CHARS: usize = 200;
+
+/// Where batches go: the store, or in tests one that fails as a real one cannot be made to.
+pub(crate) trait Sink: Send + Sync + 'static {
+    /// Inserts a block of series.
+    fn insert_series(
+        &self,
+        rows: &[SeriesRow],
+        token: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Inserts a block of samples, all of one day.
+    fn insert_samples(
+        &self,
+        rows: &[SampleRow],
+        token: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// How the batcher is told to end.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stop {
+    /// Flush what comes at once: streams wait for their last acknowledgements.
+    pub(super) drain: CancellationToken,
+    /// No more frames come.
+    pub(super) close: CancellationToken,
+    /// Give up what ClickHouse does not accept: the agents still have it.
+    pub(super) give_up: CancellationToken,
+}
+
+/// See the module.
+pub(super) struct Batcher<S> {
+    pub(super) sink: S,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) queue: mpsc::Receiver<Submission>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) settings: IngestSettings,
+    pub(super) metrics: IngestMetrics,
+    pub(super) stop: Stop,
+}
+
+/// What became of a block.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Accepted,
+    Refused(String),
+    GivenUp,
+}
+
+impl<S: Sink> Batcher<S> {
+    /// Runs until it is closed and empty, or told to give up.
+    pub(super) async fn run(mut self) {
+        let mut batch = Batch::default();
+        let mut taken = Vec::with_capacity(TAKE);
+        while self.gather(&mut batch, &mut taken).await {
+            if self.write(&mut batch).await == Outcome::GivenUp {
+                tracing::warn!(
+                    rows = batch.rows(),
+                    "stopping without an answer from clickhouse, the agents keep these rows"
+                );
+                batch.clear();
+                break;
+            }
+        }
+    }
+
+    /// Fills the batch. False when nothing is left and nothing will come.
+    async fn gather(&mut self, batch: &mut Batch, taken: &mut Vec<Submission>) -> bool {
+        tokio::select! {
+            biased;
+            count = self.queue.recv_many(taken, TAKE) => if count == 0 { return false; },
+            () = self.stop.close.cancelled() => return false,
+        }
+        let deadline = tokio::time::Instant::now() + self.period();
+        loop {
+            let now = Instant::now();
+            for submission in taken.drain(..) {
+                batch.add(submission, now);
+            }
+            if batch.rows() >= self.settings.batch_rows
+                || batch.bytes() >= self.settings.batch_bytes
+            {
+                return true;
+            }
+            let more = tokio::select! {
+                biased;
+                more = timeout_at(deadline, self.queue.recv_many(taken, TAKE)) => more,
+                () = self.stop.drain.cancelled() => return true,
+            };
+            if !matches!(more, Ok(1..)) {
+                return true;
+            }
+        }
+    }
+
+    fn period(&self) -> Duration {
+        let early = JITTER * rand::random::<f64>();
+        Duration::from_millis(self.settings.period_ms).mul_f64(1.0 - early)
+    }
+
+    /// Writes the batch and settles its frames.
+    async fn write(&self, batch: &mut Batch) -> Outcome {
+        let mut refused = BTreeMap::new();
+        match self.write_series(batch).await {
+            Outcome::GivenUp => return Outcome::GivenUp,
+            Outcome::Accepted => {}
+            Outcome::Refused(reason) => {
+                // Samples without their series could never be found.
+                refused.extend(batch.days().map(|(day, _)| (day, reason.clone())));
+            }
+        }
+        for (day, rows) in batch.days() {
+            if refused.contains_key(&day) {
+                continue;
+            }
+            let token = batch.day_token(day);
+            match self.insert(|| self.sink.insert_samples(rows, &token)).await {
+                Outcome::Accepted => {}
+                Outcome::GivenUp => return Outcome::GivenUp,
+                Outcome::Refused(reason) => {
+                    tracing::error!(day, rows = rows.len(), reason, "samples refused for good");
+                    refused.insert(day, reason);
+                }
+            }
+        }
+        self.metrics.batch_rows.observe(batch.rows() as f64);
+        if let Some(first_at) = batch.first_at() {
+            self.metrics.flush_seconds.observe(first_at.elapsed().as_secs_f64());
+        }
+        batch.settle(&refused);
+        self.gate.update();
+        Outcome::Accepted
+    }
+
+    async fn write_series(&self, batch: &Batch) -> Outcome {
+        let series = batch.series();
+        if series.is_empty() {
+            return Outcome::Accepted;
+        }
+        let token = batch.series_token();
+        let outcome = self.insert(|| self.sink.insert_series(series, &token)).await;
+        match &outcome {
+            Outcome::Accepted => {
+                let ids: Vec<_> = series.iter().map(|row| SeriesId::from(row.series_id)).collect();
+                self.catalog.mark_written(&ids);
+            }
+            Outcome::Refused(reason) => {
+                tracing::error!(series = series.len(), reason, "series refused for good");
+            }
+            Outcome::GivenUp => {}
+        }
+        outcome
+    }
+
+    /// Inserts a block, again and again until there is an answer that stays.
+    async fn insert<F: Future<Output = Result<(), StoreError>>>(
+        &self,
+        attempt: impl Fn() -> F,
+    ) -> Outcome {
+        let mut backoff = backoff(Duration::from_millis(100), Duration::from_secs(5));
+        let mut merges = backoff_for_merges();
+        loop {
+            let result = tokio::select! {
+                biased;
+                result = attempt() => result,
+                () = self.stop.give_up.cancelled() => return Outcome::GivenUp,
+            };
+            let Err(error) = result else {
+                self.recovered();
+                return Outcome::Accepted;
+            };
+            let random = rand::random();
+            let delay = match error.class() {
+                ErrorClass::Permanent => {
+                    return Outcome::Refused(
+                        error.to_string().chars().take(REASON_CHARS).collect(),
+                    );
+                }
+                ErrorClass::TooManyParts => merges.next_delay(random),
+                ErrorClass::Retryable => backoff.next_delay(random),
+            };
+            self.failed(&error, delay);
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = self.stop.give_up.cancelled() => return Outcome::GivenUp,
+            }
+        }
+    }
+
+    fn failed(&self, error: &StoreError, delay: Duration) {
+        self.metrics.write_retries.inc();
+        if self.gate.health().failure.is_none() {
+            let delay_ms = delay.as_millis() as u64;
+            tracing::warn!(%error, delay_ms, "clickhouse does not accept samples, agents are told to pause");
+        }
+        self.gate.failed(&error.to_string());
+    }
+
+    fn recovered(&self) {
+        if let Some(failure) = self.gate.succeeded() {
+            let outage_ms = crate::live::now_ms() - failure.since_ms;
+            tracing::info!(outage_ms, "clickhouse accepts samples again");
+        }
+    }
+}
+
+fn backoff(floor: Duration, cap: Duration) -> Backoff {
+    Backoff::new(floor, cap).expect("0 < floor <= cap")
+}
+
+/// Merges need seconds to catch up.
+fn backoff_for_merges() -> Backoff {
+    backoff(Duration::from_secs(1), Duration::from_secs(30))
+}

@@ -1,0 +1,238 @@
+//! From an agent's messages to rows: decodes definitions and frames, keeps the last values live, and hands over what is to be stored.
+//!
+//! Nothing here waits or fails halfway: a message is taken over whole, or the stream ends with a status that says why.
+//!
+//! After a gap the agent is asked to send again, from a keyframe, what is not acknowledged. Frames that were on their way by then still arrive and go
+//! on ascending; to decode a keyframe among them would acknowledge the missing frames unseen. So everything is dropped until a number comes that was
+//! seen before: only then has the agent turned back.
+
+use std::sync::Arc;
+
+use flyball_proto::frame::{DecodeError, Decoded, Decoder, DefineError, Remedy, Sample, peek};
+use flyball_proto::series::{NodeName, Series};
+use flyball_proto::v1;
+use tonic::Status;
+
+use super::Shared;
+use super::batch::Submission;
+use super::hello::{Epoch, Hello};
+use super::ledger::{ALL_SLOTS, Ledger, Refused};
+use crate::live::{NodeFeed, now_ms};
+use crate::store::{SampleRow, SeriesRow};
+
+/// Frames that may arrive after a resync was asked for before the stream is given up.
+const MAX_DROPPED: u32 = 1_024;
+
+/// What a message leads to.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// Nothing to store or to say.
+    Nothing,
+    /// A frame to store.
+    Frame(Box<Submission>),
+    /// The agent is to send again what is not acknowledged; says why.
+    Resync(String),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Intake {
+    shared: Arc<Shared>,
+    node: NodeName,
+    epoch: Epoch,
+    acked_seq: u64,
+    decoder: Decoder,
+    slots: Vec<Slot>,
+    /// Series to be written with the next frame.
+    unwritten: Vec<SeriesRow>,
+    feed: NodeFeed,
+    ledger: Arc<Ledger>,
+    /// Highest number seen, decoded or not.
+    highest_seq: u64,
+    /// Frames dropped since a resync was asked for.
+    dropped: Option<u32>,
+}
+
+/// What the store needs to know of a slot.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    series_id: u64,
+    scale: i8,
+    /// The catalog took the series.
+    is_stored: bool,
+}
+
+impl Intake {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        hello: &Hello,
+        feed: NodeFeed,
+        ledger: Arc<Ledger>,
+    ) -> Self {
+        Self {
+            decoder: Decoder::new(shared.settings.limits()),
+            shared,
+            node: hello.info.node.clone(),
+            epoch: hello.epoch,
+            acked_seq: hello.acked_seq,
+            slots: Vec::new(),
+            unwritten: Vec::new(),
+            feed,
+            ledger,
+            highest_seq: 0,
+            dropped: None,
+        }
+    }
+
+    /// Takes a message after Hello.
+    pub(super) fn take(&mut self, message: v1::AgentMessage) -> Result<Taken, Status> {
+        use v1::agent_message::Kind;
+        match message.kind {
+            Some(Kind::Define(define)) => self.define(define).map(|()| Taken::Nothing),
+            Some(Kind::Frame(frame)) => self.frame(&frame.payload),
+            Some(Kind::Hello(_)) => Err(Status::invalid_argument("a second hello")),
+            None => Err(Status::invalid_argument("a message of an unknown kind")),
+        }
+    }
+
+    fn define(&mut self, define: v1::Define) -> Result<(), Status> {
+        let metrics = &self.shared.metrics;
+        let definitions = self.decoder.define(define).map_err(|error| {
+            metrics.refused("define");
+            let text = format!("define: {error}");
+            match error {
+                DefineError::Slots { .. } | DefineError::Bytes { .. } => {
+                    Status::resource_exhausted(text)
+                }
+                _ => Status::invalid_argument(text),
+            }
+        })?;
+        if definitions.restarted {
+            self.slots.clear();
+            self.feed.clear();
+        }
+        for (number, series) in definitions.iter() {
+            self.feed.define(number.0, Arc::new(series.clone()));
+            let (slot, row) = resolve(&self.shared, &self.node, series);
+            self.slots.push(slot);
+            self.unwritten.extend(row);
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, payload: &[u8]) -> Result<Taken, Status> {
+        let metrics = &self.shared.metrics;
+        if let (Some(dropped), Ok(seen)) = (&mut self.dropped, peek(payload)) {
+            if seen.seq > self.highest_seq {
+                self.highest_seq = seen.seq;
+                *dropped += 1;
+                if *dropped > MAX_DROPPED {
+                    return Err(Status::aborted("nothing was sent again after a resync"));
+                }
+                return Ok(Taken::Nothing);
+            }
+            self.dropped = None;
+        }
+        let decoded = match self.decoder.decode(payload) {
+            Ok(decoded) => decoded,
+            Err(error) => return self.refuse(payload, error),
+        };
+        metrics.frames.inc();
+        metrics.bytes.inc_by(payload.len() as u64);
+        self.highest_seq = self.highest_seq.max(decoded.seq);
+        if decoded.seq <= self.acked_seq {
+            metrics.frames_repeated.inc();
+            self.feed.update(decoded.ts_ms, decoded.samples);
+            return Ok(Taken::Nothing);
+        }
+        let (seq, samples) = (decoded.seq, decoded.samples.len() as u64);
+        let (rows, refused) = match self.shared.check_time(decoded.ts_ms, now_ms()) {
+            Ok(()) => {
+                self.feed.update(decoded.ts_ms, decoded.samples);
+                rows(&self.slots, &decoded)
+            }
+            Err(reason) if samples > 0 => {
+                (Vec::new(), vec![Refused { slot: ALL_SLOTS, samples, reason }])
+            }
+            Err(_) => (Vec::new(), Vec::new()),
+        };
+        self.ledger.submitted(samples);
+        Ok(Taken::Frame(Box::new(Submission {
+            ledger: Arc::clone(&self.ledger),
+            epoch: self.epoch,
+            seq,
+            series: std::mem::take(&mut self.unwritten),
+            rows,
+            refused,
+            room: None,
+        })))
+    }
+
+    fn refuse(&mut self, payload: &[u8], error: DecodeError) -> Result<Taken, Status> {
+        let metrics = &self.shared.metrics;
+        metrics.refused(reason(&error));
+        match error.remedy() {
+            Remedy::Skip => Ok(Taken::Nothing),
+            Remedy::Resync => {
+                metrics.resyncs.inc();
+                let seen = peek(payload).map_or(0, |seen| seen.seq);
+                self.highest_seq = self.highest_seq.max(seen);
+                self.dropped = Some(0);
+                Ok(Taken::Resync(error.to_string()))
+            }
+            Remedy::Refuse => {
+                let text = format!("frame: {error}");
+                Err(match error {
+                    DecodeError::TooLarge { .. } => Status::resource_exhausted(text),
+                    DecodeError::Format(_) => Status::failed_precondition(text),
+                    _ => Status::invalid_argument(text),
+                })
+            }
+        }
+    }
+}
+
+/// What the store needs to know of a series, and its row when it is still to be written.
+fn resolve(shared: &Shared, node: &NodeName, series: &Series) -> (Slot, Option<SeriesRow>) {
+    let scale = series.scale.code();
+    match shared.catalog.resolve(node, series) {
+        Ok((id, to_write)) => {
+            let row = to_write.then(|| SeriesRow::new(id, node, series, now_ms()));
+            (Slot { series_id: id.get(), scale, is_stored: true }, row)
+        }
+        Err(_) => (Slot { series_id: 0, scale, is_stored: false }, None),
+    }
+}
+
+/// Rows of a frame, and samples of series that the catalog did not take.
+fn rows(slots: &[Slot], decoded: &Decoded<'_>) -> (Vec<SampleRow>, Vec<Refused>) {
+    let mut rows = Vec::with_capacity(decoded.samples.len());
+    let mut refused = Vec::new();
+    for &Sample { slot: number, raw, .. } in decoded.samples {
+        let slot = slots[number.index()];
+        if slot.is_stored {
+            let Slot { series_id, scale, .. } = slot;
+            rows.push(SampleRow { series_id, ts_ms: decoded.ts_ms, raw, scale });
+        } else {
+            let reason = "the collector has as many series as it may have".to_owned();
+            refused.push(Refused { slot: number.0, samples: 1, reason });
+        }
+    }
+    (rows, refused)
+}
+
+/// Label of a metric.
+const fn reason(error: &DecodeError) -> &'static str {
+    match error {
+        DecodeError::TooLarge { .. } => "too_large",
+        DecodeError::Format(_) => "format",
+        DecodeError::Checksum => "checksum",
+        DecodeError::Truncated => "truncated",
+        DecodeError::Malformed(_) => "malformed",
+        DecodeError::Dictionary { .. } => "dictionary",
+        DecodeError::UndefinedSlot { .. } => "undefined_slot",
+        DecodeError::Repeat { .. } => "repeat",
+        DecodeError::Gap { .. } => "gap",
+        DecodeError::NoKeyframe { .. } => "no_keyframe",
+    }
+}

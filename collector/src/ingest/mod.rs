@@ -1,0 +1,202 @@
+//! The way of samples into the store: streams -> frames -> batches -> ClickHouse -> acknowledgements.
+//!
+//! ```text
+//! agent ==stream==> session (intake: decode, last values) --bounded queue--> batcher --blocks--> ClickHouse
+//!   ^                  |  ^                                                    |
+//!   '---- ack, credit -'  '------------------- ledger (what settled) ----------'
+//! ```
+//!
+//! A frame is acknowledged after ClickHouse has accepted the block that holds it, never before; the collector keeps nothing that a restart could
+//! lose. Memory is bounded by the rows in flight: without room a stream is not read, and before that agents are told to pause.
+
+mod batch;
+mod batcher;
+mod gate;
+mod hello;
+mod intake;
+mod ledger;
+mod metrics;
+mod service;
+mod session;
+mod settings;
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::gate::{QueueHealth, WriteFailure};
+pub use self::metrics::IngestMetrics;
+pub use self::service::Streams;
+pub use self::settings::IngestSettings;
+
+use self::batch::Submission;
+use self::batcher::{Batcher, Sink, Stop};
+use self::gate::Gate;
+use crate::live::Live;
+use crate::store::{Catalog, SampleRow, SeriesRow, Store, StoreError};
+
+/// Frames that may wait between the streams and the batcher.
+const QUEUE_FRAMES: usize = 8_192;
+const DAY_MS: i64 = 86_400_000;
+
+/// The ingest path. Cheap to clone; all clones are the same.
+#[derive(Debug, Clone)]
+pub struct Ingest {
+    shared: Arc<Shared>,
+    streams: Streams,
+    tasks: TaskTracker,
+}
+
+/// What every stream needs.
+#[derive(Debug)]
+struct Shared {
+    /// Name of this collector, for the agents' logs.
+    name: String,
+    settings: IngestSettings,
+    /// Samples older than this are refused, in milliseconds.
+    retention_ms: i64,
+    live: Live,
+    catalog: Arc<Catalog>,
+    gate: Arc<Gate>,
+    queue: mpsc::Sender<Submission>,
+    metrics: IngestMetrics,
+    stop: Stop,
+    /// The batcher has ended: nothing settles any more.
+    ended: CancellationToken,
+}
+
+/// What [`Ingest::start`] builds upon.
+#[derive(Debug)]
+pub struct IngestParts {
+    /// Name of this collector, for the agents' logs.
+    pub name: String,
+    /// Section `[ingest]`.
+    pub settings: IngestSettings,
+    /// Days that samples are kept; older ones are refused.
+    pub retention_days: u32,
+    /// Last values.
+    pub live: Live,
+    /// Series of the store.
+    pub catalog: Arc<Catalog>,
+    /// Counters, registered by the caller.
+    pub metrics: IngestMetrics,
+}
+
+/// Room in the queue for one frame.
+struct Room<'a> {
+    rows: OwnedSemaphorePermit,
+    place: mpsc::Permit<'a, Submission>,
+}
+
+impl Sink for Store {
+    async fn insert_series(&self, rows: &[SeriesRow], token: &str) -> Result<(), StoreError> {
+        Self::insert_series(self, rows, token).await
+    }
+
+    async fn insert_samples(&self, rows: &[SampleRow], token: &str) -> Result<(), StoreError> {
+        Self::insert_samples(self, rows, token).await
+    }
+}
+
+impl Ingest {
+    /// Starts the batcher. Streams come through [`Ingest::service`].
+    pub fn start(parts: IngestParts, store: Store) -> Self {
+        Self::start_with(parts, store)
+    }
+
+    fn start_with(parts: IngestParts, sink: impl Sink) -> Self {
+        let IngestParts { name, settings, retention_days, live, catalog, metrics } = parts;
+        let gate = Arc::new(Gate::new(settings.max_rows_in_flight, metrics.clone()));
+        let (queue, submissions) = mpsc::channel(QUEUE_FRAMES);
+        let (stop, ended) = (Stop::default(), CancellationToken::new());
+        let batcher = Batcher {
+            sink,
+            catalog: Arc::clone(&catalog),
+            queue: submissions,
+            gate: Arc::clone(&gate),
+            settings: settings.clone(),
+            metrics: metrics.clone(),
+            stop: stop.clone(),
+        };
+        let guard = ended.clone().drop_guard();
+        tokio::spawn(async move {
+            batcher.run().await;
+            drop(guard);
+        });
+        let retention_ms = i64::from(retention_days) * DAY_MS;
+        let shared = Arc::new(Shared {
+            name,
+            settings,
+            retention_ms,
+            live,
+            catalog,
+            gate,
+            queue,
+            metrics,
+            stop,
+            ended,
+        });
+        let tasks = TaskTracker::new();
+        let streams = Streams::new(Arc::clone(&shared), tasks.clone());
+        Self { shared, streams, tasks }
+    }
+
+    /// The gRPC service that agents stream to.
+    pub fn service(&self) -> Streams {
+        self.streams.clone()
+    }
+
+    /// State of the queue, for `/readyz`.
+    pub fn health(&self) -> QueueHealth {
+        self.shared.gate.health()
+    }
+
+    /// Reads no more frames, writes what was read, sends the last acknowledgements and ends all streams. When `patience` is over first, what ClickHouse
+    /// has not accepted stays with the agents. True when everything was acknowledged.
+    pub async fn stop(&self, patience: impl Future<Output = ()>) -> bool {
+        let stop = &self.shared.stop;
+        stop.drain.cancel();
+        self.tasks.close();
+        let drained = tokio::select! {
+            biased;
+            () = self.tasks.wait() => true,
+            () = patience => false,
+        };
+        if !drained {
+            stop.give_up.cancel();
+        }
+        stop.close.cancel();
+        self.shared.ended.cancelled().await;
+        self.tasks.wait().await;
+        drained
+    }
+}
+
+impl Shared {
+    /// Waits for room for a frame; `None` when the batcher has ended.
+    async fn room(&self, submission: Option<&Submission>) -> Option<Room<'_>> {
+        let rows = self.gate.admit(submission?.rows.len()).await.ok()?;
+        let place = self.queue.reserve().await.ok()?;
+        Some(Room { rows, place })
+    }
+
+    /// Refuses times that no clock of this fleet can have meant, and those that would be deleted at once.
+    fn check_time(&self, ts_ms: i64, now_ms: i64) -> Result<(), String> {
+        if ts_ms > now_ms + self.settings.max_future_ms as i64 {
+            return Err(format!("more than {} ms in the future", self.settings.max_future_ms));
+        }
+        if ts_ms < now_ms - self.retention_ms {
+            return Err("older than samples are kept".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Room<'_> {
+    fn submit(self, mut submission: Submission) {
+        submission.room = Some(self.rows);
+        self.place.send(submission);
+    }
+}

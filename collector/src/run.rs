@@ -1,0 +1,274 @@
+//! The collector as a whole: store, last values, ingest, gRPC and HTTP, started in this order and stopped in the opposite one.
+//!
+//! Addresses are bound first, so that a wrong one costs no start of the engine. On shutdown no new connection is accepted; frames that were read are
+//! written and acknowledged, streams end, then the servers, and the engine last.
+
+mod servers;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use flyball_service::endpoints;
+use flyball_service::shutdown::within_grace;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::edge::Limits;
+use crate::api::{AppState, Parts, Readiness};
+use crate::config::Config;
+use crate::ingest::{Ingest, IngestMetrics, IngestParts};
+use crate::live::Live;
+use crate::recall;
+use crate::store::engine::Engine;
+use crate::store::{self, OpenStore, StoreError, StoreMetrics};
+
+/// Part of the grace period in which ClickHouse may still accept what was read.
+const DRAIN_SHARE: f64 = 0.6;
+/// Longest time that connections may take to close after their streams have ended.
+const CLOSE: Duration = Duration::from_secs(1);
+/// Threads of the runtime: decoding and batching need less than one core for a thousand agents, queries the other.
+const THREADS: usize = 2;
+
+/// Why the collector could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory cannot be used.
+    #[error(
+        "cannot write to the data directory {path}: {source}; choose another one with --data-dir"
+    )]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Somebody else listens there.
+    #[error(
+        "{address} is in use by another process; stop it, or choose another address with {flag} (port 0 takes a free one)"
+    )]
+    InUse {
+        /// The address.
+        address: SocketAddr,
+        /// The flag that sets it.
+        flag: &'static str,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; choose another address with {flag}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The flag that sets it.
+        flag: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system refused threads, signal handlers or sockets.
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+    /// A server ended by itself.
+    #[error("the {0} server has stopped")]
+    Server(&'static str),
+    /// Not everything ended within the grace period.
+    #[error("did not stop within the grace period of {grace_ms} ms")]
+    Grace {
+        /// `server.grace_ms`
+        grace_ms: u64,
+    },
+}
+
+/// The collector's runtime.
+///
+/// # Errors
+/// When the system refuses it.
+pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(THREADS).max_blocking_threads(4).thread_name("collector");
+    builder.enable_all().build()
+}
+
+/// Runs the collector until `shutdown` is cancelled and everything has ended.
+///
+/// # Errors
+/// When a part cannot start or ends by itself.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    let grace = config.grace();
+    let work = serve(config, shutdown.clone());
+    let grace_ms = grace.as_millis() as u64;
+    within_grace(&shutdown, grace, work).await.unwrap_or(Err(Error::Grace { grace_ms }))
+}
+
+async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    let data_dir = config.data_dir();
+    prepare(&data_dir)?;
+    let http = listen(config.server.http, "--http").await?;
+    let grpc = listen(config.server.grpc, "--grpc").await?;
+    for (key, address) in config.server.exposed() {
+        tracing::warn!(key, %address, "other hosts reach this address without encryption and authentication");
+    }
+    let metrics = StoreMetrics::default();
+    let opened = store::open(&config.store(), &metrics, shutdown.clone()).await;
+    let opened = match opened {
+        // Whoever stops a collector that is still starting gets what was asked for.
+        Err(_) if shutdown.is_cancelled() => return Ok(()),
+        opened => opened?,
+    };
+    let live = Live::new(config.live.max_nodes);
+    match recall::nodes(&opened.store, &opened.catalog).await {
+        Ok(nodes) => live.seed(nodes),
+        Err(error) => tracing::warn!(%error, "nodes that are not connected are not shown yet"),
+    }
+    let mut running = Running::start(&config, opened, &metrics, live, &shutdown);
+    let addresses = BTreeMap::from([("http", http.local_addr()?), ("grpc", grpc.local_addr()?)]);
+    let ended = running.listen(http, grpc, &shutdown).await;
+    let result = match announce(&data_dir, &addresses) {
+        Ok(()) => tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            server = ended => Err(Error::Server(server)),
+        },
+        Err(error) => Err(error),
+    };
+    shutdown.cancel();
+    running.stop(config.grace().mul_f64(DRAIN_SHARE)).await;
+    result
+}
+
+/// The parts that run.
+struct Running {
+    ingest: Ingest,
+    state: AppState,
+    engine: Option<Engine>,
+    /// Ends what serves streams and requests, after them.
+    ending: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(
+        config: &Config,
+        opened: OpenStore,
+        metrics: &StoreMetrics,
+        live: Live,
+        shutdown: &CancellationToken,
+    ) -> Self {
+        let OpenStore { store, catalog, engine } = opened;
+        let ingest_metrics = IngestMetrics::new(config.live.max_nodes);
+        let mut registry = Registry::default();
+        let own = registry.sub_registry_with_prefix("flyball");
+        metrics.register(own);
+        ingest_metrics.register(own);
+        let parts = IngestParts {
+            name: config.name(),
+            settings: config.ingest.clone(),
+            retention_days: config.clickhouse.retention_days,
+            live: live.clone(),
+            catalog: Arc::clone(&catalog),
+            metrics: ingest_metrics,
+        };
+        let ingest = Ingest::start(parts, store.clone());
+        let readiness = Readiness::default();
+        let ending = CancellationToken::new();
+        let watched = engine.as_ref().map(Engine::state);
+        let watch = watch::run(readiness.clone(), ingest.clone(), watched, ending.clone());
+        let tell = tokio::spawn({
+            let (live, ending) = (live.clone(), ending.clone());
+            async move { live.run(ending).await }
+        });
+        let state = AppState::new(Parts {
+            store,
+            catalog,
+            live,
+            registry,
+            readiness,
+            shutdown: shutdown.clone(),
+            limits: Limits::default(),
+        });
+        Self { ingest, state, engine, ending, tasks: vec![tell, tokio::spawn(watch)] }
+    }
+
+    /// Starts both servers. What is returned ends when one of them ends by itself, with its name.
+    async fn listen(
+        &mut self,
+        http: TcpListener,
+        grpc: TcpListener,
+        shutdown: &CancellationToken,
+    ) -> impl Future<Output = &'static str> + use<> {
+        let grpc = servers::grpc(grpc, &self.ingest, self.state.clone(), shutdown.clone()).await;
+        let http = servers::http(http, self.state.clone(), shutdown.clone());
+        let (grpc_end, http_end) = (CancellationToken::new(), CancellationToken::new());
+        self.tasks.push(supervise(grpc, grpc_end.clone()));
+        self.tasks.push(supervise(http, http_end.clone()));
+        async move {
+            tokio::select! {
+                () = grpc_end.cancelled() => "gRPC",
+                () = http_end.cancelled() => "HTTP",
+            }
+        }
+    }
+
+    /// Writes and acknowledges what was read, within `patience`; then ends streams, servers and the engine, in this order.
+    async fn stop(self, patience: Duration) {
+        if !self.ingest.stop(sleep(patience)).await {
+            tracing::warn!(
+                "clickhouse did not accept everything in time, the agents keep the rest"
+            );
+        }
+        self.ending.cancel();
+        for mut task in self.tasks {
+            if timeout(CLOSE, &mut task).await.is_err() {
+                // A connection that does not close: its peer will notice.
+                task.abort();
+            }
+        }
+        if let Some(engine) = self.engine {
+            engine.stop().await;
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// Cancels `end` when `server` has ended, however it ended.
+fn supervise(
+    server: impl Future<Output = ()> + Send + 'static,
+    end: CancellationToken,
+) -> JoinHandle<()> {
+    let guard = end.drop_guard();
+    tokio::spawn(async move {
+        server.await;
+        drop(guard);
+    })
+}
+
+/// Creates the data directory and proves that it can be written.
+fn prepare(path: &Path) -> Result<(), Error> {
+    let probe = path.join(format!(".probe.{}", std::process::id()));
+    std::fs::create_dir_all(path)
+        .and_then(|()| std::fs::write(&probe, b""))
+        .and_then(|()| std::fs::remove_file(&probe))
+        .map_err(|source| Error::DataDir { path: path.to_owned(), source })
+}
+
+async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => Error::InUse { address, flag },
+        _ => Error::Listen { address, flag, source },
+    })
+}
+
+/// Writes and logs the addresses in use.
+fn announce(data_dir: &Path, addresses: &BTreeMap<&'static str, SocketAddr>) -> Result<(), Error> {
+    endpoints::write(data_dir, addresses)
+        .map_err(|source| Error::DataDir { path: data_dir.to_owned(), source })?;
+    tracing::info!(http = %addresses["http"], grpc = %addresses["grpc"], "listening");
+    Ok(())
+}

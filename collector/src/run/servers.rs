@@ -1,0 +1,72 @@
+//! The two servers, each a future that ends when it has been told to and its connections are closed.
+
+use std::time::Duration;
+
+use flyball_proto::FILE_DESCRIPTOR_SET;
+use flyball_proto::v1::performance_server::PerformanceServer;
+use flyball_proto::v1::telemetry_server::TelemetryServer;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::api::grpc::PerformanceService;
+use crate::api::{self, AppState};
+use crate::ingest::{Ingest, Streams};
+
+/// Time between two pings of a silent connection, and the time an answer may take: a host that vanished is noticed within both together.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Streams that one connection may hold open.
+const STREAMS_OF_CONNECTION: u32 = 128;
+
+/// Serves gRPC: Telemetry, Performance, health and reflection.
+pub(super) async fn grpc(
+    listener: TcpListener,
+    ingest: &Ingest,
+    state: AppState,
+    shutdown: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<TelemetryServer<Streams>>().await;
+    health.set_serving::<PerformanceServer<PerformanceService>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .expect("the descriptors were compiled with this program");
+    let router = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(STREAMS_OF_CONNECTION)
+        .add_service(ingest.service().into_server())
+        .add_service(api::grpc::service(state))
+        .add_service(health_service)
+        .add_service(reflection);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    async move {
+        let stop = async move {
+            shutdown.cancelled().await;
+            health.set_not_serving::<TelemetryServer<Streams>>().await;
+            health.set_not_serving::<PerformanceServer<PerformanceService>>().await;
+        };
+        if let Err(error) = router.serve_with_incoming_shutdown(incoming, stop).await {
+            tracing::error!(%error, "the gRPC server failed");
+        }
+    }
+}
+
+/// Serves HTTP: the API and the dashboard.
+pub(super) fn http(
+    listener: TcpListener,
+    state: AppState,
+    shutdown: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    let router = api::router(state);
+    async move {
+        let stop = async move { shutdown.cancelled().await };
+        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
+            tracing::error!(%error, "the HTTP server failed");
+        }
+    }
+}
