@@ -76,7 +76,7 @@ impl AppState {
         let metrics = ApiMetrics::register(&mut parts.registry);
         let document = docs::openapi();
         Self(Arc::new(Inner {
-            querier: Querier::new(parts.store.client()),
+            querier: Querier::new(parts.store.client(), &parts.limits.queries),
             store: parts.store,
             catalog: parts.catalog,
             live: parts.live,

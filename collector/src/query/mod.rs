@@ -9,6 +9,7 @@ pub mod answer;
 pub mod ask;
 pub mod bucket;
 pub mod error;
+pub mod limits;
 pub mod plan;
 pub mod run;
 pub mod sql;
@@ -20,6 +21,7 @@ pub use answer::{MetricsAnswer, SeriesAnswer};
 pub use ask::MetricsAsk;
 pub use bucket::Buckets;
 pub use error::{FieldError, QueryError, Violations};
+pub use limits::QueryLimits;
 pub use validate::MetricsQuery;
 
 /// Most points of one series in an answer.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use flyball_collector::api::edge::Limits;
 use flyball_collector::live::now_ms;
+use flyball_collector::query::QueryLimits;
 use flyball_proto::series::{Kind, Scale};
 use reqwest::Method;
 use serde_json::json;
@@ -152,5 +153,29 @@ async fn a_request_keeps_its_id_and_an_answer_that_takes_too_long_ends() {
     assert_eq!(made.header("x-request-id").len(), 32);
     assert_eq!(made.header("x-content-type-options"), "nosniff");
     assert_eq!(made.header("cache-control"), "no-store");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_costs_too_much_is_refused_and_says_so() {
+    let queries = QueryLimits { rows: 10, ..QueryLimits::default() };
+    let server = Server::start_with(Limits { queries, ..Limits::default() }).await;
+    let gauge = series("m", Kind::Gauge, Scale::UNIT, &[]);
+    let samples: Vec<_> = (0..100).map(|i| (now_ms() - i * 1_000, i)).collect();
+    server.insert("a", &gauge, &samples).await;
+    let answer = server.get("/api/performance/metrics?metric=m").await;
+    assert_eq!((answer.status, answer.problem_fields()), (422, Vec::new()), "{}", answer.text());
+    assert!(answer.json()["detail"].as_str().unwrap().contains("ask for a shorter time"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_queries_than_may_wait_are_told_to_come_again() {
+    let queries = QueryLimits { running: 0, waiting: 0, ..QueryLimits::default() };
+    let server =
+        Server::start_with(Limits { queries, ..Limits::default() }).await.with_samples().await;
+    let answer = server.get("/api/performance/metrics?metric=m").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (429, "1"), "{}", answer.text());
+    assert_eq!(answer.problem_fields(), Vec::<String>::new());
     server.stop().await;
 }

@@ -17,12 +17,14 @@ struct Reader {
 impl Server {
     async fn follow(&self, query: &str, last_id: Option<u64>) -> Reader {
         let mut request = self.client.get(self.url(&format!("/api/performance/events{query}")));
+        request = request.header("Accept-Encoding", "gzip");
         if let Some(id) = last_id {
             request = request.header("Last-Event-ID", id);
         }
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert!(response.headers().get("content-encoding").is_none(), "events are not held back");
         Reader { stream: response.bytes_stream().boxed(), text: String::new() }
     }
 }

@@ -6,9 +6,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, live_sample, series};
 
-/// Checks `answer` against the schema of the description's answer to `method path` with this status.
-fn check(document: &Value, method: &str, path: &str, status: &str, answer: &Value) {
-    let content = &document["paths"][path][method]["responses"][status]["content"];
+/// Checks `value` against the schema of a `content` of the description.
+fn errors(document: &Value, content: &Value, value: &Value) -> Vec<String> {
     let (_, media) = content.as_object().unwrap().iter().next().unwrap();
     let schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -16,8 +15,13 @@ fn check(document: &Value, method: &str, path: &str, status: &str, answer: &Valu
         "components": document["components"],
     });
     let validator = jsonschema::validator_for(&schema).unwrap();
-    let errors: Vec<_> =
-        validator.iter_errors(answer).map(|e| format!("{e} at {}", e.instance_path())).collect();
+    validator.iter_errors(value).map(|e| format!("{e} at {}", e.instance_path())).collect()
+}
+
+/// Checks `answer` against the schema of the description's answer to `method path` with this status.
+fn check(document: &Value, method: &str, path: &str, status: &str, answer: &Value) {
+    let content = &document["paths"][path][method]["responses"][status]["content"];
+    let errors = errors(document, content, answer);
     assert!(errors.is_empty(), "{method} {path} {status}: {errors:?}\n{answer:#}");
 }
 
@@ -50,6 +54,13 @@ async fn the_description_fits_the_answers() {
     assert!(answer["series"][0]["points"].as_array().unwrap().iter().any(|p| p[1].is_null()));
     check(&document, "get", "/api/performance/metrics", "200", &answer);
     check(&document, "post", "/api/performance/metrics", "200", &answer);
+    let content = &document["paths"]["/api/performance/metrics"]["post"]["requestBody"]["content"];
+    let body = json!({"metric": "m", "node": ["a"], "from": 0, "to": "2026-08-01T00:00:00Z"});
+    assert_eq!(errors(&document, content, &body), Vec::<String>::new());
+    for wrong in [json!({}), json!({"metric": "m", "zap": 1}), json!({"metric": "m", "node": "a"})]
+    {
+        assert_ne!(errors(&document, content, &wrong), Vec::<String>::new(), "{wrong}");
+    }
     let problem = server.get("/api/performance/metrics?metric=nope").await.json();
     for (path, item) in paths {
         for method in item.as_object().unwrap().keys() {
