@@ -111,6 +111,34 @@ fn a_lost_frame_asks_for_a_keyframe_and_a_keyframe_goes_on() {
     assert_eq!(decoder.decode(&payloads[4]).unwrap().skipped, 2);
 }
 
+#[test]
+fn a_restart_of_either_side_begins_with_the_definitions() {
+    let (mut encoder, mut decoder) = pair();
+    let slot = encoder.define(series("m", Scale::UNIT)).unwrap();
+    sync(&mut encoder, &mut decoder);
+    for tick in 0..3 {
+        encoder.set(slot, tick);
+        decoder.decode(&frame(&mut encoder, tick)).unwrap();
+    }
+    // A new receiver: all definitions again, then a keyframe, whatever its number.
+    let mut late = Decoder::new(Limits::default());
+    let undefined = late.decode(&frame(&mut encoder, 3)).unwrap_err();
+    assert_eq!(undefined, DecodeError::Dictionary { have: 0, got: 1 });
+    for define in encoder.definitions() {
+        late.define(define).unwrap();
+    }
+    encoder.request_keyframe();
+    encoder.set(slot, 7);
+    assert_eq!(late.decode(&frame(&mut encoder, 4)).unwrap().skipped, 0);
+    // A new sender counts from 1 again, so what it says to an old receiver is refused and not mistaken.
+    let mut restarted = Encoder::new(Limits::default());
+    restarted.define(series("other", Scale::UNIT)).unwrap();
+    let repeat = decoder.decode(&frame(&mut restarted, 5)).unwrap_err();
+    assert_eq!(repeat, DecodeError::Repeat { seq: 1, last: 3 });
+    let define = restarted.pending_define().unwrap();
+    assert!(matches!(decoder.define(define), Err(DefineError::Slot { expected: 1, got: 0, .. })));
+}
+
 /// A payload with a checksum that fits.
 fn sealed(body: &[u8]) -> Vec<u8> {
     let mut payload = body.to_vec();
@@ -222,6 +250,13 @@ fn an_encoder_keeps_the_other_sides_limits() {
     let nameless = encoder.define(series("", Scale::UNIT)).unwrap_err();
     assert_eq!(nameless, invalid("metric", "empty"));
     assert_eq!(v1::Limits::from(Limits::default()).frame_bytes, 65_536);
+    // Below any frame's size samples still go out, one by one.
+    encoder.set_limits(Limits { frame_bytes: 1, ..Limits::default() });
+    encoder.set(Slot(0), 1);
+    encoder.set(Slot(1), 1);
+    assert_eq!(encoder.encode(0, &mut Vec::new()).remaining, 1);
+    assert_eq!(encoder.encode(0, &mut Vec::new()).remaining, 0);
+    assert!(encoder.define(series("d", Scale::UNIT)).is_err());
 }
 
 #[test]
@@ -252,5 +287,35 @@ fn a_large_dictionary_is_sent_in_parts_and_a_large_tick_in_frames() {
             frames += 1;
         }
         assert!((2..10).contains(&frames), "{frames} frames");
+    }
+}
+
+#[test]
+fn the_worst_tick_keeps_the_limit_of_bytes() {
+    let limits = Limits { frame_bytes: 2000, ..Limits::default() };
+    for scale in [Scale::UNIT, Scale::FLOAT] {
+        let (mut encoder, mut decoder) = (Encoder::new(limits), Decoder::new(limits));
+        let slots: Vec<_> =
+            (0..600).map(|i| encoder.define(series(&format!("m{i}"), scale)).unwrap()).collect();
+        sync(&mut encoder, &mut decoder);
+        let mut largest = 0;
+        for tick in 0..20_u64 {
+            // Every second slot, the others in the next tick, with differences that go from one bit to all of them.
+            for slot in slots.iter().skip(tick as usize % 2).step_by(2) {
+                let wild = (u64::from(slot.0) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ tick;
+                let raw = if tick % 8 < 4 { tick | 1 << 63 | 1 } else { wild | 1 << 62 | 1 };
+                encoder.set_after_reset(*slot, raw as i64);
+            }
+            let (mut left, mut rest) = (300, 1);
+            while rest > 0 {
+                let mut payload = Vec::new();
+                let info = encoder.encode(0, &mut payload);
+                (left, rest) = (left - info.samples, info.remaining);
+                largest = largest.max(payload.len());
+                assert_eq!(decoder.decode(&payload).unwrap().samples.len(), info.samples);
+            }
+            assert_eq!(left, 0);
+        }
+        assert!((1000..=limits.frame_bytes).contains(&largest), "{largest} bytes");
     }
 }

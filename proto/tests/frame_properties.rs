@@ -2,7 +2,7 @@
 //!
 //! 1. What is set comes out, for any values, resets, gaps in presence, retired and new series, dictionary versions and keyframes.
 //! 2. A frame that is lost, repeated, late, cut off or damaged is a typed error, and the decoder goes on as if it had never come.
-//! 3. A decoder that starts late, or a new encoder, goes on from a keyframe.
+//! 3. A decoder that starts late goes on from a keyframe.
 //! 4. Ticks that do not fit into one frame are split, and no frame is ever larger than the limit.
 
 use std::collections::BTreeMap;

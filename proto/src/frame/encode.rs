@@ -216,9 +216,9 @@ impl Encoder {
     pub fn encode(&mut self, ts_ms: i64, out: &mut Vec<u8>) -> FrameInfo {
         let start = out.len();
         let keyframe = self.until_keyframe == 0;
-        let most = most_samples(self.limits.frame_bytes, self.dictionary.len());
+        // A limit too small for anything must not stop the caller's loop over what remains.
+        let most = most_samples(self.limits.frame_bytes, self.dictionary.len()).max(1);
         self.set.intersect(&self.live);
-        self.resets.intersect(&self.live);
         self.set.split_lowest(most, &mut self.present);
         let resets = self.present.common(&self.resets) > 0;
         let header = Header {

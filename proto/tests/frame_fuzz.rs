@@ -2,7 +2,7 @@
 //! check of the decoder. Whatever comes: no panic, no sample of a slot that is not defined, and after a refusal the next good frame
 //! decodes as if nothing had happened.
 //!
-//! A short run is part of the tests. `FLYBALL_FUZZ_SECONDS=600 cargo nextest run --release -p flyball-proto --test frame_mutation` runs as long as told, from a seed of
+//! A short run is part of the tests. `FLYBALL_FUZZ_SECONDS=600 cargo nextest run --release -p flyball-proto --test frame_fuzz` runs as long as told, from a seed of
 //! its own that it prints; `FLYBALL_FUZZ_SEED` repeats it.
 
 use std::collections::BTreeMap;
@@ -160,7 +160,7 @@ fn damage_series(series: &mut [v1::SeriesDefinition], random: &mut Random) {
 }
 
 #[test]
-fn damaged_frames_and_definitions_do_no_harm() {
+fn fuzzed_frames_and_definitions_do_no_harm() {
     let mut run = Run::from_environment();
     println!("FLYBALL_FUZZ_SEED={}", run.seed);
     let mut random = Random::new(run.seed);
