@@ -84,7 +84,7 @@ const IN_FLIGHT: Metric = gauge(
 const OUTBOX: Metric = gauge(
     "flyball.agent.outbox.usage",
     "By",
-    Scale::UNIT,
+    Scale::KIBI,
     &[],
     "Memory that frames take which are not stored.",
 );
@@ -208,10 +208,10 @@ impl Own {
             r.set(*handle, samples as i64);
         }
         r.set(self.in_flight, totals.in_flight() as i64);
-        r.set(self.outbox, totals.bytes as i64);
         if tick.scheduled_ms >= self.detail_due_ms || tick.stepped {
             self.detail_due_ms =
                 (tick.scheduled_ms.div_euclid(DETAIL_PERIOD_MS) + 1) * DETAIL_PERIOD_MS;
+            r.set_value(self.outbox, totals.bytes as f64);
             for (of, entry) in self.samplers.iter().zip(entries) {
                 of.set(entry, r);
             }

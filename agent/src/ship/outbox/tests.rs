@@ -332,6 +332,19 @@ fn what_follows_a_shed_open_segment_waits_for_a_keyframe() {
 }
 
 #[test]
+fn an_open_segment_stays_for_the_frames_that_build_upon_it() {
+    let mut outbox = filled(&TWO_SEGMENTS);
+    let mut cursor = outbox.cursor();
+    read(&outbox, &mut cursor, ALL);
+    outbox.ack(5, 0);
+    let sixth = payload(6, 1, 1, false, 10);
+    outbox.append(NewFrame { seq: 6, samples: 10, keyframe: false, payload: &sixth });
+    assert_eq!(outbox.totals().in_flight(), 10);
+    assert_eq!(read(&outbox, &mut cursor, ALL), [6], "where the stream was");
+    assert_eq!(read(&outbox, &mut outbox.cursor(), ALL), [3, 4, 5, 6], "from its keyframe");
+}
+
+#[test]
 fn a_stream_cannot_go_back_to_an_older_dictionary() {
     let mut outbox = filled(&TWO_SEGMENTS);
     outbox.define(v1::Define { dictionary_version: 2, series: Vec::new() });
