@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use self::example::example;
 
 use crate::ingest::IngestSettings;
+use crate::query::QueryLimits;
 use crate::store::{ClickHouseSettings, EngineSettings, StoreConfig};
 
 /// All settings.
@@ -29,6 +30,8 @@ pub struct Config {
     pub ingest: IngestSettings,
     /// Last values in memory.
     pub live: LiveSettings,
+    /// What queries may cost.
+    pub query: QueryLimits,
 }
 
 /// `[server]`
@@ -156,6 +159,7 @@ impl Settings for Config {
         self.clickhouse.validate("clickhouse", problems);
         self.engine.validate("engine", problems);
         self.ingest.validate(problems);
+        self.query.validate("query", problems);
     }
 }
 

@@ -191,7 +191,7 @@ impl Running {
             registry,
             readiness,
             shutdown: shutdown.clone(),
-            limits: Limits::default(),
+            limits: Limits { queries: config.query, ..Limits::default() },
         });
         Self { ingest, state, engine, ending, tasks: vec![tell, tokio::spawn(watch)] }
     }

@@ -41,7 +41,7 @@ pub struct Parts {
     pub catalog: Arc<Catalog>,
     /// Last values and events.
     pub live: Live,
-    /// Everybody else's metrics, with the prefix `flyball`; the API adds its own and serves all of them at `/metrics`.
+    /// Everybody else's metrics; the API adds its own, `flyball_*`, and serves all of them at `/metrics`.
     pub registry: Registry,
     /// What the parts of the collector say about themselves, for `/readyz`.
     pub readiness: Readiness,
@@ -73,7 +73,7 @@ struct Inner {
 impl AppState {
     /// Joins the parts.
     pub fn new(mut parts: Parts) -> Self {
-        let metrics = ApiMetrics::register(&mut parts.registry);
+        let metrics = ApiMetrics::register(parts.registry.sub_registry_with_prefix("flyball"));
         let document = docs::openapi();
         Self(Arc::new(Inner {
             querier: Querier::new(parts.store.client(), &parts.limits.queries),

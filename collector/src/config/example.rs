@@ -131,6 +131,21 @@ const SECTIONS: &[(&str, &[Key])] = &[
             "",
         )],
     ),
+    (
+        "query",
+        &[
+            ("running", "Queries that run at once.", ""),
+            ("waiting", "Queries that wait for their turn; further ones are refused.", ""),
+            ("time_ms", "Longest time that ClickHouse may work on one query, in milliseconds.", ""),
+            ("rows", "Most rows that one query may read.", ""),
+            ("read_bytes", "Most bytes that one query may read.", ""),
+            (
+                "memory_bytes",
+                "Most memory that ClickHouse may use for one query, in bytes; the engine has engine.memory_bytes for all.",
+                "",
+            ),
+        ],
+    ),
 ];
 
 /// The text of `flyball-collector.example.toml`.

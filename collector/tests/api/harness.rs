@@ -60,7 +60,7 @@ impl Server {
             store: open.store.clone(),
             catalog: std::sync::Arc::clone(&open.catalog),
             live: live.clone(),
-            registry: Registry::with_prefix("flyball"),
+            registry: Registry::default(),
             readiness: readiness.clone(),
             shutdown: shutdown.clone(),
             limits,
