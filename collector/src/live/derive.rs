@@ -103,6 +103,10 @@ impl Derived {
             let Some(slot) = slot(slots, tracked.slot).filter(|slot| slot.ts_ms == ts_ms) else {
                 continue;
             };
+            // The tick's first frame had this series already.
+            if tracked.previous.is_some_and(|(_, at_ms)| at_ms == ts_ms) {
+                continue;
+            }
             let seconds = |from_ms: i64| (ts_ms - from_ms) as f64 / 1_000.0;
             let scale = slot.series.scale;
             tracked.rate = tracked.previous.and_then(|(raw, from_ms)| {

@@ -239,13 +239,14 @@ impl NodeFeed {
         }
     }
 
-    /// Takes the samples of a frame. Frames older than the newest one change no value.
+    /// Takes the samples of a frame. Frames come in the order in which the node made them.
     pub fn update(&self, ts_ms: i64, samples: &[Sample]) {
         let now = Instant::now();
         let mut state = self.node.state.lock();
-        if state.stream != Some(self.stream) || !state.update(ts_ms, samples, now) {
+        if state.stream != Some(self.stream) {
             return;
         }
+        state.update(ts_ms, samples, now);
         let bus = &self.live.0.bus;
         let watched = bus.is_watched(&self.node.name, now);
         let frame = watched.then(|| FrameSamples {

@@ -129,24 +129,18 @@ impl NodeState {
         self.frames_since_count = SERIES_COUNT_EVERY;
     }
 
-    /// Takes a frame. False when it is older than the newest one: then nothing changes but the time of arrival.
-    pub(super) fn update(&mut self, ts_ms: i64, samples: &[Sample], now: Instant) -> bool {
+    /// Takes a frame. Frames come in the order in which they were made: one that is older than the last one means that the node's clock was
+    /// set back, one of the same time that the samples of a tick did not fit into one frame.
+    pub(super) fn update(&mut self, ts_ms: i64, samples: &[Sample], now: Instant) {
         self.arrived = Some(now);
-        if self.recent.back().is_some_and(|(newest_ms, _)| ts_ms <= *newest_ms) {
-            return false;
-        }
         for sample in samples {
             if let Some(Some(slot)) = self.slots.get_mut(sample.slot.index()) {
                 (slot.raw, slot.ts_ms, slot.reset) = (sample.raw, ts_ms, sample.reset);
             }
         }
         self.derived.advance(&self.slots, ts_ms);
-        self.recent.push_back((ts_ms, samples.len()));
-        if self.recent.len() > RATE_FRAMES {
-            self.recent.pop_front();
-        }
+        self.note_frame(ts_ms, samples.len());
         self.refresh(ts_ms);
-        true
     }
 
     /// Marks the node as down when its agent fell silent. True when that changed anything.
@@ -178,6 +172,21 @@ impl NodeState {
         status.up = false;
         status.samples_per_second = 0.0;
         true
+    }
+
+    fn note_frame(&mut self, ts_ms: i64, samples: usize) {
+        match self.recent.back_mut() {
+            Some((newest_ms, count)) if *newest_ms == ts_ms => *count += samples,
+            newest => {
+                if newest.is_some_and(|(newest_ms, _)| *newest_ms > ts_ms) {
+                    self.recent.clear();
+                }
+                self.recent.push_back((ts_ms, samples));
+            }
+        }
+        if self.recent.len() > RATE_FRAMES {
+            self.recent.pop_front();
+        }
     }
 
     fn refresh(&mut self, ts_ms: i64) {

@@ -148,13 +148,30 @@ fn a_value_that_is_no_longer_reported_becomes_unknown() {
 }
 
 #[test]
-fn old_frames_change_no_value() {
+fn a_clock_that_is_set_back_does_not_stop_the_values() {
     let live = Live::new(10);
-    let feed = feed(&live, [series("system.cpu.load_average.1m", Scale::UNIT, &[])]);
-    feed.update(5_000, &[sample(0, 5)]);
-    feed.update(4_000, &[sample(0, 4)]);
-    assert_close(only(&live).load_1m, 5.0);
+    let feed = feed(&live, [network("eth0", "receive")]);
+    for (ts_ms, raw) in [(9_000, 0), (10_000, 100), (5_000, 200)] {
+        feed.update(ts_ms, &[sample(0, raw)]);
+    }
     assert_eq!(only(&live).last_seen_ms, Some(5_000));
+    assert_eq!(only(&live).network_receive_bytes_per_second, None, "no time has passed");
+    feed.update(6_000, &[sample(0, 300)]);
+    assert_close(only(&live).network_receive_bytes_per_second, 100.0);
+    assert_close(Some(only(&live).samples_per_second), 1.0);
+}
+
+#[test]
+fn a_tick_may_come_in_several_frames() {
+    let live = Live::new(10);
+    let feed = feed(&live, [network("eth0", "receive"), network("eth0", "transmit")]);
+    for (ts_ms, raw) in [(1_000, 0), (2_000, 100), (3_000, 200)] {
+        feed.update(ts_ms, &[sample(0, raw)]);
+        feed.update(ts_ms, &[sample(1, raw * 2)]);
+    }
+    assert_close(only(&live).network_receive_bytes_per_second, 100.0);
+    assert_close(only(&live).network_transmit_bytes_per_second, 200.0);
+    assert_close(Some(only(&live).samples_per_second), 2.0);
 }
 
 #[test]
