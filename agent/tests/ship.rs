@@ -159,6 +159,28 @@ async fn a_segment_that_the_collector_refuses_is_given_up_and_all_others_arrive(
 }
 
 #[tokio::test]
+async fn definitions_that_the_collector_refuses_do_not_hold_up_what_follows() {
+    let mut collector = Collector::start();
+    let mut producer = Producer::start(&collector);
+    producer.produce(2);
+    producer.restart_dictionary();
+    producer.produce(2);
+    loop {
+        let mut stream = collector.accept().await;
+        stream.hello().await;
+        stream.welcome(100).await;
+        if producer.shed() == 0 {
+            assert_eq!(stream.definitions().await.dictionary_version, 1);
+            stream.refuse(Status::new(Code::ResourceExhausted, "define: more than 2 slots")).await;
+        } else {
+            assert_eq!(stream.frames(2).await, [3, 4]);
+            break;
+        }
+    }
+    assert_eq!(producer.shed_for(Shed::Refused), 2 * Producer::SAMPLES);
+}
+
+#[tokio::test]
 async fn rejected_samples_are_accounted_for() {
     let mut collector = Collector::start();
     let mut producer = Producer::start(&collector);

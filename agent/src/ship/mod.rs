@@ -1,6 +1,6 @@
 //! Ship: brings frames to the collector over one stream and forgets them only when they are stored.
 //!
-//! Produced frames wait in the [outbox]. A [session] sends them as far as the collector's credits allow; acknowledgements free them. When a stream ends,
+//! Produced frames wait in the [outbox]. A session sends them as far as the collector's credits allow; acknowledgements free them. When a stream ends,
 //! the next one starts at the oldest segment that is not stored, so nothing is lost and what is sent twice is known by its number. Waits between
 //! attempts are jittered and capped; waits after a refusal that only a person can mend are long from the start.
 //!
@@ -67,7 +67,7 @@ impl Ship {
                 return;
             }
             let ended = self.session(&drain).await;
-            let verdict = ended.end.verdict(ended.unacked);
+            let verdict = ended.end.verdict(ended.sent);
             if verdict == Verdict::Stop {
                 return;
             }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! in samples, where *in flight* are those still in the log. A stream reads the log with a [`Cursor`] of its own, so the log knows nothing of connections.
-//! It is in memory; the spool on disk takes the place of [`Segment`]'s buffers.
+//! It is in memory; the spool on disk takes the place of a segment's buffers.
 
 use std::collections::VecDeque;
 
@@ -118,6 +118,13 @@ impl Shed {
             Self::Refused => "refused",
             Self::Rejected => "rejected",
         }
+    }
+}
+
+impl Cursor {
+    /// True when anything was read.
+    pub fn is_started(&self) -> bool {
+        self.dictionary_version != 0
     }
 }
 

@@ -42,8 +42,8 @@ pub(super) struct Session<'a> {
 pub(super) struct Ended {
     /// Why.
     pub(super) end: End,
-    /// Frames were sent and not acknowledged.
-    pub(super) unacked: bool,
+    /// Definitions or frames were sent.
+    pub(super) sent: bool,
     /// They were of one segment.
     pub(super) one_segment: bool,
 }
@@ -51,7 +51,7 @@ pub(super) struct Ended {
 impl Ended {
     /// Ended before anything was sent.
     pub(super) fn early(end: End) -> Self {
-        Self { end, unacked: false, one_segment: false }
+        Self { end, sent: false, one_segment: false }
     }
 }
 
@@ -90,8 +90,7 @@ impl<'a> Session<'a> {
     /// Sends frames and takes acknowledgements until the stream ends.
     pub(super) async fn run(mut self, drain: &CancellationToken) -> Ended {
         let end = self.exchange(drain).await;
-        let unacked = self.outbox.lock().unacked(&self.cursor) > 0;
-        Ended { end, unacked, one_segment: self.window.one_segment }
+        Ended { end, sent: self.cursor.is_started(), one_segment: self.window.one_segment }
     }
 
     async fn exchange(&mut self, drain: &CancellationToken) -> End {

@@ -50,7 +50,7 @@ pub enum Verdict {
 }
 
 impl End {
-    /// What to do about it. `sent`: frames were sent on the stream and not acknowledged.
+    /// What to do about it. `sent`: definitions or frames were sent on the stream.
     pub fn verdict(&self, sent: bool) -> Verdict {
         match self {
             Self::Drained => Verdict::Stop,
@@ -64,8 +64,15 @@ impl End {
 
 fn of_code(code: Code, sent: bool) -> Verdict {
     match code {
-        Code::InvalidArgument | Code::DataLoss | Code::OutOfRange if sent => Verdict::Suspect,
-        Code::InvalidArgument
+        // A limit that is exceeded before anything was sent is the collector's own; later it is the stream's.
+        Code::InvalidArgument | Code::DataLoss | Code::OutOfRange | Code::ResourceExhausted
+            if sent =>
+        {
+            Verdict::Suspect
+        }
+        // `Aborted`: another agent has this node's name. Taking it back at once would go on for ever.
+        Code::Aborted
+        | Code::InvalidArgument
         | Code::OutOfRange
         | Code::FailedPrecondition
         | Code::Unimplemented
@@ -78,7 +85,6 @@ fn of_code(code: Code, sent: bool) -> Verdict {
         | Code::DeadlineExceeded
         | Code::AlreadyExists
         | Code::ResourceExhausted
-        | Code::Aborted
         | Code::Internal
         | Code::Unavailable
         | Code::DataLoss => Verdict::Retry,
@@ -98,12 +104,15 @@ mod tests {
         assert_eq!(status(Code::InvalidArgument).verdict(true), Verdict::Suspect);
         assert_eq!(status(Code::InvalidArgument).verdict(false), Verdict::RetrySeldom);
         assert_eq!(status(Code::DataLoss).verdict(false), Verdict::Retry);
+        assert_eq!(status(Code::ResourceExhausted).verdict(true), Verdict::Suspect);
+        assert_eq!(status(Code::ResourceExhausted).verdict(false), Verdict::Retry);
     }
 
     #[test]
     fn what_only_a_person_can_mend_is_tried_seldom_and_the_rest_soon() {
         assert_eq!(status(Code::FailedPrecondition).verdict(true), Verdict::RetrySeldom);
         assert_eq!(status(Code::Unimplemented).verdict(false), Verdict::RetrySeldom);
+        assert_eq!(status(Code::Aborted).verdict(true), Verdict::RetrySeldom);
         assert_eq!(status(Code::Unavailable).verdict(true), Verdict::Retry);
         assert_eq!(End::Closed.verdict(true), Verdict::Retry);
         assert_eq!(End::Drained.verdict(false), Verdict::Stop);

@@ -161,6 +161,14 @@ impl Stream {
         self.answers.send(Err(status)).await.expect("the stream is open");
     }
 
+    /// Takes a message of definitions.
+    pub(crate) async fn definitions(&mut self) -> v1::Define {
+        match self.message().await {
+            v1::agent_message::Kind::Define(define) => define,
+            other => panic!("{other:?} is not Define"),
+        }
+    }
+
     /// Numbers of the next frames, each decoded.
     pub(crate) async fn frames(&mut self, count: usize) -> Vec<u64> {
         let mut seqs = Vec::new();
