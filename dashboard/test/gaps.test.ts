@@ -15,6 +15,11 @@ describe("bridging", () => {
     expect(bridgedAtOwnPace(slow)).toEqual([1, 1, 1, 2, 2, 2, 3, N, N, N, N, N, N, N, 4, 4, 4, 5, 5, 5]);
   });
 
+  it("joins the rates of a slow counter, known at both ends of each interval", () => {
+    const values = [1, N, N, N, 1, 2, N, N, N, 2, 3, N, N, N, 3];
+    expect(bridgedAtOwnPace(values)).toEqual([1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3]);
+  });
+
   it("does not take zero for a hole", () => {
     expect(bridgedAtOwnPace([0, 0, N, 0, 0])).toEqual([0, 0, N, 0, 0]);
   });

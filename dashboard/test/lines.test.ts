@@ -61,7 +61,7 @@ describe("live samples", () => {
     expect(valuesOf(table)?.[1]).toBeCloseTo((1 * 5 + 1 + 4 * 2) / 8);
   });
 
-  it("become rates for counters, filtered and told apart by attributes", () => {
+  it("become rates of the bucket that ends with them for counters, filtered and told apart by attributes", () => {
     const table = tableOf(1000, 0, 4);
     for (const [tsMs, value] of [
       [1000, 50],
@@ -72,7 +72,7 @@ describe("live samples", () => {
       table.addSample("c", { core: "0", mode: "user" }, tsMs, value * 9);
     }
     expect(table.linesOf(COUNTER)).toHaveLength(1);
-    expect(valuesOf(table, COUNTER)).toEqual([null, null, 0.5, 1]);
+    expect(valuesOf(table, COUNTER)).toEqual([null, 0.5, 1, null]);
   });
 });
 

@@ -33,6 +33,7 @@ interface LegendState {
 const EMPTY: LegendState = { key: "", rows: [], shape: "lines", omitted: 0, isLoading: true };
 
 export function ChartPanel({ panel, controller, facts, onZoom, onReset, onToggle }: Props) {
+  const figure = useRef<HTMLElement>(null);
   const host = useRef<HTMLDivElement>(null);
   const view = useRef<ChartView | null>(null);
   const when = useRef<HTMLSpanElement>(null);
@@ -64,6 +65,7 @@ export function ChartPanel({ panel, controller, facts, onZoom, onReset, onToggle
       const next = legendOf(model);
       if (next.key !== legend.peek().key) legend.value = next;
       chart.update(model);
+      if (figure.current) describe(figure.current, model);
       write();
     });
     const stopTheme = effect(() => {
@@ -86,7 +88,13 @@ export function ChartPanel({ panel, controller, facts, onZoom, onReset, onToggle
   const { rows, shape, omitted, isLoading } = legend.value;
   const isAbsent = !isLoading && rows.length === 0;
   return (
-    <figure class="panel" id={`chart-${panel.id}`} data-chart={panel.id} data-absent={isAbsent || undefined}>
+    <figure
+      ref={figure}
+      class="panel"
+      id={`chart-${panel.id}`}
+      data-chart={panel.id}
+      data-absent={isAbsent || undefined}
+    >
       <figcaption>
         <h3>
           {panel.title} <small>{unitName(panel.unit)}</small>
@@ -158,6 +166,17 @@ function writeValues(
     return;
   }
   for (const row of model.rows) setText(outlets.get(row.id), rowText(row, moment, panel.unit));
+}
+
+/** What the canvas shows, in numbers, for programs that look at the page: its window and its newest point, in epoch ms. */
+function describe(figure: HTMLElement, model: ChartModel): void {
+  let at = model.xs.length - 1;
+  const isKnown = (row: Row): boolean => row.values[at] != null || row.below?.[at] != null;
+  while (at >= 0 && !model.rows.some(isKnown)) at -= 1;
+  figure.dataset.from = String(Math.round(model.fromSeconds * 1000));
+  figure.dataset.to = String(Math.round(model.toSeconds * 1000));
+  figure.dataset.newest = at < 0 ? "" : String((model.xs[at] ?? 0) * 1000);
+  figure.dataset.unknown = String(model.unknown.length);
 }
 
 function setText(element: HTMLElement | null | undefined, text: string): void {

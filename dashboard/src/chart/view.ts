@@ -7,7 +7,7 @@ import type { Unit } from "../lib/format";
 import { readColors } from "./colors";
 import { drawHeat, drawReference, drawUnknown, drawZero, hatchPattern } from "./draw";
 import { type ChartModel, plotLines, structureOf } from "./model";
-import { optionsFor, SYNC_KEY } from "./options";
+import { optionsFor } from "./options";
 
 export interface ChartEvents {
   /** The crosshair is at this bucket of the model, or has left. */
@@ -90,17 +90,18 @@ export class ChartView {
     const last = model.xs.length - 1;
     const at = Math.min(last, Math.max(0, (plot.cursor.idx ?? last + (steps < 0 ? 0 : 1)) + steps));
     const left = plot.valToPos(model.xs[at] ?? 0, "x");
-    const { clientWidth, clientHeight } = plot.over;
-    plot.setCursor({ left, top: clientHeight / 2 });
-    uPlot.sync(SYNC_KEY).pub("mousemove", plot, left, clientHeight / 2, clientWidth, clientHeight, at);
+    this.publishCursor(left, plot.over.clientHeight / 2);
   }
 
   /** Takes the crosshair away from all charts. */
   clearCursor(): void {
-    const { plot } = this;
-    if (!plot) return;
-    plot.setCursor({ left: -10, top: -10 });
-    uPlot.sync(SYNC_KEY).pub("mouseleave", plot, -10, -10, plot.over.clientWidth, plot.over.clientHeight, 0);
+    this.publishCursor(-10, -10);
+  }
+
+  private publishCursor(left: number, top: number): void {
+    // The last argument tells the other charts; uPlot's types do not have it.
+    type SetCursor = (at: { left: number; top: number }, fire: boolean, publish: boolean) => void;
+    (this.plot?.setCursor as SetCursor | undefined)?.({ left, top }, true, true);
   }
 
   private draw(): void {

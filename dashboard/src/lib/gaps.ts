@@ -7,7 +7,10 @@
  */
 import type { Value, Values } from "./lines";
 
-/** Median number of buckets from one known value to the next; 1 when there are too few to tell. */
+/**
+ * Number of buckets from one known value to the next, as three quarters of them have it; 1 when there are too
+ * few to tell. Not the median: a slow counter's rates stand at both ends of each interval, one apart and far apart in turn.
+ */
 export function usualSpacing(values: Values): number {
   const distances: number[] = [];
   let last = -1;
@@ -18,7 +21,7 @@ export function usualSpacing(values: Values): number {
   }
   if (distances.length < 2) return 1;
   distances.sort((a, b) => a - b);
-  return distances[distances.length >> 1] ?? 1;
+  return distances[Math.floor((distances.length - 1) * 0.75)] ?? 1;
 }
 
 /** The longest run of empty buckets that is only the sampler's own pace. */

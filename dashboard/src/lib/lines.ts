@@ -3,7 +3,7 @@
  *
  * Time is cut into buckets of `stepMs`; bucket `i` holds what was measured in [i*step, (i+1)*step). History
  * (GET /api/performance/metrics) fills whole buckets; live samples fill the newest ones, each bucket the mean
- * of its samples weighted by the time they cover. The one bucket in which both met is joined by those weights.
+ * of its samples weighted by the time they cover; docs/adr/004 says what a bucket means. The one bucket in which both met is joined by those weights.
  * `null` is unknown. Nothing here interpolates or smooths.
  */
 import type { Aggregation, Attributes, MetricSeries } from "../api/types";
@@ -156,7 +156,8 @@ export class LineTable {
         observed = rate.rate;
         coverMs = rate.coverMs;
       } else coverMs = line.cover(tsMs);
-      const bucket = Math.floor(tsMs / this.stepMs);
+      // A rise belongs to the time before its sample, so on the edge of two buckets to the one that ends there.
+      const bucket = Math.floor((source.agg === "rate" ? tsMs - 1 : tsMs) / this.stepMs);
       const at = bucket - this.first;
       if (at < 0 || at >= this.length) continue;
       const mean = line.observe(tsMs, bucket, observed, coverMs);
