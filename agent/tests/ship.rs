@@ -9,6 +9,7 @@ use std::time::Duration;
 use flyball_agent::config::{Config, Span};
 use flyball_agent::run::run_with;
 use flyball_agent::ship::outbox::Shed;
+use flyball_proto::frame::peek;
 use flyball_proto::v1;
 use flyball_service::shutdown::GRACE_PERIOD;
 use support::{Collector, Producer, eventually};
@@ -224,6 +225,7 @@ async fn draining_waits_for_the_last_acknowledgement() {
         assert!(!producer.has_ended());
         stream.ack(seq).await;
     }
+    assert!(stream.has_ended().await, "in order, not as a connection that breaks");
     producer.ended().await;
     assert_eq!(producer.in_flight(), 0);
 }
@@ -267,7 +269,7 @@ async fn on_shutdown_the_agent_stops_sampling_and_sends_what_is_left() {
     let shutdown = CancellationToken::new();
     let samplers = config.samplers();
     let run = run_with(config, samplers, v1::Host::default(), shutdown.clone());
-    let mut agent = tokio::spawn(run);
+    let agent = tokio::spawn(run);
 
     let mut stream = collector.accept().await;
     let hello = stream.hello().await;
@@ -280,16 +282,13 @@ async fn on_shutdown_the_agent_stops_sampling_and_sends_what_is_left() {
     assert!(stream.is_silent().await, "it waits for acknowledgements");
     assert!(!agent.is_finished());
     let mut seq = 2;
-    loop {
+    stream.ack(seq).await;
+    while let Some(next) = stream.payload_or_end().await {
+        seq = peek(&next).unwrap().seq;
         stream.ack(seq).await;
-        tokio::select! {
-            result = &mut agent => {
-                result.unwrap().unwrap();
-                break;
-            }
-            frame = stream.frames(1) => seq = frame[0],
-        }
     }
+    drop(stream);
+    agent.await.unwrap().unwrap();
     assert!(cancelled.elapsed() < GRACE_PERIOD, "it ends when everything is stored");
     assert!(seq >= 3, "frames of the time without credit were sent");
 }

@@ -15,10 +15,12 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::link::Link;
 use super::outbox::{Cursor, Outgoing, SharedOutbox, Window};
-use super::verdict::End;
+use super::verdict::{End, causes};
 
 /// How long the collector may take to answer Hello.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the collector may take to end the stream after the agent has, when everything is stored.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Messages between this task and the connection. More would only be memory: the credits bound what is under way.
 const QUEUE: usize = 4;
 
@@ -90,7 +92,21 @@ impl<'a> Session<'a> {
     /// Sends frames and takes acknowledgements until the stream ends.
     pub(super) async fn run(mut self, drain: &CancellationToken) -> Ended {
         let end = self.exchange(drain).await;
-        Ended { end, sent: self.cursor.is_started(), one_segment: self.window.one_segment }
+        let (sent, one_segment) = (self.cursor.is_started(), self.window.one_segment);
+        if matches!(end, End::Drained) {
+            self.close().await;
+        }
+        Ended { end, sent, one_segment }
+    }
+
+    /// Ends the stream in order and waits until the collector has ended its half, so that it sees an agent that left and not a connection that broke.
+    async fn close(self) {
+        let Self { requests, mut answers, .. } = self;
+        drop(requests);
+        let ended = async { while let Ok(Some(_)) = answers.message().await {} };
+        if tokio::time::timeout(CLOSE_TIMEOUT, ended).await.is_err() {
+            tracing::debug!("the collector did not end the stream");
+        }
     }
 
     async fn exchange(&mut self, drain: &CancellationToken) -> End {
@@ -204,18 +220,4 @@ async fn greet(channel: Channel, hello: v1::Hello) -> Result<Greeted, End> {
         Some(_) => Err(End::Protocol("the first answer is not Welcome")),
         None => Err(End::Closed),
     }
-}
-
-/// An error with its causes, in one line: tonic's own text is only "transport error".
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let next = cause.to_string();
-        if !text.ends_with(&next) {
-            text = if text == "transport error" { next } else { format!("{text}: {next}") };
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -1,5 +1,7 @@
 //! What the end of a stream means for the next one: one table from gRPC codes to what the agent does.
 
+use std::error::Error as _;
+
 use tonic::Code;
 
 /// How a stream ended.
@@ -12,7 +14,7 @@ pub enum End {
     #[error("cannot connect: {0}")]
     Connect(String),
     /// The collector ended the stream with a status.
-    #[error("{0}")]
+    #[error("{}", describe(.0))]
     Status(Box<tonic::Status>),
     /// The collector ended the stream without one.
     #[error("the collector ended the stream")]
@@ -91,6 +93,28 @@ fn of_code(code: Code, sent: bool) -> Verdict {
     }
 }
 
+/// A status in one line. One that the transport made up has a source, and only that says what happened.
+fn describe(status: &tonic::Status) -> String {
+    match status.source() {
+        Some(source) => format!("connection lost: {}", causes(source)),
+        None => format!("{} ({:?})", status.message(), status.code()),
+    }
+}
+
+/// An error with its causes, in one line: tonic's own text is only "transport error".
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let next = cause.to_string();
+        if !text.ends_with(&next) {
+            text = if text == "transport error" { next } else { format!("{text}: {next}") };
+        }
+        source = cause.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +130,15 @@ mod tests {
         assert_eq!(status(Code::DataLoss).verdict(false), Verdict::Retry);
         assert_eq!(status(Code::ResourceExhausted).verdict(true), Verdict::Suspect);
         assert_eq!(status(Code::ResourceExhausted).verdict(false), Verdict::Retry);
+    }
+
+    #[test]
+    fn a_status_reads_as_one_line() {
+        let replaced = tonic::Status::aborted("replaced");
+        assert_eq!(End::Status(Box::new(replaced)).to_string(), "replaced (Aborted)");
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let lost = End::Status(Box::new(tonic::Status::from_error(Box::new(refused))));
+        assert_eq!(lost.to_string(), "connection lost: connection reset");
     }
 
     #[test]

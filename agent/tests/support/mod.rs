@@ -213,8 +213,14 @@ impl Stream {
     }
 
     async fn payload(&mut self) -> Bytes {
-        match self.message().await {
-            v1::agent_message::Kind::Frame(frame) => frame.payload,
+        self.payload_or_end().await.expect("the stream goes on")
+    }
+
+    /// The next frame, or nothing when the agent has ended the stream.
+    pub(crate) async fn payload_or_end(&mut self) -> Option<Bytes> {
+        let message = soon(self.requests.message()).await.expect("it ends in order");
+        match message?.kind {
+            Some(v1::agent_message::Kind::Frame(frame)) => Some(frame.payload),
             other => panic!("{other:?} is no frame"),
         }
     }
