@@ -1,0 +1,15 @@
+//! The ingest path against the real engine, with real streams: what is acknowledged is stored, once, and nothing else is disturbed by those who do wrong.
+
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test's helpers fail the test, and are not a library"
+)]
+
+mod acknowledgement;
+mod agent;
+mod faults;
+mod harness;
+mod outage;
+mod proxy;
+mod shutdown;
