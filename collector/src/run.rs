@@ -133,6 +133,8 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     let ended = running.listen(http, grpc, &shutdown).await;
     let result = match announce(&data_dir, &addresses) {
         Ok(()) => tokio::select! {
+            // The servers end on shutdown too: that is asked first.
+            biased;
             () = shutdown.cancelled() => Ok(()),
             server = ended => Err(Error::Server(server)),
         },

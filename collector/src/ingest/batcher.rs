@@ -239,3 +239,6 @@ fn backoff(floor: Duration, cap: Duration) -> Backoff {
 fn backoff_for_merges() -> Backoff {
     backoff(Duration::from_secs(1), Duration::from_secs(30))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+use std::collections::VecDeque;
+
+use flyball_proto::series::{Kind, NodeName, Scale, Series};
+use parking_lot::Mutex;
+use tokio::time::timeout;
+
+use super::super::ledger::Ledger;
+use super::*;
+use crate::store::DAY_MS;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// What was inserted: table, rows, token.
+type Call = (&'static str, usize, String);
+
+/// A store that answers by a script, where a real one cannot be made to: then it accepts everything.
+#[derive(Debug, Clone, Default)]
+struct Scripted {
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+    calls: Arc<Mutex<Vec<Call>>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    Accept,
+    Fail(&'static str),
+    Never,
+}
+
+impl Scripted {
+    async fn answer(&self, call: Call) -> Result<(), StoreError> {
+        self.calls.lock().push(call);
+        let answer = self.answers.lock().pop_front().unwrap_or(Answer::Accept);
+        match answer {
+            Answer::Accept => Ok(()),
+            Answer::Fail(text) => {
+                Err(clickhouse::error::Error::BadResponse(text.to_owned()).into())
+            }
+            Answer::Never => std::future::pending().await,
+        }
+    }
+}
+
+impl Sink for Scripted {
+    async fn insert_series(&self, rows: &[SeriesRow], token: &str) -> Result<(), StoreError> {
+        self.answer(("series", rows.len(), token.to_owned())).await
+    }
+
+    async fn insert_samples(&self, rows: &[SampleRow], token: &str) -> Result<(), StoreError> {
+        self.answer(("samples", rows.len(), token.to_owned())).await
+    }
+}
+
+/// A running batcher and what stands around it.
+struct Bench {
+    sink: Scripted,
+    queue: mpsc::Sender<Submission>,
+    ledger: Arc<Ledger>,
+    gate: Arc<Gate>,
+    catalog: Arc<Catalog>,
+    stop: Stop,
+    task: tokio::task::JoinHandle<()>,
+    seq: u64,
+}
+
+fn series() -> Series {
+    Series {
+        metric: "m".into(),
+        unit: "1".into(),
+        kind: Kind::Gauge,
+        scale: Scale::UNIT,
+        attributes: Vec::new(),
+    }
+}
+
+impl Bench {
+    fn start(settings: IngestSettings, answers: impl IntoIterator<Item = Answer>) -> Self {
+        let sink = Scripted::default();
+        sink.answers.lock().extend(answers);
+        let metrics = IngestMetrics::new(10);
+        let gate = Arc::new(Gate::new(settings.max_rows_in_flight, metrics.clone()));
+        let catalog = Arc::new(Catalog::new(10));
+        let ledger = Arc::new(Ledger::new(metrics.account("a"), 0));
+        let (queue, submissions) = mpsc::channel(100);
+        let stop = Stop::default();
+        let batcher = Batcher {
+            sink: sink.clone(),
+            catalog: Arc::clone(&catalog),
+            queue: submissions,
+            gate: Arc::clone(&gate),
+            settings,
+            metrics,
+            stop: stop.clone(),
+        };
+        let task = tokio::spawn(batcher.run());
+        Self { sink, queue, ledger, gate, catalog, stop, task, seq: 0 }
+    }
+
+    /// A frame of `samples` samples, with the definition of a series when `defines`.
+    async fn submit(&mut self, ts_ms: i64, samples: usize, defines: bool) {
+        self.seq += 1;
+        let node = NodeName::new("a").unwrap();
+        let (id, _) = self.catalog.resolve(&node, &series()).unwrap();
+        let row = SampleRow { series_id: id.get(), ts_ms, raw: 0, scale: 0 };
+        self.ledger.submitted(samples as u64);
+        let submission = Submission {
+            ledger: Arc::clone(&self.ledger),
+            epoch: [0; 16],
+            seq: self.seq,
+            series: defines.then(|| SeriesRow::new(id, &node, &series(), 0)).into_iter().collect(),
+            rows: vec![row; samples],
+            refused: Vec::new(),
+            room: None,
+        };
+        self.queue.send(submission).await.unwrap();
+    }
+
+    /// Waits until all frames have settled.
+    async fn settled(&self) -> flyball_proto::v1::Ack {
+        let all = async {
+            while self.ledger.frames_in_flight() > 0 {
+                self.ledger.changed().await;
+            }
+        };
+        timeout(DEADLINE, all).await.expect("settles in time");
+        self.ledger.take().unwrap()
+    }
+
+    fn calls(&self) -> Vec<Call> {
+        self.sink.calls.lock().clone()
+    }
+
+    async fn end(self) {
+        self.stop.close.cancel();
+        timeout(DEADLINE, self.task).await.expect("ends in time").unwrap();
+    }
+}
+
+fn quick() -> IngestSettings {
+    IngestSettings { period_ms: 20, ..IngestSettings::default() }
+}
+
+#[tokio::test]
+async fn series_go_before_samples_and_are_marked_as_written() {
+    let mut bench = Bench::start(quick(), []);
+    bench.submit(0, 3, true).await;
+    assert_eq!(bench.settled().await.written, 3);
+    let calls: Vec<_> = bench.calls().iter().map(|(table, rows, _)| (*table, *rows)).collect();
+    assert_eq!(calls, [("series", 1), ("samples", 3)]);
+    let (_, to_write) = bench.catalog.resolve(&NodeName::new("a").unwrap(), &series()).unwrap();
+    assert!(!to_write);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_retry_is_the_same_block_under_the_same_token() {
+    let down = Answer::Fail("Code: 210. DB::NetException: refused");
+    let mut bench = Bench::start(quick(), [down, down]);
+    let flow = bench.gate.watch();
+    bench.submit(0, 3, false).await;
+    assert_eq!(bench.settled().await.written, 3);
+    let calls = bench.calls();
+    assert_eq!(calls.len(), 3);
+    assert!(calls.iter().all(|call| *call == calls[0]), "{calls:?}");
+    assert!(flow.has_changed().unwrap(), "the gate was closed");
+    assert!(!bench.gate.health().is_closed, "and is open again");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_block_that_is_refused_for_good_is_rejected_with_the_reason_and_the_next_one_goes_on() {
+    let wrong = Answer::Fail("Code: 53. DB::Exception: Type mismatch");
+    let mut bench = Bench::start(quick(), [wrong]);
+    bench.submit(0, 3, false).await;
+    bench.submit(DAY_MS, 2, false).await;
+    let ack = bench.settled().await;
+    assert_eq!((ack.durable_seq, ack.written), (2, 2));
+    assert_eq!((ack.rejected.len(), ack.rejected[0].samples), (1, 3));
+    assert!(ack.rejected[0].reason.contains("Type mismatch"), "{ack:?}");
+    assert!(!bench.gate.health().is_closed);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn samples_are_rejected_with_the_series_that_they_need() {
+    let wrong = Answer::Fail("Code: 53. DB::Exception: Type mismatch");
+    let mut bench = Bench::start(quick(), [wrong]);
+    bench.submit(0, 3, true).await;
+    let ack = bench.settled().await;
+    assert_eq!((ack.written, ack.rejected[0].samples), (0, 3));
+    assert_eq!(bench.calls().len(), 1, "the samples were not tried");
+    let (_, to_write) = bench.catalog.resolve(&NodeName::new("a").unwrap(), &series()).unwrap();
+    assert!(to_write, "whoever sends the series next writes it");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_batch_ends_at_its_rows_and_not_at_its_period() {
+    let settings = IngestSettings { period_ms: 60_000, batch_rows: 5, ..quick() };
+    let mut bench = Bench::start(settings, []);
+    for _ in 0..3 {
+        bench.submit(0, 2, false).await;
+    }
+    assert_eq!(bench.settled().await.written, 6);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn to_drain_is_to_write_at_once() {
+    let settings = IngestSettings { period_ms: 60_000, ..quick() };
+    let mut bench = Bench::start(settings, []);
+    bench.submit(0, 2, false).await;
+    bench.stop.drain.cancel();
+    assert_eq!(bench.settled().await.written, 2);
+    bench.submit(1, 2, false).await;
+    assert_eq!(bench.settled().await.written, 2);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn to_give_up_settles_nothing() {
+    let mut bench = Bench::start(quick(), [Answer::Never]);
+    bench.submit(0, 2, false).await;
+    let called = async {
+        while bench.calls().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, called).await.expect("the block is tried");
+    bench.stop.give_up.cancel();
+    timeout(DEADLINE, &mut bench.task).await.expect("ends in time").unwrap();
+    assert_eq!(bench.ledger.frames_in_flight(), 1);
+    assert_eq!(bench.ledger.take(), None);
+}
