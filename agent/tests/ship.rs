@@ -4,10 +4,14 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use flyball_agent::config::{Config, Span};
+use flyball_agent::recorder::Scheduled;
 use flyball_agent::run::run_with;
+use flyball_agent::sense::{Metric, Readings, SampleError, Sampler};
 use flyball_agent::ship::outbox::Shed;
 use flyball_proto::frame::peek;
 use flyball_proto::v1;
@@ -257,6 +261,24 @@ async fn frames_that_the_collector_does_not_take_are_never_sent() {
     assert_eq!(producer.shed_for(Shed::Refused), 2 * Producer::SAMPLES);
 }
 
+/// Publishes nothing and counts how often it is asked.
+struct CountsTicks(Arc<AtomicU64>);
+
+impl Sampler for CountsTicks {
+    fn name(&self) -> &'static str {
+        "ticks"
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        &[]
+    }
+
+    fn sample(&mut self, _: &mut Readings) -> Result<(), SampleError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn on_shutdown_the_agent_stops_sampling_and_sends_what_is_left() {
     let mut collector = Collector::start();
@@ -267,7 +289,9 @@ async fn on_shutdown_the_agent_stops_sampling_and_sends_what_is_left() {
     config.agent.interval = Span(Duration::from_millis(100));
     config.agent.data_dir = data_dir.path().to_owned();
     let shutdown = CancellationToken::new();
-    let samplers = config.samplers();
+    let ticks = Arc::new(AtomicU64::new(0));
+    let sampler = Box::new(CountsTicks(Arc::clone(&ticks)));
+    let samplers = vec![Scheduled { sampler, period: Duration::ZERO }];
     let run = run_with(config, samplers, v1::Host::default(), shutdown.clone());
     let agent = tokio::spawn(run);
 
@@ -276,7 +300,7 @@ async fn on_shutdown_the_agent_stops_sampling_and_sends_what_is_left() {
     assert_eq!((hello.node.as_str(), hello.interval_ms, hello.epoch.len()), ("node-7", 100, 16));
     stream.welcome(2).await;
     assert_eq!(stream.frames(2).await, [1, 2]);
-    assert!(stream.is_silent().await);
+    eventually(|| ticks.load(Ordering::Relaxed) >= 5).await;
     shutdown.cancel();
     let cancelled = tokio::time::Instant::now();
     assert!(stream.is_silent().await, "it waits for acknowledgements");
@@ -290,5 +314,9 @@ async fn on_shutdown_the_agent_stops_sampling_and_sends_what_is_left() {
     drop(stream);
     agent.await.unwrap().unwrap();
     assert!(cancelled.elapsed() < GRACE_PERIOD, "it ends when everything is stored");
-    assert!(seq >= 3, "frames of the time without credit were sent");
+    assert_eq!(
+        seq,
+        ticks.load(Ordering::Relaxed),
+        "a frame for each tick, also of the time without credit"
+    );
 }

@@ -216,12 +216,17 @@ impl Stream {
         self.payload_or_end().await.expect("the stream goes on")
     }
 
-    /// The next frame, or nothing when the agent has ended the stream.
+    /// The next frame, or nothing when the agent has ended the stream. Definitions before it are taken over.
     pub(crate) async fn payload_or_end(&mut self) -> Option<Bytes> {
-        let message = soon(self.requests.message()).await.expect("it ends in order");
-        match message?.kind {
-            Some(v1::agent_message::Kind::Frame(frame)) => Some(frame.payload),
-            other => panic!("{other:?} is no frame"),
+        loop {
+            let message = soon(self.requests.message()).await.expect("it ends in order");
+            match message?.kind {
+                Some(v1::agent_message::Kind::Frame(frame)) => return Some(frame.payload),
+                Some(v1::agent_message::Kind::Define(define)) => {
+                    self.decoder.define(define).unwrap();
+                }
+                other => panic!("{other:?} is no frame"),
+            }
         }
     }
 
