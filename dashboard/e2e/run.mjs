@@ -240,6 +240,7 @@ const CHECKS = {
   async "an unknown node is named as such"() {
     await page.goto(`${relay.base}/#/node/no-such-node`);
     await page.waitForSelector("text=No node named");
+    await page.waitForSelector('.phase[data-phase="live"]');
   },
 
   async "the API's page lists its operations"() {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { callAddress, type Document, endpointsOf, mentioned, resolve, typeText } from "../src/docs/openapi";
+import { unwrapped } from "../src/docs/Prose";
 
 const DOCUMENT: Document = {
   openapi: "3.1.0",
@@ -34,6 +35,10 @@ describe("the description", () => {
     expect(mentioned(schema)).toEqual(["Node"]);
     expect(typeText({ type: "integer", format: "int64" })).toBe("integer (int64)");
     expect(typeText({ oneOf: [{ type: "string" }, { type: "null" }] })).toBe("string or null");
+  });
+
+  it("joins wrapped lines but keeps paragraphs and lists", () => {
+    expect(unwrapped("a\nb\n\nc:\n- d\n- e")).toBe("a b\n\nc:\n- d\n- e");
   });
 
   it("builds the address of a call", () => {

@@ -23,8 +23,10 @@ export interface ConnectionState {
 export interface StreamHandlers {
   onEvent(event: LiveEvent): void;
   onState(state: ConnectionState): void;
-  /** Connected anew without the events in between: what is shown must be asked for again. */
+  /** Connected after a loss: what happened in between may be missing, so what is shown must be asked for again. */
   onGap(): void;
+  /** The collector knows no such node; the stream goes on with the fleet alone. */
+  onNoSuchNode(): void;
 }
 
 /** The collector sends a comment at least this often when it has nothing to say. */
@@ -100,6 +102,11 @@ export class LiveStream {
       cache: "no-store",
       signal: abort.signal,
     });
+    if (response.status === 404 && this.query) {
+      this.follow("", []);
+      this.handlers.onNoSuchNode();
+      return;
+    }
     if (!response.ok || !response.body) throw new Refused(`the collector answered ${response.status}`);
     this.onOpen();
     const parser = new EventParser((event) => this.onServerEvent(event));
@@ -113,8 +120,8 @@ export class LiveStream {
   }
 
   private onOpen(): void {
+    if (this.wasLive || this.attempt > 0) this.handlers.onGap();
     this.attempt = 0;
-    if (this.wasLive) this.handlers.onGap();
     this.wasLive = true;
     this.setPhase("live", "");
   }

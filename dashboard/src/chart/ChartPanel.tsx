@@ -111,7 +111,9 @@ export function ChartPanel({ panel, controller, facts, onZoom, onReset, onToggle
         onKeyDown={(event) => view.current && onChartKey(event, view.current)}
         onBlur={() => view.current?.clearCursor()}
       />
-      {isAbsent && <p class="absent">{panel.absent}</p>}
+      {isAbsent && (
+        <p class="absent">{controller.isSilent ? "Nothing was reported in this range." : panel.absent}</p>
+      )}
       {shape === "heat" ? (
         <HeatLegend outlets={outlets} />
       ) : (

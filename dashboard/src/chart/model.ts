@@ -37,11 +37,13 @@ export interface View {
   window: { fromMs: number; toMs: number };
   /** From here on nothing is called unknown yet. */
   unsettledFromMs: number;
+  /** Nothing at all is known of the node in this window. */
+  isSilent: boolean | null;
 }
 
 export function buildModel(
   panel: Panel,
-  { table, window, unsettledFromMs }: View,
+  { table, window, unsettledFromMs, isSilent }: View,
   hidden: ReadonlySet<string>,
   facts: HostFacts,
 ): ChartModel {
@@ -64,11 +66,13 @@ export function buildModel(
     rows,
     omitted: all.length - rows.length,
     visible,
-    unknown: isLoading
-      ? []
-      : unknownSpans(known, xs, fromSeconds, toSeconds, slack).filter(
-          ([begin]) => begin * 1000 < unsettledFromMs,
-        ),
+    // A host without swap is not a host of unknown swap.
+    unknown:
+      isLoading || (all.length === 0 && !isSilent)
+        ? []
+        : unknownSpans(known, xs, fromSeconds, toSeconds, slack).filter(
+            ([begin]) => begin * 1000 < unsettledFromMs,
+          ),
     yMin,
     yMax,
     reference,

@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import type { NodeStatus } from "../api/types";
 import { ago, bytes, duration } from "../lib/format";
 import { nowMs } from "../state/clock";
+import { connection } from "../state/live";
 
 export function Identity({ node, status }: { node: string; status: NodeStatus | undefined }) {
   const host = status?.host;
@@ -10,11 +11,7 @@ export function Identity({ node, status }: { node: string; status: NodeStatus | 
     <section class="identity" aria-label="Host">
       <div class="identity-head">
         <h1>{node}</h1>
-        {status && (
-          <span class="pill" data-up={status.up}>
-            {status.up ? "up" : "down"}
-          </span>
-        )}
+        {status && <State status={status} />}
         {status && <LastWord status={status} />}
       </div>
       <dl class="facts">
@@ -28,6 +25,16 @@ export function Identity({ node, status }: { node: string; status: NodeStatus | 
         <Fact name="Series">{status?.series != null && String(status.series)}</Fact>
       </dl>
     </section>
+  );
+}
+
+/** Nobody knows how a host is while the collector is out of reach. */
+function State({ status }: { status: NodeStatus }) {
+  if (connection.value.phase === "lost") return <span class="pill pill-unknown">unknown</span>;
+  return (
+    <span class="pill" data-up={status.up}>
+      {status.up ? "up" : "down"}
+    </span>
   );
 }
 

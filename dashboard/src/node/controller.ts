@@ -13,7 +13,7 @@ import { endsOf, lengthOf, stepFor, type TimeRange } from "../lib/range";
 import { serverNow } from "../state/clock";
 import { listen } from "../state/live";
 import { ProcessList } from "./processes";
-import { ALL_SOURCES } from "./sources";
+import { ALL_SOURCES, SOURCES } from "./sources";
 
 /** Live samples arrive within this time; until then the newest bucket is not missed. */
 const ARRIVAL_MS = 2500;
@@ -23,6 +23,9 @@ const SETTLE_MS = 4000;
 const SETTLE_WINDOW_MS = 30_000;
 /** After this time without an answer to that, its holes are taken for what they seem. */
 const SETTLE_PATIENCE_MS = 12_000;
+
+/** A history that failed is asked for again after this time. */
+const RETRY_MS = 10_000;
 
 /** The window that charts draw. */
 export interface Window {
@@ -44,6 +47,7 @@ export class NodeController {
   private abort = new AbortController();
   private lastSampleMs = 0;
   private settle: ReturnType<typeof setTimeout> | undefined;
+  private retry: ReturnType<typeof setTimeout> | undefined;
   private lostFromMs = 0;
   private frame = 0;
   private readonly stopListening: () => void;
@@ -68,6 +72,7 @@ export class NodeController {
   dispose(): void {
     this.abort.abort();
     clearTimeout(this.settle);
+    clearTimeout(this.retry);
     clearInterval(this.pulse);
     cancelAnimationFrame(this.frame);
     this.stopListening();
@@ -88,6 +93,12 @@ export class NodeController {
     this.changed();
   }
 
+  /** Whether this node reported anything at all in the range in view; `null` while that is not known. */
+  get isSilent(): boolean | null {
+    const { cpu } = SOURCES;
+    return this.table.isLoaded(cpu) ? this.table.linesOf(cpu).length === 0 : null;
+  }
+
   /** Asks for everything in view again. */
   reload(): void {
     this.load();
@@ -98,6 +109,7 @@ export class NodeController {
   }
 
   private load(): void {
+    clearTimeout(this.retry);
     this.abort.abort();
     this.abort = new AbortController();
     this.problem.value = null;
@@ -125,10 +137,16 @@ export class NodeController {
         })
         .catch((error: unknown) => {
           if (isAbandoned(error) || this.table !== table) return;
-          this.problem.value = error instanceof ApiError ? error : new ApiError(String(error), 0);
+          this.failed(error instanceof ApiError ? error : new ApiError(String(error), 0));
         }),
     );
     return Promise.all(questions);
+  }
+
+  private failed(problem: ApiError): void {
+    this.problem.value = problem;
+    clearTimeout(this.retry);
+    this.retry = setTimeout(() => this.load(), RETRY_MS);
   }
 
   private settleLater(fromMs: number): void {

@@ -26,6 +26,10 @@ export function listen(listener: SamplesListener): () => void {
 }
 
 let expectWhole = true;
+/** The node whose samples are wanted; empty for the fleet alone. */
+let wanted = "";
+/** The collector does not know it yet. */
+let isMissing = false;
 
 const stream = new LiveStream({
   onEvent,
@@ -34,6 +38,9 @@ const stream = new LiveStream({
     connection.value = state;
   },
   onGap: announceGap,
+  onNoSuchNode() {
+    isMissing = true;
+  },
 });
 
 function onEvent(event: LiveEvent): void {
@@ -42,6 +49,7 @@ function onEvent(event: LiveEvent): void {
       learnOffset(event.ts_ms);
       takeStatus(event.nodes, event.totals, expectWhole && event.nodes.length >= event.totals.nodes);
       expectWhole = false;
+      if (isMissing && event.nodes.some(({ node }) => node === wanted)) follow(wanted);
       if (!hasStatus.value) {
         hasStatus.value = true;
         seedTrends().catch(() => {
@@ -71,7 +79,10 @@ function announceGap(): void {
 /** Metrics the node page draws or lists. */
 const NODE_METRICS = ["system.*", "process.*", "flyball.pressure.*", "flyball.agent.*"];
 
+/** Follows a node's samples besides the fleet; a node that is not known yet is followed once it appears. */
 export function follow(node: string): void {
+  wanted = node;
+  isMissing = false;
   stream.follow(node, NODE_METRICS);
 }
 

@@ -1,4 +1,6 @@
 /** Charts of the agent's own cost and health. */
+import type { Line } from "../../lib/lines";
+import { peak } from "../../lib/stack";
 import { each, type Panel, single } from "../panel";
 import { REASON, SAMPLER } from "../sources";
 
@@ -66,28 +68,29 @@ const DELIVERY: Panel = {
   absent: "The agent does not report what it has in flight.",
 };
 
+const failure = ({ attributes, values }: Line): Line => ({
+  values,
+  attributes: { what: `${attributes[SAMPLER] ?? "?"} failed: ${attributes[REASON] ?? "?"}` },
+});
+
+const loss = ({ attributes, values }: Line): Line => ({
+  values,
+  attributes: { what: `lost: ${attributes[REASON] ?? "?"}` },
+});
+
+/** There is a counter for each way to fail; only those that moved are worth a row. */
+const happened = (line: Line): boolean => peak([line.values]) > 0;
+
 const LOSSES: Panel = {
   id: "losses",
   title: "Failed reads and lost samples",
   unit: "ops/s",
-  about:
-    "Measurements that failed and samples given up, a second, by reason. A healthy host shows a flat zero or nothing.",
+  about: "Measurements that failed and samples given up, a second, by reason. Only what happened has a line.",
   shape: "lines",
   sources: ["samplerFailures", "samplesShed"],
   rows: (lines) =>
     each(
-      [
-        ...lines("samplerFailures").map((line) => ({
-          ...line,
-          attributes: {
-            what: `${line.attributes[SAMPLER] ?? "?"} failed: ${line.attributes[REASON] ?? "?"}`,
-          },
-        })),
-        ...lines("samplesShed").map((line) => ({
-          ...line,
-          attributes: { what: `lost: ${line.attributes[REASON] ?? "?"}` },
-        })),
-      ],
+      [...lines("samplerFailures").map(failure), ...lines("samplesShed").map(loss)].filter(happened),
       "what",
     ),
   absent: "Nothing failed and nothing was lost in this range.",

@@ -1,6 +1,6 @@
 /** Charts of memory and swap. */
 import type { Line } from "../../lib/lines";
-import { combine } from "../../lib/stack";
+import { combine, peak } from "../../lib/stack";
 import { each, mirrored, named, type Panel, type Row } from "../panel";
 import { FAULT, MEMORY_STATE, PAGING_DIRECTION, PAGING_STATE } from "../sources";
 
@@ -59,6 +59,11 @@ const FAULTS: Panel = {
   absent: "This host reports no page faults.",
 };
 
+/** A host without swap space reports zero bytes of it. */
+function hasSwap(lines: readonly Line[]): boolean {
+  return peak(lines.map((line) => line.values)) > 0;
+}
+
 const SWAP: Panel = {
   id: "swap",
   title: "Swap",
@@ -67,10 +72,12 @@ const SWAP: Panel = {
   shape: "stack",
   sources: ["paging"],
   rows: (lines) =>
-    named(lines("paging"), PAGING_STATE, [
-      ["used", "used", "amber"],
-      ["free", "free", "faint"],
-    ]),
+    hasSwap(lines("paging"))
+      ? named(lines("paging"), PAGING_STATE, [
+          ["used", "used", "amber"],
+          ["free", "free", "faint"],
+        ])
+      : [],
   absent: "This host has no swap space.",
 };
 
@@ -82,10 +89,13 @@ const SWAPPING: Panel = {
     "Pages read back from swap (above) and written to it (below) a second. Reading back is what makes programs slow.",
   shape: "mirror",
   directions: ["in", "out"],
-  sources: ["swapping"],
+  sources: ["swapping", "paging"],
   rows: (lines) =>
     mirrored(
-      lines("swapping").map((line) => ({ ...line, attributes: { ...line.attributes, what: "pages" } })),
+      (hasSwap(lines("paging")) ? lines("swapping") : []).map((line) => ({
+        ...line,
+        attributes: { ...line.attributes, what: "pages" },
+      })),
       "what",
       PAGING_DIRECTION,
       ["in", "out"],
