@@ -13,6 +13,8 @@ import { Relay } from "./relay.mjs";
 
 const JS_BUDGET_BYTES = 150_000;
 const CHARTS_WITH_POINTS = 8;
+/** The page asks for its newest history once more some seconds after loading; points past this came as events. */
+const PAST_HISTORY_MS = 12_000;
 
 const { positionals, values: options } = parseArgs({
   allowPositionals: true,
@@ -99,10 +101,9 @@ const CHECKS = {
     for (const chart of ["cpu", "memory", "load", "net"]) {
       await until(
         page,
-        `the chart "${chart}" gets three more live points`,
-        ([name, start]) =>
-          Number(document.querySelector(`[data-chart="${name}"]`)?.dataset.newest) >= start + 3000,
-        [chart, before],
+        `the chart "${chart}" gets points that only events can bring`,
+        ([name, start]) => Number(document.querySelector(`[data-chart="${name}"]`)?.dataset.newest) >= start,
+        [chart, before + PAST_HISTORY_MS],
       );
     }
     expect(await page.evaluate(() => window.notReloaded === true), "the page was loaded anew");

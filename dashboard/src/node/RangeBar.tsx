@@ -74,6 +74,7 @@ export function RangeBar({ controller }: { controller: NodeController }) {
       )}
       {isCustomOpen.value && (
         <CustomRange
+          key={JSON.stringify(range)}
           onDone={() => {
             isCustomOpen.value = false;
           }}

@@ -50,6 +50,15 @@ export function paletteColor(n: number): string {
   return String((n % PALETTE_SIZE) + 1);
 }
 
+/**
+ * A line of shares held within 0 and 1. A reading that comes some milliseconds after its tick can show more than a
+ * second's worth in a second, which no share of time can be.
+ */
+export function asShare(line: Line): Line {
+  const values = line.values.map((value) => (value === null ? null : Math.min(1, Math.max(0, value))));
+  return { attributes: line.attributes, values };
+}
+
 /** A row for the only line of a source. */
 export function single(lines: readonly Line[], id: string, label: string, color: string): Row[] {
   const line = lines[0];

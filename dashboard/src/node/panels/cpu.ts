@@ -1,6 +1,6 @@
 /** Charts of CPU: where its time goes, and who waits for it. */
 import type { Line } from "../../lib/lines";
-import { each, named, type Panel, single } from "../panel";
+import { asShare, each, named, type Panel, single } from "../panel";
 import { CORE, MODE, PRESSURE_KIND, RESOURCE } from "../sources";
 
 const CPU: Panel = {
@@ -32,10 +32,8 @@ const CPU: Panel = {
 /** More cores than this are drawn as a heat map, one row each. */
 const CORES_AS_LINES = 4;
 
-const busy = (line: Line): Line => ({
-  attributes: line.attributes,
-  values: line.values.map((idle) => (idle === null ? null : Math.min(1, Math.max(0, 1 - idle)))),
-});
+const busy = ({ attributes, values }: Line): Line =>
+  asShare({ attributes, values: values.map((idle) => (idle === null ? null : 1 - idle)) });
 
 const CORES: Panel = {
   id: "cores",
@@ -93,9 +91,11 @@ const PRESSURE: Panel = {
   rows: (lines) =>
     PRESSURE_ROWS.flatMap(([resource, kind, label, color]) =>
       single(
-        lines("pressure").filter(
-          (line) => line.attributes[RESOURCE] === resource && line.attributes[PRESSURE_KIND] === kind,
-        ),
+        lines("pressure")
+          .map(asShare)
+          .filter(
+            (line) => line.attributes[RESOURCE] === resource && line.attributes[PRESSURE_KIND] === kind,
+          ),
         `${resource}.${kind}`,
         label,
         color,

@@ -1,7 +1,7 @@
 /** Charts of disks. */
 import type { Line, Values } from "../../lib/lines";
 import { combine } from "../../lib/stack";
-import { each, mirrored, type Panel } from "../panel";
+import { asShare, each, mirrored, type Panel } from "../panel";
 import { DEVICE, DISK_DIRECTION } from "../sources";
 
 const READ_WRITE = ["read", "write"] as const;
@@ -39,7 +39,7 @@ const DISK_BUSY: Panel = {
     "Share of time with at least one operation in flight. A single spinning disk at 100 % is saturated; an SSD may still have room.",
   shape: "lines",
   sources: ["diskBusy"],
-  rows: (lines) => each(lines("diskBusy"), DEVICE),
+  rows: (lines) => each(lines("diskBusy").map(asShare), DEVICE),
   absent: "This host reports no disks.",
 };
 
