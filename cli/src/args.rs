@@ -60,8 +60,8 @@ Examples:
       those of the disks that db-1 reports
   flyball metrics system.cpu.utilization --node web-1 --filter cpu.mode=user
       the last hour of one series
-  flyball metrics system.network.io --by node,network.io.direction --agg sum --from -6h --step 5m
-      grouped; counters give rates per second unless --agg says otherwise
+  flyball metrics system.network.io --by node,network.io.direction --from -6h --step 5m
+      bytes per second of all interfaces; counters give rates unless --agg says otherwise
   flyball metrics system.memory.utilization --from 2026-08-01T12:00:00Z --to 2026-08-01T13:00:00Z
       a range in absolute time
   flyball --output json metrics system.uptime
