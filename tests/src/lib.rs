@@ -9,5 +9,6 @@ pub mod http;
 pub mod process;
 pub mod simulate;
 pub mod stack;
+pub mod terminal;
 pub mod wait;
 pub mod workload;
