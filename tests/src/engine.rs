@@ -7,11 +7,24 @@ use tokio::process::Command;
 
 use crate::process::binary;
 
-/// Runs statements on the data directory of a collector that has ended; gives what the last one prints, tab separated.
+/// Runs statements on the data directory of a collector that has ended; gives what the last one, a SELECT, answers, tab separated.
 ///
 /// # Errors
 /// When the engine is not there or a statement fails.
 pub async fn query(collector_data: &Path, statements: &str) -> Result<String> {
+    // The library keeps answers in memory, so the last statement writes its own to a file.
+    let answer = tempfile::NamedTempFile::new()?;
+    let path = answer.path().display();
+    let statements = format!("{statements} INTO OUTFILE '{path}' TRUNCATE FORMAT TabSeparated");
+    run(collector_data, &statements).await?;
+    Ok(std::fs::read_to_string(answer.path())?)
+}
+
+/// Runs statements that answer nothing.
+///
+/// # Errors
+/// When the engine is not there or a statement fails.
+pub async fn run(collector_data: &Path, statements: &str) -> Result<()> {
     let mut command = Command::new(binary("flyball-collector")?);
     command.args(["engine", "run"]).arg(library()?).arg("--");
     command.arg(format!("--path={}", collector_data.join("clickhouse/data").display()));
@@ -19,7 +32,7 @@ pub async fn query(collector_data: &Path, statements: &str) -> Result<String> {
     let output = command.output().await.context("start the engine")?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{statements}: {}\n{errors}", output.status);
-    Ok(String::from_utf8(output.stdout)?)
+    Ok(())
 }
 
 /// The fetched library, wherever `engine fetch` has put it.

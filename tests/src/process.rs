@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
+use crate::wait::Ended;
+
 /// A running child and its log file. Dropping it kills the child.
 #[derive(Debug)]
 pub struct Process {
@@ -84,7 +86,7 @@ impl Process {
     /// When it is no longer running.
     pub fn check_running(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            bail!("{} ended with {status}:\n{}", self.name, self.log());
+            return Err(Ended(format!("{} ended with {status}:\n{}", self.name, self.log())).into());
         }
         Ok(())
     }

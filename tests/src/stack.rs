@@ -1,6 +1,6 @@
 //! A collector with its embedded ClickHouse and any number of agents, in one temporary directory.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use crate::wait;
 
 /// Longest time from a collector's start until it is ready, on a machine that is busy with other tests.
 const READY: Duration = Duration::from_mins(1);
+
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A running collector.
 #[derive(Debug)]
@@ -40,16 +42,16 @@ pub struct Stack {
 }
 
 impl Collector {
-    /// Starts a collector with its data in `dir` and waits until it is ready.
+    /// Starts a collector with its data in `dir` and its gRPC server on `grpc`, and waits until it is ready.
     ///
     /// # Errors
     /// When it ends, or is not ready in time.
-    pub async fn start(dir: &Path, arguments: &[&str]) -> Result<Self> {
+    pub async fn start(dir: &Path, grpc: SocketAddr) -> Result<Self> {
         let data_dir = dir.join("collector");
         let _ = std::fs::remove_file(data_dir.join(endpoints::FILE));
         let mut command = Command::new(binary("flyball-collector")?);
-        command.args(["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data-dir"]);
-        command.arg(&data_dir).args(arguments);
+        command.args(["--http", "127.0.0.1:0", "--grpc"]).arg(grpc.to_string());
+        command.arg("--data-dir").arg(&data_dir);
         let mut process = Process::start("collector", command, dir)?;
         let addresses = wait::until("the collector's endpoints", READY, || {
             let running = process.check_running();
@@ -80,7 +82,7 @@ impl Stack {
     /// When it does not become ready.
     pub async fn start() -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("flyball-").tempdir()?;
-        let collector = Collector::start(dir.path(), &[]).await?;
+        let collector = Collector::start(dir.path(), ANY_PORT).await?;
         Ok(Self { collector, agents: Vec::new(), dir })
     }
 

@@ -10,7 +10,19 @@ pub const SOON: Duration = Duration::from_secs(30);
 
 const POLL: Duration = Duration::from_millis(20);
 
-/// Polls `probe` until it gives a value. The last error tells what was still missing when `limit` was over.
+/// What is waited for cannot happen any more, for example because its process has ended.
+#[derive(Debug)]
+pub struct Ended(pub String);
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Ended {}
+
+/// Polls `probe` until it gives a value, or an error that is [`Ended`]. The last error tells what was still missing when `limit` was over.
 ///
 /// # Errors
 /// When `limit` is over.
@@ -23,6 +35,7 @@ where
     loop {
         match probe().await {
             Ok(value) => return Ok(value),
+            Err(error) if error.is::<Ended>() => return Err(error),
             Err(error) if Instant::now() >= deadline => {
                 return Err(error).with_context(|| format!("{what}: not within {limit:?}"));
             }

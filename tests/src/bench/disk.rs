@@ -148,6 +148,6 @@ async fn layout(data: &Path, columns: &str, expression: &str) -> Result<f64> {
          ENGINE = MergeTree PARTITION BY toDate(ts) ORDER BY (series_id, ts);
          INSERT INTO flyball.layout SELECT series_id, ts, {expression} FROM flyball.performance_metrics"
     );
-    engine::query(data, &create).await?;
+    engine::run(data, &create).await?;
     Ok(merged(data, "layout").await?.0)
 }

@@ -115,6 +115,8 @@ impl EngineProcess {
             .stdin(Stdio::piped())
             .stdout(output)
             .stderr(errors)
+            // A group of its own: Ctrl-C in a terminal is for the collector, which stops the engine after it has written what it holds.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| failed(format!("cannot run {program:?}: {error}")))?;
