@@ -48,7 +48,7 @@ pub enum MigrateCommand {
 }
 
 impl EngineCommand {
-    /// Does it. `serve` ends when `shutdown` is cancelled.
+    /// Does it. `shutdown` ends `serve` and breaks off `fetch`.
     ///
     /// # Errors
     /// Any [`StoreError`]; each message says what mends it.
@@ -59,7 +59,7 @@ impl EngineCommand {
     ) -> Result<(), StoreError> {
         match self {
             Self::Fetch => {
-                let library = engine::fetch(&config.engine).await?;
+                let library = engine::fetch(&config.engine, &shutdown).await?;
                 print(&format!("{}\n", library.display()))
             }
             Self::Path => {

