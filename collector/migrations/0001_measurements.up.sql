@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS {database}.series{local}{on_cluster}
 )
 ENGINE = {replicated}ReplacingMergeTree(written_at)
 ORDER BY series_id
-SETTINGS non_replicated_deduplication_window = 1000;
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- One row for each sample; (series_id, ts) is its identity. Read with FINAL: a row that was sent twice is there once.
 CREATE TABLE IF NOT EXISTS {database}.performance_metrics{local}{on_cluster}
@@ -33,7 +33,7 @@ ENGINE = {replicated}ReplacingMergeTree
 PARTITION BY toDate(ts)
 ORDER BY (series_id, ts)
 TTL toDateTime(ts) + toIntervalDay({retention_days})
-SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, non_replicated_deduplication_window = 1000;
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- only: cluster
 CREATE TABLE IF NOT EXISTS {database}.series{on_cluster} AS {database}.series_local

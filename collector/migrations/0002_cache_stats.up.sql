@@ -33,7 +33,7 @@ ENGINE = {replicated}ReplacingMergeTree
 PARTITION BY toDate(ts)
 ORDER BY (node, cache, ts)
 TTL toDateTime(ts) + toIntervalDay({retention_days})
-SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, non_replicated_deduplication_window = 1000;
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- only: cluster
 CREATE TABLE IF NOT EXISTS {database}.cache_stats{on_cluster} AS {database}.cache_stats_local

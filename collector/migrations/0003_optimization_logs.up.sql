@@ -42,7 +42,7 @@ ENGINE = {replicated}ReplacingMergeTree
 PARTITION BY toYYYYMM(at)
 ORDER BY (sequence, hash)
 TTL toDateTime(at) + toIntervalDay({decisions_retention_days})
-SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, non_replicated_deduplication_window = 1000;
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- only: cluster
 CREATE TABLE IF NOT EXISTS {database}.optimization_logs{on_cluster} AS {database}.optimization_logs_local
