@@ -12,6 +12,7 @@ mod error;
 mod hex;
 mod metrics;
 pub mod migrate;
+mod prune;
 mod retention;
 mod rows;
 mod writer;
@@ -55,7 +56,8 @@ pub struct OpenStore {
     pub engine: Option<Engine>,
 }
 
-/// Opens the store as configured. When `shutdown` is cancelled while the engine starts, this ends early with an error.
+/// Opens the store as configured. When `shutdown` is cancelled while the engine starts, this ends early with an error. Until it is cancelled,
+/// series whose samples have all expired are forgotten once a day.
 ///
 /// # Errors
 /// Any [`StoreError`]; each message says what mends it.
@@ -66,10 +68,14 @@ pub async fn open(
 ) -> Result<OpenStore, StoreError> {
     let engine = match config.clickhouse.url {
         Some(_) => None,
-        None => Some(Engine::start(config, metrics, shutdown).await?),
+        None => Some(Engine::start(config, metrics, shutdown.clone()).await?),
     };
     match open_at(config, metrics, engine.as_ref()).await {
-        Ok((store, catalog)) => Ok(OpenStore { store, catalog, engine }),
+        Ok((store, catalog)) => {
+            let (client, settings) = (store.client.clone(), Arc::clone(&store.settings));
+            tokio::spawn(prune::daily(client, settings, Arc::downgrade(&catalog), shutdown));
+            Ok(OpenStore { store, catalog, engine })
+        }
         Err(error) => {
             if let Some(engine) = engine {
                 engine.stop().await;
@@ -102,7 +108,6 @@ async fn open_at(
     retention::apply(&store.client, settings).await?;
     store.check_settings().await?;
     let catalog = Arc::new(store.load_catalog().await?);
-    metrics.series.set(catalog.len() as i64);
     Ok((store, catalog))
 }
 
@@ -170,7 +175,7 @@ impl Store {
     /// # Errors
     /// When ClickHouse cannot be asked.
     pub async fn load_catalog(&self) -> Result<Catalog, StoreError> {
-        let catalog = Catalog::new(self.settings.max_series);
+        let catalog = Catalog::counted(self.settings.max_series, self.writer.series_gauge());
         let (mut cursor, mut left_out) = (self.series_cursor()?, 0_u64);
         while let Some(row) = cursor.next().await? {
             left_out += u64::from(!catalog.load(row));
@@ -179,6 +184,14 @@ impl Store {
             tracing::warn!(left_out, loaded = catalog.len(), "series left out of the catalog");
         }
         Ok(catalog)
+    }
+
+    /// Forgets the series that are older than a day, have no sample and were not asked for since `catalog` was loaded. Gives their number.
+    ///
+    /// # Errors
+    /// When ClickHouse cannot be asked.
+    pub async fn prune_series(&self, catalog: &Catalog) -> Result<usize, StoreError> {
+        prune::once(&self.client, &self.settings, catalog).await
     }
 
     /// For queries. Every one is bounded in time and reads each row once, however often it was sent.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use clickhouse::Client;
+use prometheus_client::metrics::gauge::Gauge;
 
 use super::error::StoreError;
 use super::metrics::{StoreMetrics, Table};
@@ -40,6 +41,11 @@ impl Writer {
             .with_setting("distributed_foreground_insert", "1")
             .with_setting("optimize_on_insert", "0");
         Self { client, timeout, metrics }
+    }
+
+    /// Shows the number of series.
+    pub(super) fn series_gauge(&self) -> Gauge {
+        self.metrics.series.clone()
     }
 
     pub(super) async fn insert_samples(

@@ -1,7 +1,8 @@
 //! What the catalog's lock protects: entries of 32 bytes, an arena of attributes, and the ways in by id, metric and node.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use flyball_proto::series::{Kind, NodeName, Scale, Series};
 
@@ -34,6 +35,15 @@ struct Entry {
     kind: Kind,
     scale: Scale,
     written: bool,
+    /// Set when a stream asked for it: that stream goes on using the id.
+    used: AtomicBool,
+}
+
+/// Where a series was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Stream,
+    Table,
 }
 
 impl Index {
@@ -48,6 +58,7 @@ impl Index {
     /// Id and whether the row is unwritten; `None` when the series is new or its description changed.
     pub(super) fn find(&self, node: &NodeName, series: &Series) -> Option<(SeriesId, bool)> {
         let entry = self.entry(self.position(node, series).ok()?);
+        entry.used.store(true, Relaxed);
         let same = entry.kind == series.kind
             && entry.scale == series.scale
             && **self.strings.text(entry.unit) == *series.unit;
@@ -71,7 +82,7 @@ impl Index {
                 entry.id
             }
             Err(id) => {
-                self.add(id, node, series, false);
+                self.add(id, node.as_str(), series, Origin::Stream);
                 id
             }
         }
@@ -80,7 +91,7 @@ impl Index {
     /// Adds a row of the table.
     pub(super) fn load(&mut self, id: SeriesId, node: &NodeName, series: &Series) {
         if !self.has_id(id) {
-            self.add(id, node, series, true);
+            self.add(id, node.as_str(), series, Origin::Table);
         }
     }
 
@@ -88,6 +99,27 @@ impl Index {
         if let Some(&position) = self.by_id.get(&id) {
             self.entries[position as usize].written = true;
         }
+    }
+
+    /// Forgets those of `ids` that no stream has used. Gives the ones that are gone.
+    pub(super) fn remove_unused(&mut self, ids: &[SeriesId]) -> Vec<SeriesId> {
+        let unused = |id: &SeriesId| {
+            self.by_id.get(id).is_some_and(|&at| !self.entry(at).used.load(Relaxed))
+        };
+        let gone: HashSet<SeriesId> = ids.iter().copied().filter(unused).collect();
+        if gone.is_empty() {
+            return Vec::new();
+        }
+        // A new index, because positions and symbols are dense. Seconds at most, once a day.
+        let mut kept = Self::default();
+        for entry in self.entries.iter().filter(|entry| !gone.contains(&entry.id)) {
+            let Some((node, series)) = self.describe(entry.id) else { continue };
+            kept.add(entry.id, &node, &series, Origin::Table);
+            let copy = kept.entries.last_mut().expect("it was just added");
+            (copy.written, copy.used) = (entry.written, AtomicBool::new(entry.used.load(Relaxed)));
+        }
+        *self = kept;
+        gone.into_iter().collect()
     }
 
     pub(super) fn describe(&self, id: SeriesId) -> Option<(Arc<str>, Series)> {
@@ -168,7 +200,7 @@ impl Index {
             && pairs.iter().zip(&series.attributes).all(|(p, a)| is(p.0, &a.0) && is(p.1, &a.1))
     }
 
-    fn add(&mut self, id: SeriesId, node: &NodeName, series: &Series, written: bool) {
+    fn add(&mut self, id: SeriesId, node: &str, series: &Series, origin: Origin) {
         let position = u32::try_from(self.entries.len()).expect("fewer than 2^32 series");
         let first_attribute = u32::try_from(self.attributes.len()).expect("fewer than 2^32 pairs");
         for (key, value) in &series.attributes {
@@ -178,13 +210,14 @@ impl Index {
         let entry = Entry {
             id,
             metric: self.strings.intern(&series.metric),
-            node: self.strings.intern(node.as_str()),
+            node: self.strings.intern(node),
             unit: self.strings.intern(&series.unit),
             first_attribute,
             attribute_count: series.attributes.len() as u8,
             kind: series.kind,
             scale: series.scale,
-            written,
+            written: origin == Origin::Table,
+            used: AtomicBool::new(origin == Origin::Stream),
         };
         self.by_id.insert(id, position);
         self.by_metric.entry(entry.metric).or_default().push(position);

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use flyball_proto::series::{Kind, NodeName, Series};
 use parking_lot::RwLock;
+use prometheus_client::metrics::gauge::Gauge;
 
 pub use self::id::SeriesId;
 use self::index::Index;
@@ -27,6 +28,8 @@ use super::rows::SeriesRow;
 pub struct Catalog {
     index: RwLock<Index>,
     max_series: usize,
+    /// Number of series, as the store's metrics show it.
+    size: Gauge,
 }
 
 /// The catalog holds as many series as it may.
@@ -104,7 +107,13 @@ pub struct MetricEntry {
 impl Catalog {
     /// An empty catalog that takes at most `max_series` series.
     pub fn new(max_series: usize) -> Self {
-        Self { index: RwLock::new(Index::default()), max_series }
+        Self::counted(max_series, Gauge::default())
+    }
+
+    /// An empty catalog whose number of series `size` shows.
+    pub(super) fn counted(max_series: usize, size: Gauge) -> Self {
+        size.set(0);
+        Self { index: RwLock::new(Index::default()), max_series, size }
     }
 
     /// The id of a series, and whether its row is still to be written: it is new, it changed, or nobody called [`Catalog::mark_written`] yet.
@@ -124,7 +133,9 @@ impl Catalog {
         if !known && index.len() >= self.max_series {
             return Err(CatalogFull { max_series: self.max_series });
         }
-        Ok((index.insert(node, series), true))
+        let id = index.insert(node, series);
+        self.size.set(index.len() as i64);
+        Ok((id, true))
     }
 
     /// Says that the rows of these series are durable.
@@ -135,6 +146,14 @@ impl Catalog {
         }
     }
 
+    /// Forgets those of `ids` that no stream has asked for since the catalog was loaded. Gives the ones that are gone.
+    pub fn remove_unused(&self, ids: &[SeriesId]) -> Vec<SeriesId> {
+        let mut index = self.index.write();
+        let gone = index.remove_unused(ids);
+        self.size.set(index.len() as i64);
+        gone
+    }
+
     /// Takes over a row of the table. The first row of an id is kept. False when the row breaks a rule or the catalog is full; it is left out then.
     pub fn load(&self, row: SeriesRow) -> bool {
         let Ok((id, node, series)) = row.into_series() else { return false };
@@ -143,6 +162,7 @@ impl Catalog {
             return false;
         }
         index.load(id, &node, &series);
+        self.size.set(index.len() as i64);
         true
     }
 

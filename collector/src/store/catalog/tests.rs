@@ -95,6 +95,25 @@ fn a_full_catalog_refuses_new_series_and_serves_the_known_ones() {
 }
 
 #[test]
+fn series_that_no_stream_uses_can_be_forgotten() {
+    let catalog = Catalog::new(10);
+    let (old, back, new) = (series("old", &[("a", "1")]), series("back", &[]), series("new", &[]));
+    for (id, series) in [(1, &old), (SeriesId::derive("n", &back, 0).get(), &back)] {
+        catalog.load(SeriesRow::new(SeriesId::from(id), &node("n"), series, 0));
+    }
+    let (back_id, _) = catalog.resolve(&node("n"), &back).unwrap();
+    let (new_id, _) = catalog.resolve(&node("n"), &new).unwrap();
+    let gone = catalog.remove_unused(&[SeriesId::from(1), back_id, new_id, SeriesId::from(99)]);
+    assert_eq!(gone, [SeriesId::from(1)]);
+    assert_eq!(catalog.size.get(), 2);
+    let names: Vec<_> = catalog.metrics().iter().map(|m| m.name.to_string()).collect();
+    assert_eq!(names, ["back", "new"]);
+    assert_eq!(catalog.resolve(&node("n"), &back).unwrap(), (back_id, false));
+    assert_eq!(catalog.resolve(&node("n"), &new).unwrap(), (new_id, true));
+    assert_eq!(catalog.remove_unused(&[SeriesId::from(1)]), []);
+}
+
+#[test]
 fn selectors_narrow_by_node_and_by_attributes() {
     let catalog = filled();
     let count = |nodes: &[&str], filters: &[(String, String)]| {
