@@ -126,6 +126,24 @@ async fn a_held_lock_is_respected_until_its_lease_is_over() {
 }
 
 #[tokio::test]
+async fn a_runner_that_slept_past_its_lease_cannot_go_on() {
+    let opened = Opened::new().await;
+    let (store, migrator) = (opened.store(), opened.store().migrator());
+    let slept = migrator.lock().await.unwrap();
+    slept.renew().await.unwrap();
+    assert!(matches!(migrator.down(None).await, Err(StoreError::MigrationLocked { .. })));
+    run(store, "ALTER TABLE migration_lock_1 MODIFY COMMENT 'host x|abc|1000'").await;
+
+    let next = migrator.lock().await.unwrap();
+    assert!(matches!(slept.renew().await, Err(StoreError::MigrationLocked { .. })));
+    slept.release().await.unwrap();
+    next.renew().await.unwrap();
+    next.release().await.unwrap();
+    assert!(!schema(store).await.keys().any(|name| name.starts_with("migration_lock")));
+    opened.close().await;
+}
+
+#[tokio::test]
 async fn a_run_that_was_cut_off_is_completed_by_the_next_start() {
     let opened = Opened::new().await;
     let before = schema(opened.store()).await;

@@ -18,9 +18,9 @@ const LEASE: Duration = Duration::from_mins(15);
 const PREFIX: &str = "migration_lock_";
 const TABLE_ALREADY_EXISTS: u16 = 57;
 
-/// A held lock. Give it back with [`Lease::release`]; otherwise it ends by itself after [`LEASE`].
+/// The lock on the schema, held. Give it back with [`Lease::release`]; otherwise it ends by itself after 15 minutes.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub struct Lease {
     client: Client,
     on_cluster: String,
     generation: u32,
@@ -78,7 +78,10 @@ impl Lease {
     }
 
     /// Makes sure that the lock is still held, and holds it for another lease.
-    pub(super) async fn renew(&self) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// When somebody else has taken it over, or ClickHouse cannot be asked.
+    pub async fn renew(&self) -> Result<(), StoreError> {
         match newest(&self.client).await? {
             Some(seen) if seen.token == self.token.expose() => {}
             other => {
@@ -94,8 +97,11 @@ impl Lease {
         Ok(self.client.query_raw(&sql).execute().await?)
     }
 
-    /// Gives the lock back, and removes those that it took over.
-    pub(super) async fn release(self) -> Result<(), StoreError> {
+    /// Gives the lock back, and removes those that it took over. Does nothing when somebody else has taken it over.
+    ///
+    /// # Errors
+    /// When ClickHouse cannot be asked.
+    pub async fn release(self) -> Result<(), StoreError> {
         let held = newest(&self.client).await?;
         if held.is_none_or(|seen| seen.token != self.token.expose()) {
             return Ok(());

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::files::Template;
 pub use self::files::{ALL, Migration};
-use self::lock::Lease;
+pub use self::lock::Lease;
 use super::config::ClickHouseSettings;
 use super::error::StoreError;
 
@@ -170,7 +170,11 @@ impl Migrator {
         self.migrations.iter().find(|m| m.version == version)
     }
 
-    async fn lock(&self) -> Result<Lease, StoreError> {
+    /// Keeps the schema as it is: no migration runs while the lease is held.
+    ///
+    /// # Errors
+    /// When somebody else holds it, or ClickHouse cannot be asked.
+    pub async fn lock(&self) -> Result<Lease, StoreError> {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let holder = format!("pid {} on {host}", std::process::id());
         Lease::acquire(&self.client, self.template.fill("{on_cluster}"), &holder).await
