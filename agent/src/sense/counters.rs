@@ -21,9 +21,8 @@ impl<const N: usize> Counters<N> {
 
     /// Sets the values of this tick; `None` stays unknown.
     pub(super) fn set(&mut self, now: [Option<i64>; N], readings: &mut Readings) {
-        let backwards = |(now, last): (&Option<i64>, &Option<i64>)| now.is_some() && now < last;
-        if now.iter().zip(&self.last).any(backwards) {
-            self.restarted = [true; N];
+        if self.went_back(&now) {
+            self.restart();
         }
         for (index, value) in now.into_iter().enumerate() {
             let Some(value) = value else { continue };
@@ -34,6 +33,16 @@ impl<const N: usize> Counters<N> {
             }
             self.last[index] = Some(value);
         }
+    }
+
+    /// True when one of them is less than it was.
+    pub(super) fn went_back(&self, now: &[Option<i64>; N]) -> bool {
+        now.iter().zip(&self.last).any(|(now, last)| now.is_some() && now < last)
+    }
+
+    /// Flags the next value of each as one after a restart.
+    pub(super) fn restart(&mut self) {
+        self.restarted = [true; N];
     }
 
     /// The values last set.

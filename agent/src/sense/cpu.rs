@@ -79,6 +79,24 @@ const THREADS: Metric = Metric {
     description: "Threads by state: runnable (on a processor or waiting for one), blocked (waiting for a device).",
 };
 
+const SOFTIRQS: Metric = Metric::counter(
+    "flyball.cpu.softirqs",
+    "{interrupt}",
+    &["flyball.softirq.type"],
+    "Deferred work after interrupts that all processors did, by type: network (net_rx, net_tx), block devices, timers and so on.",
+);
+const GUEST_TIME: Metric = Metric {
+    name: "flyball.cpu.guest_time",
+    unit: "s",
+    kind: Kind::Counter,
+    scale: Scale::decimal(2),
+    attributes: &["cpu.mode"],
+    description: "Seconds that all processors spent in virtual machines of this host; they are part of user and nice.",
+};
+/// In the order of the kernel's numbers (include/linux/interrupt.h).
+const SOFTIRQ_TYPES: [&str; 10] =
+    ["hi", "timer", "net_tx", "net_rx", "block", "irq_poll", "tasklet", "sched", "hrtimer", "rcu"];
+
 /// Reads /proc/stat.
 #[derive(Debug)]
 pub(super) struct Cpu {
@@ -102,13 +120,18 @@ struct HostSeries {
     counters: Counters<3>,
     /// Runnable, blocked.
     threads: [Handle; 2],
+    softirqs: Counters<{ SOFTIRQ_TYPES.len() }>,
+    /// Of user and nice priority.
+    guests: Counters<2>,
 }
 
-/// The lines of one number, in the order of [`HostSeries::counters`] and [`HostSeries::threads`].
+/// What is not of one processor, in the order of the fields of [`HostSeries`].
 #[derive(Debug, Default)]
 struct Rest {
     counters: [Option<i64>; 3],
     threads: [Option<i64>; 2],
+    softirqs: [Option<i64>; SOFTIRQ_TYPES.len()],
+    guests: [Option<i64>; 2],
 }
 
 impl Cpu {
@@ -124,7 +147,7 @@ impl Sampler for Cpu {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        &[TIME, UTILIZATION, COUNT, CREATED, SWITCHES, INTERRUPTS, THREADS]
+        &[TIME, UTILIZATION, COUNT, CREATED, SWITCHES, INTERRUPTS, SOFTIRQS, GUEST_TIME, THREADS]
     }
 
     fn cost_rank(&self) -> u8 {
@@ -139,6 +162,7 @@ impl Sampler for Cpu {
         };
         let host = self.host.get_or_insert_with(|| HostSeries::define(readings));
         let (mut listing, mut rest) = (Listing::default(), Rest::default());
+        rest.guests = guests(text);
         for line in parse::lines(text).skip(1) {
             if line.starts_with(b"cpu") {
                 listing.core(line, &mut self.cores, readings);
@@ -191,6 +215,13 @@ impl Rest {
     fn line(&mut self, line: &[u8]) {
         let mut fields = parse::fields(line);
         let value = match fields.next() {
+            Some(b"softirq") => {
+                // The first number is the sum of the others.
+                for (value, field) in self.softirqs.iter_mut().zip(fields.skip(1)) {
+                    *value = parse::integer(field);
+                }
+                return;
+            }
             Some(b"processes") => &mut self.counters[0],
             Some(b"ctxt") => &mut self.counters[1],
             Some(b"intr") => &mut self.counters[2],
@@ -229,11 +260,22 @@ impl HostSeries {
             ),
             threads: ["runnable", "blocked"]
                 .map(|state| readings.define(&THREADS, &[("flyball.thread.state", state)])),
+            softirqs: Counters::new(
+                SOFTIRQ_TYPES
+                    .map(|kind| readings.define(&SOFTIRQS, &[("flyball.softirq.type", kind)])),
+                false,
+            ),
+            guests: Counters::new(
+                ["user", "nice"].map(|mode| readings.define(&GUEST_TIME, &[("cpu.mode", mode)])),
+                false,
+            ),
         }
     }
 
     fn set(&mut self, rest: &Rest, readings: &mut Readings) {
         self.counters.set(rest.counters, readings);
+        self.softirqs.set(rest.softirqs, readings);
+        self.guests.set(rest.guests, readings);
         for (handle, count) in self.threads.iter().zip(rest.threads) {
             if let Some(count) = count {
                 readings.set(*handle, count);
@@ -253,6 +295,12 @@ impl HostSeries {
             readings.set_value(*handle, spent as f64 / all as f64);
         }
     }
+}
+
+/// Time of guests at user and at nice priority: the ninth and tenth number of the first line.
+fn guests(text: &[u8]) -> [Option<i64>; 2] {
+    let mut fields = parse::lines(text).next().into_iter().flat_map(parse::fields).skip(9);
+    [fields.next(), fields.next()].map(|field| field.and_then(parse::integer))
 }
 
 /// The first eight numbers of a line. Their sum fits, so that shares can be taken.

@@ -1,6 +1,6 @@
 //! Traffic of block devices, from /proc/diskstats (fields: Documentation/admin-guide/iostats.rst).
 //!
-//! The four times are 32-bit milliseconds in the kernel and wrap after 49.7 days of activity; a wrap is carried on, so only a real restart is flagged.
+//! The times are 32-bit milliseconds in the kernel and wrap after 49.7 days of activity; a wrap is carried on, so only a real restart is flagged.
 
 use std::path::PathBuf;
 
@@ -70,16 +70,48 @@ const PENDING: Metric = Metric {
     description: "Operations that the device has been given and has not completed.",
 };
 
+const DISCARDED: Metric = Metric {
+    name: "flyball.disk.discard.io",
+    unit: "By",
+    kind: Kind::Counter,
+    scale: Scale::binary(9),
+    attributes: &["system.device"],
+    description: "Bytes that the device was told it need not keep (trim).",
+};
+const DISCARDS: Metric = Metric::counter(
+    "flyball.disk.discard.operations",
+    "{operation}",
+    &["system.device"],
+    "Discards that the device completed.",
+);
+const DISCARD_TIME: Metric =
+    time("flyball.disk.discard.operation_time", "Sum of the times that each discard took.");
+const FLUSHES: Metric = Metric::counter(
+    "flyball.disk.flush.operations",
+    "{operation}",
+    &["system.device"],
+    "Flushes of its cache that the device completed; synchronous writes cause them.",
+);
+const FLUSH_TIME: Metric =
+    time("flyball.disk.flush.operation_time", "Sum of the times that each flush took.");
+
+const fn time(name: &'static str, description: &'static str) -> Metric {
+    let (kind, scale) = (Kind::Counter, Scale::decimal(3));
+    Metric { name, unit: "s", kind, scale, attributes: &["system.device"], description }
+}
+
 /// Never real devices of their own: memory, files and drives without a medium.
 const SKIPPED_PREFIXES: [&[u8]; 5] = [b"loop", b"ram", b"zram", b"fd", b"sr"];
-/// Kept as 64-bit counters by all kernels in use: the first six of [`Numbers::counters`].
-const WIDE: usize = 6;
+/// Kept as 64-bit counters by all kernels in use: the first nine of [`Numbers::counters`].
+const WIDE: usize = 9;
+const COUNTERS: usize = 15;
 
 /// Numbers of one line.
 #[derive(Debug, PartialEq, Eq)]
 struct Numbers {
-    /// Sectors read, written, reads, writes, merged reads, writes; milliseconds of reads, of writes, busy, weighted.
-    counters: [Option<i64>; 10],
+    /// Sectors read, written, reads, writes, merged reads, writes, sectors discarded, discards, flushes; milliseconds of reads, of writes, busy, weighted, of discards, of
+    /// flushes.
+    counters: [Option<i64>; COUNTERS],
     pending: Option<i64>,
 }
 
@@ -100,7 +132,7 @@ struct Selection {
 
 #[derive(Debug)]
 struct Device {
-    counters: Counters<10>,
+    counters: Counters<COUNTERS>,
     pending: Handle,
 }
 
@@ -120,7 +152,20 @@ impl Sampler for Disk {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        &[IO, OPERATIONS, MERGED, OPERATION_TIME, IO_TIME, QUEUE_TIME, PENDING]
+        &[
+            IO,
+            OPERATIONS,
+            MERGED,
+            OPERATION_TIME,
+            IO_TIME,
+            QUEUE_TIME,
+            PENDING,
+            DISCARDED,
+            DISCARDS,
+            DISCARD_TIME,
+            FLUSHES,
+            FLUSH_TIME,
+        ]
     }
 
     fn cost_rank(&self) -> u8 {
@@ -175,10 +220,15 @@ impl Selection {
             define(&OPERATIONS, Some("write")),
             define(&MERGED, Some("read")),
             define(&MERGED, Some("write")),
+            define(&DISCARDED, None),
+            define(&DISCARDS, None),
+            define(&FLUSHES, None),
             define(&OPERATION_TIME, Some("read")),
             define(&OPERATION_TIME, Some("write")),
             define(&IO_TIME, None),
             define(&QUEUE_TIME, None),
+            define(&DISCARD_TIME, None),
+            define(&FLUSH_TIME, None),
         ];
         let pending = define(&PENDING, None);
         Some(Device { counters: Counters::new(handles, late), pending })
@@ -217,15 +267,41 @@ fn carried_on(last: i64, now: i64) -> i64 {
     }
 }
 
-/// Name and numbers of a line: major, minor, name, then reads, merged, sectors, ms, writes, merged, sectors, ms, in flight, busy ms, weighted ms, ...
+/// Name and numbers of a line: major, minor, name, then reads, merged, sectors, ms, writes, merged, sectors, ms, in flight, busy ms, weighted ms; since Linux 4.18 discards,
+/// merged, sectors, ms; since 5.5 flushes, ms.
 fn numbers(line: &[u8]) -> Option<(&[u8], Numbers)> {
     let mut fields = parse::fields(line);
     parse::unsigned(fields.next()?)?;
     parse::unsigned(fields.next()?)?;
     let name = fields.next()?;
-    let columns: [_; 11] = parse::numbers(fields)?;
-    let counters = [2, 6, 0, 4, 1, 5, 3, 7, 9, 10].map(|column| columns[column]);
-    Some((name, Numbers { counters, pending: columns[8] }))
+    let columns: [_; 11] = parse::numbers(fields.by_ref())?;
+    let mut later = [None; 6];
+    for (column, field) in later.iter_mut().zip(fields) {
+        *column = parse::integer(field);
+    }
+    let early = |column: usize| columns[column];
+    let [reads, merged_reads, sectors_read, read_ms] = [0, 1, 2, 3].map(early);
+    let [writes, merged_writes, sectors_written, write_ms] = [4, 5, 6, 7].map(early);
+    let [pending, busy_ms, weighted_ms] = [8, 9, 10].map(early);
+    let [discards, _merged, sectors_discarded, discard_ms, flushes, flush_ms] = later;
+    let counters = [
+        sectors_read,
+        sectors_written,
+        reads,
+        writes,
+        merged_reads,
+        merged_writes,
+        sectors_discarded,
+        discards,
+        flushes,
+        read_ms,
+        write_ms,
+        busy_ms,
+        weighted_ms,
+        discard_ms,
+        flush_ms,
+    ];
+    Some((name, Numbers { counters, pending }))
 }
 
 /// By name alone, where there is no sysfs: `sda1`, `nvme0n1p2`, `mmcblk0p1`.
@@ -271,11 +347,16 @@ mod tests {
         let (name, numbers) =
             numbers(b"254 0 vda 1 0 18446744073709551615 4 5 0 7 8 9 10 11").unwrap();
         assert_eq!(name, b"vda");
-        let expected = [None, Some(7), Some(1), Some(5), Some(0), Some(0), Some(4), Some(8)];
-        assert_eq!(numbers.counters[..8], expected);
-        assert_eq!(numbers.counters[8..], [Some(10), Some(11)]);
+        let wide = [None, Some(7), Some(1), Some(5), Some(0), Some(0), None, None, None];
+        assert_eq!(numbers.counters[..WIDE], wide);
+        let times = [Some(4), Some(8), Some(10), Some(11), None, None];
+        assert_eq!(numbers.counters[WIDE..], times);
         assert_eq!(numbers.pending, Some(9));
         assert_eq!(super::numbers(b"254 0 vda 1 0 x 4 5 0 7 8 9 10 11"), None);
         assert_eq!(super::numbers(b"254 0 vda 1 0 3 4"), None);
+        let (_, numbers) =
+            super::numbers(b"254 0 vda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17").unwrap();
+        assert_eq!(numbers.counters[6..WIDE], [Some(14), Some(12), Some(16)]);
+        assert_eq!(numbers.counters[13..], [Some(15), Some(17)]);
     }
 }

@@ -34,6 +34,7 @@ mod portable;
 mod pressure;
 mod processes;
 mod source;
+mod table;
 mod transport;
 
 pub use config::{Backend, HostPaths, SenseConfig};
@@ -43,7 +44,7 @@ pub use readings::{Handle, Readings};
 pub use registry::samplers;
 
 /// What a metric is: the same for all its series. The documentation of the metrics is generated from these.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric {
     /// Name by OpenTelemetry's semantic conventions, or `flyball.*` where they have none.
     pub name: &'static str,
@@ -57,6 +58,29 @@ pub struct Metric {
     pub attributes: &'static [&'static str],
     /// One sentence for a person.
     pub description: &'static str,
+}
+
+impl Metric {
+    /// A counter of whole things.
+    const fn counter(
+        name: &'static str,
+        unit: &'static str,
+        attributes: &'static [&'static str],
+        description: &'static str,
+    ) -> Self {
+        let (kind, scale) = (Kind::Counter, Scale::UNIT);
+        Self { name, unit, kind, scale, attributes, description }
+    }
+
+    /// A gauge in KiB.
+    const fn memory(
+        name: &'static str,
+        attributes: &'static [&'static str],
+        description: &'static str,
+    ) -> Self {
+        let (kind, scale) = (Kind::Gauge, Scale::KIBI);
+        Self { name, unit: "By", kind, scale, attributes, description }
+    }
 }
 
 /// Where a sampler runs.

@@ -22,8 +22,22 @@ const DROPPED: Metric = metric(
     "Packets that were dropped though there was no error.",
 );
 
-/// Receive, then transmit, of [`IO`], [`PACKETS`], [`ERRORS`], [`DROPPED`].
-type Numbers = [Option<i64>; 8];
+const CAUSES: Metric = Metric::counter(
+    "flyball.network.error_causes",
+    "{error}",
+    &["flyball.reason", "network.interface.name", "network.io.direction"],
+    "Errors and losses by cause: a queue of the adapter that overflowed (overrun), a damaged packet (frame), a link that was lost (carrier), a collision.",
+);
+const MULTICAST: Metric = Metric::counter(
+    "flyball.network.packet.multicast",
+    "{packet}",
+    &["network.interface.name"],
+    "Multicast packets received.",
+);
+
+/// Columns of /proc/net/dev in the order of the handles: receive, then transmit, of [`IO`], [`PACKETS`], [`ERRORS`], [`DROPPED`]; [`CAUSES`]; [`MULTICAST`].
+const COLUMNS: [usize; 14] = [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 12, 13, 14, 7];
+type Numbers = [Option<i64>; COLUMNS.len()];
 
 const fn metric(name: &'static str, unit: &'static str, description: &'static str) -> Metric {
     Metric {
@@ -41,7 +55,7 @@ const fn metric(name: &'static str, unit: &'static str, description: &'static st
 pub(super) struct Network {
     dev: Source,
     selection: Selection,
-    interfaces: Devices<Option<Counters<8>>>,
+    interfaces: Devices<Option<Counters<{ COLUMNS.len() }>>>,
 }
 
 /// Which interfaces are published.
@@ -67,7 +81,7 @@ impl Sampler for Network {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        &[IO, PACKETS, ERRORS, DROPPED]
+        &[IO, PACKETS, ERRORS, DROPPED, CAUSES, MULTICAST]
     }
 
     fn cost_rank(&self) -> u8 {
@@ -128,22 +142,32 @@ fn interface(
     name: &[u8],
     late: bool,
     readings: &mut Readings,
-) -> Option<Counters<8>> {
+) -> Option<Counters<{ COLUMNS.len() }>> {
     let label = parse::attribute(name).filter(|label| selection.holds(label))?;
     let mut define = |metric, direction| {
         let attributes = [("network.interface.name", &*label), ("network.io.direction", direction)];
         readings.define(metric, &attributes)
     };
-    let handles = [
-        define(&IO, "receive"),
-        define(&PACKETS, "receive"),
-        define(&ERRORS, "receive"),
-        define(&DROPPED, "receive"),
-        define(&IO, "transmit"),
-        define(&PACKETS, "transmit"),
-        define(&ERRORS, "transmit"),
-        define(&DROPPED, "transmit"),
+    let [receive, transmit] =
+        ["receive", "transmit"].map(|d| [&IO, &PACKETS, &ERRORS, &DROPPED].map(|m| define(m, d)));
+    let mut cause = |reason, direction| {
+        let attributes = [
+            ("flyball.reason", reason),
+            ("network.interface.name", &*label),
+            ("network.io.direction", direction),
+        ];
+        readings.define(&CAUSES, &attributes)
+    };
+    let causes = [
+        cause("overrun", "receive"),
+        cause("frame", "receive"),
+        cause("overrun", "transmit"),
+        cause("collision", "transmit"),
+        cause("carrier", "transmit"),
     ];
+    let multicast = readings.define(&MULTICAST, &[("network.interface.name", &label)]);
+    let ([r0, r1, r2, r3], [t0, t1, t2, t3], [c0, c1, c2, c3, c4]) = (receive, transmit, causes);
+    let handles = [r0, r1, r2, r3, t0, t1, t2, t3, c0, c1, c2, c3, c4, multicast];
     Some(Counters::new(handles, late))
 }
 
@@ -152,7 +176,7 @@ fn numbers(line: &[u8]) -> Option<(&[u8], Numbers)> {
     let colon = line.iter().rposition(|byte| *byte == b':')?;
     let name = line[..colon].trim_ascii_start();
     let values: [_; 16] = parse::numbers(parse::fields(&line[colon + 1..]))?;
-    (!name.is_empty()).then(|| (name, [0, 1, 2, 3, 8, 9, 10, 11].map(|column| values[column])))
+    (!name.is_empty()).then(|| (name, COLUMNS.map(|column| values[column])))
 }
 
 #[cfg(test)]
@@ -164,7 +188,7 @@ mod tests {
         let line = b"eth0:1:1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16";
         let (name, numbers) = numbers(line).unwrap();
         assert_eq!(name, b"eth0:1");
-        assert_eq!(numbers, [1, 2, 3, 4, 9, 10, 11, 12].map(Some));
+        assert_eq!(numbers, [1, 2, 3, 4, 9, 10, 11, 12, 5, 6, 13, 14, 15, 8].map(Some));
         assert_eq!(super::numbers(b"eth0: 1 2 3"), None);
         assert_eq!(super::numbers(b"eth0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16"), None);
     }

@@ -96,7 +96,7 @@ fn row(process: &Process) -> Row {
         state: state(process.status()),
         cpu_time: process.accumulated_cpu_time() as i64,
         read_at: 0,
-        calm: 0,
+        measured: false,
         share: None,
         score: 0,
         memory_kib: (process.memory() / 1024) as i64,

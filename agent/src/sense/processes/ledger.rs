@@ -11,7 +11,7 @@ pub(crate) const COUNT: Metric = Metric {
     kind: Kind::Gauge,
     scale: Scale::UNIT,
     attributes: &["process.state"],
-    description: "Processes by state; blocked ones wait in the kernel and cannot be interrupted, idle ones are kernel threads without work. The state of a process that uses no CPU may be four readings old.",
+    description: "Processes by state; blocked ones wait in the kernel and cannot be interrupted, idle ones are kernel threads without work. The state of a process without series may be three readings old.",
 };
 pub(crate) const UTILIZATION: Metric = Metric {
     name: "process.cpu.utilization",
@@ -57,11 +57,11 @@ pub(crate) struct Row {
     pub(crate) cpu_time: i64,
     /// When it was read, in the back end's unit.
     pub(crate) read_at: i64,
-    /// Readings in a row in which it had used no CPU.
-    pub(crate) calm: u8,
-    /// Millionths of a processor since the last reading; unknown in the first one.
+    /// Its share has been known once, so that its score means something.
+    pub(crate) measured: bool,
+    /// Millionths of a processor since it was last read; unknown the first time, and in a reading that left it out.
     pub(crate) share: Option<i64>,
-    /// [`Row::share`] smoothed: what it is ranked by.
+    /// [`Row::share`], smoothed over those of readings in a row: what it is ranked by.
     pub(crate) score: i64,
     /// Resident memory.
     pub(crate) memory_kib: i64,
@@ -128,7 +128,7 @@ impl Row {
         let smoothed = |last: &Row| i64::midpoint(last.score, share);
         self.score = last.filter(|last| last.share.is_some()).map_or(share, smoothed);
         self.share = Some(share);
-        self.calm = if share == 0 { last.map_or(1, |last| last.calm.saturating_add(1)) } else { 0 };
+        self.measured = true;
     }
 
     fn is(&self, shown: &Shown) -> bool {
@@ -272,7 +272,7 @@ mod tests {
             state,
             cpu_time: 0,
             read_at: 0,
-            calm: 0,
+            measured: true,
             share: known,
             score: share,
             memory_kib,

@@ -1,7 +1,7 @@
 //! Processes: how many by state, and CPU and memory of the largest, from /proc/PID/stat.
 //!
-//! On most hosts nearly all processes sleep. One that has used no CPU in [`CALM_READINGS`] readings and has no series is read in every [`CALM_STRIDE`]th
-//! reading only, its turn by its pid; until then its last row stands. That it is gone shows at once.
+//! Those that are shown and those that are new are read in every reading, each other one in every [`STRIDE`]th, its turn by its pid; until then its last row stands.
+//! Shares are taken over the time since the process itself was last read. That a process is gone shows at once.
 //!
 //! Each file is opened, read and closed on a kept descriptor of /proc. Files kept open would save half of the system time of a read but cost a descriptor and a page of
 //! kernel memory for every process of the host (docs/adr/002-host-sampler.md).
@@ -29,10 +29,8 @@ mod stat;
 /// Longer than any line of /proc/PID/stat up to the fields that are read.
 const LINE_BYTES: usize = 1024;
 const DIRECTORY_BUFFER_BYTES: usize = 8192;
-/// Readings without CPU time after which a process is read less often.
-const CALM_READINGS: u8 = 3;
-/// One of so many readings reads a calm process.
-const CALM_STRIDE: u32 = 4;
+/// One of so many readings reads a process that is not shown: one that begins to work shows within 15 s.
+const STRIDE: u32 = 3;
 const TICKS_PER_SECOND: i64 = 100;
 
 /// Reads /proc/PID/stat of every process.
@@ -146,9 +144,9 @@ impl Processes {
                 last_rows.iter().position(|row| row.pid >= *pid).unwrap_or(last_rows.len());
             last_rows = &last_rows[before..];
             let last = last_rows.first().filter(|last| last.pid == *pid);
-            let turn = pid.wrapping_add(self.reading) % CALM_STRIDE == 0;
+            let turn = pid.wrapping_add(self.reading) % STRIDE == 0;
             if let Some(last) = last
-                && last.calm >= CALM_READINGS
+                && last.measured
                 && !turn
                 && !self.ledger.shows(*pid)
             {
@@ -165,7 +163,7 @@ impl Processes {
                 state: stat.state,
                 cpu_time: stat.ticks,
                 read_at: uptime,
-                calm: 0,
+                measured: false,
                 share: None,
                 score: 0,
                 memory_kib: stat.pages.saturating_mul(self.page_kib),
@@ -254,8 +252,8 @@ mod tests {
             Self { directory, sampler, readings: Readings::default(), seconds: 100 }
         }
 
-        /// One reading; the row of the second process.
-        fn read(&mut self, calm_ticks: u32) -> Row {
+        /// One reading; the row of the second process, which has used so many ticks.
+        fn read(&mut self, ticks: u32) -> Row {
             self.seconds += 5;
             let write = |path: &str, text: String| {
                 std::fs::write(self.directory.path().join(path), text).unwrap();
@@ -264,7 +262,7 @@ mod tests {
             let rest =
                 |ticks, pages| format!("S 0 0 0 0 0 0 0 0 0 0 {ticks} 0 0 0 0 0 1 0 10 0 {pages}");
             write("1/stat", format!("1 (busy) {}", rest(self.seconds * 50, 9)));
-            write("2/stat", format!("2 (calm) {}", rest(calm_ticks, 1)));
+            write("2/stat", format!("2 (other) {}", rest(ticks, 1)));
             self.readings.clear();
             self.sampler.sample(&mut self.readings).unwrap();
             self.sampler.rows[1]
@@ -272,22 +270,37 @@ mod tests {
     }
 
     #[test]
-    fn a_calm_process_is_read_less_often_and_its_work_is_spread_over_the_time_since() {
+    fn one_that_is_not_shown_is_read_in_its_turn_and_its_work_is_spread_over_the_time_since() {
         let mut host = Host::new();
-        let calm: Vec<Row> = (0..12).map(|_| host.read(7)).collect();
-        let read = calm.iter().filter(|row| row.share.is_some()).count();
-        assert!((3..8).contains(&read), "{read} of 12");
-        let before = host.read(7);
-        let woken =
-            (0..CALM_STRIDE).map(|_| host.read(107)).find(|row| row.cpu_time == 107).unwrap();
-        let seconds = i64::from(host.seconds) - before.read_at / 100;
-        assert_eq!(woken.calm, 0);
-        assert!(woken.share.unwrap() >= 1_000_000 / seconds, "{woken:?} in {seconds} s");
-        assert!(host.read(207).share.is_some(), "one that is awake is read every time");
+        assert_eq!(host.read(7).share, None, "nothing to compare with");
+        assert_eq!(host.read(7).share, Some(0), "measured at once, whosever turn it is");
+        let rows: Vec<Row> = (1..13).map(|reading| host.read(7 + 30 * reading)).collect();
+        let read: Vec<&Row> = rows.iter().filter(|row| row.share.is_some()).collect();
+        assert_eq!(read.len(), rows.len() / STRIDE as usize);
+        // 30 ticks in 5 s.
+        assert!(read[1..].iter().all(|row| row.share == Some(60_000)), "{read:?}");
+        assert!(rows[3..].iter().all(|row| row.score == 60_000), "{rows:?}");
+        assert!(!host.sampler.ledger.shows(2));
     }
 
     #[test]
-    fn a_calm_process_that_is_gone_is_gone_at_once() {
+    fn one_that_begins_to_work_is_shown_within_15_s_and_then_read_every_time() {
+        let mut host = Host::new();
+        (0..8).for_each(|_| _ = host.read(7));
+        let mut ticks = 7;
+        for _ in 0..STRIDE {
+            ticks += 500;
+            host.read(ticks);
+        }
+        assert!(host.sampler.ledger.shows(2));
+        for _ in 0..STRIDE {
+            ticks += 500;
+            assert_eq!(host.read(ticks).share, Some(1_000_000));
+        }
+    }
+
+    #[test]
+    fn one_that_is_gone_is_gone_at_once() {
         let mut host = Host::new();
         (0..8).for_each(|_| _ = host.read(7));
         std::fs::remove_dir_all(host.directory.path().join("2")).unwrap();
