@@ -6,7 +6,14 @@ use flyball_proto::series::MAX_ATTRIBUTE_BYTES;
 
 /// Lines that are not empty.
 pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+    let mut rest = text;
+    let next = move || {
+        let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let (line, tail) = rest.split_at(end);
+        rest = tail.get(1..).unwrap_or_default();
+        (end > 0 || !rest.is_empty()).then_some(line)
+    };
+    std::iter::from_fn(next).filter(|line| !line.is_empty())
 }
 
 /// Fields between spaces, tabs and line ends.
@@ -110,6 +117,15 @@ mod tests {
         for garbled in [&b""[..], b".", b"3.", b".5", b"3.x", b"-3.1", b"99999999999999999999.0"] {
             assert_eq!(decimal(garbled, 2), None, "{garbled:?}");
         }
+    }
+
+    #[test]
+    fn lines_are_split_with_and_without_a_last_line_end() {
+        let all = |text: &'static [u8]| lines(text).collect::<Vec<_>>();
+        assert_eq!(all(b"\na\n\n\nbc\nd"), [&b"a"[..], b"bc", b"d"]);
+        assert_eq!(all(b"a\n"), [b"a"]);
+        assert_eq!(all(b"a\n\n"), [b"a"]);
+        assert!(all(b"\n\n").is_empty() && all(b"").is_empty());
     }
 
     #[test]
