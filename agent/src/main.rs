@@ -102,5 +102,9 @@ fn main() -> ExitCode {
 }
 
 fn start(config: Config) -> Result<(), run::Error> {
-    run::runtime()?.block_on(async { run::run(config, shutdown::on_signal()?).await })
+    let runtime = run::runtime()?;
+    let result = runtime.block_on(async { run::run(config, shutdown::on_signal()?).await });
+    // A name that is still being looked up is not waited for.
+    runtime.shutdown_background();
+    result
 }

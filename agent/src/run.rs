@@ -10,6 +10,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -99,19 +100,25 @@ pub async fn run_with(
     let outbox = Arc::new(SharedOutbox::new(config.ship.memory_bytes()));
     let recorder = Recorder::new(samplers, interval, config.budget.limits(), Arc::clone(&outbox))?;
     let (stop, stopped) = start_sampling(recorder, interval)?;
-    let drain = CancellationToken::new();
+    let (drain, failed) = (CancellationToken::new(), AtomicBool::new(false));
     // Boxed, because the futures of a gRPC connection are large.
     let ship =
         Box::pin(Ship::new(config.collector(), hello, Arc::clone(&outbox)).run(drain.clone()));
     let work = async {
         let sampling = async {
             let result = wait_for_sampling(stop, stopped, &shutdown).await;
+            if result.is_err() {
+                failed.store(true, Ordering::Relaxed);
+                // Also starts the grace period: a collector that takes nothing must not keep an agent alive that samples nothing.
+                shutdown.cancel();
+            }
             drain.cancel();
             result
         };
         tokio::join!(sampling, ship).0
     };
-    let result = within_grace(&shutdown, GRACE_PERIOD, work).await.unwrap_or(Ok(()));
+    let unfinished = || if failed.load(Ordering::Relaxed) { Err(Error::Sampling) } else { Ok(()) };
+    let result = within_grace(&shutdown, GRACE_PERIOD, work).await.unwrap_or_else(unfinished);
     report(&outbox);
     result
 }

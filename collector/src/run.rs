@@ -117,7 +117,12 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
         tracing::warn!(key, %address, "other hosts reach this address without encryption and authentication");
     }
     let metrics = StoreMetrics::default();
-    let opened = store::open(&config.store(), &metrics, shutdown.clone()).await;
+    let store = config.store();
+    let opened = tokio::select! {
+        opened = store::open(&store, &metrics, shutdown.clone()) => opened,
+        // The engine notices by itself and stops in order; a server that does not answer is not waited for.
+        () = shutdown.cancelled(), if config.clickhouse.url.is_some() => return Ok(()),
+    };
     let opened = match opened {
         // Whoever stops a collector that is still starting gets what was asked for.
         Err(_) if shutdown.is_cancelled() => return Ok(()),
@@ -137,6 +142,7 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
             biased;
             () = shutdown.cancelled() => Ok(()),
             server = ended => Err(Error::Server(server)),
+            () = running.ingest.ended() => Err(Error::Server("ingest")),
         },
         Err(error) => Err(error),
     };

@@ -36,7 +36,8 @@ pub struct Limits {
 /// What the agent used over the last window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Usage {
-    /// CPU seconds a second. NaN when unknown.
+    /// CPU seconds a second: what runs besides the samplers, plus each sampler's average share. A window that happens to hold a rare, dear read is no
+    /// reason to slow a cheap sampler. NaN when unknown.
     pub cpu_share: f64,
     /// Resident memory at the end of the window; `None` when unknown.
     pub memory_bytes: Option<u64>,
@@ -69,6 +70,11 @@ pub enum Step {
 }
 
 impl Load {
+    /// Share of one core that the sampler takes on average at present.
+    pub fn present_share(&self) -> f64 {
+        self.share(self.multiplier)
+    }
+
     /// Share of one core that the sampler takes with `multiplier`.
     fn share(&self, multiplier: u32) -> f64 {
         let period = self.period.as_secs_f64() * f64::from(multiplier.max(1));

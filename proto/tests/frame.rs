@@ -61,15 +61,17 @@ fn unset_is_absent_and_unchanged_is_present() {
 #[test]
 fn a_new_dictionary_keeps_what_is_set_and_drops_what_is_retired() {
     let (mut encoder, mut decoder) = pair();
-    for i in 0..200 {
+    for i in 0..6000 {
         encoder.define(series(&format!("m{i}"), Scale::UNIT)).unwrap();
     }
     sync(&mut encoder, &mut decoder);
     decoder.decode(&frame(&mut encoder, 0)).unwrap();
-    (0..100).for_each(|i| encoder.retire(Slot(i * 2)));
+    (0..1000).for_each(|i| encoder.retire(Slot(i * 2)));
+    assert!(!encoder.needs_new_dictionary(), "few retired slots cost less than all definitions");
+    (1000..3000).for_each(|i| encoder.retire(Slot(i * 2)));
     assert!(encoder.needs_new_dictionary());
     encoder.set(Slot(7), 7);
-    encoder.set_after_reset(Slot(199), 99);
+    encoder.set_after_reset(Slot(5999), 99);
     let slots = encoder.restart_dictionary();
     assert_eq!((slots.get(Slot(6)), slots.get(Slot(7))), (None, Some(Slot(3))));
     assert!(!encoder.needs_new_dictionary());
@@ -81,8 +83,8 @@ fn a_new_dictionary_keeps_what_is_set_and_drops_what_is_retired() {
     let decoded = decoder.decode(&payload).unwrap();
     assert!(decoded.keyframe);
     let got: Vec<_> = decoded.samples.iter().map(|s| (s.slot.0, s.raw, s.reset)).collect();
-    assert_eq!(got, [(3, 7, false), (99, 99, true)]);
-    assert_eq!(decoded.series(Slot(99)).unwrap().metric, "m199");
+    assert_eq!(got, [(3, 7, false), (2999, 99, true)]);
+    assert_eq!(decoded.series(Slot(2999)).unwrap().metric, "m5999");
 }
 
 #[test]

@@ -151,7 +151,10 @@ impl Layers {
         });
         for (variable, text) in variables {
             if let Some(key) = known.keys().find(|key| variable_name(key) == variable) {
-                given.insert(key.clone(), (parse(&text), variable));
+                // A text stays as it is: `007` is a password, not the number 7.
+                let is_text = matches!(known[key], Value::String(..));
+                let value = if is_text { Value::from(text) } else { parse(&text) };
+                given.insert(key.clone(), (value, variable));
             }
         }
         for (key, value) in &sources.flags {
@@ -286,20 +289,26 @@ mod tests {
     }
 
     #[test]
+    fn a_text_from_the_environment_stays_as_it_is() {
+        let (_dir, s) = sources("", &[("FLYBALL_HTTP_LISTEN", "007")]);
+        assert_eq!(load::<Demo>(&s).unwrap().http.listen, "007");
+    }
+
+    #[test]
     fn every_problem_is_listed_with_its_key_and_origin() {
         let (_dir, s) = sources(
             "[http]\nlimit = 'x'\nlimt = 3\n[htp]\na = 1",
-            &[("FLYBALL_HTTP_LISTEN", "[1]")],
+            &[("FLYBALL_HTTP_LIMIT", "[1]")],
         );
         let problems = load::<Demo>(&s).unwrap_err();
         let keys: Vec<_> = problems.as_slice().iter().map(|p| p.key.as_str()).collect();
-        assert_eq!(keys, ["htp.a", "http.limit", "http.limt", "http.listen"]);
+        assert_eq!(keys, ["htp.a", "http.limit", "http.limt"]);
         let text = problems.to_string();
         assert!(
             text.contains("known here: limit") || text.contains("http.limit, http.listen"),
             "{text}"
         );
-        assert!(text.contains("from FLYBALL_HTTP_LISTEN"), "{text}");
+        assert!(text.contains("from FLYBALL_HTTP_LIMIT"), "{text}");
     }
 
     #[test]

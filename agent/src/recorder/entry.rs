@@ -35,6 +35,8 @@ pub(super) struct Entry {
     asked_ms: i64,
     cost: Option<Duration>,
     window: Window,
+    /// CPU time of the reads in the budget's window.
+    cpu: Duration,
     trouble: Option<Trouble>,
 }
 
@@ -68,6 +70,7 @@ impl Entry {
             asked_ms: i64::MIN,
             cost: None,
             window: Window::default(),
+            cpu: Duration::ZERO,
             trouble: None,
         }
     }
@@ -109,6 +112,11 @@ impl Entry {
             self.multiplier = multiplier;
             self.due_ms = self.next_due_ms();
         }
+    }
+
+    /// CPU time of the reads since the last call.
+    pub(super) fn take_cpu(&mut self) -> Duration {
+        std::mem::take(&mut self.cpu)
     }
 
     /// Mean wall time of the reads since the last call; `None` when there was none.
@@ -167,7 +175,9 @@ impl Entry {
         self.cost = Some(average.mul_f64(1.0 - COST_WEIGHT) + cost.cpu.mul_f64(COST_WEIGHT));
         self.window.reads += 1;
         self.window.wall += cost.wall;
-        if self.trouble.take().is_some() {
+        self.cpu += cost.cpu;
+        // One that fails every other time says so once in a while, not twice each time.
+        if self.trouble.take_if(|trouble| trouble.logged_at.elapsed() >= LOG_PERIOD).is_some() {
             tracing::info!(sampler = self.name, "sampler works again");
         }
     }

@@ -109,8 +109,12 @@ impl Recorder {
         if awaited > 0 {
             self.entries.iter_mut().for_each(Entry::deadline);
         }
-        if let Some(usage) = self.overhead.window() {
-            self.govern(&usage);
+        if self.overhead.is_due() {
+            let sampled = self.entries.iter_mut().map(Entry::take_cpu).sum();
+            let average = self.entries.iter().map(|entry| entry.load().present_share()).sum();
+            if let Some(usage) = self.overhead.window(sampled, average) {
+                self.govern(&usage);
+            }
         }
         let totals = self.outbox.lock().totals();
         self.own.tick(tick, &totals, &mut self.entries, &mut self.encoder);

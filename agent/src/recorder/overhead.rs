@@ -22,14 +22,18 @@ impl Overhead {
         Self { since: Instant::now(), cpu: process_cpu(), started: false }
     }
 
-    /// Usage of the window that has just ended; `None` while it lasts. The first one is dropped: starting costs what running does not.
-    pub(super) fn window(&mut self) -> Option<Usage> {
+    /// True when a window is full.
+    pub(super) fn is_due(&self) -> bool {
+        self.since.elapsed() >= WINDOW
+    }
+
+    /// Usage as of the window that ends now, in which the samplers' reads took `sampled`; on average they take the share `average`. `None` for
+    /// the first window: starting costs what running does not.
+    pub(super) fn window(&mut self, sampled: Duration, average: f64) -> Option<Usage> {
         let elapsed = self.since.elapsed();
-        if elapsed < WINDOW {
-            return None;
-        }
         let cpu = process_cpu();
-        let cpu_share = cpu.saturating_sub(self.cpu).as_secs_f64() / elapsed.as_secs_f64();
+        let besides = cpu.saturating_sub(self.cpu).saturating_sub(sampled);
+        let cpu_share = besides.as_secs_f64() / elapsed.as_secs_f64() + average;
         (self.since, self.cpu) = (Instant::now(), cpu);
         let first = !std::mem::replace(&mut self.started, true);
         (!first).then(|| Usage { cpu_share, memory_bytes: resident_bytes() })

@@ -281,7 +281,7 @@ fn a_new_dictionary_keeps_every_value_with_its_series() {
     let churn = fake("churn", Isolation::Inline, move |readings| {
         round += 1;
         handles.drain(..).for_each(|handle| readings.retire(handle));
-        for i in 0..50 {
+        for i in 0..500 {
             let name = format!("{round}-{i}");
             let handle = readings.define(&VALUE, &[("of", &name)]);
             readings.set(handle, round * 1000 + i);
@@ -292,12 +292,12 @@ fn a_new_dictionary_keeps_every_value_with_its_series() {
     let mut harness = Harness::new(vec![churn, counting("good", Isolation::Inline, |_| Ok(()))]);
     for round in 1..=20 {
         let values = harness.tick();
-        for i in 0..50 {
+        for i in 0..500 {
             let value = get(&values, &format!("value{{{round}-{i}}}"));
             assert_eq!(value, Some(f64::from(round * 1000 + i)));
         }
         assert_eq!(get(&values, "value{good}"), Some(f64::from(round)));
-        assert_eq!(values.keys().filter(|k| k.starts_with("value{")).count(), 51);
+        assert_eq!(values.keys().filter(|k| k.starts_with("value{")).count(), 501);
         assert!(get(&values, "flyball.agent.samples.produced{}").is_some());
     }
     assert!(harness.recorder.encoder.dictionary_version() > 2);

@@ -199,6 +199,8 @@ impl<S: Sink> Batcher<S> {
             let random = rand::random();
             let delay = match error.class() {
                 ErrorClass::Permanent => {
+                    // The server answers: a failure before this one is over.
+                    self.recovered();
                     return Outcome::Refused(
                         error.to_string().chars().take(REASON_CHARS).collect(),
                     );

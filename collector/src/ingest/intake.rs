@@ -109,6 +109,8 @@ impl Intake {
         })?;
         if definitions.restarted {
             self.slots.clear();
+            // No frame has used them: one would have taken them along.
+            self.unwritten.clear();
             self.feed.clear();
         }
         for (number, series) in definitions.iter() {
@@ -142,7 +144,9 @@ impl Intake {
         self.highest_seq = self.highest_seq.max(decoded.seq);
         if decoded.seq <= self.acked_seq {
             metrics.frames_repeated.inc();
-            self.feed.update(decoded.ts_ms, decoded.samples);
+            if self.shared.check_time(decoded.ts_ms, now_ms()).is_ok() {
+                self.feed.update(decoded.ts_ms, decoded.samples);
+            }
             return Ok(Taken::Nothing);
         }
         let (seq, samples) = (decoded.seq, decoded.samples.len() as u64);

@@ -153,6 +153,11 @@ impl Ingest {
         self.shared.gate.health()
     }
 
+    /// Ends when the batcher has ended: nothing is stored any more.
+    pub fn ended(&self) -> impl Future<Output = ()> + use<> {
+        self.shared.ended.clone().cancelled_owned()
+    }
+
     /// Reads no more frames, writes what was read, sends the last acknowledgements and ends all streams. When `patience` is over first, what ClickHouse
     /// has not accepted stays with the agents. True when everything was acknowledged.
     pub async fn stop(&self, patience: impl Future<Output = ()>) -> bool {

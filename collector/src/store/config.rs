@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::error::StoreError;
 
+/// 50 years. ClickHouse computes the end of a row's life in 32 bits of seconds, which run out in 2106: beyond, it would lie in the past.
+const MAX_RETENTION_DAYS: u32 = 18_250;
+
 /// Section `[clickhouse]`: which server, which database, how long things are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -112,11 +115,11 @@ impl ClickHouseSettings {
         if self.cluster.is_some() && self.url.is_none() {
             problem("cluster", "needs clickhouse.url: the embedded engine is one machine");
         }
-        if !(1..=36_500).contains(&self.retention_days) {
-            problem("retention_days", "must be 1 to 36500");
+        if !(1..=MAX_RETENTION_DAYS).contains(&self.retention_days) {
+            problem("retention_days", "must be 1 to 18250");
         }
-        if !(1..=36_500).contains(&self.decisions_retention_days) {
-            problem("decisions_retention_days", "must be 1 to 36500");
+        if !(1..=MAX_RETENTION_DAYS).contains(&self.decisions_retention_days) {
+            problem("decisions_retention_days", "must be 1 to 18250");
         }
         if !(100..=600_000).contains(&self.timeout_ms) {
             problem("timeout_ms", "must be 100 to 600000");

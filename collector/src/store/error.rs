@@ -172,13 +172,10 @@ impl ErrorClass {
     }
 }
 
-/// Codes of ClickHouse that speak of the rows themselves. Whatever is not listed is tried again: a wait costs less than a loss.
-const ABOUT_THE_ROWS: [u16; 10] = [
+/// Codes of ClickHouse that speak of the rows themselves. Not 32, 33 (a body cut off on its way) and 49 (a fault of the server). Whatever is not listed is tried again: a wait costs less than a loss.
+const ABOUT_THE_ROWS: [u16; 7] = [
     6,   // CANNOT_PARSE_TEXT
     27,  // CANNOT_PARSE_INPUT_ASSERTION_FAILED
-    32,  // ATTEMPT_TO_READ_AFTER_EOF
-    33,  // CANNOT_READ_ALL_DATA
-    49,  // LOGICAL_ERROR
     53,  // TYPE_MISMATCH
     69,  // ARGUMENT_OUT_OF_BOUND
     117, // INCORRECT_DATA
@@ -275,7 +272,7 @@ mod tests {
         assert_eq!(class(parts), ErrorClass::TooManyParts);
         let partitions = "Code: 252. DB::Exception: Too many partitions for single INSERT block";
         assert_eq!(class(partitions), ErrorClass::Permanent);
-        assert_eq!(class("Code: 33. DB::Exception: Cannot read all data"), ErrorClass::Permanent);
+        assert_eq!(class("Code: 117. DB::Exception: Incorrect data"), ErrorClass::Permanent);
         assert_eq!(class("Code: 241. DB::Exception: memory limit"), ErrorClass::Retryable);
         assert_eq!(class("Code: 60. DB::Exception: no such table"), ErrorClass::Retryable);
         assert_eq!(class("502 Bad Gateway"), ErrorClass::Retryable);

@@ -56,8 +56,8 @@ pub struct OpenStore {
     pub engine: Option<Engine>,
 }
 
-/// Opens the store as configured. When `shutdown` is cancelled while the engine starts, this ends early with an error. Until it is cancelled,
-/// series whose samples have all expired are forgotten once a day.
+/// Opens the store as configured. When `shutdown` is cancelled while the engine starts, this ends early with an error. With the embedded engine,
+/// series whose samples have all expired are forgotten once a day until it is cancelled; on a server that is already there another collector may still use them.
 ///
 /// # Errors
 /// Any [`StoreError`]; each message says what mends it.
@@ -72,8 +72,11 @@ pub async fn open(
     };
     match open_at(config, metrics, engine.as_ref()).await {
         Ok((store, catalog)) => {
-            let (client, settings) = (store.client.clone(), Arc::clone(&store.settings));
-            tokio::spawn(prune::daily(client, settings, Arc::downgrade(&catalog), shutdown));
+            if engine.is_some() {
+                let (client, settings) = (store.client.clone(), Arc::clone(&store.settings));
+                let catalog = Arc::downgrade(&catalog);
+                tokio::spawn(prune::daily(client, settings, catalog, shutdown));
+            }
             Ok(OpenStore { store, catalog, engine })
         }
         Err(error) => {

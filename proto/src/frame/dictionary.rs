@@ -6,8 +6,9 @@ use crate::v1;
 use super::error::DefineError;
 use super::{Limits, Slot};
 
-/// So many retired slots are never a reason for a new version.
-const RETIRED_FREE: usize = 64;
+/// So many retired slots are never a reason for a new version: each costs a few dozen bytes of memory and nothing on the wire, where a new version
+/// sends every definition again.
+const RETIRED_FREE: usize = 2_048;
 /// A message holds about so many bytes of names and attributes at most, well below the usual limits of gRPC messages.
 const MESSAGE_BYTES: usize = 512 * 1024;
 

@@ -182,6 +182,17 @@ async fn a_block_that_is_refused_for_good_is_rejected_with_the_reason_and_the_ne
 }
 
 #[tokio::test]
+async fn a_refusal_after_a_failure_opens_the_gate_again() {
+    let down = Answer::Fail("Code: 210. DB::NetException: refused");
+    let wrong = Answer::Fail("Code: 53. DB::Exception: Type mismatch");
+    let mut bench = Bench::start(quick(), [down, wrong]);
+    bench.submit(0, 3, false).await;
+    assert_eq!(bench.settled().await.rejected[0].samples, 3);
+    assert!(!bench.gate.health().is_closed, "the server answered");
+    bench.end().await;
+}
+
+#[tokio::test]
 async fn samples_are_rejected_with_the_series_that_they_need() {
     let wrong = Answer::Fail("Code: 53. DB::Exception: Type mismatch");
     let mut bench = Bench::start(quick(), [wrong]);
