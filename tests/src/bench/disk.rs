@@ -76,10 +76,12 @@ impl Load {
 pub async fn run(table: &mut Table, load: &Load, bar: f64) -> Result<()> {
     let (samples, shape) = (load.samples() as f64, load.shape());
     let ours = collector(table, load).await?;
-    let theirs = victoria::bytes(load).await?;
+    let (theirs, index) = victoria::bytes(load).await?;
     table.push(&format!("disk, {shape}: B/sample"), vec![ours / samples], Some(bar));
     table.push(&format!("disk, {shape}: VictoriaMetrics B/sample"), vec![theirs / samples], None);
     table.push(&format!("disk, {shape}: ours / VictoriaMetrics"), vec![ours / theirs], Some(1.0));
+    let index = index / (load.nodes as usize * SERIES_PER_NODE) as f64;
+    table.push(&format!("disk, {shape}: VictoriaMetrics index, B/series"), vec![index], None);
     Ok(())
 }
 

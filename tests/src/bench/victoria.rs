@@ -17,11 +17,11 @@ const MERGED: Duration = Duration::from_mins(10);
 /// Its directory counts as settled when its size has not changed for this long.
 const STILL: Duration = Duration::from_secs(10);
 
-/// Bytes of its data directory with the samples of `load`.
+/// Bytes that the samples of `load` take, and bytes of the index of their series.
 ///
 /// # Errors
 /// When it cannot be started or does not settle.
-pub async fn bytes(load: &Load) -> Result<f64> {
+pub async fn bytes(load: &Load) -> Result<(f64, f64)> {
     let dir = super::temporary()?;
     let data = dir.path().join("data");
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -43,7 +43,8 @@ pub async fn bytes(load: &Load) -> Result<f64> {
         get(path).await?.error_for_status()?;
         settled(&data).await?;
     }
-    let bytes = tree_bytes(&data) as f64;
+    let bytes = |name: &str| tree_bytes(&data.join(name)) as f64;
+    let bytes = (bytes("data"), bytes("indexdb"));
     process.stop().await.context("stop victoria-metrics")?;
     Ok(bytes)
 }
