@@ -21,8 +21,9 @@ pub async fn run(script: &Path, output: &Path, collect: Duration) -> Result<()> 
     let path = "/api/performance/metrics?metric=system.memory.limit&step=1000&agg=last";
     until("enough data", collect * 2, || async {
         let answer = stack.collector.api.json(path).await?;
-        let points = answer["series"][0]["points"].as_array().map_or(0, Vec::len);
-        ensure!(points as u64 >= collect.as_secs(), "{points} points");
+        let points = answer["series"][0]["points"].as_array().map(Vec::as_slice);
+        let known = points.unwrap_or_default().iter().filter(|p| !p[1].is_null()).count();
+        ensure!(known as u64 >= collect.as_secs(), "{known} points");
         Ok(())
     })
     .await?;

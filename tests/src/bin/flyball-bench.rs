@@ -60,7 +60,7 @@ enum What {
         #[arg(long)]
         output: PathBuf,
         /// Seconds to collect before.
-        #[arg(long, default_value_t = 330)]
+        #[arg(long, default_value_t = 290)]
         collect: u64,
     },
 }
