@@ -20,6 +20,8 @@ pub const INTERVALS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_mins(1);
 /// Most of the agent's memory that frames may take, in megabytes.
 const MAX_OUTBOX_MB: u32 = 1024;
+/// What the agent needs besides its outbox, generously: the budget must not be spent before anything is kept.
+const BASE_MB: u32 = 15;
 /// Longest time between two reads of a sampler.
 const LONGEST_PERIOD: Duration = Duration::from_hours(1);
 const MEGABYTE: u64 = 1_000_000;
@@ -243,8 +245,14 @@ impl Settings for Config {
         if !(budget.cpu_percent > 0.0 && budget.cpu_percent <= 100.0) {
             problems.push("budget.cpu_percent", "must be above 0 and at most 100");
         }
-        if budget.memory_mb == 0 {
-            problems.push("budget.memory_mb", "must be at least 1");
+        if self.ship.memory_mb.saturating_add(BASE_MB) > budget.memory_mb {
+            let least = self.ship.memory_mb.saturating_add(BASE_MB);
+            problems.push(
+                "budget.memory_mb",
+                format!(
+                    "must be at least {least}: ship.memory_mb and {BASE_MB} for the agent itself"
+                ),
+            );
         }
         if budget.ceiling_mb < budget.memory_mb {
             problems.push("budget.ceiling_mb", "must be at least budget.memory_mb");

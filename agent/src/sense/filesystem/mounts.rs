@@ -93,11 +93,22 @@ pub(super) fn select(mountinfo: &[u8], config: &FilesystemConfig) -> Vec<Mount> 
         let path = |mount: &Option<Mount>| mount.as_ref().map(|m| m.mountpoint.len());
         path(mount_a).cmp(&path(mount_b)).then(a.cmp(b))
     });
+    // Whoever asks for a mount below one of these walks through it, and waits for its server.
+    let may_hang: Vec<_> = visible
+        .iter()
+        .filter_map(|(_, _, mount)| mount.as_ref())
+        .filter(|mount| {
+            mount.kind == "autofs" || (mount.remote && !SKIPPED.contains(&&*mount.kind))
+        })
+        .map(|mount| mount.path.clone())
+        .filter(|path| !path.as_os_str().is_empty())
+        .collect();
     let mut file_systems = Vec::new();
     let mut selected = Vec::new();
     for (_, number, mount) in visible {
         let wanted = |mount: &Mount| is_wanted(&mount.kind, &mount.mountpoint, config);
-        let Some(mount) = mount.filter(wanted) else { continue };
+        let Some(mut mount) = mount.filter(wanted) else { continue };
+        mount.remote |= may_hang.iter().any(|path| mount.path.starts_with(path));
         if !file_systems.contains(&number) {
             file_systems.push(number);
             selected.push(mount);
@@ -196,6 +207,19 @@ garbage
         let config = FilesystemConfig { tmpfs: true, remote: false, ..FilesystemConfig::default() };
         let expected = ["/dev/vda1 / false", "/dev/sdb1 /data false", "tmpfs /tmp false"];
         assert_eq!(paths(TABLE, &config), expected);
+    }
+
+    #[test]
+    fn what_lies_below_a_remote_mount_may_hang_with_it() {
+        let table = b"\
+            20 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            30 20 0:50 / /home rw - nfs4 server:/export rw\n\
+            40 30 8:2 / /home/x/scratch rw - ext4 /dev/sda2 rw\n\
+            50 20 8:3 / /homes rw - ext4 /dev/sda3 rw\n";
+        let mounts =
+            select(table, &FilesystemConfig { remote: false, ..FilesystemConfig::default() });
+        let found: Vec<_> = mounts.iter().map(|m| (m.mountpoint.as_str(), m.remote)).collect();
+        assert_eq!(found, [("/", false), ("/home/x/scratch", true), ("/homes", false)]);
     }
 
     #[test]
