@@ -12,10 +12,14 @@ step() { printf '\n### %s\n\n' "$1"; shift; "$@" || status=1; }
 
 printf 'Machine: %s, %s CPUs, %s MB, Linux %s. Date: %s.\n' "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -1)" "$(nproc)" \
   "$(awk '/MemTotal/ {print int($2/1024)}' /proc/meminfo)" "$(uname -r)" "$(date -u +%F)"
-step "Frame codec and payload on the wire" cargo bench --locked --quiet -p flyball-proto --bench frame
+# The lines for people among criterion's own.
+codec() { cargo bench --locked --quiet -p flyball-proto --bench frame 2>&1 | grep -E '^(frame\.|error)'; }
+
+step "Frame codec and payload on the wire" codec
 step "Host samplers" cargo bench --locked --quiet -p flyball-agent --bench sense
 step "From the command to live points" "$bench" start
 step "From a sample to an event and an answer" "$bench" latency --ticks "$ticks"
 step "On disk, beside VictoriaMetrics" "$bench" disk --millions "$millions"
+step "Store: ways to insert, fsync, memory" cargo bench --locked --quiet -p flyball-collector --bench store
 step "Agent beside node_exporter" "$bench" agent "${agent[@]}"
 exit $status
