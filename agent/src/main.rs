@@ -1,6 +1,5 @@
 //! Entry point of the agent: flags, settings, logging, then [`flyball_agent::run::run`].
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +8,7 @@ use flyball_agent::config::Config;
 use flyball_agent::run;
 use flyball_service::config::{Sources, load};
 use flyball_service::logging::LogFormat;
-use flyball_service::{EXIT_FAILED, EXIT_USAGE, logging, shutdown};
+use flyball_service::{EXIT_FAILED, logging, program, shutdown};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -73,24 +72,10 @@ impl Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            // A closed standard output or error leaves nobody to tell.
-            let _ = error.print();
-            return if error.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
-        }
-    };
-    let config: Config = match load(&cli.sources()) {
+    let config = match configure() {
         Ok(config) => config,
-        Err(problems) => {
-            let _ = writeln!(std::io::stderr(), "{problems}");
-            return EXIT_USAGE.into();
-        }
+        Err(code) => return code,
     };
-    if cli.check_config {
-        return ExitCode::SUCCESS;
-    }
     logging::init(config.agent.log_format);
     match start(config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -99,6 +84,11 @@ fn main() -> ExitCode {
             EXIT_FAILED.into()
         }
     }
+}
+
+fn configure() -> Result<Config, ExitCode> {
+    let cli: Cli = program::flags()?;
+    program::settings(load(&cli.sources()), cli.check_config)
 }
 
 fn start(config: Config) -> Result<(), run::Error> {

@@ -14,9 +14,9 @@ mod top;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 use flyball_service::config::load;
-use flyball_service::{EXIT_USAGE, logging};
+use flyball_service::{EXIT_USAGE, logging, program};
 
 use args::{Cli, Command};
 use commands::Context;
@@ -24,24 +24,10 @@ use config::Config;
 use error::Error;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            // A closed standard output or error leaves nobody to tell.
-            let _ = error.print();
-            return if error.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
-        }
+    let (cli, config) = match configure() {
+        Ok(configured) => configured,
+        Err(code) => return code,
     };
-    let config: Config = match load(&cli.sources()) {
-        Ok(config) => config,
-        Err(problems) => {
-            let _ = writeln!(std::io::stderr(), "{problems}");
-            return EXIT_USAGE.into();
-        }
-    };
-    if cli.check_config {
-        return ExitCode::SUCCESS;
-    }
     let Some(command) = cli.command else {
         let _ = write!(std::io::stderr(), "{}", Cli::command().render_help());
         return EXIT_USAGE.into();
@@ -59,6 +45,12 @@ fn main() -> ExitCode {
             error.exit_code().into()
         }
     }
+}
+
+fn configure() -> Result<(Cli, Config), ExitCode> {
+    let cli: Cli = program::flags()?;
+    let config = program::settings(load(&cli.sources()), cli.check_config)?;
+    Ok((cli, config))
 }
 
 fn run(config: &Config, command: Command) -> Result<(), Error> {

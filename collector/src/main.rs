@@ -3,38 +3,27 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use flyball_collector::cli::{Cli, Command};
 use flyball_collector::config::Config;
 use flyball_collector::run;
 use flyball_collector::store::cli::EngineCommand;
 use flyball_collector::store::engine;
-use flyball_service::{EXIT_FAILED, EXIT_USAGE, logging, shutdown};
+use flyball_service::{EXIT_FAILED, logging, program, shutdown};
 
 fn main() -> ExitCode {
-    let mut cli = match Cli::try_parse() {
+    let mut cli: Cli = match program::flags() {
         Ok(cli) => cli,
-        Err(error) => {
-            // A closed standard output or error leaves nobody to tell.
-            let _ = error.print();
-            return if error.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
-        }
+        Err(code) => return code,
     };
     let command = cli.command.take().unwrap_or(Command::Serve);
     // The engine's own process is the engine and nothing else: no settings, no runtime, no signal handlers.
     if let Command::Engine(EngineCommand::Run { library, arguments }) = command {
         return finish(engine::run::run(&library, arguments).map_err(Into::into));
     }
-    let config = match cli.settings() {
+    let config = match program::settings(cli.settings(), cli.check_config) {
         Ok(config) => config,
-        Err(problems) => {
-            let _ = writeln!(std::io::stderr(), "{problems}");
-            return EXIT_USAGE.into();
-        }
+        Err(code) => return code,
     };
-    if cli.check_config {
-        return ExitCode::SUCCESS;
-    }
     logging::init(config.server.log_format);
     finish(start(config, command))
 }
