@@ -58,6 +58,8 @@ pub struct Agent {
     pub log_format: LogFormat,
     /// Allows a collector that is not on this host to be reached without encryption.
     pub insecure: bool,
+    /// File that everything produced is also written to, without limit, for tests; empty: none.
+    pub record: PathBuf,
 }
 
 /// `[samplers.NAME]`
@@ -144,6 +146,7 @@ impl Default for Agent {
             data_dir: PathBuf::new(),
             log_format: LogFormat::default(),
             insecure: false,
+            record: PathBuf::new(),
         }
     }
 }

@@ -52,6 +52,9 @@ struct Cli {
     /// Allows a collector on another host to be reached without encryption.
     #[arg(long)]
     insecure: bool,
+    /// Also writes everything that is produced to this file, for tests; it grows without limit.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// How log lines look [default: text].
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -66,6 +69,7 @@ impl Cli {
             .flag("agent.interval", self.interval.as_ref())
             .flag("agent.data_dir", self.data_dir.as_ref())
             .flag("agent.insecure", self.insecure.then_some(true))
+            .flag("agent.record", self.record.as_ref())
             .flag("agent.log_format", self.log_format);
         sources
     }

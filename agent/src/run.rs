@@ -9,6 +9,7 @@
 //! On shutdown sampling stops first; then what is left is sent, until everything is stored or the grace period is over.
 
 use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
-use crate::recorder::{Recorder, Scheduled};
+use crate::recorder::{Record, Recorder, Scheduled};
 use crate::schedule::{Next, Now, Schedule};
 use crate::sense;
 use crate::ship::Ship;
@@ -46,6 +47,14 @@ pub enum Error {
     /// The system refused a thread, a signal handler or the event loop.
     #[error("cannot start: {0}")]
     Start(#[from] std::io::Error),
+    /// The record cannot be written.
+    #[error("cannot write the record {path}: {source}")]
+    Record {
+        /// Its file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// The sampling thread has ended by itself.
     #[error("sampling has stopped")]
     Sampling,
@@ -98,7 +107,8 @@ pub async fn run_with(
         );
     }
     let outbox = Arc::new(SharedOutbox::new(config.ship.memory_bytes()));
-    let recorder = Recorder::new(samplers, interval, config.budget.limits(), Arc::clone(&outbox))?;
+    let recorder = Recorder::new(samplers, interval, config.budget.limits(), Arc::clone(&outbox))?
+        .with_record(open_record(&config.agent.record, &hello)?);
     let (stop, stopped) = start_sampling(recorder, interval)?;
     let (drain, failed) = (CancellationToken::new(), AtomicBool::new(false));
     // Boxed, because the futures of a gRPC connection are large.
@@ -121,6 +131,14 @@ pub async fn run_with(
     let result = within_grace(&shutdown, GRACE_PERIOD, work).await.unwrap_or_else(unfinished);
     report(&outbox);
     result
+}
+
+fn open_record(path: &Path, hello: &v1::Hello) -> Result<Option<Record>, Error> {
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let unusable = |source| Error::Record { path: path.to_owned(), source };
+    Record::open(path, hello).map(Some).map_err(unusable)
 }
 
 /// Stops sampling on shutdown and waits until the last frame is in the outbox.

@@ -9,6 +9,7 @@
 mod entry;
 mod overhead;
 mod own;
+mod record;
 mod runner;
 mod slots;
 
@@ -30,6 +31,7 @@ use own::Own;
 use runner::{Answer, Runner, Thread, sample};
 
 pub use own::METRICS;
+pub use record::Record;
 
 /// Part of the interval that threaded samplers may take, and the most that is.
 const DEADLINE: (u32, Duration) = (4, Duration::from_millis(200));
@@ -53,6 +55,7 @@ pub struct Recorder {
     overhead: Overhead,
     own: Own,
     payload: Vec<u8>,
+    record: Option<Record>,
 }
 
 impl Recorder {
@@ -86,7 +89,15 @@ impl Recorder {
             limits,
             overhead: Overhead::start(),
             payload: Vec::new(),
+            record: None,
         })
+    }
+
+    /// Also writes everything that is produced to `record`, if there is one.
+    #[must_use]
+    pub fn with_record(mut self, record: Option<Record>) -> Self {
+        self.record = record;
+        self
     }
 
     /// Samples what is due and appends a frame.
@@ -219,6 +230,9 @@ impl Recorder {
             self.encoder.request_keyframe();
         }
         while let Some(define) = self.encoder.pending_define() {
+            if let Some(record) = &mut self.record {
+                record.define(&define);
+            }
             outbox.define(define);
         }
         loop {
@@ -230,12 +244,18 @@ impl Recorder {
                 keyframe: info.keyframe,
                 payload: &self.payload,
             });
+            if let Some(record) = &mut self.record {
+                record.frame(&self.payload);
+            }
             if info.remaining == 0 {
                 break;
             }
         }
         drop(outbox);
         self.outbox.notify();
+        if let Some(record) = &mut self.record {
+            record.commit();
+        }
     }
 }
 
