@@ -216,5 +216,6 @@ fn hello(config: &Config, host: v1::Host) -> Result<v1::Hello, Error> {
         interval_ms: config.agent.interval.0.as_millis() as u32,
         acked_seq: 0,
         host: Some(host),
+        lane: v1::Lane::Live.into(),
     })
 }

@@ -128,5 +128,6 @@ fn hello(plan: Plan) -> v1::Hello {
         interval_ms: STEP_MS as u32,
         acked_seq: 0,
         host: None,
+        lane: v1::Lane::Live.into(),
     }
 }

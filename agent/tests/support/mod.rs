@@ -189,6 +189,7 @@ impl Stream {
                     }
                     seqs.push(decoded.seq);
                 }
+                v1::agent_message::Kind::Report(_) => {}
                 other @ v1::agent_message::Kind::Hello(_) => panic!("{other:?} is no frame"),
             }
         }
@@ -225,6 +226,7 @@ impl Stream {
                 Some(v1::agent_message::Kind::Define(define)) => {
                     self.decoder.define(define).unwrap();
                 }
+                Some(v1::agent_message::Kind::Report(_)) => {}
                 other => panic!("{other:?} is no frame"),
             }
         }

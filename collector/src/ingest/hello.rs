@@ -25,6 +25,16 @@ pub(super) struct Hello {
     pub(super) epoch: Epoch,
     /// Frames up to this one are durable.
     pub(super) acked_seq: u64,
+    pub(super) lane: Lane,
+}
+
+/// What a stream carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Lane {
+    /// Frames as they are produced.
+    Live,
+    /// A closed segment that was not stored in its time.
+    Backlog,
 }
 
 /// Why a stream was refused.
@@ -46,6 +56,7 @@ impl TryFrom<v1::Hello> for Hello {
             return Err(HelloError::Version(hello.protocol_version));
         }
         let node = NodeName::new(&hello.node)?;
+        let lane = Lane::try_from(hello.lane)?;
         let epoch = Epoch::try_from(hello.epoch.as_slice())
             .map_err(|_| Invalid::new("epoch", format!("not {EPOCH_BYTES} bytes")))?;
         if !INTERVAL_MS.contains(&hello.interval_ms) {
@@ -71,7 +82,19 @@ impl TryFrom<v1::Hello> for Hello {
             interval: Duration::from_millis(u64::from(hello.interval_ms)),
             host: HostStatus::from(host),
         };
-        Ok(Self { info, epoch, acked_seq: hello.acked_seq })
+        Ok(Self { info, epoch, acked_seq: hello.acked_seq, lane })
+    }
+}
+
+impl TryFrom<i32> for Lane {
+    type Error = Invalid;
+
+    fn try_from(lane: i32) -> Result<Self, Invalid> {
+        match v1::Lane::try_from(lane) {
+            Ok(v1::Lane::Live) => Ok(Self::Live),
+            Ok(v1::Lane::Backlog) => Ok(Self::Backlog),
+            Err(_) => Err(Invalid::new("lane", "is not known here")),
+        }
     }
 }
 
@@ -99,6 +122,7 @@ mod tests {
             interval_ms: 1_000,
             acked_seq: 3,
             host: None,
+            lane: v1::Lane::Backlog.into(),
         }
     }
 
@@ -106,12 +130,13 @@ mod tests {
     fn a_good_hello_is_taken_over() {
         let hello = Hello::try_from(good()).unwrap();
         assert_eq!((hello.info.node.as_str(), hello.acked_seq), ("web-1", 3));
+        assert_eq!(hello.lane, Lane::Backlog);
         assert_eq!(hello.info.interval, Duration::from_secs(1));
     }
 
     #[test]
     fn every_bad_field_is_named_with_the_right_code() {
-        let cases: [(v1::Hello, Code, &str); 5] = [
+        let cases: [(v1::Hello, Code, &str); 6] = [
             (v1::Hello { protocol_version: 99, ..good() }, Code::FailedPrecondition, "version 99"),
             (
                 v1::Hello { node: String::new(), ..good() },
@@ -120,6 +145,7 @@ mod tests {
             ),
             (v1::Hello { epoch: vec![1], ..good() }, Code::InvalidArgument, "hello.epoch"),
             (v1::Hello { interval_ms: 0, ..good() }, Code::InvalidArgument, "hello.interval_ms"),
+            (v1::Hello { lane: 2, ..good() }, Code::InvalidArgument, "hello.lane"),
             (
                 v1::Hello { agent_version: "v".repeat(513), ..good() },
                 Code::InvalidArgument,

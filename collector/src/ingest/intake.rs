@@ -45,7 +45,8 @@ pub(super) struct Intake {
     slots: Vec<Slot>,
     /// Series to be written with the next frame.
     unwritten: Vec<SeriesRow>,
-    feed: NodeFeed,
+    /// The node's present; `None` on the backlog lane, whose frames are of the past.
+    feed: Option<NodeFeed>,
     ledger: Arc<Ledger>,
     /// Highest number seen, decoded or not.
     highest_seq: u64,
@@ -66,7 +67,7 @@ impl Intake {
     pub(super) fn new(
         shared: Arc<Shared>,
         hello: &Hello,
-        feed: NodeFeed,
+        feed: Option<NodeFeed>,
         ledger: Arc<Ledger>,
     ) -> Self {
         Self {
@@ -90,6 +91,10 @@ impl Intake {
         match message.kind {
             Some(Kind::Define(define)) => self.define(define).map(|()| Taken::Nothing),
             Some(Kind::Frame(frame)) => self.frame(&frame.payload),
+            Some(Kind::Report(_)) if self.feed.is_none() => {
+                Err(Status::invalid_argument("a report on the backlog lane"))
+            }
+            Some(Kind::Report(_)) => Ok(Taken::Nothing),
             Some(Kind::Hello(_)) => Err(Status::invalid_argument("a second hello")),
             None => Err(Status::invalid_argument("a message of an unknown kind")),
         }
@@ -111,10 +116,14 @@ impl Intake {
             self.slots.clear();
             // No frame has used them: one would have taken them along.
             self.unwritten.clear();
-            self.feed.clear();
+            if let Some(feed) = &self.feed {
+                feed.clear();
+            }
         }
         for (number, series) in definitions.iter() {
-            self.feed.define(number.0, Arc::new(series.clone()));
+            if let Some(feed) = &self.feed {
+                feed.define(number.0, Arc::new(series.clone()));
+            }
             let (slot, row) = resolve(&self.shared, &self.node, series);
             self.slots.push(slot);
             self.unwritten.extend(row);
@@ -144,15 +153,19 @@ impl Intake {
         self.highest_seq = self.highest_seq.max(decoded.seq);
         if decoded.seq <= self.acked_seq {
             metrics.frames_repeated.inc();
-            if self.shared.check_time(decoded.ts_ms, now_ms()).is_ok() {
-                self.feed.update(decoded.ts_ms, decoded.samples);
+            if let Some(feed) = &self.feed
+                && self.shared.check_time(decoded.ts_ms, now_ms()).is_ok()
+            {
+                feed.update(decoded.ts_ms, decoded.samples);
             }
             return Ok(Taken::Nothing);
         }
         let (seq, samples) = (decoded.seq, decoded.samples.len() as u64);
         let (rows, refused) = match self.shared.check_time(decoded.ts_ms, now_ms()) {
             Ok(()) => {
-                self.feed.update(decoded.ts_ms, decoded.samples);
+                if let Some(feed) = &self.feed {
+                    feed.update(decoded.ts_ms, decoded.samples);
+                }
                 rows(&self.slots, &decoded)
             }
             Err(reason) if samples > 0 => {

@@ -1,4 +1,7 @@
-//! `Telemetry.Stream`: one task for each stream, one stream for each node.
+//! `Telemetry.Stream`: one task for each stream, one stream for each node and lane.
+//!
+//! The newest stream of a node's lane is the current one; the one before it is told to end. Its place and its hold on the node's last values are
+//! taken under one lock, so of two streams that race the one that is current is also the one that is shown.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,10 +18,12 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Shared;
+use super::hello::{Hello, Lane};
 use super::intake::Intake;
 use super::ledger::Ledger;
 use super::metrics::Code;
 use super::session::{Outbound, Session, greet};
+use crate::live::{FleetFull, Live, NodeFeed};
 
 /// Messages to an agent that may wait for the connection.
 const OUTBOUND: usize = 4;
@@ -31,19 +36,27 @@ pub struct Streams {
     current: Arc<Current>,
 }
 
-/// The newest stream of each node.
+/// What there is at most one stream of.
+type Key = (NodeName, Lane);
+
+/// The newest stream of each node and lane.
 #[derive(Debug, Default)]
 struct Current {
-    streams: Mutex<HashMap<NodeName, (u64, CancellationToken)>>,
+    streams: Mutex<HashMap<Key, (u64, CancellationToken)>>,
     last: AtomicU64,
 }
 
-/// A node's entry in [`Current`] for as long as it is held.
+/// A stream's entry in [`Current`] for as long as it is held.
 struct Place {
     current: Arc<Current>,
-    node: NodeName,
+    key: Key,
     number: u64,
+    /// A newer stream has taken the place.
     replaced: CancellationToken,
+    /// It took the place of an older stream.
+    has_replaced: bool,
+    /// The node's last values; `None` on the backlog lane.
+    feed: Option<NodeFeed>,
 }
 
 impl Streams {
@@ -68,30 +81,28 @@ impl Streams {
                 return Err(Status::unavailable("the collector is stopping"));
             }
         };
-        let node = hello.info.node.clone();
-        let place = self.current.take(&node);
-        if place.has_replaced {
-            shared.metrics.streams_replaced.inc();
-        }
-        let feed = shared
-            .live
-            .connect(&hello.info)
+        let (node, lane) = (hello.info.node.clone(), hello.lane);
+        let mut place = self
+            .current
+            .take(&hello, &shared.live)
             .map_err(|error| Status::resource_exhausted(error.to_string()))?;
-        tracing::info!(%node, agent_version = hello.info.agent_version, acked_seq = hello.acked_seq, "agent connected");
+        shared.metrics.streams_replaced.inc_by(u64::from(place.has_replaced));
+        tracing::info!(%node, ?lane, agent_version = hello.info.agent_version, acked_seq = hello.acked_seq, "agent connected");
         let account = shared.metrics.account(node.as_str());
         let ledger = Arc::new(Ledger::new(account, hello.acked_seq));
-        let intake = Intake::new(Arc::clone(shared), &hello, feed, Arc::clone(&ledger));
-        let replaced = place.place.replaced.clone();
+        let intake =
+            Intake::new(Arc::clone(shared), &hello, place.feed.take(), Arc::clone(&ledger));
+        let replaced = place.replaced.clone();
         let session =
             Session { shared: Arc::clone(shared), inbound, outbound, ledger, intake, replaced };
         let end = session.run().await;
         match &end {
-            Ok(()) => tracing::info!(%node, "agent disconnected"),
+            Ok(()) => tracing::info!(%node, ?lane, "agent disconnected"),
             Err(status) if status.code() == tonic::Code::Cancelled => {
-                tracing::info!(%node, reason = status.message(), "agent disconnected");
+                tracing::info!(%node, ?lane, reason = status.message(), "agent disconnected");
             }
             Err(status) => {
-                tracing::warn!(%node, code = ?status.code(), reason = status.message(), "stream ended");
+                tracing::warn!(%node, ?lane, code = ?status.code(), reason = status.message(), "stream ended");
             }
         }
         end
@@ -132,32 +143,32 @@ impl Telemetry for Streams {
     }
 }
 
-/// What [`Current::take`] gives.
-struct TakenPlace {
-    place: Place,
-    has_replaced: bool,
-}
-
 impl Current {
-    /// Makes a stream the current one of its node; an older one is told to end.
-    fn take(self: &Arc<Self>, node: &NodeName) -> TakenPlace {
-        let number = self.last.fetch_add(1, Ordering::Relaxed);
+    /// Makes a stream the current one of its node and lane; an older one is told to end.
+    fn take(self: &Arc<Self>, hello: &Hello, live: &Live) -> Result<Place, FleetFull> {
+        let key = (hello.info.node.clone(), hello.lane);
         let replaced = CancellationToken::new();
-        let older = self.streams.lock().insert(node.clone(), (number, replaced.clone()));
+        let mut streams = self.streams.lock();
+        let feed = match hello.lane {
+            Lane::Live => Some(live.connect(&hello.info)?),
+            Lane::Backlog => None,
+        };
+        let number = self.last.fetch_add(1, Ordering::Relaxed);
+        let older = streams.insert(key.clone(), (number, replaced.clone()));
+        drop(streams);
         let has_replaced = older.is_some();
         if let Some((_, older)) = older {
             older.cancel();
         }
-        let place = Place { current: Arc::clone(self), node: node.clone(), number, replaced };
-        TakenPlace { place, has_replaced }
+        Ok(Place { current: Arc::clone(self), key, number, replaced, has_replaced, feed })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut streams = self.current.streams.lock();
-        if streams.get(&self.node).is_some_and(|(number, _)| *number == self.number) {
-            streams.remove(&self.node);
+        if streams.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
+            streams.remove(&self.key);
         }
     }
 }

@@ -84,6 +84,7 @@ impl Recorder {
             interval_ms: 1_000,
             acked_seq,
             host: Some(v1::Host { cpus: 2, ..v1::Host::default() }),
+            lane: v1::Lane::Live.into(),
         }
     }
 
