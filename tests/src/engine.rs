@@ -36,7 +36,10 @@ pub async fn run(collector_data: &Path, statements: &str) -> Result<()> {
 }
 
 /// The fetched library, wherever `engine fetch` has put it.
-fn library() -> Result<PathBuf> {
+///
+/// # Errors
+/// When it has not been fetched.
+pub fn library() -> Result<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let cache = set("FLYBALL_CACHE_DIR")
         .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("flyball")))

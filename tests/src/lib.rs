@@ -4,9 +4,13 @@
 //! directory that holds this test's own (`target/debug` or `target/release`); `make test` and `make bench` build them first.
 
 pub mod bench;
+pub mod clickhouse;
 pub mod engine;
 pub mod http;
+pub mod journal;
+pub mod port;
 pub mod process;
+pub mod proxy;
 pub mod simulate;
 pub mod stack;
 pub mod terminal;

@@ -57,11 +57,23 @@ impl Process {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(name: &str, mut command: Command, dir: &Path) -> Result<Self> {
+    pub fn start(name: &str, command: Command, dir: &Path) -> Result<Self> {
+        Self::spawn(name, command, dir, Stdio::null())
+    }
+
+    /// As [`Process::start`], with an input that stays open until the process is waited for, or until this process ends.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_held(name: &str, command: Command, dir: &Path) -> Result<Self> {
+        Self::spawn(name, command, dir, Stdio::piped())
+    }
+
+    fn spawn(name: &str, mut command: Command, dir: &Path, input: Stdio) -> Result<Self> {
         let log = dir.join(format!("{name}.log"));
         let file = std::fs::File::options().create(true).append(true).open(&log)?;
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(file.try_clone()?)
             .stderr(file)
             .kill_on_drop(true)
