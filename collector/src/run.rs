@@ -21,6 +21,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use self::servers::grpc_server;
+
 use crate::api::edge::Limits;
 use crate::api::{AppState, Parts, Readiness};
 use crate::config::Config;

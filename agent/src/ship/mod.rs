@@ -7,6 +7,7 @@
 //! A status that blames the data (`INVALID_ARGUMENT`) does not say which frame. So the next stream sends one segment at a time, and the segment that is
 //! under way when the status comes again is given up, counted and logged. All other segments arrive.
 
+pub mod dial;
 pub mod outbox;
 pub mod segment;
 pub mod verdict;
@@ -23,6 +24,7 @@ use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Endpoint, Uri};
 
+use dial::Dial;
 use link::Link;
 use outbox::{SharedOutbox, Shed};
 use session::{Ended, Session};
@@ -39,6 +41,7 @@ const DRAIN_UNREACHABLE: Duration = Duration::from_secs(2);
 /// Sends the outbox to one collector.
 pub struct Ship {
     endpoint: Endpoint,
+    dial: Dial,
     hello: v1::Hello,
     outbox: Arc<SharedOutbox>,
     link: Link,
@@ -57,7 +60,13 @@ impl Ship {
             .keep_alive_timeout(KEEPALIVE.1)
             .keep_alive_while_idle(true);
         let backoff = Backoff::new(WAITS.0, WAITS.1).expect("the floor is below the cap");
-        Self { endpoint, hello, outbox, link, backoff, suspect_until: 0 }
+        Self { endpoint, dial: Dial::tcp(), hello, outbox, link, backoff, suspect_until: 0 }
+    }
+
+    /// Opens connections by `dial` instead of over TCP.
+    #[must_use]
+    pub fn dialling(self, dial: Dial) -> Self {
+        Self { dial, ..self }
     }
 
     /// Sends until `drain` is cancelled and everything is stored, or the collector cannot be reached then.
@@ -84,8 +93,8 @@ impl Ship {
 
     async fn session(&mut self, drain: &CancellationToken) -> Ended {
         let hello = self.hello.clone();
-        match Session::open(&self.endpoint, hello, &self.outbox, &mut self.link, self.suspect_until)
-            .await
+        let channel = self.dial.connect(&self.endpoint).await;
+        match Session::open(channel, hello, &self.outbox, &mut self.link, self.suspect_until).await
         {
             Ok(session) => session.run(drain).await,
             Err(end) => Ended::early(end),

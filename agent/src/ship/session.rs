@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{self, Channel};
 
 use super::link::Link;
 use super::outbox::{Cursor, Outgoing, SharedOutbox, Window};
@@ -58,15 +58,15 @@ impl Ended {
 }
 
 impl<'a> Session<'a> {
-    /// Connects, says Hello and waits for Welcome.
+    /// Says Hello on a connection, if there is one, and waits for Welcome.
     pub(super) async fn open(
-        endpoint: &Endpoint,
+        channel: Result<Channel, transport::Error>,
         hello: v1::Hello,
         outbox: &'a SharedOutbox,
         link: &'a mut Link,
         suspect_until: u64,
     ) -> Result<Self, End> {
-        let channel = endpoint.connect().await.map_err(|e| End::Connect(causes(&e)))?;
+        let channel = channel.map_err(|e| End::Connect(causes(&e)))?;
         let hello = v1::Hello { acked_seq: outbox.lock().acked_seq(), ..hello };
         let (requests, answers, welcome) =
             tokio::time::timeout(ANSWER_TIMEOUT, greet(channel, hello))

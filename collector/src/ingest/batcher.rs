@@ -28,7 +28,7 @@ const JITTER: f64 = 0.1;
 const REASON_CHARS: usize = 200;
 
 /// Where batches go: the store, or in tests one that fails as a real one cannot be made to.
-pub(crate) trait Sink: Send + Sync + 'static {
+pub trait Sink: Send + Sync + 'static {
     /// Inserts a block of series.
     fn insert_series(
         &self,

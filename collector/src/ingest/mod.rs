@@ -26,13 +26,14 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::batcher::Sink;
 pub use self::gate::{QueueHealth, WriteFailure};
 pub use self::metrics::IngestMetrics;
 pub use self::service::Streams;
 pub use self::settings::IngestSettings;
 
 use self::batch::Submission;
-use self::batcher::{Batcher, Sink, Stop};
+use self::batcher::{Batcher, Stop};
 use self::gate::Gate;
 use crate::live::Live;
 use crate::store::{Catalog, SampleRow, SeriesRow, Store, StoreError};
@@ -106,7 +107,8 @@ impl Ingest {
         Self::start_with(parts, store)
     }
 
-    fn start_with(parts: IngestParts, sink: impl Sink) -> Self {
+    /// As [`Ingest::start`], with another store: how a simulation puts a model in its place.
+    pub fn start_with(parts: IngestParts, sink: impl Sink) -> Self {
         let IngestParts { name, settings, retention_days, live, catalog, metrics } = parts;
         let gate = Arc::new(Gate::new(settings.max_rows_in_flight, metrics.clone()));
         let (queue, submissions) = mpsc::channel(QUEUE_FRAMES);

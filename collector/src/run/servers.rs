@@ -20,6 +20,14 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Streams that one connection may hold open.
 const STREAMS_OF_CONNECTION: u32 = 128;
 
+/// The settings that every gRPC connection is served with.
+pub fn grpc_server() -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(STREAMS_OF_CONNECTION)
+}
+
 /// Serves gRPC: Telemetry, Performance, health and reflection.
 pub(super) async fn grpc(
     listener: TcpListener,
@@ -35,10 +43,7 @@ pub(super) async fn grpc(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .expect("the descriptors were compiled with this program");
-    let router = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .max_concurrent_streams(STREAMS_OF_CONNECTION)
+    let router = grpc_server()
         .add_service(ingest.service().into_server())
         .add_service(api::grpc::service(state))
         .add_service(health_service)
