@@ -113,7 +113,17 @@ const SECTIONS: &[(&str, &[Key])] = &[
                 "",
             ),
             ("credits", "Frames that one agent may have sent and not acknowledged.", ""),
-            ("max_streams", "Most streams.", ""),
+            (
+                "backlog_credits",
+                "Frames that one agent may have sent and not acknowledged while it catches up after an outage.",
+                "",
+            ),
+            ("max_streams", "Most agents that are connected.", ""),
+            (
+                "max_backlog_streams",
+                "Most agents that catch up at the same time; others wait for their turn.",
+                "",
+            ),
             ("frame_bytes", "Most bytes of one frame.", ""),
             ("slots", "Most series of one agent.", ""),
             (

@@ -2,16 +2,19 @@
 //!
 //! Two bounds hold memory: a semaphore over all rows in flight is the hard one (a session without room stops reading, and HTTP/2's flow control stops
 //! its agent), and withheld credits are the polite one, which comes first. They close and open at different levels so that they do not flutter.
+//!
+//! The backlog gives way first: its lane closes at half of the bound, where the live lane opens, and opens at a quarter.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 
+use super::hello::Lane;
 use super::metrics::IngestMetrics;
 use crate::live::now_ms;
 
-/// Whether agents may send.
+/// Whether a lane's agents may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
     Open,
@@ -25,7 +28,7 @@ pub struct QueueHealth {
     pub rows: usize,
     /// Most rows that may be in flight.
     pub max_rows: usize,
-    /// Agents are told to pause.
+    /// Agents are told to pause, on both lanes.
     pub is_closed: bool,
     /// The failure that is being retried.
     pub failure: Option<WriteFailure>,
@@ -45,7 +48,8 @@ pub struct WriteFailure {
 pub(super) struct Gate {
     room: Arc<Semaphore>,
     max_rows: usize,
-    flow: watch::Sender<Flow>,
+    live: watch::Sender<Flow>,
+    backlog: watch::Sender<Flow>,
     failure: Mutex<Option<WriteFailure>>,
     metrics: IngestMetrics,
 }
@@ -56,7 +60,8 @@ impl Gate {
         Self {
             room: Arc::new(Semaphore::new(max_rows)),
             max_rows,
-            flow: watch::Sender::new(Flow::Open),
+            live: watch::Sender::new(Flow::Open),
+            backlog: watch::Sender::new(Flow::Open),
             failure: Mutex::new(None),
             metrics,
         }
@@ -73,9 +78,12 @@ impl Gate {
         Ok(permit)
     }
 
-    /// Follows whether agents may send.
-    pub(super) fn watch(&self) -> watch::Receiver<Flow> {
-        self.flow.subscribe()
+    /// Follows whether the agents of a lane may send.
+    pub(super) fn watch(&self, lane: Lane) -> watch::Receiver<Flow> {
+        match lane {
+            Lane::Live => self.live.subscribe(),
+            Lane::Backlog => self.backlog.subscribe(),
+        }
     }
 
     /// A write failed and is tried again.
@@ -94,23 +102,27 @@ impl Gate {
         failure
     }
 
-    /// Opens or closes after a change. Closes at three quarters of the bound or on a failure, opens below a half.
+    /// Opens or closes after a change. On a failure both lanes close; else the live lane closes at three quarters of the bound and opens at a half, the
+    /// backlog at a half and at a quarter.
     pub(super) fn update(&self) {
         let rows = self.rows();
         let failing = self.failure.lock().is_some();
-        let changed = self.flow.send_if_modified(|flow| {
-            let next = match *flow {
-                _ if failing || rows >= self.max_rows / 4 * 3 => Flow::Closed,
-                _ if rows <= self.max_rows / 2 => Flow::Open,
-                unchanged => unchanged,
-            };
-            let changed = *flow != next;
-            *flow = next;
-            changed
-        });
+        let quarter = self.max_rows / 4;
+        let turn = |flow: &watch::Sender<Flow>, quarters: usize| {
+            let (close, open) = (quarter * quarters, quarter * (quarters - 1));
+            flow.send_if_modified(|flow| {
+                let next = match *flow {
+                    _ if failing || rows >= close => Flow::Closed,
+                    _ if rows <= open => Flow::Open,
+                    unchanged => unchanged,
+                };
+                std::mem::replace(flow, next) != next
+            })
+        };
         self.metrics.queue_rows.set(rows as i64);
-        if changed {
-            let is_closed = *self.flow.borrow() == Flow::Closed;
+        turn(&self.backlog, 2);
+        if turn(&self.live, 3) {
+            let is_closed = self.is_closed();
             self.metrics.credits_withheld.set(i64::from(is_closed));
             self.metrics.pauses.inc_by(u64::from(is_closed));
         }
@@ -121,9 +133,13 @@ impl Gate {
         QueueHealth {
             rows: self.rows(),
             max_rows: self.max_rows,
-            is_closed: *self.flow.borrow() == Flow::Closed,
+            is_closed: self.is_closed(),
             failure: self.failure.lock().clone(),
         }
+    }
+
+    fn is_closed(&self) -> bool {
+        *self.live.borrow() == Flow::Closed
     }
 
     fn rows(&self) -> usize {
@@ -138,7 +154,7 @@ mod tests {
     #[tokio::test]
     async fn it_closes_at_three_quarters_and_opens_at_a_half() {
         let gate = Gate::new(100, IngestMetrics::new(1));
-        let flow = gate.watch();
+        let flow = gate.watch(Lane::Live);
         let first = gate.admit(50).await.unwrap();
         assert_eq!(*flow.borrow(), Flow::Open);
         let second = gate.admit(25).await.unwrap();
@@ -151,6 +167,27 @@ mod tests {
         gate.update();
         assert_eq!(*flow.borrow(), Flow::Open);
         drop(first);
+    }
+
+    #[tokio::test]
+    async fn the_backlog_gives_way_before_what_is_measured_now() {
+        let gate = Gate::new(100, IngestMetrics::new(1));
+        let (live, backlog) = (gate.watch(Lane::Live), gate.watch(Lane::Backlog));
+        let flows = || (*live.borrow(), *backlog.borrow());
+        let first = gate.admit(49).await.unwrap();
+        assert_eq!(flows(), (Flow::Open, Flow::Open));
+        let second = gate.admit(1).await.unwrap();
+        assert_eq!(flows(), (Flow::Open, Flow::Closed));
+        let third = gate.admit(25).await.unwrap();
+        assert_eq!(flows(), (Flow::Closed, Flow::Closed));
+        drop((second, third));
+        gate.update();
+        assert_eq!(flows(), (Flow::Open, Flow::Closed), "49 rows: above a quarter");
+        drop(first);
+        gate.update();
+        assert_eq!(flows(), (Flow::Open, Flow::Open));
+        gate.failed("down");
+        assert_eq!(flows(), (Flow::Closed, Flow::Closed));
     }
 
     #[tokio::test]

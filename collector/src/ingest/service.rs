@@ -23,7 +23,7 @@ use super::intake::Intake;
 use super::ledger::Ledger;
 use super::metrics::Code;
 use super::session::{Outbound, Session, greet};
-use crate::live::{FleetFull, Live, NodeFeed};
+use crate::live::NodeFeed;
 
 /// Messages to an agent that may wait for the connection.
 const OUTBOUND: usize = 4;
@@ -36,20 +36,24 @@ pub struct Streams {
     current: Arc<Current>,
 }
 
-/// What there is at most one stream of.
-type Key = (NodeName, Lane);
-
 /// The newest stream of each node and lane.
 #[derive(Debug, Default)]
 struct Current {
-    streams: Mutex<HashMap<Key, (u64, CancellationToken)>>,
+    lanes: Mutex<Lanes>,
     last: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Lanes {
+    live: HashMap<NodeName, (u64, CancellationToken)>,
+    backlog: HashMap<NodeName, (u64, CancellationToken)>,
 }
 
 /// A stream's entry in [`Current`] for as long as it is held.
 struct Place {
     current: Arc<Current>,
-    key: Key,
+    node: NodeName,
+    lane: Lane,
     number: u64,
     /// A newer stream has taken the place.
     replaced: CancellationToken,
@@ -82,10 +86,7 @@ impl Streams {
             }
         };
         let (node, lane) = (hello.info.node.clone(), hello.lane);
-        let mut place = self
-            .current
-            .take(&hello, &shared.live)
-            .map_err(|error| Status::resource_exhausted(error.to_string()))?;
+        let mut place = self.current.take(&hello, shared)?;
         shared.metrics.streams_replaced.inc_by(u64::from(place.has_replaced));
         tracing::info!(%node, ?lane, agent_version = hello.info.agent_version, acked_seq = hello.acked_seq, "agent connected");
         let account = shared.metrics.account(node.as_str());
@@ -93,8 +94,8 @@ impl Streams {
         let intake =
             Intake::new(Arc::clone(shared), &hello, place.feed.take(), Arc::clone(&ledger));
         let replaced = place.replaced.clone();
-        let session =
-            Session { shared: Arc::clone(shared), inbound, outbound, ledger, intake, replaced };
+        let shared = Arc::clone(shared);
+        let session = Session { shared, inbound, outbound, ledger, intake, lane, replaced };
         let end = session.run().await;
         match &end {
             Ok(()) => tracing::info!(%node, ?lane, "agent disconnected"),
@@ -117,13 +118,14 @@ impl Telemetry for Streams {
         &self,
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
-        let max_streams = self.shared.settings.max_streams;
+        let settings = &self.shared.settings;
+        // Which lane it is on is known after its Hello only.
+        let max_streams = settings.max_streams + settings.max_backlog_streams;
         if self.tasks.is_closed() {
             return Err(Status::unavailable("the collector is stopping"));
         }
         if self.tasks.len() >= max_streams {
-            let text = format!("the collector already serves {max_streams} streams, its limit");
-            return Err(Status::resource_exhausted(text));
+            return Err(full(max_streams));
         }
         let (outbound, messages) = mpsc::channel(OUTBOUND);
         let streams = self.clone();
@@ -145,30 +147,52 @@ impl Telemetry for Streams {
 
 impl Current {
     /// Makes a stream the current one of its node and lane; an older one is told to end.
-    fn take(self: &Arc<Self>, hello: &Hello, live: &Live) -> Result<Place, FleetFull> {
-        let key = (hello.info.node.clone(), hello.lane);
+    fn take(self: &Arc<Self>, hello: &Hello, shared: &Shared) -> Result<Place, Status> {
+        let (node, lane) = (hello.info.node.clone(), hello.lane);
+        let max = shared.settings.max_streams_of(lane);
         let replaced = CancellationToken::new();
-        let mut streams = self.streams.lock();
-        let feed = match hello.lane {
-            Lane::Live => Some(live.connect(&hello.info)?),
-            Lane::Backlog => None,
-        };
+        let mut lanes = self.lanes.lock();
+        let streams = lanes.of(lane);
+        if streams.len() >= max && !streams.contains_key(&node) {
+            return Err(full(max));
+        }
+        let connect = || shared.live.connect(&hello.info);
+        let feed = (lane == Lane::Live)
+            .then(connect)
+            .transpose()
+            .map_err(|error| Status::resource_exhausted(error.to_string()))?;
         let number = self.last.fetch_add(1, Ordering::Relaxed);
-        let older = streams.insert(key.clone(), (number, replaced.clone()));
-        drop(streams);
+        let older = streams.insert(node.clone(), (number, replaced.clone()));
+        drop(lanes);
         let has_replaced = older.is_some();
         if let Some((_, older)) = older {
             older.cancel();
         }
-        Ok(Place { current: Arc::clone(self), key, number, replaced, has_replaced, feed })
+        let current = Arc::clone(self);
+        Ok(Place { current, node, lane, number, replaced, has_replaced, feed })
+    }
+}
+
+impl Lanes {
+    fn of(&mut self, lane: Lane) -> &mut HashMap<NodeName, (u64, CancellationToken)> {
+        match lane {
+            Lane::Live => &mut self.live,
+            Lane::Backlog => &mut self.backlog,
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut streams = self.current.streams.lock();
-        if streams.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
-            streams.remove(&self.key);
+        let mut lanes = self.current.lanes.lock();
+        let streams = lanes.of(self.lane);
+        if streams.get(&self.node).is_some_and(|(number, _)| *number == self.number) {
+            streams.remove(&self.node);
         }
     }
+}
+
+fn full(max: usize) -> Status {
+    let text = format!("the collector already serves {max} streams of this kind, its limit");
+    Status::resource_exhausted(text)
 }

@@ -16,7 +16,7 @@ use tonic::{Code, Status, Streaming};
 use super::Shared;
 use super::batch::Submission;
 use super::gate::Flow;
-use super::hello::Hello;
+use super::hello::{Hello, Lane};
 use super::intake::{Intake, Taken};
 use super::ledger::Ledger;
 
@@ -33,7 +33,8 @@ pub(super) struct Session {
     pub(super) outbound: Outbound,
     pub(super) ledger: Arc<Ledger>,
     pub(super) intake: Intake,
-    /// A newer stream of the same node has come.
+    pub(super) lane: Lane,
+    /// A newer stream of the same node and lane has come.
     pub(super) replaced: CancellationToken,
 }
 
@@ -62,8 +63,8 @@ impl Session {
     pub(super) async fn run(mut self) -> Result<(), Status> {
         let shared = Arc::clone(&self.shared);
         let mut news = News {
-            flow: shared.gate.watch(),
-            credits: shared.settings.credits,
+            flow: shared.gate.watch(self.lane),
+            credits: shared.settings.credits_of(self.lane),
             credit_changed: false,
             resync: None,
         };

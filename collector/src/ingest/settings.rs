@@ -4,6 +4,8 @@ use flyball_proto::frame::Limits;
 use flyball_service::config::Problems;
 use serde::{Deserialize, Serialize};
 
+use super::hello::Lane;
+
 /// Section `[ingest]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -18,8 +20,12 @@ pub struct IngestSettings {
     pub max_rows_in_flight: usize,
     /// Frames that one agent may have sent and not acknowledged.
     pub credits: u32,
-    /// Most streams.
+    /// Frames that one agent may have sent and not acknowledged on its backlog lane.
+    pub backlog_credits: u32,
+    /// Most streams of the live lane.
     pub max_streams: usize,
+    /// Most streams of the backlog lane: agents that catch up at the same time. Others wait for their turn.
+    pub max_backlog_streams: usize,
     /// Most bytes of one frame.
     pub frame_bytes: usize,
     /// Most series of one agent.
@@ -37,7 +43,9 @@ impl Default for IngestSettings {
             batch_bytes: 16 * 1024 * 1024,
             max_rows_in_flight: 1_000_000,
             credits: 64,
+            backlog_credits: 32,
             max_streams: 10_000,
+            max_backlog_streams: 64,
             frame_bytes: limits.frame_bytes,
             slots: limits.slots,
             max_future_ms: 600_000,
@@ -49,6 +57,22 @@ impl IngestSettings {
     /// What a stream may ask for.
     pub fn limits(&self) -> Limits {
         Limits { frame_bytes: self.frame_bytes, slots: self.slots, ..Limits::default() }
+    }
+
+    /// Frames that may be unacknowledged at once on a stream of `lane`.
+    pub(super) fn credits_of(&self, lane: Lane) -> u32 {
+        match lane {
+            Lane::Live => self.credits,
+            Lane::Backlog => self.backlog_credits,
+        }
+    }
+
+    /// Most streams of `lane`.
+    pub(super) fn max_streams_of(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Live => self.max_streams,
+            Lane::Backlog => self.max_backlog_streams,
+        }
     }
 
     /// What no single key shows.
@@ -63,6 +87,8 @@ impl IngestSettings {
         within("batch_bytes", self.batch_bytes as u64, 1_024, 1 << 30);
         within("max_rows_in_flight", self.max_rows_in_flight as u64, 40_000, 100_000_000);
         within("credits", u64::from(self.credits), 1, 10_000);
+        within("backlog_credits", u64::from(self.backlog_credits), 1, 10_000);
+        within("max_backlog_streams", self.max_backlog_streams as u64, 1, 1_000_000);
         within("max_streams", self.max_streams as u64, 1, 1_000_000);
         within("frame_bytes", self.frame_bytes as u64, 1_024, 1 << 20);
         within("slots", u64::from(self.slots), 1, 1_000_000);
@@ -85,12 +111,14 @@ mod tests {
             batch_bytes: 0,
             max_rows_in_flight: 0,
             credits: 0,
+            backlog_credits: 0,
             max_streams: 0,
+            max_backlog_streams: 0,
             frame_bytes: 0,
             slots: 0,
             max_future_ms: 0,
         };
         zeros.validate(&mut problems);
-        assert_eq!(problems.as_slice().len(), 9);
+        assert_eq!(problems.as_slice().len(), 11);
     }
 }

@@ -88,13 +88,24 @@ impl Recorder {
         }
     }
 
-    /// Opens a stream and sends the dictionary.
+    /// Opens a stream on the live lane and sends the dictionary.
     pub async fn connect(&self, collector: &Collector, acked_seq: u64) -> Stream {
-        let stream = Stream::open(collector, Up::Hello(self.hello(acked_seq))).await.unwrap();
+        self.connect_lane(collector, acked_seq, v1::Lane::Live).await.unwrap()
+    }
+
+    /// Opens a stream and sends the dictionary.
+    pub async fn connect_lane(
+        &self,
+        collector: &Collector,
+        acked_seq: u64,
+        lane: v1::Lane,
+    ) -> Result<Stream, Status> {
+        let hello = v1::Hello { lane: lane.into(), ..self.hello(acked_seq) };
+        let stream = Stream::open(collector, Up::Hello(hello)).await?;
         for define in self.encoder.definitions() {
             stream.send(Up::Define(define)).await;
         }
-        stream
+        Ok(stream)
     }
 }
 

@@ -10,6 +10,7 @@ mod acknowledgement;
 mod agent;
 mod faults;
 mod harness;
+mod lanes;
 mod outage;
 mod proxy;
 mod shutdown;

@@ -156,7 +156,7 @@ async fn series_go_before_samples_and_are_marked_as_written() {
 async fn a_retry_is_the_same_block_under_the_same_token() {
     let down = Answer::Fail("Code: 210. DB::NetException: refused");
     let mut bench = Bench::start(quick(), [down, down]);
-    let flow = bench.gate.watch();
+    let flow = bench.gate.watch(super::super::hello::Lane::Live);
     bench.submit(0, 3, false).await;
     assert_eq!(bench.settled().await.written, 3);
     let calls = bench.calls();
