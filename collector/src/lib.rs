@@ -1,5 +1,6 @@
 //! Stores samples in ClickHouse and serves the API and the dashboard: ingest -> store -> query -> api.
 
+pub mod account;
 pub mod api;
 pub mod cli;
 pub mod config;

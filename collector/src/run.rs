@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::servers::grpc_server;
 
+use crate::account::Accounts;
 use crate::api::edge::Limits;
 use crate::api::{AppState, Parts, Readiness};
 use crate::config::Config;
@@ -172,16 +173,19 @@ impl Running {
         shutdown: &CancellationToken,
     ) -> Self {
         let OpenStore { store, catalog, engine } = opened;
+        let accounts = Accounts::new(live.clone(), config.live.max_nodes);
         let ingest_metrics = IngestMetrics::new(config.live.max_nodes);
         let mut registry = Registry::default();
         let own = registry.sub_registry_with_prefix("flyball");
         metrics.register(own);
         ingest_metrics.register(own);
+        accounts.register(own);
         let parts = IngestParts {
             name: config.name(),
             settings: config.ingest.clone(),
             retention_days: config.clickhouse.retention_days,
             live: live.clone(),
+            accounts: accounts.clone(),
             catalog: Arc::clone(&catalog),
             metrics: ingest_metrics,
         };
@@ -194,16 +198,21 @@ impl Running {
             let (live, ending) = (live.clone(), ending.clone());
             async move { live.run(ending).await }
         });
+        let judge = tokio::spawn({
+            let (accounts, ending) = (accounts.clone(), ending.clone());
+            async move { accounts.run(ending).await }
+        });
         let state = AppState::new(Parts {
             store,
             catalog,
             live,
+            accounts,
             registry,
             readiness,
             shutdown: shutdown.clone(),
             limits: Limits { queries: config.query, ..Limits::default() },
         });
-        Self { ingest, state, engine, ending, tasks: vec![tell, tokio::spawn(watch)] }
+        Self { ingest, state, engine, ending, tasks: vec![tell, judge, tokio::spawn(watch)] }
     }
 
     /// Starts both servers. What is returned ends when one of them ends by itself, with its name.

@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::params::Params;
-use super::performance::{catalog, events, metrics, status};
+use super::performance::{alerts, catalog, events, metrics, status};
 use super::problem::{MEDIA_TYPE, Problem};
 use super::{ApiError, AppState, assets, health};
 
@@ -44,6 +44,7 @@ pub(super) fn calls() -> OpenApiRouter<AppState> {
         .routes(routes!(status::status))
         .routes(routes!(metrics::get_metrics, metrics::post_metrics))
         .routes(routes!(catalog::catalog))
+        .routes(routes!(alerts::alerts))
         .routes(routes!(events::events));
     let document = router.get_openapi_mut();
     for item in document.paths.paths.values_mut() {

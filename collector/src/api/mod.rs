@@ -27,6 +27,7 @@ use self::edge::Limits;
 pub use self::error::ApiError;
 pub use self::readiness::Readiness;
 use self::telemetry::ApiMetrics;
+use crate::account::Accounts;
 use crate::live::Live;
 use crate::query::run::Querier;
 use crate::store::Store;
@@ -41,6 +42,8 @@ pub struct Parts {
     pub catalog: Arc<Catalog>,
     /// Last values and events.
     pub live: Live,
+    /// What agents report of their samples, and alerts.
+    pub accounts: Accounts,
     /// Everybody else's metrics; the API adds its own, `flyball_*`, and serves all of them at `/metrics`.
     pub registry: Registry,
     /// What the parts of the collector say about themselves, for `/readyz`.
@@ -60,6 +63,7 @@ struct Inner {
     store: Store,
     catalog: Arc<Catalog>,
     live: Live,
+    accounts: Accounts,
     querier: Querier,
     registry: Registry,
     metrics: ApiMetrics,
@@ -80,6 +84,7 @@ impl AppState {
             store: parts.store,
             catalog: parts.catalog,
             live: parts.live,
+            accounts: parts.accounts,
             registry: parts.registry,
             metrics,
             readiness: parts.readiness,

@@ -17,6 +17,7 @@ use super::Shared;
 use super::batch::Submission;
 use super::hello::{Epoch, Hello};
 use super::ledger::{ALL_SLOTS, Ledger, Refused};
+use crate::account::Accounting;
 use crate::live::{NodeFeed, now_ms};
 use crate::store::{SampleRow, SeriesRow};
 
@@ -91,13 +92,21 @@ impl Intake {
         match message.kind {
             Some(Kind::Define(define)) => self.define(define).map(|()| Taken::Nothing),
             Some(Kind::Frame(frame)) => self.frame(&frame.payload),
-            Some(Kind::Report(_)) if self.feed.is_none() => {
-                Err(Status::invalid_argument("a report on the backlog lane"))
-            }
-            Some(Kind::Report(_)) => Ok(Taken::Nothing),
+            Some(Kind::Report(report)) => self.report(report).map(|()| Taken::Nothing),
             Some(Kind::Hello(_)) => Err(Status::invalid_argument("a second hello")),
             None => Err(Status::invalid_argument("a message of an unknown kind")),
         }
+    }
+
+    fn report(&self, report: v1::Report) -> Result<(), Status> {
+        let Some(feed) = &self.feed else {
+            return Err(Status::invalid_argument("a report on the backlog lane"));
+        };
+        let accounting = Arc::new(Accounting::of(report, now_ms()));
+        if feed.account(&accounting) {
+            self.shared.accounts.report(&self.node, accounting);
+        }
+        Ok(())
     }
 
     fn define(&mut self, define: v1::Define) -> Result<(), Status> {

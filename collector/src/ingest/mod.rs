@@ -35,6 +35,7 @@ pub use self::settings::IngestSettings;
 use self::batch::Submission;
 use self::batcher::{Batcher, Stop};
 use self::gate::Gate;
+use crate::account::Accounts;
 use crate::live::Live;
 use crate::store::{Catalog, SampleRow, SeriesRow, Store, StoreError};
 
@@ -59,6 +60,7 @@ struct Shared {
     /// Samples older than this are refused, in milliseconds.
     retention_ms: i64,
     live: Live,
+    accounts: Accounts,
     catalog: Arc<Catalog>,
     gate: Arc<Gate>,
     queue: mpsc::Sender<Submission>,
@@ -79,6 +81,8 @@ pub struct IngestParts {
     pub retention_days: u32,
     /// Last values.
     pub live: Live,
+    /// What agents report of their samples.
+    pub accounts: Accounts,
     /// Series of the store.
     pub catalog: Arc<Catalog>,
     /// Counters, registered by the caller.
@@ -109,7 +113,8 @@ impl Ingest {
 
     /// As [`Ingest::start`], with another store: how a simulation puts a model in its place.
     pub fn start_with(parts: IngestParts, sink: impl Sink) -> Self {
-        let IngestParts { name, settings, retention_days, live, catalog, metrics } = parts;
+        let IngestParts { name, settings, retention_days, live, accounts, catalog, metrics } =
+            parts;
         let gate = Arc::new(Gate::new(settings.max_rows_in_flight, metrics.clone()));
         let (queue, submissions) = mpsc::channel(QUEUE_FRAMES);
         let (stop, ended) = (Stop::default(), CancellationToken::new());
@@ -133,6 +138,7 @@ impl Ingest {
             settings,
             retention_ms,
             live,
+            accounts,
             catalog,
             gate,
             queue,

@@ -15,6 +15,7 @@ use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
 use super::status::{NodeStatus, Totals};
+use crate::account::Alert;
 
 /// Most events in the ring.
 const RING_EVENTS: usize = 1_024;
@@ -58,6 +59,8 @@ pub enum EventBody {
     Status(#[serde(serialize_with = "super::status::one")] Arc<StatusEvent>),
     /// A node's frame arrived.
     Samples(SamplesEvent),
+    /// An alert began to fire, has another text, or is over.
+    Alert(#[serde(serialize_with = "super::status::one")] Arc<Alert>),
     /// Events were missed: what was known before may be out of date.
     Resync,
 }
@@ -94,6 +97,7 @@ pub(super) struct FrameSamples {
 pub(super) enum Stored {
     Status(Arc<StatusEvent>),
     Samples(Arc<FrameSamples>),
+    Alert(Arc<Alert>),
 }
 
 /// The ring and those who wait for it.
@@ -236,6 +240,7 @@ impl Stored {
         match self {
             Self::Status(event) => event.nodes.len() + 1,
             Self::Samples(frame) => frame.samples.len() + 1,
+            Self::Alert(_) => 1,
         }
     }
 }
@@ -330,6 +335,7 @@ impl Cursor {
                     EventBody::Samples(SamplesEvent { frame, filter })
                 }
                 Stored::Samples(_) => continue,
+                Stored::Alert(alert) => EventBody::Alert(Arc::clone(alert)),
             };
             return Read::Event(Event { id: self.last_id, body });
         }

@@ -30,6 +30,7 @@ pub use self::status::{FleetStatus, HostStatus, NodeStatus, Totals};
 
 use self::events::{Bus, Cursor, FrameSamples, Read, Stored};
 use self::node::Node;
+use crate::account::{Accounting, AccountingTotals, Alert};
 
 /// Changes of status are gathered for at most this long before they are told.
 const COALESCE: Duration = Duration::from_millis(50);
@@ -125,7 +126,9 @@ impl Live {
             nodes.iter().filter_map(|name| known.get(name)).map(status).collect()
         };
         let totals = Totals::of(nodes.iter().map(Arc::as_ref));
-        FleetStatus { nodes, totals }
+        let mut accounting = AccountingTotals::default();
+        nodes.iter().filter_map(|node| node.accounting.as_ref()).for_each(|a| accounting.add(a));
+        FleetStatus { nodes, totals, accounting }
     }
 
     /// True when the node has ever been seen.
@@ -143,6 +146,11 @@ impl Live {
         node.state.lock().connect(stream, info);
         self.touch(&node);
         Ok(NodeFeed { live: self.clone(), node, stream })
+    }
+
+    /// Tells all readers of a change of an alert.
+    pub fn alert(&self, alert: Arc<Alert>) {
+        self.0.bus.push(Stored::Alert(alert));
     }
 
     /// Follows events from now on, beginning with the status of all nodes; or from the one after `last_event_id` when it is still there, and
@@ -208,6 +216,14 @@ impl Live {
         }
     }
 
+    fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for node in self.0.nodes.read().values() {
+            totals.add(&node.state.lock().status());
+        }
+        totals
+    }
+
     fn tell(&self) {
         let dirty = std::mem::take(&mut *self.0.dirty.lock());
         let status = |node: &Arc<Node>| {
@@ -215,7 +231,7 @@ impl Live {
             node.state.lock().status()
         };
         let nodes = dirty.iter().map(status).collect();
-        let totals = self.status(&[]).totals;
+        let totals = self.totals();
         self.0.bus.push(Stored::Status(Arc::new(StatusEvent { ts_ms: now_ms(), nodes, totals })));
     }
 }
@@ -237,6 +253,18 @@ impl NodeFeed {
         if state.stream == Some(self.stream) {
             state.define(slot, series);
         }
+    }
+
+    /// Takes over what the node's agent said of its samples. False when a newer stream feeds the node.
+    pub fn account(&self, accounting: &Arc<Accounting>) -> bool {
+        let mut state = self.node.state.lock();
+        if state.stream != Some(self.stream) {
+            return false;
+        }
+        state.account(Arc::clone(accounting));
+        drop(state);
+        self.live.touch(&self.node);
+        true
     }
 
     /// Takes the samples of a frame. Frames come in the order in which the node made them.
@@ -289,7 +317,7 @@ impl Subscription {
                 }
                 Greeting::Status => {
                     self.greeting = Greeting::Done;
-                    let FleetStatus { nodes, totals } = self.live.status(&[]);
+                    let FleetStatus { nodes, totals, .. } = self.live.status(&[]);
                     let status = StatusEvent { ts_ms: now_ms(), nodes, totals };
                     return Some(self.event(EventBody::Status(Arc::new(status))));
                 }

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::derive::Derived;
 use super::status::{HostStatus, NodeStatus};
+use crate::account::Accounting;
 
 /// Frames over which samples per second are counted.
 const RATE_FRAMES: usize = 10;
@@ -112,6 +113,10 @@ impl NodeState {
     pub(super) fn disconnect(&mut self) {
         self.stream = None;
         self.set_down();
+    }
+
+    pub(super) fn account(&mut self, accounting: Arc<Accounting>) {
+        Arc::make_mut(&mut self.status).accounting = Some(accounting);
     }
 
     pub(super) fn clear(&mut self) {

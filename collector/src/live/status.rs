@@ -6,6 +6,8 @@ use flyball_proto::v1;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::account::{Accounting, AccountingTotals};
+
 /// Last values of the fleet.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct FleetStatus {
@@ -15,6 +17,8 @@ pub struct FleetStatus {
     pub nodes: Vec<Arc<NodeStatus>>,
     /// Sums over all nodes above.
     pub totals: Totals,
+    /// Where the samples of all nodes above are, as their agents reported it.
+    pub accounting: AccountingTotals,
 }
 
 /// Sums over nodes.
@@ -65,6 +69,10 @@ pub struct NodeStatus {
     #[serde(serialize_with = "shared")]
     #[schema(value_type = Option<HostStatus>)]
     pub host: Option<Arc<HostStatus>>,
+    /// Where the node's samples are; null until its agent reports to this collector.
+    #[serde(serialize_with = "shared")]
+    #[schema(value_type = Option<Accounting>)]
+    pub accounting: Option<Arc<Accounting>>,
 }
 
 /// Identity of a host. Empty texts and zeros from the agent mean unknown and become null.
@@ -98,13 +106,16 @@ impl Totals {
     /// Sums over `nodes`.
     pub fn of<'a>(nodes: impl IntoIterator<Item = &'a NodeStatus>) -> Self {
         let mut totals = Self::default();
-        for node in nodes {
-            totals.nodes += 1;
-            totals.nodes_up += u32::from(node.up);
-            totals.series += u64::from(node.series);
-            totals.samples_per_second += node.samples_per_second;
-        }
+        nodes.into_iter().for_each(|node| totals.add(node));
         totals
+    }
+
+    /// Adds a node.
+    pub fn add(&mut self, node: &NodeStatus) {
+        self.nodes += 1;
+        self.nodes_up += u32::from(node.up);
+        self.series += u64::from(node.series);
+        self.samples_per_second += node.samples_per_second;
     }
 }
 
@@ -228,13 +239,15 @@ mod tests {
             ..Default::default()
         };
         let totals = Totals::of([&node]);
-        let fleet = FleetStatus { nodes: vec![Arc::new(node)], totals };
+        let accounting = AccountingTotals::default();
+        let fleet = FleetStatus { nodes: vec![Arc::new(node)], totals, accounting };
         let json = serde_json::to_value(&fleet).unwrap();
         let node = &json["nodes"][0];
         assert_eq!(node["cpu_utilization"], serde_json::Value::Null);
         assert_eq!(node["last_seen_ms"], serde_json::Value::Null);
         assert_eq!(node["host"]["name"], "web");
         assert_eq!(node["host"]["kernel"], serde_json::Value::Null);
+        assert_eq!(node["accounting"], serde_json::Value::Null);
         assert_eq!(json["totals"]["nodes_up"], 1);
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use flyball_collector::account::Accounts;
 use flyball_collector::api::edge::Limits;
 use flyball_collector::api::{self, AppState, Parts, Readiness};
 use flyball_collector::live::{HostStatus, Live, NodeFeed, NodeInfo, now_ms};
@@ -29,6 +30,7 @@ pub struct Server {
     pub grpc: SocketAddr,
     pub open: OpenStore,
     pub live: Live,
+    pub accounts: Accounts,
     pub readiness: Readiness,
     pub client: reqwest::Client,
     shutdown: CancellationToken,
@@ -56,10 +58,12 @@ impl Server {
         let shutdown = CancellationToken::new();
         let open = store::open(&config, &StoreMetrics::default(), shutdown.clone()).await.unwrap();
         let (live, readiness) = (Live::new(100), Readiness::default());
+        let accounts = Accounts::new(live.clone(), 100);
         let state = AppState::new(Parts {
             store: open.store.clone(),
             catalog: std::sync::Arc::clone(&open.catalog),
             live: live.clone(),
+            accounts: accounts.clone(),
             registry: Registry::default(),
             readiness: readiness.clone(),
             shutdown: shutdown.clone(),
@@ -71,7 +75,7 @@ impl Server {
         let events = tokio::spawn(async move { teller.run(stop).await });
         let client = reqwest::Client::builder().timeout(DEADLINE).build().unwrap();
         let tasks = vec![web, calls, events];
-        Self { http, grpc, open, live, readiness, client, shutdown, tasks, _dir: dir }
+        Self { http, grpc, open, live, accounts, readiness, client, shutdown, tasks, _dir: dir }
     }
 
     /// Stops serving, waits until everything has drained, and stops the engine.

@@ -9,6 +9,7 @@ use flyball_collector::config::Config;
 use flyball_collector::run;
 use flyball_collector::store::{self, OpenStore, Secret, StoreConfig, StoreMetrics};
 use flyball_service::endpoints;
+use futures_util::{Stream, StreamExt as _};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -119,6 +120,22 @@ impl Collector {
     pub async fn get(&self, path: &str) -> (u16, String) {
         let answer = reqwest::get(format!("http://{}{path}", self.http)).await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// Lines of an answer that goes on, as they come.
+    pub async fn lines(&self, path: &str) -> impl Stream<Item = String> + use<> {
+        let answer = reqwest::get(format!("http://{}{path}", self.http)).await.unwrap();
+        let start = (Box::pin(answer.bytes_stream()), String::new());
+        futures_util::stream::unfold(start, async |(mut bytes, mut text)| {
+            loop {
+                if let Some((line, rest)) = text.split_once('\n') {
+                    let (line, rest) = (line.to_owned(), rest.to_owned());
+                    return Some((line, (bytes, rest)));
+                }
+                let more = timeout(DEADLINE, bytes.next()).await.expect("an event in time")?;
+                text.push_str(std::str::from_utf8(&more.unwrap()).unwrap());
+            }
+        })
     }
 
     /// Status of one node, null when it is not known.

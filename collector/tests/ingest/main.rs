@@ -6,6 +6,7 @@
     reason = "a test's helpers fail the test, and are not a library"
 )]
 
+mod account;
 mod acknowledgement;
 mod agent;
 mod faults;

@@ -39,8 +39,8 @@ struct Reader {
 
 /// What happens in the fleet, as server-sent events.
 ///
-/// Each event is one line of JSON with a `type`: `status` with the nodes whose status changed (all nodes in the first one), `samples` with a frame of the node that was asked for, or
-/// `resync` when events were missed. Counters come as raw cumulative values. `Last-Event-ID` goes on where a reader left.
+/// Each event is one line of JSON with a `type`: `status` with the nodes whose status changed (all nodes in the first one), `samples` with a frame of the node that was asked for,
+/// `alert` with an alert that began to fire, has another text or is over, or `resync` when events were missed: ask for status and alerts again. Counters come as raw cumulative values. `Last-Event-ID` goes on where a reader left.
 #[utoipa::path(get, path = "/api/performance/events", tag = "performance",
     params(
         ("node" = Option<String>, Query, description = "also send the samples of this node"),

@@ -1,5 +1,6 @@
 //! The calls under `/api/performance`.
 
+pub mod alerts;
 pub mod catalog;
 pub mod events;
 pub mod metrics;
