@@ -7,3 +7,4 @@ pub mod run;
 pub mod schedule;
 pub mod sense;
 pub mod ship;
+pub mod spool;

@@ -1,0 +1,168 @@
+//! Reads segments: all of one, or only what its last record says of it.
+
+use std::io;
+
+use flyball_proto::v1;
+use tonic::codegen::Bytes;
+
+use super::disk::DiskFile;
+use super::record::{
+    END_RECORD_BYTES, FrameRecord, MAGIC, NoRecord, PREAMBLE_BYTES, Place, Record, Summary,
+    VERSION, take,
+};
+use super::{SegmentHeader, SegmentId};
+
+/// Longest file that can be a segment: frames, the definitions of a full dictionary, and some.
+pub(super) const MAX_SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
+/// Bytes that hold preamble and header record.
+const FRONT_BYTES: usize = PREAMBLE_BYTES + 64;
+
+/// What is left of a segment.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Scan {
+    pub(super) header: SegmentHeader,
+    pub(super) summary: Summary,
+    pub(super) definitions: Vec<v1::Define>,
+    pub(super) frames: Vec<FrameRecord>,
+    pub(super) ending: Ending,
+    /// Bytes up to the end of the last record that could be read.
+    pub(super) good_bytes: u64,
+}
+
+/// How a segment ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// With its end record: all of it is there.
+    Whole,
+    /// At the end of a record, without the end record: the agent was killed.
+    Open,
+    /// In the middle of a record: a write that did not come to its end.
+    Torn,
+    /// Records cannot be read.
+    Corrupt,
+}
+
+/// Why a file is no segment of ours at all.
+#[derive(Debug)]
+pub(super) enum Unusable {
+    /// Written by another version of the agent.
+    Version,
+    /// Not even the header can be read.
+    Corrupt,
+    /// The system cannot read it.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Unusable {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Header and summary of a segment that was ended in order; `None` when it was not.
+pub(super) fn glance(
+    file: &dyn DiskFile,
+    id: SegmentId,
+    bytes: u64,
+) -> Result<Option<(SegmentHeader, Summary)>, Unusable> {
+    let front = read(file, 0, FRONT_BYTES.min(bytes as usize))?;
+    let (header, _) = header(&front, id)?;
+    let Some(at) =
+        bytes.checked_sub(END_RECORD_BYTES as u64).filter(|_| bytes <= MAX_SEGMENT_BYTES)
+    else {
+        return Ok(None);
+    };
+    let end = read(file, at, END_RECORD_BYTES)?;
+    Ok(match take(&end, Place { segment: id, offset: at }) {
+        Ok((Record::End(summary), _)) => Some((header, summary)),
+        _ => None,
+    })
+}
+
+/// All records of a segment up to the first that cannot be read.
+pub(super) fn scan(file: &dyn DiskFile, id: SegmentId, bytes: u64) -> Result<Scan, Unusable> {
+    if bytes > MAX_SEGMENT_BYTES {
+        return Err(Unusable::Corrupt);
+    }
+    let bytes = read(file, 0, bytes as usize)?;
+    let (header, mut offset) = header(&bytes, id)?;
+    let mut scan = Scan {
+        header,
+        summary: Summary::default(),
+        definitions: Vec::new(),
+        frames: Vec::new(),
+        ending: Ending::Open,
+        good_bytes: offset,
+    };
+    while (offset as usize) < bytes.len() {
+        let read = take(&bytes.slice(offset as usize..), Place { segment: id, offset });
+        let failure = match read {
+            Ok((record, length)) => {
+                if scan.accept(record) {
+                    offset += length as u64;
+                    continue;
+                }
+                Ending::Corrupt
+            }
+            Err(NoRecord::Corrupt) => Ending::Corrupt,
+            Err(NoRecord::Torn) => Ending::Torn,
+        };
+        scan.ending = failure;
+        break;
+    }
+    scan.good_bytes = offset;
+    Ok(scan)
+}
+
+impl Scan {
+    /// Takes a record over, if it can follow the ones before it.
+    fn accept(&mut self, record: Record) -> bool {
+        if self.ending == Ending::Whole {
+            return false;
+        }
+        match record {
+            Record::Header(_) => return false,
+            Record::Define(define) => self.definitions.push(define),
+            Record::Frame(frame) => {
+                let expected = self.header.first_seq + self.frames.len() as u64;
+                if frame.seq != expected || (self.frames.is_empty() && !frame.keyframe) {
+                    return false;
+                }
+                self.summary.add(frame.seq, frame.ts_ms, frame.samples);
+                self.frames.push(frame);
+            }
+            Record::End(summary) => {
+                if summary != self.summary {
+                    return false;
+                }
+                self.ending = Ending::Whole;
+            }
+        }
+        true
+    }
+}
+
+/// Checks magic and version and reads the header record. Returns it with the offset after it.
+fn header(bytes: &Bytes, id: SegmentId) -> Result<(SegmentHeader, u64), Unusable> {
+    let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(Unusable::Corrupt)?;
+    let (version, _) = rest.split_first_chunk::<4>().ok_or(Unusable::Corrupt)?;
+    if *magic != MAGIC {
+        return Err(Unusable::Corrupt);
+    }
+    let place = Place { segment: id, offset: PREAMBLE_BYTES as u64 };
+    match take(&bytes.slice(PREAMBLE_BYTES.min(bytes.len())..), place) {
+        Ok((Record::Header(header), length)) if u32::from_le_bytes(*version) == VERSION => {
+            Ok((header, place.offset + length as u64))
+        }
+        Err(_) if u32::from_le_bytes(*version) != VERSION => Err(Unusable::Version),
+        // A header whose checksum fits this version is one with a flipped bit in the version.
+        Ok(_) | Err(_) => Err(Unusable::Corrupt),
+    }
+}
+
+fn read(file: &dyn DiskFile, offset: u64, bytes: usize) -> io::Result<Bytes> {
+    let mut buffer = vec![0; bytes];
+    let count = file.read_at(offset, &mut buffer)?;
+    buffer.truncate(count);
+    Ok(buffer.into())
+}
