@@ -14,6 +14,7 @@ use tonic::transport::Uri;
 
 use crate::recorder::Scheduled;
 use crate::sense::{Backend, SenseConfig, samplers};
+use crate::spool::SpoolConfig;
 
 /// Shortest and longest interval between two frames.
 pub const INTERVALS: std::ops::RangeInclusive<Duration> =
@@ -38,6 +39,8 @@ pub struct Config {
     pub samplers: BTreeMap<String, SamplerSettings>,
     /// How frames are kept until they are stored.
     pub ship: Ship,
+    /// How frames are kept on disk.
+    pub spool: SpoolConfig,
     /// What the agent may cost its host.
     pub budget: Budget,
 }
@@ -126,6 +129,7 @@ impl Default for Config {
             sense,
             samplers,
             ship: Ship::default(),
+            spool: SpoolConfig::default(),
             budget: Budget::default(),
         }
     }
@@ -228,6 +232,7 @@ impl Settings for Config {
         if !(1..=MAX_OUTBOX_MB).contains(&self.ship.memory_mb) {
             problems.push("ship.memory_mb", format!("must be 1 to {MAX_OUTBOX_MB}"));
         }
+        self.spool.validate(problems);
         for (name, settings) in &self.samplers {
             if settings
                 .period
@@ -387,6 +392,8 @@ mod tests {
             ("FLYBALL_SAMPLERS_CPU_PERIOD", "2h"),
             ("FLYBALL_SENSE_PROCESSES_PERIOD_SECONDS", "0"),
             ("FLYBALL_SHIP_MEMORY_MB", "0"),
+            ("FLYBALL_SPOOL_FSYNC_SECONDS", "3601"),
+            ("FLYBALL_SPOOL_MAX_MB", "0"),
         ];
         let keys = [
             "agent.interval",
@@ -395,6 +402,8 @@ mod tests {
             "samplers.cpu.period",
             "sense.processes.period_seconds",
             "ship.memory_mb",
+            "spool.fsync_seconds",
+            "spool.max_mb",
         ];
         assert_eq!(problems(&wrong), keys);
         assert_eq!(problems(&[("FLYBALL_AGENT_INTERVAL", "61s")]), ["agent.interval"]);

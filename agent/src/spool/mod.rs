@@ -16,6 +16,7 @@
 //!
 //! In memory is an index of some 100 bytes for each segment, never a frame. `docs/spool-format.md` has the bytes, `docs/adr/006-spool.md` the reasons and costs.
 
+mod config;
 pub mod disk;
 mod ledger;
 mod record;
@@ -37,6 +38,7 @@ use record::{Place, Summary};
 use scan::Unusable;
 use syncer::{Job, Syncer};
 
+pub use config::SpoolConfig;
 pub use record::FrameRecord;
 pub use recover::{Damage, Recovery};
 pub use syncer::Syncing;
