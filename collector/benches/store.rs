@@ -106,7 +106,9 @@ async fn measure(case: &Case) -> Result<String, Failure> {
     config.program = Some(env!("CARGO_BIN_EXE_flyball-collector").into());
     let metrics = StoreMetrics::default();
     let engine = Engine::start(&config, &metrics, CancellationToken::new()).await?;
-    let store = Store::connect(engine.endpoint(), &config.clickhouse, &metrics).await?;
+    let store =
+        Store::connect(std::slice::from_ref(engine.endpoint()), &config.clickhouse, &metrics)
+            .await?;
     store.migrator().up().await?;
     match case.table {
         Table::AsIs => {}

@@ -15,6 +15,8 @@ Examples:
       embedded ClickHouse, dashboard on http://127.0.0.1:7480, agents on 127.0.0.1:7400
   flyball-collector --clickhouse http://127.0.0.1:8123 --data-dir /srv/flyball
       store in a ClickHouse server that is already there
+  flyball-collector --clickhouse http://ch1:8123,http://ch2:8123 --clickhouse-cluster main
+      store in a ClickHouse cluster, see docs/clickhouse-cluster.md
   FLYBALL_CLICKHOUSE_RETENTION_DAYS=90 flyball-collector --config /etc/flyball/collector.toml
       settings from a file, one of them overridden
   flyball-collector --config collector.toml --check-config
@@ -55,9 +57,13 @@ pub struct Cli {
     /// [default: /var/lib/flyball/collector as root, else ~/.local/state/flyball/collector]
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// A ClickHouse server that is already there [default: the embedded engine]
-    #[arg(long, global = true, value_name = "URL")]
-    pub clickhouse: Option<String>,
+    /// A ClickHouse server that is already there; several of a cluster separated by commas, or the flag again
+    /// [default: the embedded engine]
+    #[arg(long, global = true, value_name = "URL", value_delimiter = ',')]
+    pub clickhouse: Vec<String>,
+    /// Name of the cluster that the ClickHouse servers belong to
+    #[arg(long, global = true, value_name = "NAME")]
+    pub clickhouse_cluster: Option<String>,
     /// How log lines look [default: text]
     #[arg(long, global = true, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -89,7 +95,8 @@ impl Cli {
             .flag("server.insecure", self.insecure.then_some(true))
             .flag("server.data_dir", self.data_dir.as_ref())
             .flag("server.log_format", self.log_format)
-            .flag("clickhouse.url", self.clickhouse.as_ref());
+            .flag("clickhouse.url", Some(&self.clickhouse).filter(|urls| !urls.is_empty()))
+            .flag("clickhouse.cluster", self.clickhouse_cluster.as_ref());
         load(&sources)
     }
 }

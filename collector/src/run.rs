@@ -124,7 +124,7 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     let opened = tokio::select! {
         opened = store::open(&store, &metrics, shutdown.clone()) => opened,
         // The engine notices by itself and stops in order; a server that does not answer is not waited for.
-        () = shutdown.cancelled(), if config.clickhouse.url.is_some() => return Ok(()),
+        () = shutdown.cancelled(), if config.clickhouse.is_external() => return Ok(()),
     };
     let opened = match opened {
         // Whoever stops a collector that is still starting gets what was asked for.

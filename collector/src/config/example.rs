@@ -49,7 +49,7 @@ const SECTIONS: &[(&str, &[Key])] = &[
         &[
             (
                 "url",
-                "A ClickHouse server that is already there. None: the embedded engine.",
+                "ClickHouse servers that are already there: one, or several of a cluster, as a list or separated by commas. None: the embedded engine.",
                 "http://127.0.0.1:8123",
             ),
             ("user", "User on that server.", ""),
@@ -62,8 +62,18 @@ const SECTIONS: &[(&str, &[Key])] = &[
             ("database", "Database; created when it is missing.", ""),
             (
                 "cluster",
-                "Name of a cluster that the server belongs to: tables become Replicated, with Distributed ones on top.",
+                "Name of the cluster that the servers belong to: its shards hold the series, with Distributed tables on top. See docs/clickhouse-cluster.md.",
                 "main",
+            ),
+            (
+                "replicated",
+                "On a cluster: tables are Replicated, created ON CLUSTER. false: each shard is one server with plain tables, and url names all of them.",
+                "",
+            ),
+            (
+                "insert_quorum",
+                "On a cluster: replicas of a shard that must have a block before it counts as stored; 0: most of them.",
+                "",
             ),
             (
                 "migrate",

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::store::{Blame, StoreError};
+
 /// A field of a request and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct FieldError {
@@ -108,6 +110,16 @@ impl From<clickhouse::error::Error> for QueryError {
         match error {
             Error::BadResponse(text) => from_exception(&text),
             Error::Network(_) | Error::TimedOut => Self::Unavailable(error.to_string()),
+            other => Self::Store(other.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for QueryError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            other if other.blame() != Blame::Request => Self::Unavailable(other.to_string()),
+            StoreError::ClickHouse(source) => source.into(),
             other => Self::Store(other.to_string()),
         }
     }

@@ -16,6 +16,7 @@ use super::{
     Agg, Buckets, MAX_ANSWER_POINTS, MetricsAnswer, MetricsQuery, QueryError, QueryLimits,
     SeriesAnswer,
 };
+use crate::store::{Servers, StoreError};
 
 /// Time beyond that of one query that a query may wait for its turn and its rows.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The way of queries to the store.
 #[derive(Debug)]
 pub struct Querier {
-    client: Client,
+    servers: Servers,
     /// Running and waiting.
     admitted: Semaphore,
     running: Semaphore,
@@ -48,13 +49,13 @@ struct Grid {
 }
 
 impl Querier {
-    /// Queries over this connection.
-    pub fn new(client: &Client, limits: &QueryLimits) -> Self {
+    /// Queries to these servers.
+    pub fn new(servers: &Servers, limits: &QueryLimits) -> Self {
         let settings = limits.settings().into_iter();
-        let client =
-            settings.fold(client.clone(), |client, (name, value)| client.with_setting(name, value));
+        let servers = settings
+            .fold(servers.clone(), |servers, (name, value)| servers.with_setting(name, &value));
         Self {
-            client,
+            servers,
             admitted: Semaphore::new(limits.running + limits.waiting),
             running: Semaphore::new(limits.running),
             timeout: Duration::from_millis(limits.time_ms) + PATIENCE,
@@ -71,7 +72,7 @@ impl Querier {
         let started = Instant::now();
         let answer = async {
             let _running = self.running.acquire().await.map_err(|_| QueryError::Busy)?;
-            if plan.ids.is_empty() { Ok(Vec::new()) } else { self.fetch(plan).await }
+            if plan.ids.is_empty() { Ok(Vec::new()) } else { self.fetch(&plan).await }
         };
         let series = tokio::time::timeout(self.timeout, answer).await.map_err(|_| {
             QueryError::Unavailable(format!("no answer within {} ms", self.timeout.as_millis()))
@@ -89,25 +90,34 @@ impl Querier {
         })
     }
 
-    async fn fetch(&self, plan: Plan) -> Result<Vec<SeriesAnswer>, QueryError> {
-        let mut cursor = self
-            .client
-            .query(&plan.sql)
-            .bind(&plan.ids)
-            .bind(&plan.groups)
-            .bind(plan.buckets.step_ms())
-            .bind(plan.read_from_ms)
-            .bind(plan.read_to_ms)
-            .bind(plan.buckets.first_ms())
-            .bind(plan.buckets.end_ms())
-            .bind(plan.gap_ms)
-            .fetch::<ValueRow>()?;
-        let mut grid = Grid::new(plan.buckets, plan.keys);
-        while let Some(row) = cursor.next().await? {
-            grid.put(row)?;
-        }
-        Ok(grid.series)
+    async fn fetch(&self, plan: &Plan) -> Result<Vec<SeriesAnswer>, QueryError> {
+        self.servers.ask(|client| read(client, plan)).await?
     }
+}
+
+/// What one server answers. A failure of the server is apart from one of the query: another server may answer.
+async fn read(
+    client: Client,
+    plan: &Plan,
+) -> Result<Result<Vec<SeriesAnswer>, QueryError>, StoreError> {
+    let mut cursor = client
+        .query(&plan.sql)
+        .bind(&plan.ids)
+        .bind(&plan.groups)
+        .bind(plan.buckets.step_ms())
+        .bind(plan.read_from_ms)
+        .bind(plan.read_to_ms)
+        .bind(plan.buckets.first_ms())
+        .bind(plan.buckets.end_ms())
+        .bind(plan.gap_ms)
+        .fetch::<ValueRow>()?;
+    let mut grid = Grid::new(plan.buckets, plan.keys.clone());
+    while let Some(row) = cursor.next().await? {
+        if let Err(error) = grid.put(row) {
+            return Ok(Err(error));
+        }
+    }
+    Ok(Ok(grid.series))
 }
 
 impl Grid {

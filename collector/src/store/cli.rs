@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::engine::{self, Engine, LIBRARY};
 use super::error::StoreError;
 use super::migrate::{MigrationState, MigrationStatus};
-use super::{Store, StoreConfig, StoreMetrics, configured_endpoint};
+use super::{Store, StoreConfig, StoreMetrics, configured_endpoints};
 
 /// `flyball-collector engine ...`
 #[derive(Debug, Subcommand)]
@@ -88,9 +88,10 @@ impl MigrateCommand {
         shutdown: CancellationToken,
     ) -> Result<(), StoreError> {
         let metrics = StoreMetrics::default();
-        let engine = match config.clickhouse.url {
-            Some(_) => None,
-            None => Some(Engine::start(config, &metrics, shutdown).await?),
+        let engine = if config.clickhouse.is_external() {
+            None
+        } else {
+            Some(Engine::start(config, &metrics, shutdown).await?)
         };
         let result = self.migrate(config, &metrics, engine.as_ref()).await;
         if let Some(engine) = engine {
@@ -105,11 +106,12 @@ impl MigrateCommand {
         metrics: &StoreMetrics,
         engine: Option<&Engine>,
     ) -> Result<String, StoreError> {
-        let endpoint = match engine {
-            Some(engine) => engine.endpoint().clone(),
-            None => configured_endpoint(&config.clickhouse)?,
+        let endpoints = match engine {
+            Some(engine) => vec![engine.endpoint().clone()],
+            None => configured_endpoints(&config.clickhouse)?,
         };
-        let migrator = Store::connect(&endpoint, &config.clickhouse, metrics).await?.migrator();
+        let migrator = Store::connect(&endpoints, &config.clickhouse, metrics).await?.migrator();
+        let migrator = if engine.is_some() { migrator.alone() } else { migrator };
         Ok(match self {
             Self::Up => done("applied", &migrator.up().await?),
             Self::Down { to } => done("undone", &migrator.down(to).await?),

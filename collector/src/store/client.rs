@@ -10,11 +10,17 @@ use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-use super::config::Secret;
+use super::config::{ClickHouseSettings, Layout, Secret};
+use super::error::StoreError;
+use super::schema::Schema;
+use super::servers::Servers;
+use super::within;
 
 /// Shorter than the 10 s that ClickHouse keeps an idle connection for: a connection that it may be closing is not used again.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Seconds by which a replica may lag and still answer. Below the minute after which a closed bucket is rolled up: a replica that lags more would leave rows out.
+const REPLICA_DELAY_S: u32 = 30;
 
 /// Where a server is and who we are to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,17 +33,83 @@ pub struct Endpoint {
     pub password: Secret,
 }
 
-impl Endpoint {
-    /// A client for this server that works in `database` and lets the server stop a query after `timeout`.
-    pub fn client(&self, database: &str, timeout: Duration) -> Client {
-        let seconds = timeout.as_secs().max(1).to_string();
-        self.bare_client()
-            .with_database(database)
-            .with_setting("max_execution_time", seconds)
-            .with_setting("final", "1")
-            .with_setting("do_not_merge_across_partitions_select_final", "1")
+/// The servers of the configuration.
+///
+/// # Errors
+/// When there is no URL or the password file cannot be read.
+pub fn configured_endpoints(settings: &ClickHouseSettings) -> Result<Vec<Endpoint>, StoreError> {
+    if settings.url.is_empty() {
+        return Err(StoreError::Config { key: "url", reason: "is needed here".to_owned() });
     }
+    let password = settings.resolved_password()?;
+    let endpoint = |url: &String| Endpoint {
+        url: url.clone(),
+        user: settings.user.clone(),
+        password: password.clone(),
+    };
+    Ok(settings.url.iter().map(endpoint).collect())
+}
 
+/// Clients of the servers, to work in the database of the settings. A server stops a query after the configured time.
+pub(super) fn servers(endpoints: &[Endpoint], settings: &ClickHouseSettings) -> Servers {
+    let client = |endpoint: &Endpoint| {
+        let client = endpoint.bare_client().with_database(&settings.database);
+        let client = query_settings(settings)
+            .into_iter()
+            .fold(client, |client, (name, value)| client.with_setting(name, value));
+        (endpoint.url.clone(), client)
+    };
+    Servers::new(endpoints.iter().map(client).collect(), rand::random_range(0..endpoints.len()))
+}
+
+/// Creates the database where it is missing. `ON CLUSTER` only then: it waits for every server of the cluster, and a collector must start while a replica is away.
+pub(super) async fn create_database(
+    endpoints: &[Endpoint],
+    settings: &ClickHouseSettings,
+) -> Result<(), StoreError> {
+    let bare = endpoints.iter().map(|endpoint| (endpoint.url.clone(), endpoint.bare_client()));
+    let servers = Servers::new(bare.collect(), 0);
+    let (sql, timeout) =
+        ("SELECT count() FROM system.databases WHERE name = ?", settings.timeout());
+    let exists = |client: Client| async move {
+        let query = client.query(sql).bind(&settings.database);
+        Ok(within(timeout, async { query.fetch_one::<u64>().await }).await? == 1)
+    };
+    let mut everywhere = true;
+    if let Layout::Sharded { .. } = settings.layout() {
+        for server in servers.all() {
+            everywhere &= exists(server.client).await?;
+        }
+    } else {
+        everywhere = servers.ask(exists).await?;
+    }
+    if everywhere {
+        return Ok(());
+    }
+    let create = "CREATE DATABASE IF NOT EXISTS {database}{on_cluster}";
+    Schema::new(&servers, settings).run(create).await
+}
+
+/// What makes a query right and bounded, for each layout.
+fn query_settings(settings: &ClickHouseSettings) -> Vec<(&'static str, String)> {
+    let mut all = vec![
+        ("max_execution_time", settings.timeout().as_secs().max(1).to_string()),
+        ("final", "1".to_owned()),
+        ("do_not_merge_across_partitions_select_final", "1".to_owned()),
+    ];
+    if settings.layout() != Layout::Single {
+        // A subquery on a Distributed table is answered by all shards and not, silently, by each shard for itself. A shard that is away fails the
+        // query: an answer without its series would be wrong.
+        all.push(("distributed_product_mode", "global".to_owned()));
+        all.push(("skip_unavailable_shards", "0".to_owned()));
+    }
+    if matches!(settings.layout(), Layout::Replicated { .. }) {
+        all.push(("max_replica_delay_for_distributed_queries", REPLICA_DELAY_S.to_string()));
+    }
+    all
+}
+
+impl Endpoint {
     /// A client without a database, for creating it.
     pub(super) fn bare_client(&self) -> Client {
         let mut connector = HttpConnector::new();

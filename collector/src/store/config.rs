@@ -17,8 +17,9 @@ const MAX_RETENTION_DAYS: u32 = 18_250;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClickHouseSettings {
-    /// HTTP address of a server that is already there, for example `http://127.0.0.1:8123`. None starts the embedded engine.
-    pub url: Option<String>,
+    /// HTTP addresses of servers that are already there, for example `http://127.0.0.1:8123`: one, or several of a cluster. None starts the embedded engine.
+    #[serde(deserialize_with = "one_or_several")]
+    pub url: Vec<String>,
     /// User on that server.
     pub user: String,
     /// Password on that server; better given as `password_file`.
@@ -27,8 +28,12 @@ pub struct ClickHouseSettings {
     pub password_file: Option<PathBuf>,
     /// Database; created when it is missing.
     pub database: String,
-    /// Name of a cluster that the server belongs to. Tables become Replicated on it, with Distributed ones on top.
+    /// Name of a cluster that the servers belong to. Series are spread over its shards, with Distributed tables on top.
     pub cluster: Option<String>,
+    /// On a cluster: tables are Replicated ones, created `ON CLUSTER`. Otherwise each shard is one server with plain tables, and `url` names all of them.
+    pub replicated: bool,
+    /// Replicas of a shard that must have a block before it counts as stored; 0: most of them.
+    pub insert_quorum: u32,
     /// Apply missing migrations at start. The embedded engine is always migrated.
     pub migrate: bool,
     /// Days that samples and cache statistics are kept.
@@ -39,6 +44,23 @@ pub struct ClickHouseSettings {
     pub timeout_ms: u64,
     /// Most series that are stored; further ones are refused.
     pub max_series: usize,
+}
+
+/// How tables are laid out over servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout<'a> {
+    /// All on one server.
+    Single,
+    /// Plain tables on each of several servers, every one a shard, and Distributed tables on top. Needs no Keeper, and survives no loss of a disk.
+    Sharded {
+        /// Name of the cluster on its servers.
+        cluster: &'a str,
+    },
+    /// Replicated tables on the replicas of each shard, and Distributed tables on top.
+    Replicated {
+        /// Name of the cluster on its servers.
+        cluster: &'a str,
+    },
 }
 
 /// Section `[engine]`: the embedded engine.
@@ -75,12 +97,14 @@ pub struct Secret(String);
 impl Default for ClickHouseSettings {
     fn default() -> Self {
         Self {
-            url: None,
+            url: Vec::new(),
             user: "default".to_owned(),
             password: Secret::default(),
             password_file: None,
             database: "flyball".to_owned(),
             cluster: None,
+            replicated: true,
+            insert_quorum: 0,
             migrate: true,
             retention_days: 30,
             decisions_retention_days: 3_650,
@@ -101,10 +125,17 @@ impl ClickHouseSettings {
     pub fn validate(&self, section: &str, problems: &mut Problems) {
         let mut problem =
             |key: &str, reason: &str| problems.push(format!("{section}.{key}"), reason);
-        if let Some(url) = &self.url
-            && !url.starts_with("http://")
-        {
-            problem("url", "must start with http://");
+        if self.url.iter().any(|url| !is_url(url)) {
+            problem("url", "must start with http:// and name a host");
+        }
+        if (1..self.url.len()).any(|i| self.url[i..].contains(&self.url[i - 1])) {
+            problem("url", "names a server twice");
+        }
+        if self.url.len() > 1 && self.cluster.is_none() {
+            problem(
+                "url",
+                "several servers need clickhouse.cluster: without it each has tables of its own",
+            );
         }
         if !is_identifier(&self.database) {
             problem("database", "must be letters, digits and _, not starting with a digit");
@@ -112,7 +143,7 @@ impl ClickHouseSettings {
         if self.cluster.as_deref().is_some_and(|name| !is_identifier(name)) {
             problem("cluster", "must be letters, digits and _, not starting with a digit");
         }
-        if self.cluster.is_some() && self.url.is_none() {
+        if self.cluster.is_some() && self.url.is_empty() {
             problem("cluster", "needs clickhouse.url: the embedded engine is one machine");
         }
         if !(1..=MAX_RETENTION_DAYS).contains(&self.retention_days) {
@@ -126,6 +157,20 @@ impl ClickHouseSettings {
         }
         if self.max_series == 0 {
             problem("max_series", "must be at least 1");
+        }
+    }
+
+    /// True when servers are configured, and the embedded engine is not to be started.
+    pub fn is_external(&self) -> bool {
+        !self.url.is_empty()
+    }
+
+    /// How the tables are laid out.
+    pub fn layout(&self) -> Layout<'_> {
+        match &self.cluster {
+            None => Layout::Single,
+            Some(cluster) if self.replicated => Layout::Replicated { cluster },
+            Some(cluster) => Layout::Sharded { cluster },
         }
     }
 
@@ -146,6 +191,16 @@ impl ClickHouseSettings {
             source,
         })?;
         Ok(Secret::new(text.lines().next().unwrap_or_default()))
+    }
+}
+
+impl<'a> Layout<'a> {
+    /// Name of the cluster, if there is one.
+    pub const fn cluster(self) -> Option<&'a str> {
+        match self {
+            Self::Single => None,
+            Self::Sharded { cluster } | Self::Replicated { cluster } => Some(cluster),
+        }
     }
 }
 
@@ -220,6 +275,28 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
+/// A text with commas, or a list of texts.
+fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a URL, several separated by commas, or a list of them")]
+    enum Urls {
+        One(String),
+        Several(Vec<String>),
+    }
+    let texts = match Urls::deserialize(deserializer)? {
+        Urls::One(text) => vec![text],
+        Urls::Several(texts) => texts,
+    };
+    let urls = texts.iter().flat_map(|text| text.split(',')).map(str::trim);
+    let url = |url: &str| url.trim_end_matches('/').to_owned();
+    Ok(urls.filter(|text| !text.is_empty()).map(url).collect())
+}
+
+fn is_url(text: &str) -> bool {
+    let host = text.strip_prefix("http://").unwrap_or_default();
+    !host.is_empty() && !host.starts_with(':') && !host.contains(char::is_whitespace)
+}
+
 fn is_identifier(name: &str) -> bool {
     let mut chars = name.chars();
     chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
@@ -243,7 +320,7 @@ mod tests {
     fn every_value_out_of_range_is_named() {
         let mut problems = Problems::default();
         let settings = ClickHouseSettings {
-            url: Some("tcp://x".into()),
+            url: vec!["tcp://x".into()],
             database: "a-b".into(),
             cluster: Some("1".into()),
             retention_days: 0,
@@ -267,6 +344,37 @@ mod tests {
             "engine.memory_bytes",
         ];
         assert_eq!(keys, expected);
+    }
+
+    #[test]
+    fn servers_are_a_text_with_commas_or_a_list() {
+        let url = |json: &str| {
+            serde_json::from_str::<ClickHouseSettings>(&format!("{{\"url\":{json}}}"))
+                .map(|s| s.url)
+        };
+        assert_eq!(url("\"http://a:1/, http://b:2\"").unwrap(), ["http://a:1", "http://b:2"]);
+        assert_eq!(url("[\"http://a:1\",\"http://b:2\"]").unwrap(), ["http://a:1", "http://b:2"]);
+        assert_eq!(url("\"\"").unwrap(), [""; 0]);
+        assert!(url("7").unwrap_err().to_string().contains("separated by commas"));
+    }
+
+    #[test]
+    fn several_servers_are_a_cluster_and_each_is_named_once() {
+        let problems = |url: &[&str], cluster: Option<&str>| {
+            let settings = ClickHouseSettings {
+                url: url.iter().map(|url| (*url).to_owned()).collect(),
+                cluster: cluster.map(str::to_owned),
+                ..ClickHouseSettings::default()
+            };
+            let mut problems = Problems::default();
+            settings.validate("clickhouse", &mut problems);
+            problems.as_slice().iter().map(|p| p.reason.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(problems(&["http://a", "http://b"], Some("main")), [""; 0]);
+        assert!(problems(&["http://a", "http://b"], None)[0].contains("need clickhouse.cluster"));
+        assert!(problems(&["http://a", "http://b", "http://a"], Some("main"))[0].contains("twice"));
+        assert!(problems(&[], Some("main"))[0].contains("embedded engine"));
+        assert!(problems(&["http://:1"], None)[0].contains("name a host"));
     }
 
     #[test]

@@ -150,6 +150,17 @@ pub enum StoreError {
     ClickHouse(#[from] clickhouse::error::Error),
 }
 
+/// Whose fault a failure is, and so whether another server may do better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The server cannot be reached, does not answer, or cannot work at present.
+    Server,
+    /// The server answers, and cannot reach what it needs for the answer.
+    Cluster,
+    /// The request, or what it asks for: any server would say the same.
+    Request,
+}
+
 /// What to do after a failed insert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorClass {
@@ -182,6 +193,29 @@ const ABOUT_THE_ROWS: [u16; 7] = [
     321, // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
     469, // VIOLATED_CONSTRAINT
 ];
+/// Codes of a server that cannot work at present, whatever it is asked.
+const OF_THE_SERVER: [u16; 7] = [
+    202, // TOO_MANY_SIMULTANEOUS_QUERIES
+    225, // NO_ZOOKEEPER
+    236, // ABORTED: it shuts down
+    242, // TABLE_IS_READ_ONLY: it has lost Keeper
+    243, // NOT_ENOUGH_SPACE
+    745, // SERVER_OVERLOADED
+    999, // KEEPER_EXCEPTION
+];
+/// Codes of a server that did not get what it needs from other servers of its cluster.
+const OF_THE_CLUSTER: [u16; 10] = [
+    3,   // UNEXPECTED_END_OF_FILE
+    32,  // ATTEMPT_TO_READ_AFTER_EOF
+    101, // UNEXPECTED_PACKET_FROM_SERVER
+    209, // SOCKET_TIMEOUT
+    210, // NETWORK_ERROR
+    279, // ALL_CONNECTION_TRIES_FAILED
+    285, // TOO_FEW_LIVE_REPLICAS
+    286, // UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
+    319, // UNKNOWN_STATUS_OF_INSERT
+    369, // ALL_REPLICAS_ARE_STALE
+];
 const TOO_MANY_PARTS: u16 = 252;
 const NOT_ENOUGH_SPACE: u16 = 243;
 const AUTHENTICATION_FAILED: u16 = 516;
@@ -199,6 +233,27 @@ impl StoreError {
             (_, Some(code)) if ABOUT_THE_ROWS.contains(&code) => ErrorClass::Permanent,
             _ => ErrorClass::Retryable,
         }
+    }
+
+    /// Whether another server may do better.
+    pub fn blame(&self) -> Blame {
+        use clickhouse::error::Error;
+        match (self, self.code()) {
+            (Self::MigrationFailed { source, .. }, _) => source.blame(),
+            (Self::Timeout { .. } | Self::ClickHouse(Error::Network(_) | Error::TimedOut), _) => {
+                Blame::Server
+            }
+            // An answer without a code is not the server's: something before it answers in its place.
+            (Self::ClickHouse(Error::BadResponse(_)), None) => Blame::Server,
+            (_, Some(code)) if OF_THE_SERVER.contains(&code) => Blame::Server,
+            (_, Some(code)) if OF_THE_CLUSTER.contains(&code) => Blame::Cluster,
+            _ => Blame::Request,
+        }
+    }
+
+    /// Whether the store may open later with the same settings: the servers are away, or somebody else migrates.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::MigrationLocked { .. }) || self.blame() != Blame::Request
     }
 
     /// ClickHouse's error code, when it answered with one.
@@ -279,6 +334,25 @@ mod tests {
         let mixed = StoreError::MixedDays { first: 1, other: 2 };
         assert_eq!(mixed.class(), ErrorClass::Permanent);
         assert_eq!(StoreError::Timeout { timeout_ms: 1 }.class(), ErrorClass::Retryable);
+    }
+
+    #[test]
+    fn a_failure_is_the_servers_the_clusters_or_the_requests() {
+        let blame = |text| answered(text).blame();
+        assert_eq!(StoreError::Timeout { timeout_ms: 1 }.blame(), Blame::Server);
+        assert_eq!(blame("502 Bad Gateway"), Blame::Server);
+        assert_eq!(blame("Code: 242. DB::Exception: Table is in readonly mode"), Blame::Server);
+        assert_eq!(blame("Code: 279. DB::Exception: All connection tries"), Blame::Cluster);
+        assert_eq!(blame("Code: 117. DB::Exception: Incorrect data"), Blame::Request);
+        assert_eq!(blame("Code: 516. DB::Exception: default: failed"), Blame::Request);
+        assert!(StoreError::MigrationLocked { holder: String::new() }.is_passing());
+        assert!(!StoreError::MigrationsMissing { missing: 1 }.is_passing());
+        let failed = StoreError::MigrationFailed {
+            version: 1,
+            name: "x".to_owned(),
+            source: Box::new(StoreError::Timeout { timeout_ms: 1 }),
+        };
+        assert!(failed.is_passing());
     }
 
     #[test]

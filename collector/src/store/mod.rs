@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod cli;
 mod client;
+mod cluster;
 pub mod config;
 pub mod engine;
 mod error;
@@ -15,6 +16,8 @@ pub mod migrate;
 mod prune;
 mod retention;
 mod rows;
+mod schema;
+mod servers;
 mod writer;
 
 use std::path::PathBuf;
@@ -25,22 +28,25 @@ use clickhouse::Client;
 use tokio_util::sync::CancellationToken;
 
 pub use self::catalog::{Catalog, CatalogFull, SeriesId};
-pub use self::client::Endpoint;
-pub use self::config::{ClickHouseSettings, EngineSettings, Secret, StoreConfig};
+pub use self::client::{Endpoint, configured_endpoints};
+pub use self::config::{ClickHouseSettings, EngineSettings, Layout, Secret, StoreConfig};
 use self::engine::Engine;
-pub use self::error::{ErrorClass, StoreError};
+pub use self::error::{Blame, ErrorClass, StoreError};
 pub use self::metrics::StoreMetrics;
 use self::migrate::Migrator;
 pub use self::rows::{DAY_MS, SampleRow, SeriesRow};
+use self::schema::Schema;
+pub use self::servers::{Choice, ServerFailure, ServerHealth, Servers};
 use self::writer::Writer;
 
 /// Inserts that a table remembers the deduplication tokens of: half an hour at two inserts a second.
 const DEDUPLICATION_WINDOW: u32 = 1_000;
 
-/// A connected, migrated database. Clones share their connections.
+/// A connected, migrated database. Clones share their connections and what is known of the servers' health.
 #[derive(Debug, Clone)]
 pub struct Store {
-    client: Client,
+    servers: Servers,
+    schema: Schema,
     writer: Writer,
     settings: Arc<ClickHouseSettings>,
 }
@@ -58,24 +64,32 @@ pub struct OpenStore {
 
 /// Opens the store as configured. When `shutdown` is cancelled while the engine starts, this ends early with an error. With the embedded engine,
 /// series whose samples have all expired are forgotten once a day until it is cancelled; on a server that is already there another collector may still use them.
+/// Servers that are already there are probed until it is cancelled.
 ///
 /// # Errors
-/// Any [`StoreError`]; each message says what mends it.
+/// Any [`StoreError`]; each message says what mends it. Those that are [passing](StoreError::is_passing) may be gone at the next try.
 pub async fn open(
     config: &StoreConfig,
     metrics: &StoreMetrics,
     shutdown: CancellationToken,
 ) -> Result<OpenStore, StoreError> {
-    let engine = match config.clickhouse.url {
-        Some(_) => None,
-        None => Some(Engine::start(config, metrics, shutdown.clone()).await?),
+    let settings = &config.clickhouse;
+    let engine = if settings.is_external() {
+        None
+    } else {
+        Some(Engine::start(config, metrics, shutdown.clone()).await?)
     };
-    match open_at(config, metrics, engine.as_ref()).await {
+    let endpoints = match &engine {
+        Some(engine) => vec![engine.endpoint().clone()],
+        None => configured_endpoints(settings)?,
+    };
+    match open_at(&endpoints, settings, metrics, engine.is_some()).await {
         Ok((store, catalog)) => {
             if engine.is_some() {
-                let (client, settings) = (store.client.clone(), Arc::clone(&store.settings));
-                let catalog = Arc::downgrade(&catalog);
-                tokio::spawn(prune::daily(client, settings, catalog, shutdown));
+                let weak = Arc::downgrade(&catalog);
+                tokio::spawn(prune::daily(store.clone(), weak, shutdown));
+            } else {
+                tokio::spawn(store.servers.clone().watch(shutdown));
             }
             Ok(OpenStore { store, catalog, engine })
         }
@@ -88,19 +102,16 @@ pub async fn open(
     }
 }
 
+/// `alone` says that nobody else can reach the database.
 async fn open_at(
-    config: &StoreConfig,
+    endpoints: &[Endpoint],
+    settings: &ClickHouseSettings,
     metrics: &StoreMetrics,
-    engine: Option<&Engine>,
+    alone: bool,
 ) -> Result<(Store, Arc<Catalog>), StoreError> {
-    let endpoint = match engine {
-        Some(engine) => engine.endpoint().clone(),
-        None => configured_endpoint(&config.clickhouse)?,
-    };
-    let settings = &config.clickhouse;
-    let store = Store::connect(&endpoint, settings, metrics).await?;
-    let migrator = store.migrator();
-    if settings.migrate || engine.is_some() {
+    let store = Store::connect(endpoints, settings, metrics).await?;
+    let migrator = if alone { store.migrator().alone() } else { store.migrator() };
+    if settings.migrate || alone {
         migrator.up().await?;
     } else {
         let missing = migrator.pending().await?;
@@ -108,40 +119,28 @@ async fn open_at(
             return Err(StoreError::MigrationsMissing { missing });
         }
     }
-    retention::apply(&store.client, settings).await?;
+    retention::apply(&store.schema, settings).await?;
     store.check_settings().await?;
     let catalog = Arc::new(store.load_catalog().await?);
     Ok((store, catalog))
 }
 
-/// The server of the configuration.
-///
-/// # Errors
-/// When there is no URL or the password file cannot be read.
-pub fn configured_endpoint(settings: &ClickHouseSettings) -> Result<Endpoint, StoreError> {
-    let url = settings
-        .url
-        .clone()
-        .ok_or_else(|| StoreError::Config { key: "url", reason: "is needed here".to_owned() })?;
-    Ok(Endpoint { url, user: settings.user.clone(), password: settings.resolved_password()? })
-}
-
 impl Store {
-    /// Connects, and creates the database when it is missing. Applies no migrations.
+    /// Connects to a server, or to several of a cluster, and creates the database where it is missing. Applies no migrations.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses us.
+    /// When no server can be reached, or one that is needed refuses us.
     pub async fn connect(
-        endpoint: &Endpoint,
+        endpoints: &[Endpoint],
         settings: &ClickHouseSettings,
         metrics: &StoreMetrics,
     ) -> Result<Self, StoreError> {
-        let sql = migrate::Template::new(settings)
-            .fill("CREATE DATABASE IF NOT EXISTS {database}{on_cluster}");
-        within(settings.timeout(), endpoint.bare_client().query_raw(&sql).execute()).await?;
-        let client = endpoint.client(&settings.database, settings.timeout());
-        let writer = Writer::new(&client, settings.timeout(), metrics.clone());
-        Ok(Self { client, writer, settings: Arc::new(settings.clone()) })
+        cluster::check(endpoints, settings).await?;
+        client::create_database(endpoints, settings).await?;
+        let servers = client::servers(endpoints, settings);
+        let writer = Writer::new(&servers, settings, metrics.clone());
+        let schema = Schema::new(&servers, settings);
+        Ok(Self { servers, schema, writer, settings: Arc::new(settings.clone()) })
     }
 
     /// Stores samples of one day as one block. The same `token` with the same rows is stored once. Rows need no order.
@@ -194,47 +193,51 @@ impl Store {
     /// # Errors
     /// When ClickHouse cannot be asked.
     pub async fn prune_series(&self, catalog: &Catalog) -> Result<usize, StoreError> {
-        prune::once(&self.client, &self.settings, catalog).await
+        prune::once(self, catalog).await
     }
 
-    /// For queries. Every one is bounded in time and reads each row once, however often it was sent.
-    pub fn client(&self) -> &Client {
-        &self.client
+    /// For one query, at the server that is used now. It is bounded in time and reads each row once, however often it was sent.
+    pub fn client(&self) -> Client {
+        self.servers.client()
+    }
+
+    /// For many queries: each goes to the server that is used at its time.
+    pub fn servers(&self) -> &Servers {
+        &self.servers
     }
 
     /// Migrations of this database.
     pub fn migrator(&self) -> Migrator {
-        Migrator::new(&self.client, &self.settings)
+        Migrator::new(&self.servers, &self.settings)
     }
 
     /// How long a trivial query takes.
     ///
     /// # Errors
-    /// When ClickHouse does not answer within 2 s.
+    /// When no server answers within 2 s.
     pub async fn ping(&self) -> Result<Duration, StoreError> {
         let start = Instant::now();
-        let query = self.client.query("SELECT 1");
-        within(Duration::from_secs(2), async { query.fetch_one::<u8>().await }).await?;
+        self.servers.ping().await?;
         Ok(start.elapsed())
     }
 
     fn series_cursor(&self) -> Result<clickhouse::query::RowCursor<SeriesRow>, StoreError> {
-        Ok(self.client.query("SELECT ?fields FROM series ORDER BY series_id").fetch()?)
+        Ok(self.client().query("SELECT ?fields FROM series ORDER BY series_id").fetch()?)
     }
 
-    /// Reads back that retried blocks are recognized: the default for these tables is not to.
+    /// Reads back that retried blocks are recognized: the default for plain tables is not to.
     async fn check_settings(&self) -> Result<(), StoreError> {
-        if self.settings.cluster.is_some() {
-            return Ok(());
-        }
-        let setting = "non_replicated_deduplication_window";
+        let setting = match self.settings.layout() {
+            Layout::Single | Layout::Sharded { .. } => "non_replicated_deduplication_window",
+            Layout::Replicated { .. } => "replicated_deduplication_window",
+        };
         for table in ["performance_metrics", "series", "cache_stats", "optimization_logs"] {
-            let sql = "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = ?";
-            let engine: String = self.client.query(sql).bind(table).fetch_one().await?;
             let expected = DEDUPLICATION_WINDOW.to_string();
-            let found = setting_of(&engine, setting).unwrap_or("the default").to_owned();
-            if found != expected {
-                return Err(StoreError::SettingNotInForce { table, setting, expected, found });
+            for engine in self.schema.engines(table).await? {
+                let found = setting_of(&engine, setting).unwrap_or("the default").to_owned();
+                if found != expected {
+                    return Err(StoreError::SettingNotInForce { table, setting, expected, found });
+                }
             }
         }
         Ok(())

@@ -5,13 +5,11 @@
 
 use std::time::Duration;
 
-use clickhouse::Client;
 use tokio_util::sync::CancellationToken;
 
+use super::Store;
 use super::catalog::{Catalog, SeriesId};
-use super::config::ClickHouseSettings;
 use super::error::StoreError;
-use super::migrate::Template;
 
 /// From the start to the first time: the start itself is to be short.
 const FIRST_AFTER: Duration = Duration::from_mins(5);
@@ -21,8 +19,7 @@ const CHUNK: usize = 10_000;
 
 /// Prunes once a day until `shutdown`. A failure is logged and tried again the next day.
 pub(super) async fn daily(
-    client: Client,
-    settings: std::sync::Arc<ClickHouseSettings>,
+    store: Store,
     catalog: std::sync::Weak<Catalog>,
     shutdown: CancellationToken,
 ) {
@@ -33,7 +30,7 @@ pub(super) async fn daily(
             () = shutdown.cancelled() => return,
         }
         let Some(catalog) = catalog.upgrade() else { return };
-        match once(&client, &settings, &catalog).await {
+        match once(&store, &catalog).await {
             Ok(0) => {}
             Ok(series) => tracing::info!(series, "forgot series without samples"),
             Err(error) => tracing::warn!(%error, "cannot forget series without samples"),
@@ -42,11 +39,8 @@ pub(super) async fn daily(
 }
 
 /// Forgets series that are older than a day, have no sample and are not in use. Gives their number.
-pub(super) async fn once(
-    client: &Client,
-    settings: &ClickHouseSettings,
-    catalog: &Catalog,
-) -> Result<usize, StoreError> {
+pub(super) async fn once(store: &Store, catalog: &Catalog) -> Result<usize, StoreError> {
+    let client = store.client();
     let before: i64 = client.query("SELECT toUnixTimestamp64Micro(now64(6))").fetch_one().await?;
     let dead: Vec<u64> = client
         .query(
@@ -58,13 +52,14 @@ pub(super) async fn once(
         .await?;
     let dead: Vec<_> = dead.into_iter().map(SeriesId::from).collect();
     let gone = catalog.remove_unused(&dead);
-    let table = Template::new(settings).fill("{database}.series{local}{on_cluster}");
     for chunk in gone.chunks(CHUNK) {
-        let ids: Vec<u64> = chunk.iter().map(|id| id.get()).collect();
+        let ids: Vec<_> = chunk.iter().map(|id| id.get().to_string()).collect();
+        let delete = "DELETE FROM {database}.series{local}{on_cluster} WHERE series_id IN";
         let sql = format!(
-            "DELETE FROM {table} WHERE series_id IN ? AND written_at < fromUnixTimestamp64Micro(?)"
+            "{delete} ({}) AND written_at < fromUnixTimestamp64Micro({before})",
+            ids.join(", ")
         );
-        client.query(&sql).bind(ids).bind(before).execute().await?;
+        store.schema.run(&sql).await?;
     }
     Ok(gone.len())
 }

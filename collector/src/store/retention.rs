@@ -3,15 +3,13 @@
 //! Whole parts are dropped when their youngest row is too old (`ttl_only_drop_parts`); nothing is rewritten for it. Because partitions are days,
 //! a day goes at most one day late.
 
-use clickhouse::Client;
-
 use super::config::ClickHouseSettings;
 use super::error::StoreError;
-use super::migrate::Template;
+use super::schema::Schema;
 
-/// Applies the configured retention to every table where another one is in force. Gives the tables that changed.
+/// Applies the configured retention to every table where another one is in force on some server. Gives the tables that changed.
 pub(super) async fn apply(
-    client: &Client,
+    schema: &Schema,
     settings: &ClickHouseSettings,
 ) -> Result<Vec<&'static str>, StoreError> {
     let tables = [
@@ -19,22 +17,15 @@ pub(super) async fn apply(
         ("cache_stats", "ts", settings.retention_days),
         ("optimization_logs", "at", settings.decisions_retention_days),
     ];
-    let template = Template::new(settings);
     let mut changed = Vec::new();
     for (table, time, days) in tables {
         let ttl = format!("toDateTime({time}) + toIntervalDay({days})");
-        let name = template.fill(&format!("{table}{{local}}"));
-        let in_force: String = client
-            .query("SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = ?")
-            .bind(&name)
-            .fetch_one()
-            .await?;
-        if in_force.contains(&format!("TTL {ttl} SETTINGS")) {
+        let in_force = schema.engines(table).await?;
+        if in_force.iter().all(|engine| engine.contains(&format!("TTL {ttl} SETTINGS"))) {
             continue;
         }
-        let sql = template
-            .fill(&format!("ALTER TABLE {{database}}.{name}{{on_cluster}} MODIFY TTL {ttl}"));
-        client.query_raw(&sql).execute().await?;
+        let alter = "ALTER TABLE {database}.";
+        schema.run(&format!("{alter}{table}{{local}}{{on_cluster}} MODIFY TTL {ttl}")).await?;
         tracing::info!(table, days, "changed the retention");
         changed.push(table);
     }

@@ -5,6 +5,9 @@
 //!
 //! A block is written whole or not at all, since it is one partition and one part. The deduplication token makes a retry of the same block harmless
 //! as long as the server remembers the token (1,000 inserts); the identity of a row, (series_id, ts), makes any later repetition harmless.
+//!
+//! On a cluster the server that takes a block splits it by series and hands each shard its part with the same token. A part that a shard has
+//! is not written again when the block is retried, by whichever server, so a block whose insert failed at one shard is completed by the retry.
 
 use std::time::{Duration, Instant};
 
@@ -12,9 +15,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use clickhouse::Client;
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::config::{ClickHouseSettings, Layout};
 use super::error::StoreError;
 use super::metrics::{StoreMetrics, Table};
 use super::rows::{SampleRow, SeriesRow};
+use super::servers::Servers;
 
 const SAMPLES: &str = "performance_metrics";
 const SERIES: &str = "series";
@@ -25,22 +30,22 @@ const FRAME_BYTES: usize = 1 << 20;
 /// Writes blocks of rows.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
-    client: Client,
+    servers: Servers,
     timeout: Duration,
     metrics: StoreMetrics,
 }
 
 impl Writer {
-    /// Writes through `client`; a request may take `timeout`.
-    pub(super) fn new(client: &Client, timeout: Duration, metrics: StoreMetrics) -> Self {
-        let client = client
-            .clone()
-            .with_setting("async_insert", "0")
-            .with_setting("insert_deduplicate", "1")
-            .with_setting("max_partitions_per_insert_block", "1")
-            .with_setting("distributed_foreground_insert", "1")
-            .with_setting("optimize_on_insert", "0");
-        Self { client, timeout, metrics }
+    /// Writes to the servers, one at a time.
+    pub(super) fn new(
+        servers: &Servers,
+        settings: &ClickHouseSettings,
+        metrics: StoreMetrics,
+    ) -> Self {
+        let servers = insert_settings(settings)
+            .into_iter()
+            .fold(servers.clone(), |servers, (name, value)| servers.with_setting(name, &value));
+        Self { servers, timeout: settings.timeout(), metrics }
     }
 
     /// Shows the number of series.
@@ -59,8 +64,12 @@ impl Writer {
         }
         let block = encode_samples(rows);
         let bytes = block.len();
-        let insert = self.insert_block(SAMPLES, block, token);
-        self.measured(SAMPLES, rows.len(), bytes, insert).await
+        let choice = self.servers.choose();
+        let insert = self.insert_block(&choice.client, SAMPLES, block, token);
+        let result = self.measured(SAMPLES, rows.len(), bytes, insert).await;
+        // The caller tries again, perhaps at another server: the token goes with the block.
+        choice.settle(&result);
+        result
     }
 
     pub(super) async fn insert_series(
@@ -71,8 +80,9 @@ impl Writer {
         if rows.is_empty() {
             return Ok(());
         }
+        let choice = self.servers.choose();
         let insert = async {
-            let mut insert = self
+            let mut insert = choice
                 .client
                 .insert::<SeriesRow>(SERIES)
                 .await?
@@ -83,18 +93,20 @@ impl Writer {
             }
             insert.end().await.map_err(StoreError::from)
         };
-        self.measured(SERIES, rows.len(), 0, insert).await
+        let result = self.measured(SERIES, rows.len(), 0, insert).await;
+        choice.settle(&result);
+        result
     }
 
     async fn insert_block(
         &self,
+        client: &Client,
         table: &'static str,
         mut block: Bytes,
         token: &str,
     ) -> Result<(), StoreError> {
         let sql = format!("INSERT INTO {table} FORMAT Native");
-        let mut insert = self
-            .client
+        let mut insert = client
             .insert_formatted_with(sql)
             .with_setting("insert_deduplication_token", token)
             .with_timeouts(Some(self.timeout), Some(self.timeout));
@@ -126,6 +138,30 @@ impl Writer {
         }
         result
     }
+}
+
+/// What makes an insert whole, acknowledged only when it is stored, and harmless to repeat.
+fn insert_settings(settings: &ClickHouseSettings) -> Vec<(&'static str, String)> {
+    let mut all = vec![
+        ("async_insert", "0".to_owned()),
+        ("insert_deduplicate", "1".to_owned()),
+        ("max_partitions_per_insert_block", "1".to_owned()),
+        ("optimize_on_insert", "0".to_owned()),
+    ];
+    if settings.layout() != Layout::Single {
+        // The server that takes the block answers after every shard has its part, and gives up no later than we do.
+        all.push(("distributed_foreground_insert", "1".to_owned()));
+        all.push(("insert_distributed_timeout", settings.timeout().as_secs().max(1).to_string()));
+    }
+    if matches!(settings.layout(), Layout::Replicated { .. }) {
+        let quorum = settings.insert_quorum;
+        all.push((
+            "insert_quorum",
+            if quorum == 0 { "auto".to_owned() } else { quorum.to_string() },
+        ));
+        all.push(("insert_quorum_timeout", settings.timeout_ms.to_string()));
+    }
+    all
 }
 
 /// One block of `performance_metrics` in the Native format: for each column its name, its type and its values, little endian.

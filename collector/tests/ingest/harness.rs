@@ -98,7 +98,7 @@ impl Collector {
         config.server.grpc = config.server.http;
         config.server.data_dir = dir.path().to_owned();
         let endpoint = clickhouse.open.engine.as_ref().unwrap().endpoint();
-        config.clickhouse.url = Some(format!("http://{}", clickhouse.proxy.address));
+        config.clickhouse.url = vec![format!("http://{}", clickhouse.proxy.address)];
         config.clickhouse.user.clone_from(&endpoint.user);
         config.clickhouse.password = Secret::new(endpoint.password.expose());
         change(&mut config);

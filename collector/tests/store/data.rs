@@ -235,7 +235,7 @@ async fn a_server_that_is_there_already_is_used_as_it_is() {
     let opened = Opened::new().await;
     let endpoint = opened.engine().endpoint().clone();
     let mut config = config(opened.dir.path());
-    config.clickhouse.url = Some(endpoint.url);
+    config.clickhouse.url = vec![endpoint.url];
     config.clickhouse.user = endpoint.user;
     config.clickhouse.database = "other".to_owned();
     let password = opened.dir.path().join("password");

@@ -1,11 +1,12 @@
 //! Migrations up and down on a real database.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use flyball_collector::store::migrate::{ALL, MigrationState};
 use flyball_collector::store::{SampleRow, Store, StoreError, StoreMetrics};
 
-use crate::{Opened, config, open_in};
+use crate::{Opened, config, open_in, until};
 
 async fn schema(store: &Store) -> BTreeMap<String, String> {
     let sql = "SELECT name, create_table_query FROM system.tables \
@@ -74,7 +75,7 @@ async fn a_step_whose_files_changed_and_one_that_is_unknown_are_refused() {
 }
 
 #[tokio::test]
-async fn of_many_runners_one_migrates_and_the_others_are_told() {
+async fn of_many_runners_one_migrates_and_the_others_wait_for_it() {
     let opened = Opened::new().await;
     opened.store().migrator().down(Some(0)).await.unwrap();
     let endpoint = opened.engine().endpoint().clone();
@@ -84,44 +85,71 @@ async fn of_many_runners_one_migrates_and_the_others_are_told() {
             let (endpoint, settings) = (endpoint.clone(), settings.clone());
             tokio::spawn(async move {
                 let metrics = StoreMetrics::default();
-                let store = Store::connect(&endpoint, &settings, &metrics).await.unwrap();
+                let store = Store::connect(&[endpoint], &settings, &metrics).await.unwrap();
                 store.migrator().up().await
             })
         })
         .collect();
-    let (mut applied, mut told) = (Vec::new(), 0);
+    let mut applied = Vec::new();
     for runner in runners {
-        match runner.await.unwrap() {
-            Ok(versions) => applied.extend(versions),
-            Err(StoreError::MigrationLocked { .. }) => told += 1,
-            Err(error) => panic!("{error}"),
-        }
+        applied.extend(runner.await.unwrap().unwrap());
     }
-    println!("{told} of 8 were told that another one migrates");
-    assert_eq!(applied, [1, 2, 3]);
+    let all: Vec<_> = ALL.iter().map(|migration| migration.version).collect();
+    assert_eq!(applied, all);
     let sql = "SELECT version FROM migrations WHERE direction = 'up' ORDER BY sequence";
     let ups: Vec<u32> = opened.store().client().query(sql).fetch_all().await.unwrap();
-    assert_eq!(ups, [1, 2, 3, 1, 2, 3]);
+    assert_eq!(ups, [&all[..], &all[..]].concat());
     opened.close().await;
+}
+
+fn lock(generation: u32, until_s: &str) -> String {
+    format!(
+        "CREATE TABLE migration_lock_{generation} (nothing UInt8) ENGINE = Null COMMENT 'host x|abc|{until_s}'"
+    )
 }
 
 #[tokio::test]
 async fn a_held_lock_is_respected_until_its_lease_is_over() {
     let opened = Opened::new().await;
     let (store, migrator) = (opened.store(), opened.store().migrator());
-    let lock = |generation: u32, until: &str| {
-        format!(
-            "CREATE TABLE migration_lock_{generation} (nothing UInt8) ENGINE = Null COMMENT 'host x|abc|{until}'"
-        )
-    };
     run(store, &lock(1, "4102444800")).await;
-    let error = migrator.down(None).await.unwrap_err().to_string();
-    assert_eq!(error, "the database is being migrated by host x: try again when it is done");
-    run(store, "DROP TABLE migration_lock_1 SYNC").await;
+    let error = migrator.clone().with_patience(Duration::ZERO).down(None).await.unwrap_err();
+    assert!(error.is_passing());
+    assert_eq!(
+        error.to_string(),
+        "the database is being migrated by host x: try again when it is done"
+    );
+    // Nobody else can be there: it was left behind.
+    let newest = ALL.last().unwrap().version;
+    assert_eq!(migrator.clone().alone().down(None).await.unwrap(), [newest]);
+    assert!(!schema(store).await.keys().any(|name| name.starts_with("migration_lock")));
 
     run(store, &lock(3, "1000")).await;
-    assert_eq!(migrator.down(None).await.unwrap(), [3]);
+    assert_eq!(migrator.up().await.unwrap(), [newest]);
     assert!(!schema(store).await.keys().any(|name| name.starts_with("migration_lock")));
+    opened.close().await;
+}
+
+#[tokio::test]
+async fn a_lock_is_waited_for_and_its_lease_is_renewed_meanwhile() {
+    let opened = Opened::new().await;
+    let (store, migrator) = (opened.store(), opened.store().migrator());
+    let held = migrator.lock().await.unwrap();
+    let waiting = tokio::spawn({
+        let migrator = migrator.clone();
+        async move { migrator.down(None).await }
+    });
+    let comment = "SELECT comment FROM system.tables WHERE name = 'migration_lock_1'";
+    let first: String = store.client().query(comment).fetch_one().await.unwrap();
+    until("the lease is renewed", async || {
+        store.client().query(comment).fetch_one::<String>().await.unwrap() != first
+    })
+    .await;
+    assert!(!waiting.is_finished());
+    for lease in held {
+        lease.release().await.unwrap();
+    }
+    assert_eq!(waiting.await.unwrap().unwrap(), [ALL.last().unwrap().version]);
     opened.close().await;
 }
 
@@ -129,17 +157,13 @@ async fn a_held_lock_is_respected_until_its_lease_is_over() {
 async fn a_runner_that_slept_past_its_lease_cannot_go_on() {
     let opened = Opened::new().await;
     let (store, migrator) = (opened.store(), opened.store().migrator());
-    let slept = migrator.lock().await.unwrap();
+    let slept = migrator.lock().await.unwrap().pop().unwrap();
     slept.renew().await.unwrap();
-    assert!(matches!(migrator.down(None).await, Err(StoreError::MigrationLocked { .. })));
-    run(store, "ALTER TABLE migration_lock_1 MODIFY COMMENT 'host x|abc|1000'").await;
-
-    let next = migrator.lock().await.unwrap();
+    run(store, &lock(2, "4102444800")).await;
     assert!(matches!(slept.renew().await, Err(StoreError::MigrationLocked { .. })));
     slept.release().await.unwrap();
-    next.renew().await.unwrap();
-    next.release().await.unwrap();
-    assert!(!schema(store).await.keys().any(|name| name.starts_with("migration_lock")));
+    let locks: Vec<_> = schema(store).await.into_keys().filter(|n| n.contains("lock")).collect();
+    assert_eq!(locks, ["migration_lock_1", "migration_lock_2"], "it gives back nothing");
     opened.close().await;
 }
 

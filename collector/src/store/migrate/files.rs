@@ -1,13 +1,30 @@
 //! The numbered SQL files of `collector/migrations`, part of the binary, and the templating of their statements.
 //!
-//! A statement ends with `;` at the end of a line. One whose first line is `-- only: cluster` runs on a cluster only. Placeholders: `{database}`;
-//! `{on_cluster}`, ` ON CLUSTER name` or nothing; `{cluster}`, the name; `{replicated}`, `Replicated` or nothing; `{local}`, `_local` or
-//! nothing: the suffix of tables that a Distributed one stands before; `{retention_days}`, `{decisions_retention_days}`.
+//! A statement ends with `;` at the end of a line. One whose first line is `-- only: cluster` runs on a cluster only. Placeholders:
+//!
+//! | placeholder | one server | shards of plain tables | replicated cluster |
+//! |---|---|---|---|
+//! | `{database}` | the name | the name | the name |
+//! | `{on_cluster}` | - | -, since the statement runs on each server | ` ON CLUSTER name` |
+//! | `{cluster}` | - | the name | the name |
+//! | `{local}`: suffix of tables that a Distributed one stands before | - | `_local` | `_local` |
+//! | `{replicated}XMergeTree(a)` | `XMergeTree(a)` | `XMergeTree(a)` | `ReplicatedXMergeTree(path, replica, a)`, and the deduplication settings |
+//! | `{replicated_everywhere}XMergeTree` | `XMergeTree` | `XMergeTree` | the same with one path for all shards |
+//! | `{retention_days}`, `{decisions_retention_days}` | days | days | days |
+//!
+//! The path in Keeper names shard, database and table. ClickHouse's default path has the table's UUID instead, which a server that is added later would not have,
+//! so that its replica would be one of nothing.
 
 use sha2::{Digest as _, Sha256};
 
-use crate::store::config::ClickHouseSettings;
+use crate::store::config::{ClickHouseSettings, Layout};
 use crate::store::hex;
+
+/// Setting of plain tables, as the migrations write it, before which those of replicated ones are added.
+const PLAIN_WINDOW: &str = "non_replicated_deduplication_window = 1000";
+/// As many tokens as plain tables remember, and long enough for an outage over a week-end; ClickHouse's default is an hour.
+const REPLICATED_WINDOW: &str =
+    "replicated_deduplication_window = 1000, replicated_deduplication_window_seconds = 604800";
 
 /// One step of the schema and the way back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,32 +79,38 @@ impl Migration {
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Template {
     values: Vec<(&'static str, String)>,
-    on_cluster: bool,
+    database: String,
+    is_cluster: bool,
+    is_replicated: bool,
 }
 
 impl Template {
     pub(in crate::store) fn new(settings: &ClickHouseSettings) -> Self {
-        let cluster = settings.cluster.clone();
-        let when_cluster =
-            |text: &str| if cluster.is_some() { text.to_owned() } else { String::new() };
+        let layout = settings.layout();
+        let is_replicated = matches!(layout, Layout::Replicated { .. });
+        let cluster = layout.cluster().unwrap_or_default();
+        let is_cluster = layout != Layout::Single;
+        let on_cluster = format!(" ON CLUSTER {cluster}");
         let values = vec![
             ("{database}", settings.database.clone()),
-            (
-                "{on_cluster}",
-                cluster.as_ref().map_or(String::new(), |c| format!(" ON CLUSTER {c}")),
-            ),
-            ("{cluster}", cluster.clone().unwrap_or_default()),
-            ("{replicated}", when_cluster("Replicated")),
-            ("{local}", when_cluster("_local")),
+            ("{on_cluster}", if is_replicated { on_cluster } else { String::new() }),
+            ("{cluster}", cluster.to_owned()),
+            ("{local}", if is_cluster { "_local" } else { "" }.to_owned()),
             ("{retention_days}", settings.retention_days.to_string()),
             ("{decisions_retention_days}", settings.decisions_retention_days.to_string()),
         ];
-        Self { values, on_cluster: cluster.is_some() }
+        Self { values, database: settings.database.clone(), is_cluster, is_replicated }
     }
 
     /// The text with every placeholder replaced.
     pub(in crate::store) fn fill(&self, text: &str) -> String {
-        self.values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
+        let values = self.values.iter();
+        let text = values.fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
+        if self.is_replicated {
+            self.replicate(&text)
+        } else {
+            text.replace("{replicated}", "").replace("{replicated_everywhere}", "")
+        }
     }
 
     fn statements(&self, file: &str) -> Vec<String> {
@@ -96,22 +119,49 @@ impl Template {
             .filter(|text| {
                 text.lines().any(|line| !line.trim().is_empty() && !line.starts_with("--"))
             })
-            .filter(|text| self.on_cluster || !text.starts_with("-- only: cluster"))
+            .filter(|text| self.is_cluster || !text.starts_with("-- only: cluster"))
             .map(|text| {
                 let code: Vec<_> = text.lines().filter(|line| !line.starts_with("--")).collect();
                 self.fill(code.join("\n").trim())
             })
             .collect()
     }
+
+    /// Gives the engine behind `{replicated}` its path and its name in Keeper, before its own arguments.
+    fn replicate(&self, text: &str) -> String {
+        // A table that all shards have in common: their replicas are told apart by both macros.
+        let (mark, shard, replica) = if text.contains("{replicated_everywhere}") {
+            ("{replicated_everywhere}", "", "{shard}-{replica}")
+        } else {
+            ("{replicated}", "{shard}/", "{replica}")
+        };
+        let Some((head, tail)) = text.split_once(mark) else { return text.to_owned() };
+        let end = tail.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(tail.len());
+        let (engine, tail) = tail.split_at(end);
+        let (arguments, tail) = match tail.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
+            Some((own, rest)) => (format!(", {own}"), rest),
+            None => (String::new(), tail),
+        };
+        let path = format!("/clickhouse/tables/{shard}{}/{}", self.database, table_of(head));
+        let tail = tail.replace(PLAIN_WINDOW, &format!("{REPLICATED_WINDOW}, {PLAIN_WINDOW}"));
+        format!("{head}Replicated{engine}('{path}', '{replica}'{arguments}){tail}")
+    }
+}
+
+/// The table that a statement creates, without its database.
+fn table_of(statement: &str) -> &str {
+    let (_, rest) = statement.split_once("CREATE TABLE IF NOT EXISTS ").unwrap_or(("", statement));
+    let name = rest.split(|c: char| c.is_whitespace() || c == '(').next().unwrap_or_default();
+    name.rsplit_once('.').map_or(name, |(_, table)| table)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn template(cluster: Option<&str>) -> Template {
+    fn template(cluster: Option<&str>, replicated: bool) -> Template {
         let cluster = cluster.map(str::to_owned);
-        Template::new(&ClickHouseSettings { cluster, ..ClickHouseSettings::default() })
+        Template::new(&ClickHouseSettings { cluster, replicated, ..ClickHouseSettings::default() })
     }
 
     #[test]
@@ -133,19 +183,45 @@ mod tests {
     }
 
     #[test]
-    fn no_placeholder_is_left_and_no_statement_is_lost() {
-        for (cluster, creates) in [(None, 4), (Some("main"), 8)] {
-            let template = template(cluster);
-            let up: Vec<_> = ALL.iter().flat_map(|m| m.up_statements(&template)).collect();
-            let down: Vec<_> = ALL.iter().flat_map(|m| m.down_statements(&template)).collect();
-            assert_eq!((up.len(), down.len()), (creates, creates));
-            for text in up.iter().chain(&down) {
-                assert!(!text.contains(['{', '}']) && !text.contains(';'), "{text}");
-                assert_eq!(text.contains("ON CLUSTER main"), cluster.is_some(), "{text}");
+    fn no_placeholder_is_left_and_what_is_created_is_dropped() {
+        let name = |statement: &str, words: &str| {
+            let rest = statement.strip_prefix(words).unwrap_or_else(|| panic!("{statement}"));
+            rest.split_whitespace().next().unwrap().to_owned()
+        };
+        for (cluster, replicated) in [(None, true), (Some("main"), false), (Some("main"), true)] {
+            let template = template(cluster, replicated);
+            for migration in ALL {
+                let up = migration.up_statements(&template);
+                let down = migration.down_statements(&template);
+                for text in up.iter().chain(&down) {
+                    let text = text.replace("{shard}", "").replace("{replica}", "");
+                    assert!(!text.contains(['{', '}']) && !text.contains(';'), "{text}");
+                    let on_cluster = cluster.is_some() && replicated;
+                    assert_eq!(text.contains(" ON CLUSTER main"), on_cluster, "{text}");
+                }
+                let creates = up.iter().filter(|text| text.starts_with("CREATE TABLE"));
+                let mut created: Vec<_> =
+                    creates.map(|text| name(text, "CREATE TABLE IF NOT EXISTS flyball.")).collect();
+                let drops = down.iter().filter(|text| text.starts_with("DROP TABLE"));
+                let mut dropped: Vec<_> =
+                    drops.map(|text| name(text, "DROP TABLE IF EXISTS flyball.")).collect();
+                created.sort();
+                dropped.sort();
+                assert_eq!(created, dropped, "{}", migration.name);
             }
-            assert!(up.iter().all(|text| text.starts_with("CREATE TABLE IF NOT EXISTS flyball.")));
-            assert!(down.iter().all(|text| text.starts_with("DROP TABLE IF EXISTS flyball.")));
         }
+    }
+
+    #[test]
+    fn an_engine_gets_its_path_before_its_own_arguments() {
+        let template = template(Some("main"), true);
+        let text = "CREATE TABLE IF NOT EXISTS {database}.t{local}{on_cluster} (a UInt8) ENGINE = {replicated}";
+        let path = "'/clickhouse/tables/{shard}/flyball/t_local', '{replica}'";
+        let filled = template.fill(&format!("{text}ReplacingMergeTree(a, b)\nORDER BY a"));
+        let end = format!("ENGINE = ReplicatedReplacingMergeTree({path}, a, b)\nORDER BY a");
+        assert!(filled.ends_with(&end), "{filled}");
+        let filled = template.fill(&format!("{text}MergeTree ORDER BY (a)"));
+        assert!(filled.ends_with(&format!("ReplicatedMergeTree({path}) ORDER BY (a)")), "{filled}");
     }
 
     #[test]

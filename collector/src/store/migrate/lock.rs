@@ -2,30 +2,58 @@
 //!
 //! `CREATE TABLE` fails when the table exists, and is atomic: a compare-and-swap. The lock of generation N is the table `migration_lock_N`; its
 //! comment names the holder, a random token and the end of the lease by the server's clock. To take a free lock is to create generation 1; to take
-//! over an expired one is to create the next generation, which only one of many can. The highest generation holds. Before each statement
-//! the holder renews its lease and looks whether its token still is in the highest one: a runner that was suspended past its
-//! lease stops there. Statements are idempotent besides, so that the one in flight at that moment does no harm.
+//! over an expired one is to create the next generation, which only one of many can. The highest generation holds.
+//!
+//! The lease is short, so that a holder that was killed is in nobody's way for long, and a task of the holder's renews it while statements run, however
+//! long they take. Before each statement the holder looks whether its token still is in the highest generation: a runner that was suspended past its lease
+//! stops there. Statements are idempotent besides, so that the one in flight at that moment does no harm.
 
 use std::time::Duration;
 
 use clickhouse::Client;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::store::config::Secret;
 use crate::store::error::StoreError;
 
-/// Longer than any statement of a migration may take.
-const LEASE: Duration = Duration::from_mins(15);
+/// How long a holder that was killed blocks the next one.
+pub(super) const LEASE: Duration = Duration::from_secs(15);
+/// Several times within a lease, so that one failure or one slow answer loses nothing.
+const RENEW_PERIOD: Duration = Duration::from_secs(3);
+/// Time between two looks at a lock that somebody else holds.
+const LOOK_PERIOD: Duration = Duration::from_millis(250);
 const PREFIX: &str = "migration_lock_";
 const TABLE_ALREADY_EXISTS: u16 = 57;
 
-/// The lock on the schema, held. Give it back with [`Lease::release`]; otherwise it ends by itself after 15 minutes.
+/// The lock on the schema of one place, held and renewed until [`Lease::release`]. Dropped without it, it ends by itself.
 #[derive(Debug)]
 pub struct Lease {
+    lock: Lock,
+    renewal: JoinHandle<()>,
+}
+
+/// A lock that was taken.
+#[derive(Debug, Clone)]
+struct Lock {
     client: Client,
     on_cluster: String,
     generation: u32,
     holder: String,
     token: Secret,
+}
+
+/// How a lock is asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    /// ` ON CLUSTER name`, or nothing.
+    pub(super) on_cluster: String,
+    /// Tells an operator who it is.
+    pub(super) holder: String,
+    /// How long to wait for another holder.
+    pub(super) patience: Duration,
+    /// Nobody else can be there: a lock that is was left behind.
+    pub(super) alone: bool,
 }
 
 /// A lock as the server shows it.
@@ -38,37 +66,96 @@ struct Seen {
 }
 
 impl Lease {
-    /// Takes the lock for `holder`, a text that tells an operator who it is.
-    pub(super) async fn acquire(
-        client: &Client,
-        on_cluster: String,
-        holder: &str,
-    ) -> Result<Self, StoreError> {
+    /// Takes the lock, waiting for another holder with patience.
+    pub(super) async fn acquire(client: &Client, request: &Request) -> Result<Self, StoreError> {
+        let deadline = Instant::now() + request.patience;
+        let mut looks = interval(LOOK_PERIOD);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut waiting = false;
+        loop {
+            looks.tick().await;
+            match Lock::take(client, request).await {
+                Ok(lock) => return Ok(Self::new(lock)),
+                Err(StoreError::MigrationLocked { holder }) if Instant::now() < deadline => {
+                    if !waiting {
+                        tracing::info!(holder, "waiting for another migration");
+                    }
+                    waiting = true;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn new(lock: Lock) -> Self {
+        let renewed = lock.clone();
+        let renewal = tokio::spawn(async move {
+            let mut ticks = interval(RENEW_PERIOD);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                match renewed.renew().await {
+                    Ok(()) => {}
+                    Err(StoreError::MigrationLocked { .. }) => return,
+                    Err(error) => tracing::warn!(%error, "cannot renew the migration lock"),
+                }
+            }
+        });
+        Self { lock, renewal }
+    }
+
+    /// Makes sure that the lock is still held, and holds it for another lease.
+    ///
+    /// # Errors
+    /// When somebody else has taken it over, or ClickHouse cannot be asked.
+    pub async fn renew(&self) -> Result<(), StoreError> {
+        self.lock.renew().await
+    }
+
+    /// Gives the lock back, and removes those that it took over. Does nothing when somebody else has taken it over.
+    ///
+    /// # Errors
+    /// When ClickHouse cannot be asked.
+    pub async fn release(mut self) -> Result<(), StoreError> {
+        // A renewal in flight would find its table gone.
+        self.renewal.abort();
+        let _ = (&mut self.renewal).await;
+        self.lock.drop_tables().await
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.renewal.abort();
+    }
+}
+
+impl Lock {
+    async fn take(client: &Client, request: &Request) -> Result<Self, StoreError> {
         let generation = match newest(client).await? {
-            Some(seen) if !seen.expired => {
+            Some(seen) if !seen.expired && !request.alone => {
                 return Err(StoreError::MigrationLocked { holder: seen.holder });
             }
             Some(seen) => {
-                tracing::warn!(holder = seen.holder, "taking over an expired migration lock");
+                tracing::warn!(holder = seen.holder, "taking over a migration lock");
                 seen.generation + 1
             }
             None => 1,
         };
-        let token = Secret::new(format!("{:016x}", rand::random::<u64>()));
-        let lease = Self {
+        let lock = Self {
             client: client.clone(),
-            on_cluster,
+            on_cluster: request.on_cluster.clone(),
             generation,
-            holder: holder.replace(['\'', '\\', '|'], " "),
-            token,
+            holder: request.holder.replace(['\'', '\\', '|'], " "),
+            token: Secret::new(format!("{:016x}", rand::random::<u64>())),
         };
         let sql = format!(
             "CREATE TABLE {PREFIX}{generation}{} (nothing UInt8) ENGINE = Null COMMENT '{}'",
-            lease.on_cluster,
-            lease.comment(now_s(client).await?)
+            lock.on_cluster,
+            lock.comment(now_s(client).await?)
         );
         match client.query_raw(&sql).execute().await.map_err(StoreError::from) {
-            Ok(()) => Ok(lease),
+            Ok(()) => Ok(lock),
             Err(error) if error.code() == Some(TABLE_ALREADY_EXISTS) => {
                 let holder = newest(client).await?.map_or_else(String::new, |seen| seen.holder);
                 Err(StoreError::MigrationLocked { holder })
@@ -77,11 +164,7 @@ impl Lease {
         }
     }
 
-    /// Makes sure that the lock is still held, and holds it for another lease.
-    ///
-    /// # Errors
-    /// When somebody else has taken it over, or ClickHouse cannot be asked.
-    pub async fn renew(&self) -> Result<(), StoreError> {
+    async fn renew(&self) -> Result<(), StoreError> {
         match newest(&self.client).await? {
             Some(seen) if seen.token == self.token.expose() => {}
             other => {
@@ -97,11 +180,7 @@ impl Lease {
         Ok(self.client.query_raw(&sql).execute().await?)
     }
 
-    /// Gives the lock back, and removes those that it took over. Does nothing when somebody else has taken it over.
-    ///
-    /// # Errors
-    /// When ClickHouse cannot be asked.
-    pub async fn release(self) -> Result<(), StoreError> {
+    async fn drop_tables(&self) -> Result<(), StoreError> {
         let held = newest(&self.client).await?;
         if held.is_none_or(|seen| seen.token != self.token.expose()) {
             return Ok(());
