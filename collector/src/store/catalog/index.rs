@@ -1,188 +1,193 @@
-//! What the catalog's lock protects: entries of 32 bytes, an arena of attributes, and the ways in by id, metric and node.
+//! What the catalog's lock protects: entries of 24 bytes, and the ways in by id, metric and node. Questions are in [`super::select`].
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
-use flyball_proto::series::{Kind, NodeName, Scale, Series};
+use flyball_proto::series::{NodeName, Series};
+use hashbrown::HashTable;
 
 use super::id::SeriesId;
+use super::shapes::{Shape, ShapeId, Shapes};
 use super::strings::{Strings, Symbol};
-use super::{MetricEntry, SelectedSeries, Selection, Selector, Unknown};
 
 /// Salts tried before giving up; each one is a fresh draw of 28 bits among the few series of one metric on one node.
 const MAX_SALT: u64 = 1_000;
+/// Entries are made room for in steps of this part of their number: a doubling would hold twice the memory of a large fleet.
+const GROWTH: usize = 8;
 
 /// All series of the catalog.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    strings: Strings,
+    pub(super) strings: Strings,
+    pub(super) shapes: Shapes,
     entries: Vec<Entry>,
-    attributes: Vec<(Symbol, Symbol)>,
-    by_id: HashMap<SeriesId, u32>,
-    by_metric: HashMap<Symbol, Vec<u32>>,
-    by_node: HashMap<Symbol, Vec<u32>>,
+    /// Positions of entries that are gone.
+    free: Vec<u32>,
+    by_id: HashTable<u32>,
+    pub(super) by_metric: HashMap<Symbol, Vec<u32>>,
+    pub(super) by_node: HashMap<Symbol, Vec<u32>>,
 }
 
 #[derive(Debug)]
-struct Entry {
-    id: SeriesId,
-    metric: Symbol,
-    node: Symbol,
-    unit: Symbol,
-    first_attribute: u32,
-    attribute_count: u8,
-    kind: Kind,
-    scale: Scale,
-    written: bool,
-    /// Set when a stream asked for it: that stream goes on using the id.
-    used: AtomicBool,
+pub(super) struct Entry {
+    pub(super) id: SeriesId,
+    shape: ShapeId,
+    pub(super) node: Symbol,
+    /// Streams that use the id.
+    uses: AtomicU32,
+    /// The row is durable.
+    written: AtomicBool,
 }
 
 /// Where a series was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
+pub(super) enum Origin {
     Stream,
     Table,
 }
 
 impl Index {
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() - self.free.len()
     }
 
     pub(super) fn has_id(&self, id: SeriesId) -> bool {
-        self.by_id.contains_key(&id)
+        self.find_id(id).is_some()
     }
 
-    /// Id and whether the row is unwritten; `None` when the series is new or its description changed.
+    /// Uses a series: gives its id and whether the row is unwritten. `None` when the series is new or its description changed.
     pub(super) fn find(&self, node: &NodeName, series: &Series) -> Option<(SeriesId, bool)> {
         let entry = self.entry(self.position(node, series).ok()?);
-        entry.used.store(true, Relaxed);
-        let same = entry.kind == series.kind
-            && entry.scale == series.scale
-            && **self.strings.text(entry.unit) == *series.unit;
-        same.then_some((entry.id, !entry.written))
+        let same = self.is_described(entry, series);
+        same.then(|| {
+            entry.uses.fetch_add(1, Relaxed);
+            (entry.id, !entry.written.load(Relaxed))
+        })
     }
 
     pub(super) fn contains(&self, node: &NodeName, series: &Series) -> bool {
         self.position(node, series).is_ok()
     }
 
-    /// Adds the series, or takes over its new description.
-    pub(super) fn insert(&mut self, node: &NodeName, series: &Series) -> SeriesId {
-        match self.position(node, series) {
+    /// Uses a series: adds it, or takes over its new description. Gives its id and whether the row is unwritten.
+    pub(super) fn insert(&mut self, node: &NodeName, series: &Series) -> (SeriesId, bool) {
+        let position = match self.position(node, series) {
             Ok(position) => {
-                let unit = self.strings.intern(&series.unit);
-                let entry = &mut self.entries[position as usize];
-                let same =
-                    entry.kind == series.kind && entry.scale == series.scale && entry.unit == unit;
-                entry.written &= same;
-                (entry.kind, entry.scale, entry.unit) = (series.kind, series.scale, unit);
-                entry.id
+                self.describe_anew(position, series, Origin::Stream);
+                position
             }
-            Err(id) => {
-                self.add(id, node.as_str(), series, Origin::Stream);
-                id
-            }
-        }
-    }
-
-    /// Adds a row of the table.
-    pub(super) fn load(&mut self, id: SeriesId, node: &NodeName, series: &Series) {
-        if !self.has_id(id) {
-            self.add(id, node.as_str(), series, Origin::Table);
-        }
-    }
-
-    pub(super) fn mark_written(&mut self, id: SeriesId) {
-        if let Some(&position) = self.by_id.get(&id) {
-            self.entries[position as usize].written = true;
-        }
-    }
-
-    /// Forgets those of `ids` that no stream has used. Gives the ones that are gone.
-    pub(super) fn remove_unused(&mut self, ids: &[SeriesId]) -> Vec<SeriesId> {
-        let unused = |id: &SeriesId| {
-            self.by_id.get(id).is_some_and(|&at| !self.entry(at).used.load(Relaxed))
+            Err(id) => self.add(id, node.as_str(), series, Origin::Stream),
         };
-        let gone: HashSet<SeriesId> = ids.iter().copied().filter(unused).collect();
-        if gone.is_empty() {
-            return Vec::new();
+        let entry = self.entry(position);
+        entry.uses.fetch_add(1, Relaxed);
+        (entry.id, !entry.written.load(Relaxed))
+    }
+
+    /// Takes over a row of the table. The description of a series that streams use is theirs. False when the id is another series'.
+    pub(super) fn load(&mut self, id: SeriesId, node: &NodeName, series: &Series) -> bool {
+        let Some(position) = self.find_id(id) else {
+            self.add(id, node.as_str(), series, Origin::Table);
+            return true;
+        };
+        if !self.is(self.entry(position), node, series) {
+            return false;
         }
-        // A new index, because positions and symbols are dense. Seconds at most, once a day.
-        let mut kept = Self::default();
-        for entry in self.entries.iter().filter(|entry| !gone.contains(&entry.id)) {
-            let Some((node, series)) = self.describe(entry.id) else { continue };
-            kept.add(entry.id, &node, &series, Origin::Table);
-            let copy = kept.entries.last_mut().expect("it was just added");
-            (copy.written, copy.used) = (entry.written, AtomicBool::new(entry.used.load(Relaxed)));
+        if self.entry(position).uses.load(Relaxed) == 0 {
+            self.describe_anew(position, series, Origin::Table);
         }
-        *self = kept;
-        gone.into_iter().collect()
+        let entry = self.entry(position);
+        if self.is_described(entry, series) {
+            entry.written.store(true, Relaxed);
+        }
+        true
+    }
+
+    pub(super) fn mark_written(&self, id: SeriesId) {
+        if let Some(position) = self.find_id(id) {
+            self.entry(position).written.store(true, Relaxed);
+        }
+    }
+
+    pub(super) fn mark_unwritten(&self, id: SeriesId) {
+        if let Some(position) = self.find_id(id) {
+            self.entry(position).written.store(false, Relaxed);
+        }
+    }
+
+    /// Gives back one use of an id.
+    pub(super) fn release(&self, id: SeriesId) {
+        if let Some(position) = self.find_id(id) {
+            let less = |uses: u32| uses.checked_sub(1);
+            // An id that was not in use stays so: nothing goes below zero.
+            let _ = self.entry(position).uses.fetch_update(Relaxed, Relaxed, less);
+        }
+    }
+
+    /// Ids by whether streams use them, of the series whose rows are durable.
+    pub(super) fn written_ids(&self, used: bool) -> Vec<SeriesId> {
+        let mut ids: Vec<_> = self
+            .live()
+            .filter(|e| e.written.load(Relaxed) && (e.uses.load(Relaxed) > 0) == used)
+            .map(|e| e.id)
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Forgets those of `ids` that no stream uses. Gives the ones that are gone.
+    pub(super) fn remove_unused(&mut self, ids: &[SeriesId]) -> Vec<SeriesId> {
+        let mut gone = HashSet::new();
+        let (mut metrics, mut nodes) = (HashSet::new(), HashSet::new());
+        for position in ids.iter().filter_map(|&id| self.find_id(id)) {
+            let entry = self.entry(position);
+            if entry.uses.load(Relaxed) == 0 && gone.insert(position) {
+                metrics.insert(self.shape(entry).metric);
+                nodes.insert(entry.node);
+            }
+        }
+        forget(&mut self.by_metric, &metrics, &gone);
+        forget(&mut self.by_node, &nodes, &gone);
+        gone.into_iter().map(|position| self.remove(position)).collect()
     }
 
     pub(super) fn describe(&self, id: SeriesId) -> Option<(Arc<str>, Series)> {
-        let entry = self.entry(*self.by_id.get(&id)?);
+        let entry = self.entry(self.find_id(id)?);
+        let shape = self.shape(entry);
         let text = |symbol| self.strings.text(symbol).to_string();
         let series = Series {
-            metric: text(entry.metric),
-            unit: text(entry.unit),
-            kind: entry.kind,
-            scale: entry.scale,
-            attributes: self.pairs(entry).iter().map(|&(k, v)| (text(k), text(v))).collect(),
+            metric: text(shape.metric),
+            unit: text(shape.unit),
+            kind: shape.kind,
+            scale: shape.scale,
+            attributes: shape.attributes.iter().map(|&(k, v)| (text(k), text(v))).collect(),
         };
         Some((Arc::clone(self.strings.text(entry.node)), series))
     }
 
-    pub(super) fn select(&self, selector: &Selector<'_>) -> Result<Selection, Unknown> {
-        let unknown_metric = || Unknown::Metric(selector.metric.to_owned());
-        let metric = self.strings.find(selector.metric).ok_or_else(unknown_metric)?;
-        let all = self.by_metric.get(&metric).ok_or_else(unknown_metric)?;
-        let nodes = self.known_nodes(selector.nodes)?;
-        let filters = self.known_filters(all, selector.filters)?;
-
-        let of_nodes: usize = nodes.iter().map(|node| self.by_node[node].len()).sum();
-        let positions: Box<dyn Iterator<Item = u32>> = if nodes.is_empty() || all.len() <= of_nodes
-        {
-            Box::new(all.iter().copied())
-        } else {
-            Box::new(nodes.iter().flat_map(|node| self.by_node[node].iter().copied()))
-        };
-        let mut series: Vec<_> = positions
-            .map(|position| self.entry(position))
-            .filter(|e| e.metric == metric && (nodes.is_empty() || nodes.contains(&e.node)))
-            .filter(|e| filters.iter().all(|filter| filter.matches(self.pairs(e))))
-            .map(|e| self.selected(e))
-            .collect();
-        series.sort_unstable_by_key(|s| s.id);
-
-        let newest = self.entry(*all.last().expect("a metric is indexed with its first series"));
-        Ok(Selection {
-            unit: Arc::clone(self.strings.text(newest.unit)),
-            kind: newest.kind,
-            series,
-        })
+    pub(super) fn entry(&self, position: u32) -> &Entry {
+        &self.entries[position as usize]
     }
 
-    pub(super) fn metrics(&self) -> Vec<MetricEntry> {
-        let mut metrics: Vec<_> =
-            self.by_metric.iter().map(|(&name, all)| self.metric_entry(name, all)).collect();
-        metrics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        metrics
+    pub(super) fn shape(&self, entry: &Entry) -> &Shape {
+        self.shapes.get(entry.shape)
     }
 
-    pub(super) fn nodes(&self) -> Vec<Arc<str>> {
-        self.texts(self.by_node.keys().copied())
+    fn find_id(&self, id: SeriesId) -> Option<u32> {
+        self.by_id.find(hash(id), |&position| self.entry(position).id == id).copied()
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Entry> {
+        self.by_id.iter().map(|&position| self.entry(position))
     }
 
     /// Position of a series that is known, or else the id that it is to get.
     fn position(&self, node: &NodeName, series: &Series) -> Result<u32, SeriesId> {
         for salt in 0..MAX_SALT {
             let id = SeriesId::derive(node.as_str(), series, salt);
-            match self.by_id.get(&id) {
+            match self.find_id(id) {
                 None => return Err(id),
-                Some(&position) if self.is(self.entry(position), node, series) => {
+                Some(position) if self.is(self.entry(position), node, series) => {
                     return Ok(position);
                 }
                 Some(_) => {}
@@ -193,118 +198,86 @@ impl Index {
 
     fn is(&self, entry: &Entry, node: &NodeName, series: &Series) -> bool {
         let is = |symbol, text: &str| **self.strings.text(symbol) == *text;
-        let pairs = self.pairs(entry);
-        is(entry.metric, &series.metric)
+        let shape = self.shape(entry);
+        let pairs = &shape.attributes;
+        is(shape.metric, &series.metric)
             && is(entry.node, node.as_str())
             && pairs.len() == series.attributes.len()
             && pairs.iter().zip(&series.attributes).all(|(p, a)| is(p.0, &a.0) && is(p.1, &a.1))
     }
 
-    fn add(&mut self, id: SeriesId, node: &str, series: &Series, origin: Origin) {
-        let position = u32::try_from(self.entries.len()).expect("fewer than 2^32 series");
-        let first_attribute = u32::try_from(self.attributes.len()).expect("fewer than 2^32 pairs");
-        for (key, value) in &series.attributes {
-            let pair = (self.strings.intern(key), self.strings.intern(value));
-            self.attributes.push(pair);
+    fn is_described(&self, entry: &Entry, series: &Series) -> bool {
+        let shape = self.shape(entry);
+        shape.kind == series.kind
+            && shape.scale == series.scale
+            && **self.strings.text(shape.unit) == *series.unit
+    }
+
+    /// Takes over another unit, kind or scale. What came from a stream is not in the table yet.
+    fn describe_anew(&mut self, position: u32, series: &Series, origin: Origin) {
+        if self.is_described(self.entry(position), series) {
+            return;
         }
+        let shape = self.shapes.intern(series, &mut self.strings);
+        let entry = &mut self.entries[position as usize];
+        let old = std::mem::replace(&mut entry.shape, shape);
+        *entry.written.get_mut() = origin == Origin::Table;
+        self.shapes.release(old, &mut self.strings);
+    }
+
+    fn add(&mut self, id: SeriesId, node: &str, series: &Series, origin: Origin) -> u32 {
         let entry = Entry {
             id,
-            metric: self.strings.intern(&series.metric),
+            shape: self.shapes.intern(series, &mut self.strings),
             node: self.strings.intern(node),
-            unit: self.strings.intern(&series.unit),
-            first_attribute,
-            attribute_count: series.attributes.len() as u8,
-            kind: series.kind,
-            scale: series.scale,
-            written: origin == Origin::Table,
-            used: AtomicBool::new(origin == Origin::Stream),
+            uses: AtomicU32::new(0),
+            written: AtomicBool::new(origin == Origin::Table),
         };
-        self.by_id.insert(id, position);
-        self.by_metric.entry(entry.metric).or_default().push(position);
-        self.by_node.entry(entry.node).or_default().push(position);
-        self.entries.push(entry);
-    }
-
-    fn entry(&self, position: u32) -> &Entry {
-        &self.entries[position as usize]
-    }
-
-    fn pairs(&self, entry: &Entry) -> &[(Symbol, Symbol)] {
-        let first = entry.first_attribute as usize;
-        &self.attributes[first..first + usize::from(entry.attribute_count)]
-    }
-
-    fn known_nodes(&self, names: &[String]) -> Result<Vec<Symbol>, Unknown> {
-        let known = |name: &String| {
-            let symbol = self.strings.find(name).filter(|node| self.by_node.contains_key(node));
-            symbol.ok_or_else(|| Unknown::Node(name.clone()))
+        let (metric, node) = (self.shape(&entry).metric, entry.node);
+        let position = if let Some(position) = self.free.pop() {
+            self.entries[position as usize] = entry;
+            position
+        } else {
+            if self.entries.len() == self.entries.capacity() {
+                self.entries.reserve_exact(self.entries.len() / GROWTH + 64);
+            }
+            self.entries.push(entry);
+            u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 series")
         };
-        let mut nodes = names.iter().map(known).collect::<Result<Vec<_>, _>>()?;
-        nodes.sort_unstable();
-        nodes.dedup();
-        Ok(nodes)
+        let entries = &self.entries;
+        self.by_id.insert_unique(hash(id), position, |&p| hash(entries[p as usize].id));
+        self.by_metric.entry(metric).or_default().push(position);
+        self.by_node.entry(node).or_default().push(position);
+        position
     }
 
-    fn known_filters(
-        &self,
-        all: &[u32],
-        pairs: &[(String, String)],
-    ) -> Result<Vec<Filter>, Unknown> {
-        let mut filters: Vec<Filter> = Vec::new();
-        for (key, value) in pairs {
-            let has = |key: Symbol| {
-                all.iter().any(|&p| self.pairs(self.entry(p)).iter().any(|pair| pair.0 == key))
-            };
-            let symbol = self.strings.find(key).filter(|&key| has(key));
-            let key = symbol.ok_or_else(|| Unknown::Attribute(key.clone()))?;
-            let value = self.strings.find(value);
-            match filters.iter_mut().find(|filter| filter.key == key) {
-                Some(filter) => filter.values.extend(value),
-                None => filters.push(Filter { key, values: value.into_iter().collect() }),
+    /// Removes an entry that is in no list any more. Gives its id.
+    fn remove(&mut self, position: u32) -> SeriesId {
+        let Entry { id, shape, node, .. } = self.entries[position as usize];
+        if let Ok(entry) = self.by_id.find_entry(hash(id), |&other| other == position) {
+            entry.remove();
+        }
+        self.shapes.release(shape, &mut self.strings);
+        self.strings.release(node);
+        self.free.push(position);
+        id
+    }
+}
+
+/// Ids of one metric share their high bits, which a table takes its tags from.
+const fn hash(id: SeriesId) -> u64 {
+    id.get().wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// Takes positions out of some lists.
+fn forget(lists: &mut HashMap<Symbol, Vec<u32>>, keys: &HashSet<Symbol>, gone: &HashSet<u32>) {
+    for key in keys {
+        if let Some(list) = lists.get_mut(key) {
+            list.retain(|position| !gone.contains(position));
+            list.shrink_to(list.len() * 2);
+            if list.is_empty() {
+                lists.remove(key);
             }
         }
-        Ok(filters)
-    }
-
-    fn selected(&self, entry: &Entry) -> SelectedSeries {
-        let text = |symbol| Arc::clone(self.strings.text(symbol));
-        SelectedSeries {
-            id: entry.id,
-            node: text(entry.node),
-            attributes: self.pairs(entry).iter().map(|&(k, v)| (text(k), text(v))).collect(),
-        }
-    }
-
-    fn metric_entry(&self, name: Symbol, all: &[u32]) -> MetricEntry {
-        let nodes: BTreeSet<_> = all.iter().map(|&p| self.entry(p).node).collect();
-        let keys: BTreeSet<_> =
-            all.iter().flat_map(|&p| self.pairs(self.entry(p)).iter().map(|pair| pair.0)).collect();
-        let newest = self.entry(*all.last().expect("a metric is indexed with its first series"));
-        MetricEntry {
-            name: Arc::clone(self.strings.text(name)),
-            unit: Arc::clone(self.strings.text(newest.unit)),
-            kind: newest.kind,
-            nodes: self.texts(nodes.into_iter()),
-            attributes: self.texts(keys.into_iter()),
-            series: all.len(),
-        }
-    }
-
-    fn texts(&self, symbols: impl Iterator<Item = Symbol>) -> Vec<Arc<str>> {
-        let mut texts: Vec<_> = symbols.map(|s| Arc::clone(self.strings.text(s))).collect();
-        texts.sort_unstable();
-        texts
-    }
-}
-
-/// An attribute that must have one of some values; with no value that exists, nothing matches.
-struct Filter {
-    key: Symbol,
-    values: Vec<Symbol>,
-}
-
-impl Filter {
-    fn matches(&self, pairs: &[(Symbol, Symbol)]) -> bool {
-        pairs.iter().any(|(key, value)| *key == self.key && self.values.contains(value))
     }
 }

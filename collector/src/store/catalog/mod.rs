@@ -1,19 +1,25 @@
 //! The catalog: every series that is stored, in memory.
 //!
 //! The table `series` is the authority; this is a copy of it that ingest resolves ids against and queries select from, so that neither asks
-//! ClickHouse. Strings are interned and attributes lie in one arena: about 80 bytes for a series with two attributes.
+//! ClickHouse. Strings and definitions are interned, so a series of a definition that other nodes share takes some 45 bytes.
 //!
 //! A series is its metric, node and attributes. Unit, kind and scale describe it and may change when an agent is upgraded; then the series
 //! counts as unwritten again and its row is replaced. An id stays *unwritten* until [`Catalog::mark_written`] says that its row is durable, so a
 //! stream that ends between the two loses nothing: the next one that defines the series writes the row.
 //!
-//! The number of series is bounded. Beyond the bound new ones are refused and the known ones go on.
+//! The number of series is bounded. Beyond the bound new ones are refused and the known ones go on; overflow series, which keep the sums of refused
+//! ones, have a tenth of the bound on top.
+//!
+//! Streams count as users of the series that they send. What nobody uses and what has no sample any more is forgotten: see `prune`.
 
 mod id;
 mod index;
+mod select;
+mod shapes;
 mod strings;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use flyball_proto::series::{Kind, NodeName, Series};
 use parking_lot::RwLock;
@@ -23,11 +29,15 @@ pub use self::id::SeriesId;
 use self::index::Index;
 use super::rows::SeriesRow;
 
+/// So much of the bound, one part in this many, is kept for overflow series on top of it.
+const OVERFLOW_SHARE: usize = 10;
+
 /// In-memory copy of the table `series`. Shared as `Arc`; its lock is held for lookups only.
 #[derive(Debug)]
 pub struct Catalog {
     index: RwLock<Index>,
     max_series: usize,
+    turned_away: AtomicU64,
     /// Number of series, as the store's metrics show it.
     size: Gauge,
 }
@@ -113,10 +123,11 @@ impl Catalog {
     /// An empty catalog whose number of series `size` shows.
     pub(super) fn counted(max_series: usize, size: Gauge) -> Self {
         size.set(0);
-        Self { index: RwLock::new(Index::default()), max_series, size }
+        Self { index: RwLock::default(), max_series, turned_away: AtomicU64::new(0), size }
     }
 
     /// The id of a series, and whether its row is still to be written: it is new, it changed, or nobody called [`Catalog::mark_written`] yet.
+    /// The caller uses the series until it calls [`Catalog::release`].
     ///
     /// # Errors
     /// When the series is new and the catalog is full.
@@ -125,28 +136,68 @@ impl Catalog {
         node: &NodeName,
         series: &Series,
     ) -> Result<(SeriesId, bool), CatalogFull> {
+        self.resolve_within(self.max_series, node, series)
+    }
+
+    /// Like [`Catalog::resolve`] for a series that keeps the sums of others: there is a tenth more room for them.
+    ///
+    /// # Errors
+    /// When the series is new and that room is used up too.
+    pub fn resolve_overflow(
+        &self,
+        node: &NodeName,
+        series: &Series,
+    ) -> Result<(SeriesId, bool), CatalogFull> {
+        self.resolve_within(self.max_with_overflow(), node, series)
+    }
+
+    fn resolve_within(
+        &self,
+        max_series: usize,
+        node: &NodeName,
+        series: &Series,
+    ) -> Result<(SeriesId, bool), CatalogFull> {
         if let Some(found) = self.index.read().find(node, series) {
             return Ok(found);
         }
         let mut index = self.index.write();
-        let known = index.contains(node, series);
-        if !known && index.len() >= self.max_series {
-            return Err(CatalogFull { max_series: self.max_series });
+        if index.len() >= max_series && !index.contains(node, series) {
+            self.turned_away.fetch_add(1, Relaxed);
+            return Err(CatalogFull { max_series });
         }
-        let id = index.insert(node, series);
+        let found = index.insert(node, series);
         self.size.set(index.len() as i64);
-        Ok((id, true))
+        Ok(found)
+    }
+
+    /// Ends the use of series, once for each time that they were resolved.
+    pub fn release(&self, ids: impl IntoIterator<Item = SeriesId>) {
+        let index = self.index.read();
+        ids.into_iter().for_each(|id| index.release(id));
     }
 
     /// Says that the rows of these series are durable.
     pub fn mark_written(&self, ids: &[SeriesId]) {
-        let mut index = self.index.write();
+        let index = self.index.read();
         for &id in ids {
             index.mark_written(id);
         }
     }
 
-    /// Forgets those of `ids` that no stream has asked for since the catalog was loaded. Gives the ones that are gone.
+    /// Says that the rows of these series are not there any more: whoever defines them next writes them.
+    pub fn mark_unwritten(&self, ids: &[SeriesId]) {
+        let index = self.index.read();
+        for &id in ids {
+            index.mark_unwritten(id);
+        }
+    }
+
+    /// Ids of the series whose rows are durable and that streams use or, with `used` false, that none does. In order.
+    pub fn written_ids(&self, used: bool) -> Vec<SeriesId> {
+        self.index.read().written_ids(used)
+    }
+
+    /// Forgets those of `ids` that no stream uses. Gives the ones that are gone.
     pub fn remove_unused(&self, ids: &[SeriesId]) -> Vec<SeriesId> {
         let mut index = self.index.write();
         let gone = index.remove_unused(ids);
@@ -154,16 +205,36 @@ impl Catalog {
         gone
     }
 
-    /// Takes over a row of the table. The first row of an id is kept. False when the row breaks a rule or the catalog is full; it is left out then.
+    /// Takes over a row of the table, at the start or when another collector wrote it. The description of a series that streams use stays as they gave it.
+    /// False when the row breaks a rule, its id is another series' here, or the catalog is full; it is left out then.
     pub fn load(&self, row: SeriesRow) -> bool {
         let Ok((id, node, series)) = row.into_series() else { return false };
         let mut index = self.index.write();
-        if index.len() >= self.max_series && !index.has_id(id) {
+        if index.len() >= self.max_with_overflow() && !index.has_id(id) {
             return false;
         }
-        index.load(id, &node, &series);
+        let is_loaded = index.load(id, &node, &series);
         self.size.set(index.len() as i64);
-        true
+        is_loaded
+    }
+
+    /// Series that were refused because the catalog was full, since it was made.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away.load(Relaxed)
+    }
+
+    /// Most series, without those that keep sums of others.
+    pub fn max_series(&self) -> usize {
+        self.max_series
+    }
+
+    /// The nodes with the most series, and how many each has.
+    pub fn largest_nodes(&self, count: usize) -> Vec<(Arc<str>, usize)> {
+        self.index.read().largest_nodes(count)
+    }
+
+    fn max_with_overflow(&self) -> usize {
+        self.max_series + self.max_series.div_ceil(OVERFLOW_SHARE)
     }
 
     /// The series that a selector means, ordered by id.
