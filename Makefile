@@ -9,7 +9,7 @@ RELEASE := $(TARGET)/release
 DIST := dashboard/dist/index.html
 DASHBOARD_SOURCES := $(shell find dashboard -path dashboard/node_modules -prune -o -path dashboard/dist -prune -o -type f -print)
 
-.PHONY: help run test bench build engine dashboard check unit screenshot fuzz clean
+.PHONY: help run test bench chaos build engine dashboard check unit screenshot fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s $$'\t'
@@ -22,6 +22,9 @@ test: ## install what the tests need and run all of them
 
 bench: build engine ## every benchmark as a table (about 20 minutes; QUICK=1 about 5)
 	@scripts/bench.sh $(RELEASE)
+
+chaos: build engine ## 1,000 faults on real processes, every sample compared (about 30 minutes; FAULTS=n, FLYBALL_CHAOS_SEED=n)
+	@scripts/chaos.sh $(RELEASE)
 
 build: $(DIST) ## the release binaries with the dashboard inside
 	$(CARGO) build --release --locked --workspace --bins

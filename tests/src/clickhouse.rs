@@ -6,7 +6,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use tokio::process::Command;
 
 use crate::engine::library;
@@ -33,12 +33,11 @@ const CONFIG: &str = "<clickhouse>
 </clickhouse>
 ";
 
-/// The server's directory, address and, while it runs, its process.
-#[derive(Debug)]
+/// Where the server's files are and where it answers. Its process is the caller's: to be killed, paused and started again.
+#[derive(Debug, Clone)]
 pub struct ClickHouse {
     dir: PathBuf,
     address: SocketAddr,
-    process: Option<Process>,
     client: reqwest::Client,
 }
 
@@ -47,31 +46,42 @@ impl ClickHouse {
     ///
     /// # Errors
     /// When it does not come up.
-    pub async fn start(dir: &Path) -> Result<Self> {
+    pub async fn start(dir: &Path) -> Result<(Self, Process)> {
+        let server = Self::prepare(dir)?;
+        let mut process = Process::start_held("clickhouse", server.command()?, dir)?;
+        until("the server to answer", SOON, || {
+            let running = process.check_running();
+            let server = &server;
+            async move {
+                running?;
+                server.query("SELECT 1").await
+            }
+        })
+        .await?;
+        Ok((server, process))
+    }
+
+    /// Writes the server's files into `dir/clickhouse` and chooses its port.
+    ///
+    /// # Errors
+    /// When the files cannot be written or no port is free.
+    pub fn prepare(dir: &Path) -> Result<Self> {
         let dir = dir.join("clickhouse");
         std::fs::create_dir_all(&dir)?;
         let users = users_xml();
-        let files = [
-            ("config.xml", CONFIG),
-            ("users.xml", &users),
-            ("start.sql", "SYSTEM START LISTEN HTTP;\n"),
-        ];
-        for (name, text) in files {
+        let start = "SYSTEM START LISTEN HTTP;\n";
+        for (name, text) in [("config.xml", CONFIG), ("users.xml", &users), ("start.sql", start)] {
             std::fs::write(dir.join(name), text)?;
         }
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port::free()?));
-        let client = reqwest::Client::new();
-        let mut server = Self { dir, address, process: None, client };
-        server.run()?;
-        server.wait_ready().await?;
-        Ok(server)
+        Ok(Self { dir, address, client: reqwest::Client::new() })
     }
 
-    /// Starts the process, which must have ended. Does not wait until it answers.
+    /// What starts it, on the same data and port each time. It runs until its input ends, so start it with [`Process::start_held`].
     ///
     /// # Errors
-    /// When it cannot be started.
-    pub fn run(&mut self) -> Result<()> {
+    /// When the engine has not been fetched or the collector has not been built.
+    pub fn command(&self) -> Result<Command> {
         let file = |option: &str, name: &str| format!("{option}{}", self.dir.join(name).display());
         let mut command = Command::new(binary("flyball-collector")?);
         command.args(["engine", "run"]).arg(library()?).arg("--").current_dir(&self.dir);
@@ -79,35 +89,8 @@ impl ClickHouse {
         command.args(["--log-level=warning", "--listen_host=127.0.0.1"]);
         command.arg(format!("--http_port={}", self.address.port()));
         command.arg("--queries-file").arg(self.dir.join("start.sql"));
-        // Waits for the end of its input, which comes when this process ends, however it ends.
         command.args(["--queries-file", "/dev/fd/0"]);
-        self.process = Some(Process::start_held("clickhouse", command, &self.dir)?);
-        Ok(())
-    }
-
-    /// Waits until it answers.
-    ///
-    /// # Errors
-    /// When it has ended or does not answer in time.
-    pub async fn wait_ready(&mut self) -> Result<()> {
-        let process = self.process.as_mut().context("the server was started")?;
-        let (client, address) = (&self.client, self.address);
-        let ready = until("the server to answer", SOON, || {
-            let running = process.check_running();
-            async move {
-                running?;
-                ask(client, address, "SELECT 1").await
-            }
-        });
-        ready.await.map(|_| ())
-    }
-
-    /// Its process.
-    ///
-    /// # Errors
-    /// When it is not running.
-    pub fn process(&mut self) -> Result<&mut Process> {
-        self.process.as_mut().context("the server was started")
+        Ok(command)
     }
 
     /// Where it serves HTTP.

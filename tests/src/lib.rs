@@ -4,6 +4,7 @@
 //! directory that holds this test's own (`target/debug` or `target/release`); `make test` and `make bench` build them first.
 
 pub mod bench;
+pub mod chaos;
 pub mod clickhouse;
 pub mod engine;
 pub mod http;

@@ -1,0 +1,53 @@
+//! Many rounds with one seed: the long form.
+
+use std::io::Write as _;
+
+use anyhow::{Context as _, Result};
+
+use super::plan::{Abilities, Shape};
+use super::round;
+use super::tally::Tally;
+
+/// How long a campaign is.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// Faults of all rounds together, at least.
+    pub faults: usize,
+    /// Faults of one round.
+    pub per_round: usize,
+}
+
+/// Two collectors and four agents: one whose clock can be set, one on a small disk, one in a network namespace, one plain.
+pub fn shape() -> Shape {
+    let clock = Abilities { clock: true, ..Abilities::default() };
+    let disk = Abilities { disk: true, ..Abilities::default() };
+    let namespace = Abilities { namespace: true, ..Abilities::default() };
+    Shape { collectors: 2, agents: vec![clock, disk, namespace, Abilities::default()] }
+}
+
+/// Plays rounds until there were enough faults. Gives what happened, with the table of each round on standard error.
+///
+/// # Errors
+/// When a round fails; the message names its seed.
+pub async fn run(seed: u64, size: Size) -> Result<Tally> {
+    let mut all = Tally::default();
+    let mut round = 0_u64;
+    while all.fault_count() < size.faults as u64 {
+        // Far apart, so that neighbouring seeds of campaigns share no round.
+        let round_seed = seed.wrapping_add(round.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let left = size.faults - all.fault_count() as usize;
+        say(&format!("\nround {round}, seed {round_seed}"));
+        let tally = round::run(round_seed, &shape(), size.per_round.min(left)).await;
+        let tally = tally.with_context(|| format!("round {round} of seed {seed}"))?;
+        all.add(&tally);
+        let (faults, samples) = (all.fault_count(), &all.samples);
+        say(&format!("so far: {faults} faults in {} s, {samples}", all.time.as_secs()));
+        round += 1;
+    }
+    Ok(all)
+}
+
+/// For people; may be lost.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,71 @@
+//! What ClickHouse holds of one node, read by SQL the way every read path does: with FINAL.
+
+use std::collections::HashMap;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value as Json;
+
+use crate::clickhouse::ClickHouse;
+use crate::journal::{Journal, SeriesKey, Value};
+
+/// All samples of one node.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// Samples by number of the series in the journal, or of `unknown`, and time.
+    pub samples: HashMap<(u32, i64), Value>,
+    /// Rows beyond the first of each series and time.
+    pub doubled: u64,
+    /// Series that are stored under two ids.
+    pub series_twice: u64,
+    /// Series that the journal does not have: their numbers begin after its last.
+    pub unknown: Vec<SeriesKey>,
+}
+
+impl Stored {
+    /// Reads everything of `node`.
+    ///
+    /// # Errors
+    /// When ClickHouse does not answer.
+    pub async fn read(clickhouse: &ClickHouse, node: &str, journal: &Journal) -> Result<Self> {
+        let mut stored = Self::default();
+        let numbers = stored.series(clickhouse, node, journal).await?;
+        let sql = format!(
+            "SELECT series_id, toUnixTimestamp64Milli(ts), raw, scale FROM flyball.performance_metrics FINAL WHERE series_id IN \
+             (SELECT series_id FROM flyball.series FINAL WHERE node = '{node}') FORMAT TabSeparated"
+        );
+        for line in clickhouse.query(&sql).await?.lines() {
+            let mut fields = line.split('\t');
+            let mut next = || fields.next().with_context(|| format!("four fields: {line}"));
+            let number = *numbers.get(next()?).context("its series is there")?;
+            let ts_ms: i64 = next()?.parse()?;
+            let value = Value { raw: next()?.parse()?, scale: next()?.parse()? };
+            stored.doubled += u64::from(stored.samples.insert((number, ts_ms), value).is_some());
+        }
+        Ok(stored)
+    }
+
+    /// Numbers of the series by their ids.
+    async fn series(
+        &mut self,
+        clickhouse: &ClickHouse,
+        node: &str,
+        journal: &Journal,
+    ) -> Result<HashMap<String, u32>> {
+        let sql = format!(
+            "SELECT toString(series_id), metric, attributes FROM flyball.series FINAL WHERE node = '{node}' FORMAT JSONCompactEachRow"
+        );
+        let mut numbers = HashMap::new();
+        let mut seen = std::collections::HashSet::new();
+        for line in clickhouse.query(&sql).await?.lines() {
+            let (id, metric, attributes): (String, String, Json) = serde_json::from_str(line)?;
+            let key = (metric, serde_json::from_value(attributes)?);
+            let number = journal.number(&key).unwrap_or_else(|| {
+                self.unknown.push(key);
+                (journal.series.len() + self.unknown.len()) as u32 - 1
+            });
+            self.series_twice += u64::from(!seen.insert(number));
+            numbers.insert(id, number);
+        }
+        Ok(numbers)
+    }
+}
