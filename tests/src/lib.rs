@@ -9,6 +9,7 @@ pub mod clickhouse;
 pub mod engine;
 pub mod http;
 pub mod journal;
+pub mod load;
 pub mod port;
 pub mod process;
 pub mod proxy;

@@ -47,11 +47,23 @@ impl Collector {
     /// # Errors
     /// When it ends, or is not ready in time.
     pub async fn start(dir: &Path, grpc: SocketAddr) -> Result<Self> {
+        Self::start_with(dir, grpc, &[]).await
+    }
+
+    /// The same with settings as environment variables, for example `FLYBALL_INGEST_PERIOD_MS`.
+    ///
+    /// # Errors
+    /// When it ends, or is not ready in time.
+    pub async fn start_with(
+        dir: &Path,
+        grpc: SocketAddr,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
         let data_dir = dir.join("collector");
         let _ = std::fs::remove_file(data_dir.join(endpoints::FILE));
         let mut command = Command::new(binary("flyball-collector")?);
         command.args(["--http", "127.0.0.1:0", "--grpc"]).arg(grpc.to_string());
-        command.arg("--data-dir").arg(&data_dir);
+        command.arg("--data-dir").arg(&data_dir).envs(settings.iter().copied());
         let mut process = Process::start("collector", command, dir)?;
         let addresses = wait::until("the collector's endpoints", READY, || {
             let running = process.check_running();
@@ -81,8 +93,16 @@ impl Stack {
     /// # Errors
     /// When it does not become ready.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with settings of the collector as environment variables.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("flyball-").tempdir()?;
-        let collector = Collector::start(dir.path(), ANY_PORT).await?;
+        let collector = Collector::start_with(dir.path(), ANY_PORT, settings).await?;
         Ok(Self { collector, agents: Vec::new(), dir })
     }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
-use flyball_tests::bench::disk::Load;
+use flyball_tests::bench::disk;
 use flyball_tests::bench::table::Table;
-use flyball_tests::bench::{agent, disk, latency, screenshot, start};
+use flyball_tests::bench::{agent, latency, screenshot, start};
+use flyball_tests::load::{self, Pace, Plan, Scale};
 use flyball_tests::workload::SERIES_PER_NODE;
 
 /// Measures the shipped binaries beside their peers. Needs what `scripts/bench.sh` installs.
@@ -51,6 +52,9 @@ enum What {
         #[arg(long, default_value_t = 10)]
         millions: u64,
     },
+    /// Simulated agents against the shipped collector: acknowledged samples, latency, CPU, memory, and the check that none was lost or doubled.
+    #[command(subcommand)]
+    Load(Load),
     /// Starts a stack, lets it collect, and has a script draw it.
     Screenshot {
         /// Script that is given the dashboard's address and the output file.
@@ -63,6 +67,107 @@ enum What {
         #[arg(long, default_value_t = 290)]
         collect: u64,
     },
+}
+
+#[derive(Subcommand)]
+enum Load {
+    /// The highest rate that credits and cores allow.
+    Flood {
+        /// Simulated agents, 200 series each.
+        #[arg(long, default_value_t = 1_000)]
+        agents: u64,
+        /// Connections that they share; one for each by default.
+        #[arg(long)]
+        connections: Option<u64>,
+        /// Seconds measured, after a quarter of that as warm-up.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+    /// A fleet at its own pace: latency from the time a frame was due, memory, growth.
+    Steady {
+        /// Simulated agents.
+        #[arg(long, default_value_t = 1_000)]
+        agents: u64,
+        /// Series of each.
+        #[arg(long, default_value_t = SERIES_PER_NODE)]
+        series: usize,
+        /// Milliseconds between two frames of an agent.
+        #[arg(long, default_value_t = 10_000)]
+        interval_ms: u64,
+        /// Connections that they share; one for each by default.
+        #[arg(long)]
+        connections: Option<u64>,
+        /// Agents take turns within the interval; real ones all sample at its multiples.
+        #[arg(long)]
+        spread: bool,
+        /// Seconds before the measurement.
+        #[arg(long, default_value_t = 60)]
+        warmup: u64,
+        /// Seconds measured.
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+    },
+    /// Cost of growing fleets, as a table and a picture.
+    Scale {
+        /// Numbers of agents.
+        #[arg(long, value_delimiter = ',', default_value = "10,100,1000,10000")]
+        sizes: Vec<u64>,
+        /// Milliseconds between two frames of an agent.
+        #[arg(long, default_value_t = 10_000)]
+        interval_ms: u64,
+        /// Seconds before each measurement.
+        #[arg(long, default_value_t = 30)]
+        warmup: u64,
+        /// Seconds of each measurement.
+        #[arg(long, default_value_t = 120)]
+        seconds: u64,
+        /// The picture, SVG.
+        #[arg(long, default_value = "scale.svg")]
+        picture: PathBuf,
+    },
+    /// What it costs that an insert waits for the disk, at one insert a second.
+    Fsync {
+        /// Seconds measured, with and without.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+}
+
+async fn run_load(table: &mut Table, what: Load) -> Result<()> {
+    let seconds = Duration::from_secs;
+    match what {
+        Load::Flood { agents, connections, seconds: window } => {
+            let connections = connections.unwrap_or(agents);
+            load::flood(table, agents, connections, seconds(window)).await
+        }
+        Load::Steady {
+            agents,
+            series,
+            interval_ms,
+            connections,
+            spread,
+            warmup,
+            seconds: window,
+        } => {
+            let interval = Duration::from_millis(interval_ms);
+            let plan = Plan {
+                agents,
+                series,
+                connections: connections.unwrap_or(agents),
+                pace: if spread { Pace::Spread(interval) } else { Pace::Aligned(interval) },
+                warmup: seconds(warmup),
+                window: seconds(window),
+                settings: Vec::new(),
+            };
+            load::steady(table, &plan).await
+        }
+        Load::Scale { sizes, interval_ms, warmup, seconds: window, picture } => {
+            let interval = Duration::from_millis(interval_ms);
+            let scale = Scale { sizes, interval, warmup: seconds(warmup), window: seconds(window) };
+            load::scale(table, &scale, &picture).await
+        }
+        Load::Fsync { seconds: window } => load::fsync(table, seconds(window)).await,
+    }
 }
 
 #[tokio::main]
@@ -78,9 +183,10 @@ async fn main() -> Result<()> {
         What::Disk { millions } => {
             for (ticks, bar) in [(50, 1.55), (500, 1.2)] {
                 let nodes = millions * 1_000_000 / SERIES_PER_NODE as u64 / ticks;
-                disk::run(&mut table, &Load::new(nodes, ticks as usize), bar).await?;
+                disk::run(&mut table, &disk::Load::new(nodes, ticks as usize), bar).await?;
             }
         }
+        What::Load(what) => run_load(&mut table, what).await?,
         What::Screenshot { script, output, collect } => {
             return screenshot::run(&script, &output, Duration::from_secs(collect)).await;
         }

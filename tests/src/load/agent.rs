@@ -1,0 +1,285 @@
+//! One simulated agent: a schedule, an outbox, a stream.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use flyball_proto::frame::{Encoder, Limits, Slot};
+use flyball_proto::v1;
+use flyball_proto::v1::agent_message::Kind as Up;
+use flyball_proto::v1::collector_message::Kind as Down;
+use flyball_proto::v1::telemetry_client::TelemetryClient;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use super::Pace;
+use super::story::{Stories, Teller};
+use crate::workload::Template;
+
+/// Messages that wait for the connection at most. More than the credits, so that only credits hold an agent back.
+const QUEUE: usize = 256;
+/// Frames that wait for credits or for acknowledgement at most. A collector that falls this far behind has failed the run.
+const OUTBOX: usize = 4_096;
+
+/// What all agents of a run share.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    pub(super) templates: Vec<Template>,
+    pub(super) stories: Arc<Stories>,
+    pub(super) seed: u64,
+    pub(super) pace: Pace,
+    pub(super) agents: u64,
+    /// The instant at which latencies are counted from, and the wall clock then, in milliseconds.
+    pub(super) origin: (Instant, i64),
+    /// From now on agents make frames; before, one each, so that its series are stored.
+    pub(super) go: CancellationToken,
+    /// Nothing new is made any more: agents wait for their last acknowledgements.
+    pub(super) stop: CancellationToken,
+    pub(super) totals: Totals,
+}
+
+/// Sums over all agents.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    /// Agents that were welcomed.
+    pub(super) connected: AtomicU64,
+    /// Agents whose first frame was acknowledged: their series are stored.
+    pub(super) defined: AtomicU64,
+    /// Samples acknowledged.
+    pub(super) acked: AtomicU64,
+    /// Sum of the raw integers of the samples acknowledged.
+    pub(super) acked_raw: AtomicI64,
+}
+
+/// When a frame was due and how long after that it was acknowledged, in microseconds; the first since the run's origin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Acked {
+    pub(super) due_us: u64,
+    pub(super) latency_us: u64,
+}
+
+/// A frame that is not acknowledged.
+struct Pending {
+    due: Instant,
+    seq: u64,
+    samples: u64,
+    raw: i64,
+}
+
+/// See the module.
+pub(super) struct Agent {
+    fleet: Arc<Fleet>,
+    index: u64,
+    encoder: Encoder,
+    teller: Teller,
+    outbox: VecDeque<v1::Frame>,
+    /// Frames in the outbox and on their way, oldest first.
+    pending: VecDeque<Pending>,
+    sent: usize,
+    credits: usize,
+    /// When the next frame is due and its timestamp.
+    next: (Instant, i64),
+    acked: Vec<Acked>,
+}
+
+impl Fleet {
+    /// The first tick after `now` of agent `index`.
+    fn first_tick(&self, index: u64) -> (Instant, i64) {
+        let (origin, wall_ms) = self.origin;
+        let interval_ms = self.pace.interval().as_millis() as i64;
+        let elapsed_ms = origin.elapsed().as_millis() as i64;
+        let offset_ms = match self.pace {
+            Pace::Spread(_) => index as i64 * interval_ms / self.agents as i64,
+            Pace::Aligned(_) | Pace::Flood => 0,
+        };
+        let tick = (wall_ms + elapsed_ms - offset_ms).div_euclid(interval_ms) + 1;
+        let ts_ms = tick * interval_ms + offset_ms;
+        (origin + Duration::from_millis((ts_ms - wall_ms) as u64), ts_ms)
+    }
+}
+
+impl Agent {
+    pub(super) fn new(fleet: Arc<Fleet>, index: u64) -> Result<Self> {
+        let mut encoder = Encoder::new(Limits::default());
+        for template in &fleet.templates {
+            encoder.define(template.series.clone())?;
+        }
+        Ok(Self {
+            encoder,
+            teller: Teller::new(Arc::clone(&fleet.stories), fleet.seed, index),
+            outbox: VecDeque::new(),
+            pending: VecDeque::new(),
+            sent: 0,
+            credits: 0,
+            next: (fleet.origin.0, 0),
+            acked: Vec::new(),
+            fleet,
+            index,
+        })
+    }
+
+    /// Connects, sends until the run is stopped, and waits for the last acknowledgement. Gives the latencies.
+    pub(super) async fn run(mut self, channel: Channel) -> Result<Vec<Acked>> {
+        let (up, queue) = mpsc::channel(QUEUE);
+        up.send(message(Up::Hello(self.hello()))).await?;
+        let mut client = TelemetryClient::new(channel);
+        let mut down = client.stream(ReceiverStream::new(queue)).await?.into_inner();
+        match receive(&mut down).await? {
+            Down::Welcome(welcome) => self.credits = welcome.credits as usize,
+            other => bail!("the first answer is {other:?}"),
+        }
+        while let Some(define) = self.encoder.pending_define() {
+            up.send(message(Up::Define(define))).await?;
+        }
+        self.fleet.totals.connected.fetch_add(1, Ordering::Relaxed);
+        self.next = self.fleet.first_tick(self.index);
+        while !self.is_finished() {
+            self.flood();
+            self.send(&up);
+            let stopping = self.fleet.stop.is_cancelled();
+            let is_flood = self.fleet.pace == Pace::Flood;
+            tokio::select! {
+                biased;
+                answer = receive(&mut down) => self.take(answer?)?,
+                () = sleep_until(self.next.0), if !stopping && !is_flood => self.tick()?,
+                () = self.fleet.go.cancelled(), if !self.fleet.go.is_cancelled() => {}
+                () = self.fleet.stop.cancelled(), if !stopping => {}
+            }
+        }
+        Ok(self.acked)
+    }
+
+    fn is_finished(&self) -> bool {
+        self.fleet.stop.is_cancelled() && self.pending.is_empty()
+    }
+
+    /// Makes what is due. A late agent makes up for every tick: none is left out.
+    fn tick(&mut self) -> Result<()> {
+        let interval = self.fleet.pace.interval();
+        while self.next.0 <= Instant::now() {
+            let (due, ts_ms) = self.next;
+            self.next = (due + interval, ts_ms + interval.as_millis() as i64);
+            ensure!(self.pending.len() < OUTBOX, "the collector is {OUTBOX} frames behind");
+            if self.fleet.go.is_cancelled() || self.acked.is_empty() {
+                self.frame(due, ts_ms);
+            }
+        }
+        Ok(())
+    }
+
+    /// In a flood: makes as many frames as the credits allow. All are of now, no two of the same time.
+    fn flood(&mut self) {
+        if self.fleet.pace != Pace::Flood || self.fleet.stop.is_cancelled() {
+            return;
+        }
+        // One frame is enough to have the series stored.
+        let is_going = self.fleet.go.is_cancelled();
+        let credits = if is_going { self.credits } else { usize::from(self.acked.is_empty()) };
+        let step_ms = self.fleet.pace.interval().as_millis() as i64;
+        while self.pending.len() < credits {
+            let ts_ms = (now_ms() / step_ms * step_ms).max(self.next.1 + step_ms);
+            self.next.1 = ts_ms;
+            self.frame(Instant::now(), ts_ms);
+        }
+    }
+
+    fn frame(&mut self, due: Instant, ts_ms: i64) {
+        let (mut sum, encoder) = (0_i64, &mut self.encoder);
+        self.teller.tell(|series, raw| {
+            encoder.set(Slot(series as u32), raw);
+            sum = sum.wrapping_add(raw);
+        });
+        let mut payload = Vec::with_capacity(512);
+        let info = self.encoder.encode(ts_ms, &mut payload);
+        self.outbox.push_back(v1::Frame { payload: payload.into() });
+        self.pending.push_back(Pending {
+            due,
+            seq: info.seq,
+            samples: info.samples as u64,
+            raw: sum,
+        });
+    }
+
+    /// Sends what the credits allow.
+    fn send(&mut self, up: &mpsc::Sender<v1::AgentMessage>) {
+        while self.sent < self.credits.min(QUEUE) {
+            let Some(frame) = self.outbox.pop_front() else { return };
+            match up.try_send(message(Up::Frame(frame))) {
+                Ok(()) => self.sent += 1,
+                // The connection ends: the answers say why.
+                Err(mpsc::error::TrySendError::Closed(_)) => return,
+                Err(mpsc::error::TrySendError::Full(message)) => {
+                    if let Some(Up::Frame(frame)) = message.kind {
+                        self.outbox.push_front(frame);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, answer: Down) -> Result<()> {
+        match answer {
+            Down::Ack(ack) => self.ack(&ack),
+            Down::Credit(credit) => {
+                self.credits = credit.frames as usize;
+                Ok(())
+            }
+            other => bail!("unexpected answer {other:?}"),
+        }
+    }
+
+    fn ack(&mut self, ack: &v1::Ack) -> Result<()> {
+        ensure!(ack.rejected.is_empty(), "rejected: {:?}", ack.rejected);
+        let (now, origin, totals) = (Instant::now(), self.fleet.origin.0, &self.fleet.totals);
+        if self.acked.is_empty() {
+            totals.defined.fetch_add(1, Ordering::Relaxed);
+        }
+        let (mut samples, mut raw) = (0, 0_i64);
+        while let Some(frame) = self.pending.pop_front_if(|frame| frame.seq <= ack.durable_seq) {
+            samples += frame.samples;
+            raw = raw.wrapping_add(frame.raw);
+            self.sent -= 1;
+            let us = |duration: Duration| duration.as_micros() as u64;
+            let (due_us, latency_us) = (us(frame.due - origin), us(now - frame.due));
+            self.acked.push(Acked { due_us, latency_us });
+        }
+        ensure!(samples == ack.written, "{} written of {samples} acknowledged", ack.written);
+        totals.acked.fetch_add(samples, Ordering::Relaxed);
+        totals.acked_raw.fetch_add(raw, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn hello(&self) -> v1::Hello {
+        v1::Hello {
+            protocol_version: flyball_proto::PROTOCOL_VERSION,
+            node: format!("load-{:05}", self.index),
+            epoch: u128::from(self.index).to_be_bytes().to_vec(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            interval_ms: self.fleet.pace.interval().as_millis() as u32,
+            acked_seq: 0,
+            host: None,
+            ..v1::Hello::default()
+        }
+    }
+}
+
+async fn receive(down: &mut Streaming<v1::CollectorMessage>) -> Result<Down> {
+    let message = down.message().await?.context("the collector ended the stream")?;
+    message.kind.context("an empty message")
+}
+
+fn message(kind: Up) -> v1::AgentMessage {
+    v1::AgentMessage { kind: Some(kind) }
+}
+
+/// The wall clock, in milliseconds since the Unix epoch.
+pub(super) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis() as i64)
+}
