@@ -124,6 +124,11 @@ impl Ledger {
         Some(Arc::clone(&self.file))
     }
 
+    /// True when the latest state is not known to be on the medium.
+    pub(super) fn is_exposed(&self) -> bool {
+        self.synced != Some(self.latest)
+    }
+
     /// The end of a sync.
     pub(super) fn synced(&mut self, ok: bool) {
         if let Some((slot, number)) = self.syncing.take()

@@ -73,6 +73,7 @@ impl Summary {
     /// Adds a frame.
     pub(super) fn add(&mut self, seq: u64, ts_ms: i64, samples: u32) {
         if self.last_seq == 0 {
+            // Frames are numbered from 1 on.
             (self.first_seq, self.first_ts_ms, self.highest_ts_ms) = (seq, ts_ms, ts_ms);
         }
         (self.last_seq, self.last_ts_ms) = (seq, ts_ms);
@@ -210,6 +211,9 @@ fn parse(kind: u8, body: &[u8], bytes: &Bytes) -> Result<Record, NoRecord> {
         }),
         _ => return Err(NoRecord::Corrupt),
     };
+    if matches!(&record, Record::Header(header) if header.first_seq == 0) {
+        return Err(NoRecord::Corrupt);
+    }
     if fields.0.is_empty() { Ok(record) } else { Err(NoRecord::Corrupt) }
 }
 

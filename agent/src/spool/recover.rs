@@ -3,17 +3,18 @@
 //! A segment that was ended in order is believed by its last record, without reading its frames; the others are read. What cannot be read is left out and
 //! counted, never an error: a spool that does not open would lose more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::disk::Disk;
+use super::durable::Names;
 use super::ledger::{self, Ledger, Note, State};
 use super::record::Summary;
 use super::scan::{Ending, Unusable, glance, scan};
 use super::syncer::{Syncer, Syncing};
 use super::{
-    BLOCK_BYTES, Health, Names, PersistedTotals, SegmentHeader, SegmentId, SegmentMeta, Spool,
-    SpoolError, SpoolSettings, file_name,
+    Health, PersistedTotals, SegmentHeader, SegmentId, SegmentMeta, Spool, SpoolError,
+    SpoolSettings, file_name,
 };
 
 /// Prefix of the names of segments.
@@ -74,6 +75,7 @@ pub(super) fn open(
     let syncer =
         Syncer::start(Arc::clone(&disk), syncing).map_err(|e| SpoolError::new("start", e))?;
     let next_id = next_id.max(finder.state.next_id);
+    let others = std::mem::take(&mut finder.others);
     let recovery = finder.balance();
     let mut spool = Spool {
         settings: *settings,
@@ -83,7 +85,8 @@ pub(super) fn open(
         open: None,
         next_id,
         freed: Vec::new(),
-        bytes: recovery.segments.iter().map(|m| m.bytes.next_multiple_of(BLOCK_BYTES)).sum(),
+        others,
+        bytes: recovery.segments.iter().map(SegmentMeta::room).sum(),
         names: Names::Changed,
         health: Health { corrupt_segments: recovery.corrupt.segments, ..Health::default() },
         buffer: Vec::new(),
@@ -99,6 +102,8 @@ struct Finder<'a> {
     state: State,
     notes: HashMap<SegmentId, Note>,
     recovery: Recovery,
+    /// Segments of other versions, oldest first, with their bytes.
+    others: VecDeque<(SegmentId, u64)>,
     /// Samples produced up to the end of the last segment.
     produced: u64,
 }
@@ -109,7 +114,7 @@ impl<'a> Finder<'a> {
         let state = state.unwrap_or_default();
         let notes = state.notes.iter().map(|note| (note.id, *note)).collect();
         let recovery = Recovery { account_lost, totals: state.totals, ..Recovery::default() };
-        Self { disk, state, notes, recovery, produced: 0 }
+        Self { disk, state, notes, recovery, others: VecDeque::new(), produced: 0 }
     }
 
     /// Picks the segments among the files.
@@ -140,7 +145,10 @@ impl<'a> Finder<'a> {
                 self.remove(id);
                 (&mut self.recovery.corrupt, bytes)
             }
-            Err(Unusable::Version) => (&mut self.recovery.other_version, bytes),
+            Err(Unusable::Version) => {
+                self.others.push_back((id, bytes));
+                (&mut self.recovery.other_version, bytes)
+            }
             Err(Unusable::Io(error)) => {
                 tracing::warn!(segment = id.0, %error, "cannot read a segment of the spool");
                 (&mut self.recovery.unreadable, bytes)
@@ -211,9 +219,13 @@ impl<'a> Finder<'a> {
             totals.lost += self.recovery.lost_samples;
         } else {
             self.recovery.returned_samples = in_flight - outstanding;
-            let found = self.recovery.returned_samples.min(totals.lost);
-            totals.lost -= found;
-            totals.stored = totals.stored.saturating_sub(self.recovery.returned_samples - found);
+            let mut returned = self.recovery.returned_samples;
+            let settled = [&mut totals.lost, &mut totals.stored].into_iter();
+            for samples in settled.chain(totals.shed.iter_mut()) {
+                let taken = returned.min(*samples);
+                *samples -= taken;
+                returned -= taken;
+            }
         }
         self.recovery
     }

@@ -124,7 +124,7 @@ impl Scan {
             Record::Header(_) => return false,
             Record::Define(define) => self.definitions.push(define),
             Record::Frame(frame) => {
-                let expected = self.header.first_seq + self.frames.len() as u64;
+                let expected = self.header.first_seq.wrapping_add(self.frames.len() as u64);
                 if frame.seq != expected || (self.frames.is_empty() && !frame.keyframe) {
                     return false;
                 }

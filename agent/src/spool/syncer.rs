@@ -116,13 +116,24 @@ impl Syncer {
 }
 
 impl Job {
-    fn run(self, disk: &dyn Disk) -> Done {
+    /// True when there is nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.segment.is_none() && self.ledger.is_none() && !self.names
+    }
+
+    /// Does it.
+    pub(super) fn run(self, disk: &dyn Disk) -> Done {
         let result = self.sync(disk);
+        Done { result, ..self.skipped() }
+    }
+
+    /// What came of it when it was not done.
+    pub(super) fn skipped(self) -> Done {
         Done {
             segment: self.segment.map(|(id, up_to_seq, _)| (id, up_to_seq)),
             ledger: self.ledger.is_some(),
             names: self.names,
-            result,
+            result: Ok(()),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The spool on a real directory.
 
+use std::time::Duration;
+
 use super::*;
 
 const SETTINGS: SpoolSettings =
