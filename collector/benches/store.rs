@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clickhouse::Row;
 use flyball_collector::store::engine::Engine;
-use flyball_collector::store::{DAY_MS, SampleRow, Store, StoreConfig, StoreMetrics};
+use flyball_collector::store::{DAY_MS, HOUR_MS, SampleRow, Store, StoreConfig, StoreMetrics};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::Serialize;
@@ -282,6 +282,13 @@ impl Load {
         let mut rows = Vec::with_capacity(BLOCK_ROWS);
         while rows.len() < BLOCK_ROWS && self.tick < ticks {
             let ts_ms = self.start_ms + self.tick * STEP_MS;
+            // A block is one partition.
+            if rows
+                .first()
+                .is_some_and(|first: &SampleRow| first.ts_ms / HOUR_MS != ts_ms / HOUR_MS)
+            {
+                break;
+            }
             rows.push(self.series[self.next].sample(ts_ms, &mut self.random));
             self.next += 1;
             if self.next == self.series.len() {

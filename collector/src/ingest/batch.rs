@@ -1,4 +1,4 @@
-//! A batch: the frames of one flush as blocks, one for each table and day, with tokens that name their content.
+//! A batch: the frames of one flush as blocks, one for each table and hour, with tokens that name their content.
 //!
 //! A block's token is a hash over the frames in it (epoch, sequence number, rows), so the same frames in the same order give the same token, on a retry
 //! as well as in another process. ClickHouse drops a block whose token it has seen, which covers a retry after a lost answer; frames that come again in
@@ -41,7 +41,7 @@ pub(super) struct Submission {
 pub(super) struct Batch {
     frames: Vec<FrameEntry>,
     series: Vec<SeriesRow>,
-    days: BTreeMap<i64, Vec<SampleRow>>,
+    hours: BTreeMap<i64, Vec<SampleRow>>,
     spare: Vec<SampleRow>,
     rows: usize,
     bytes: usize,
@@ -54,8 +54,8 @@ struct FrameEntry {
     ledger: Arc<Ledger>,
     epoch: Epoch,
     seq: u64,
-    /// The day of its rows; `None` when there are none.
-    day: Option<i64>,
+    /// The hour of its rows; `None` when there are none.
+    hour: Option<i64>,
     rows: u64,
     refused: Vec<Refused>,
     _room: Option<OwnedSemaphorePermit>,
@@ -69,13 +69,21 @@ impl Batch {
         self.rows += rows.len();
         self.bytes += rows.len() * SAMPLE_BYTES + series.iter().map(series_bytes).sum::<usize>();
         self.series.append(&mut series);
-        let day = rows.first().map(SampleRow::day);
+        let hour = rows.first().map(SampleRow::hour);
         let count = rows.len() as u64;
-        if let Some(day) = day {
+        if let Some(hour) = hour {
             let spare = &mut self.spare;
-            self.days.entry(day).or_insert_with(|| std::mem::take(spare)).extend(rows);
+            self.hours.entry(hour).or_insert_with(|| std::mem::take(spare)).extend(rows);
         }
-        self.frames.push(FrameEntry { ledger, epoch, seq, day, rows: count, refused, _room: room });
+        self.frames.push(FrameEntry {
+            ledger,
+            epoch,
+            seq,
+            hour,
+            rows: count,
+            refused,
+            _room: room,
+        });
     }
 
     /// The block of new series.
@@ -93,20 +101,20 @@ impl Batch {
         token("series", &hash.finalize())
     }
 
-    /// Blocks of samples by day.
-    pub(super) fn days(&self) -> impl Iterator<Item = (i64, &[SampleRow])> {
-        self.days.iter().map(|(day, rows)| (*day, rows.as_slice()))
+    /// Blocks of samples by hour.
+    pub(super) fn hours(&self) -> impl Iterator<Item = (i64, &[SampleRow])> {
+        self.hours.iter().map(|(hour, rows)| (*hour, rows.as_slice()))
     }
 
-    /// Token of a day's block.
-    pub(super) fn day_token(&self, day: i64) -> String {
+    /// Token of an hour's block.
+    pub(super) fn hour_token(&self, hour: i64) -> String {
         let mut hash = Sha256::new();
-        for frame in self.frames.iter().filter(|frame| frame.day == Some(day)) {
+        for frame in self.frames.iter().filter(|frame| frame.hour == Some(hour)) {
             hash.update(frame.epoch);
             hash.update(frame.seq.to_le_bytes());
             hash.update(frame.rows.to_le_bytes());
         }
-        token(&format!("samples:{day}"), &hash.finalize())
+        token(&format!("samples:{hour}"), &hash.finalize())
     }
 
     /// Samples in all.
@@ -124,11 +132,11 @@ impl Batch {
         self.first_at
     }
 
-    /// Settles every frame and empties the batch. `refused` names the days whose blocks were refused for good, and why.
+    /// Settles every frame and empties the batch. `refused` names the hours whose blocks were refused for good, and why.
     pub(super) fn settle(&mut self, refused: &BTreeMap<i64, String>) {
         for mut frame in self.frames.drain(..) {
             let mut written = frame.rows;
-            if let Some(reason) = frame.day.and_then(|day| refused.get(&day)) {
+            if let Some(reason) = frame.hour.and_then(|hour| refused.get(&hour)) {
                 frame.refused.push(Refused {
                     slot: ALL_SLOTS,
                     samples: frame.rows,
@@ -145,12 +153,12 @@ impl Batch {
     pub(super) fn clear(&mut self) {
         self.frames.clear();
         self.series.clear();
-        if let Some((_, mut rows)) = self.days.pop_last() {
+        if let Some((_, mut rows)) = self.hours.pop_last() {
             rows.clear();
             rows.shrink_to(KEPT_ROWS);
             self.spare = rows;
         }
-        self.days.clear();
+        self.hours.clear();
         (self.rows, self.bytes, self.first_at) = (0, 0, None);
     }
 }
@@ -173,7 +181,7 @@ fn token(what: &str, hash: &[u8]) -> String {
 mod tests {
     use super::super::metrics::IngestMetrics;
     use super::*;
-    use crate::store::DAY_MS;
+    use crate::store::HOUR_MS;
 
     fn ledger() -> Arc<Ledger> {
         Arc::new(Ledger::new(IngestMetrics::new(10).account("a"), 0))
@@ -194,14 +202,14 @@ mod tests {
     }
 
     #[test]
-    fn a_block_holds_one_day() {
+    fn a_block_holds_one_hour() {
         let (ledger, now) = (ledger(), Instant::now());
         let mut batch = Batch::default();
-        batch.add(frame(&ledger, 1, DAY_MS - 1, 3), now);
-        batch.add(frame(&ledger, 2, DAY_MS, 2), now);
-        batch.add(frame(&ledger, 3, DAY_MS + 1, 2), now);
-        let days: Vec<_> = batch.days().map(|(day, rows)| (day, rows.len())).collect();
-        assert_eq!(days, [(0, 3), (1, 4)]);
+        batch.add(frame(&ledger, 1, HOUR_MS - 1, 3), now);
+        batch.add(frame(&ledger, 2, HOUR_MS, 2), now);
+        batch.add(frame(&ledger, 3, HOUR_MS + 1, 2), now);
+        let hours: Vec<_> = batch.hours().map(|(hour, rows)| (hour, rows.len())).collect();
+        assert_eq!(hours, [(0, 3), (1, 4)]);
         assert_eq!(batch.rows(), 7);
     }
 
@@ -213,7 +221,7 @@ mod tests {
             for seq in seqs {
                 batch.add(frame(&ledger(), *seq, 5, samples), now);
             }
-            batch.day_token(0)
+            batch.hour_token(0)
         };
         assert_eq!(token(&[1, 2], 3), token(&[1, 2], 3));
         assert_ne!(token(&[1, 2], 3), token(&[1, 3], 3));
@@ -222,15 +230,15 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_day_is_refused_for_its_frames_only() {
+    fn a_refused_hour_is_refused_for_its_frames_only() {
         let (ledger, now) = (ledger(), Instant::now());
         let mut batch = Batch::default();
         batch.add(frame(&ledger, 1, 0, 3), now);
-        batch.add(frame(&ledger, 2, DAY_MS, 2), now);
+        batch.add(frame(&ledger, 2, HOUR_MS, 2), now);
         batch.settle(&BTreeMap::from([(0, "no".to_owned())]));
         let ack = ledger.take().unwrap();
         assert_eq!((ack.durable_seq, ack.written), (2, 2));
         assert_eq!((ack.rejected.len(), ack.rejected[0].samples), (1, 3));
-        assert_eq!((batch.rows(), batch.days().count(), ledger.frames_in_flight()), (0, 0, 0));
+        assert_eq!((batch.rows(), batch.hours().count(), ledger.frames_in_flight()), (0, 0, 0));
     }
 }

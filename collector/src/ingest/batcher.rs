@@ -1,6 +1,6 @@
 //! The one task that writes samples: gathers frames into batches by rows, bytes and period, and settles them when ClickHouse has accepted their blocks.
 //!
-//! A flush is one insert of new series, then one insert for each day that has samples (one, but for midnight and catching up). A block that
+//! A flush is one insert of new series, then one insert for each hour that has samples (one, but for the full hour and catching up). A block that
 //! fails is tried again as it is, under the same token, until it is accepted or refused for good; meanwhile the gate is closed and what arrives waits, bounded,
 //! in the queue. Frames settle only when all blocks of their batch are through: within a stream what comes later never settles first.
 
@@ -36,7 +36,7 @@ pub trait Sink: Send + Sync + 'static {
         token: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Inserts a block of samples, all of one day.
+    /// Inserts a block of samples, all of one hour.
     fn insert_samples(
         &self,
         rows: &[SampleRow],
@@ -133,20 +133,20 @@ impl<S: Sink> Batcher<S> {
             Outcome::Accepted => {}
             Outcome::Refused(reason) => {
                 // Samples without their series could never be found.
-                refused.extend(batch.days().map(|(day, _)| (day, reason.clone())));
+                refused.extend(batch.hours().map(|(hour, _)| (hour, reason.clone())));
             }
         }
-        for (day, rows) in batch.days() {
-            if refused.contains_key(&day) {
+        for (hour, rows) in batch.hours() {
+            if refused.contains_key(&hour) {
                 continue;
             }
-            let token = batch.day_token(day);
+            let token = batch.hour_token(hour);
             match self.insert(|| self.sink.insert_samples(rows, &token)).await {
                 Outcome::Accepted => {}
                 Outcome::GivenUp => return Outcome::GivenUp,
                 Outcome::Refused(reason) => {
-                    tracing::error!(day, rows = rows.len(), reason, "samples refused for good");
-                    refused.insert(day, reason);
+                    tracing::error!(hour, rows = rows.len(), reason, "samples refused for good");
+                    refused.insert(hour, reason);
                 }
             }
         }

@@ -118,14 +118,14 @@ pub enum StoreError {
         /// What is there.
         found: String,
     },
-    /// Samples of several days in one insert.
+    /// Samples of several hours in one insert.
     #[error(
-        "an insert holds samples of more than one day: {first} and {other} days after the epoch"
+        "an insert holds samples of more than one hour: {first} and {other} hours after the epoch"
     )]
-    MixedDays {
-        /// Day of the first row.
+    MixedHours {
+        /// Hour of the first row.
         first: i64,
-        /// Another row's day.
+        /// Another row's hour.
         other: i64,
     },
     /// No more series are taken.
@@ -224,7 +224,7 @@ impl StoreError {
     /// Whether and how a failed insert is to be tried again.
     pub fn class(&self) -> ErrorClass {
         match (self, self.code()) {
-            (Self::MixedDays { .. } | Self::CatalogFull(_), _) => ErrorClass::Permanent,
+            (Self::MixedHours { .. } | Self::CatalogFull(_), _) => ErrorClass::Permanent,
             // The same code for a block that spans too many partitions, which waiting does not mend.
             (_, Some(TOO_MANY_PARTS)) if self.to_string().contains("single INSERT block") => {
                 ErrorClass::Permanent
@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(class("Code: 241. DB::Exception: memory limit"), ErrorClass::Retryable);
         assert_eq!(class("Code: 60. DB::Exception: no such table"), ErrorClass::Retryable);
         assert_eq!(class("502 Bad Gateway"), ErrorClass::Retryable);
-        let mixed = StoreError::MixedDays { first: 1, other: 2 };
+        let mixed = StoreError::MixedHours { first: 1, other: 2 };
         assert_eq!(mixed.class(), ErrorClass::Permanent);
         assert_eq!(StoreError::Timeout { timeout_ms: 1 }.class(), ErrorClass::Retryable);
     }

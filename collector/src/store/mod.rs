@@ -34,7 +34,7 @@ use self::engine::Engine;
 pub use self::error::{Blame, ErrorClass, StoreError};
 pub use self::metrics::StoreMetrics;
 use self::migrate::Migrator;
-pub use self::rows::{DAY_MS, SampleRow, SeriesRow};
+pub use self::rows::{DAY_MS, HOUR_MS, SampleRow, SeriesRow};
 use self::schema::Schema;
 pub use self::servers::{Choice, ServerFailure, ServerHealth, Servers};
 use self::writer::Writer;
@@ -143,10 +143,10 @@ impl Store {
         Ok(Self { servers, schema, writer, settings: Arc::new(settings.clone()) })
     }
 
-    /// Stores samples of one day as one block. The same `token` with the same rows is stored once. Rows need no order.
+    /// Stores samples of one hour as one block. The same `token` with the same rows is stored once. Rows need no order.
     ///
     /// # Errors
-    /// When they are of several days, or as [`StoreError::class`] says. After an error the rows are stored or not; send them again.
+    /// When they are of several hours, or as [`StoreError::class`] says. After an error the rows are stored or not; send them again.
     pub async fn insert_samples(&self, rows: &[SampleRow], token: &str) -> Result<(), StoreError> {
         self.writer.insert_samples(rows, token).await
     }

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::SeriesId;
 
-/// Milliseconds of a day: a partition of `performance_metrics` is one day in UTC.
-pub const DAY_MS: i64 = 86_400_000;
+/// Milliseconds of a day.
+pub const DAY_MS: i64 = 24 * HOUR_MS;
+/// Milliseconds of an hour: a partition of `performance_metrics` is one hour in UTC.
+pub const HOUR_MS: i64 = 3_600_000;
 
 /// One sample, a row of `performance_metrics`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,9 +25,9 @@ pub struct SampleRow {
 }
 
 impl SampleRow {
-    /// Number of the day in UTC that the sample belongs to, counted from the Unix epoch: its partition.
-    pub const fn day(&self) -> i64 {
-        self.ts_ms.div_euclid(DAY_MS)
+    /// Number of the hour in UTC that the sample belongs to, counted from the Unix epoch: its partition.
+    pub const fn hour(&self) -> i64 {
+        self.ts_ms.div_euclid(HOUR_MS)
     }
 }
 
@@ -111,8 +113,8 @@ mod tests {
     }
 
     #[test]
-    fn days_change_at_midnight_utc_on_both_sides_of_the_epoch() {
-        let day = |ts_ms| SampleRow { series_id: 1, ts_ms, raw: 0, scale: 0 }.day();
-        assert_eq!((day(-1), day(0), day(DAY_MS - 1), day(DAY_MS)), (-1, 0, 0, 1));
+    fn hours_change_at_the_full_hour_on_both_sides_of_the_epoch() {
+        let hour = |ts_ms| SampleRow { series_id: 1, ts_ms, raw: 0, scale: 0 }.hour();
+        assert_eq!((hour(-1), hour(0), hour(HOUR_MS - 1), hour(HOUR_MS)), (-1, 0, 0, 1));
     }
 }

@@ -59,8 +59,8 @@ impl Writer {
         token: &str,
     ) -> Result<(), StoreError> {
         let Some(first) = rows.first() else { return Ok(()) };
-        if let Some(other) = rows.iter().find(|row| row.day() != first.day()) {
-            return Err(StoreError::MixedDays { first: first.day(), other: other.day() });
+        if let Some(other) = rows.iter().find(|row| row.hour() != first.hour()) {
+            return Err(StoreError::MixedHours { first: first.hour(), other: other.hour() });
         }
         let block = encode_samples(rows);
         let bytes = block.len();

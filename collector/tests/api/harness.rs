@@ -11,7 +11,7 @@ use flyball_collector::api::edge::Limits;
 use flyball_collector::api::{self, AppState, Parts, Readiness};
 use flyball_collector::live::{HostStatus, Live, NodeFeed, NodeInfo, now_ms};
 use flyball_collector::store::{
-    self, DAY_MS, OpenStore, SampleRow, SeriesRow, StoreConfig, StoreMetrics,
+    self, HOUR_MS, OpenStore, SampleRow, SeriesRow, StoreConfig, StoreMetrics,
 };
 use flyball_proto::frame::{Sample, Slot};
 use flyball_proto::series::{Kind, NodeName, Scale, Series};
@@ -121,7 +121,7 @@ impl Server {
         answer.json()
     }
 
-    /// Stores samples `(ts_ms, raw)` of a series, each as one block for its day, and its definition.
+    /// Stores samples `(ts_ms, raw)` of a series, each as one block for its hour, and its definition.
     pub async fn insert(&self, node: &str, series: &Series, samples: &[(i64, i64)]) {
         let node = NodeName::new(node).unwrap();
         let (id, is_new) = self.open.catalog.resolve(&node, series).unwrap();
@@ -130,12 +130,12 @@ impl Server {
             self.open.store.insert_series(&[row], &format!("series-{}", id.get())).await.unwrap();
             self.open.catalog.mark_written(&[id]);
         }
-        let mut days: BTreeMap<i64, Vec<SampleRow>> = BTreeMap::new();
+        let mut hours: BTreeMap<i64, Vec<SampleRow>> = BTreeMap::new();
         for &(ts_ms, raw) in samples {
             let row = SampleRow { series_id: id.get(), ts_ms, raw, scale: series.scale.code() };
-            days.entry(ts_ms.div_euclid(DAY_MS)).or_default().push(row);
+            hours.entry(ts_ms.div_euclid(HOUR_MS)).or_default().push(row);
         }
-        for rows in days.values() {
+        for rows in hours.values() {
             let token = format!("{}-{:?}-{}", id.get(), rows[0], next_token());
             self.open.store.insert_samples(rows, &token).await.unwrap();
         }

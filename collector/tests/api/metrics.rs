@@ -134,7 +134,7 @@ fn samples_of(known: &[Known], wanted: impl Fn(&Known) -> bool) -> Vec<Samples> 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_aggregation_agrees_with_the_reference() {
     let server = Server::start().await;
-    // Beyond midnight, somewhere: partitions are days.
+    // Beyond midnight, somewhere: partitions are hours.
     let start_ms = now_ms() / 86_400_000 * 86_400_000 - 7 * MINUTE_MS;
     let mut numbers = Numbers(7);
     let gauges = server.gauges(&mut numbers, start_ms).await;

@@ -1,6 +1,7 @@
 //! Samples and series: what is written is read, once, exactly.
 
 use flyball_collector::store::catalog::Selector;
+use flyball_collector::store::migrate::ALL;
 use flyball_collector::store::{
     Catalog, DAY_MS, ErrorClass, SampleRow, SeriesRow, Store, StoreError,
 };
@@ -89,12 +90,12 @@ async fn a_retried_block_is_written_once_and_a_resent_sample_is_read_once() {
 }
 
 #[tokio::test]
-async fn a_block_of_two_days_is_refused_for_good() {
+async fn a_block_of_two_hours_is_refused_for_good() {
     let opened = Opened::new().await;
     let today = today_ms();
     let rows = [sample(1, today, 1, Scale::UNIT), sample(1, today - 1, 1, Scale::UNIT)];
     let error = opened.store().insert_samples(&rows, "t").await.unwrap_err();
-    assert!(matches!(error, StoreError::MixedDays { .. }), "{error}");
+    assert!(matches!(error, StoreError::MixedHours { .. }), "{error}");
     assert_eq!(error.class(), ErrorClass::Permanent);
     assert_eq!(count(opened.store(), "").await, 0);
     opened.close().await;
@@ -248,7 +249,7 @@ async fn a_server_that_is_there_already_is_used_as_it_is() {
     let error = flyball_collector::store::open(&config, &metrics, token).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the database lacks 3 migrations: run `flyball-collector migrate up`"
+        format!("the database lacks {} migrations: run `flyball-collector migrate up`", ALL.len())
     );
 
     config.clickhouse.migrate = true;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flyball_collector::store::migrate::{ALL, MigrationState};
-use flyball_collector::store::{SampleRow, Store, StoreError, StoreMetrics};
+use flyball_collector::store::{HOUR_MS, SampleRow, Store, StoreError, StoreMetrics};
 
 use crate::{Opened, config, open_in, until};
 
@@ -13,6 +13,10 @@ async fn schema(store: &Store) -> BTreeMap<String, String> {
                WHERE database = currentDatabase() AND name != 'migrations'";
     let rows: Vec<(String, String)> = store.client().query(sql).fetch_all().await.unwrap();
     rows.into_iter().collect()
+}
+
+fn versions() -> Vec<u32> {
+    ALL.iter().map(|migration| migration.version).collect()
 }
 
 async fn run(store: &Store, sql: &str) {
@@ -29,18 +33,57 @@ async fn down_undoes_what_up_did_and_up_again_gives_the_same_schema() {
     let row = SampleRow { series_id: 1, ts_ms: crate::today_ms(), raw: 1, scale: 0 };
     store.insert_samples(&[row], "t").await.unwrap();
 
-    assert_eq!(migrator.down(None).await.unwrap(), [3]);
+    let newest = versions().last().copied().unwrap();
+    assert_eq!(migrator.down(None).await.unwrap(), [newest]);
+    assert_eq!(schema(store).await.len(), before.len());
+    migrator.down(Some(2)).await.unwrap();
     assert!(!schema(store).await.contains_key("optimization_logs"));
     assert_eq!(migrator.down(Some(0)).await.unwrap(), [2, 1]);
     assert_eq!(schema(store).await, BTreeMap::new());
     assert!(migrator.status().await.unwrap().iter().all(|s| s.state == MigrationState::Pending));
 
-    assert_eq!(migrator.up().await.unwrap(), [1, 2, 3]);
+    assert_eq!(migrator.up().await.unwrap(), versions());
     assert_eq!(schema(store).await, before);
     assert_eq!(migrator.up().await.unwrap(), [0_u32; 0]);
     let count = store.client().query("SELECT count() FROM performance_metrics");
     assert_eq!(count.fetch_one::<u64>().await.unwrap(), 0);
     store.insert_samples(&[row], "t").await.unwrap();
+    opened.close().await;
+}
+
+#[tokio::test]
+async fn samples_survive_the_change_of_their_partitions_in_both_directions() {
+    let opened = Opened::new().await;
+    let (store, migrator) = (opened.store(), opened.store().migrator());
+    let hours = 0..40;
+    let row = |hour: i64| SampleRow {
+        series_id: 7,
+        ts_ms: crate::today_ms() - hour * HOUR_MS,
+        raw: hour,
+        scale: 2,
+    };
+    for hour in hours.clone() {
+        store.insert_samples(&[row(hour)], &format!("{hour}")).await.unwrap();
+    }
+    let content = async || {
+        let sql = "SELECT series_id, toUnixTimestamp64Milli(ts), raw, scale FROM performance_metrics ORDER BY ts DESC";
+        let rows: Vec<(u64, i64, i64, i8)> = store.client().query(sql).fetch_all().await.unwrap();
+        rows
+    };
+    let expected: Vec<_> = hours.map(|hour| (7, row(hour).ts_ms, hour, 2)).collect();
+    let partitions = async || {
+        let sql = "SELECT uniqExact(partition) FROM system.parts WHERE active AND table = 'performance_metrics'";
+        store.client().query(sql).fetch_one::<u64>().await.unwrap()
+    };
+    assert_eq!((content().await, partitions().await), (expected.clone(), 40));
+    migrator.down(Some(3)).await.unwrap();
+    assert_eq!((content().await, partitions().await), (expected.clone(), 3));
+    migrator.up().await.unwrap();
+    assert_eq!((content().await, partitions().await), (expected.clone(), 40));
+    // Cut off before it was recorded, the step runs again.
+    run(store, "INSERT INTO migrations SELECT 1000, 4, 'hours', '', 'down', now64(3)").await;
+    assert_eq!(migrator.up().await.unwrap(), [4]);
+    assert_eq!((content().await, partitions().await), (expected, 40));
     opened.close().await;
 }
 
@@ -94,11 +137,10 @@ async fn of_many_runners_one_migrates_and_the_others_wait_for_it() {
     for runner in runners {
         applied.extend(runner.await.unwrap().unwrap());
     }
-    let all: Vec<_> = ALL.iter().map(|migration| migration.version).collect();
-    assert_eq!(applied, all);
+    assert_eq!(applied, versions());
     let sql = "SELECT version FROM migrations WHERE direction = 'up' ORDER BY sequence";
     let ups: Vec<u32> = opened.store().client().query(sql).fetch_all().await.unwrap();
-    assert_eq!(ups, [&all[..], &all[..]].concat());
+    assert_eq!(ups, versions().repeat(2));
     opened.close().await;
 }
 
@@ -171,7 +213,7 @@ async fn a_runner_that_slept_past_its_lease_cannot_go_on() {
 async fn a_run_that_was_cut_off_is_completed_by_the_next_start() {
     let opened = Opened::new().await;
     let before = schema(opened.store()).await;
-    opened.store().migrator().down(None).await.unwrap();
+    opened.store().migrator().down(Some(2)).await.unwrap();
     // The statement was executed, and nothing was recorded.
     run(opened.store(), &before["optimization_logs"]).await;
     let dir = opened.close().await;
@@ -185,14 +227,14 @@ async fn a_run_that_was_cut_off_is_completed_by_the_next_start() {
 async fn a_statement_that_fails_names_its_migration_and_frees_the_lock() {
     let opened = Opened::new().await;
     let (store, migrator) = (opened.store(), opened.store().migrator());
-    migrator.down(None).await.unwrap();
+    migrator.down(Some(2)).await.unwrap();
     run(store, "CREATE VIEW optimization_logs AS SELECT 1").await;
     // IF NOT EXISTS lets the view stand; undoing it is a DROP TABLE of a view.
     migrator.up().await.unwrap();
     run(store, "ALTER TABLE series ADD COLUMN extra UInt8").await;
     run(store, "DROP VIEW optimization_logs").await;
     run(store, "CREATE DICTIONARY optimization_logs (a UInt64) PRIMARY KEY a SOURCE(NULL()) LAYOUT(FLAT()) LIFETIME(0)").await;
-    let error = migrator.down(None).await.unwrap_err().to_string();
+    let error = migrator.down(Some(2)).await.unwrap_err().to_string();
     assert!(
         error.starts_with("migration 0003 (optimization_logs) failed: ClickHouse: Code: "),
         "{error}"

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::super::ledger::Ledger;
 use super::*;
-use crate::store::DAY_MS;
+use crate::store::HOUR_MS;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -172,7 +172,7 @@ async fn a_block_that_is_refused_for_good_is_rejected_with_the_reason_and_the_ne
     let wrong = Answer::Fail("Code: 53. DB::Exception: Type mismatch");
     let mut bench = Bench::start(quick(), [wrong]);
     bench.submit(0, 3, false).await;
-    bench.submit(DAY_MS, 2, false).await;
+    bench.submit(HOUR_MS, 2, false).await;
     let ack = bench.settled().await;
     assert_eq!((ack.durable_seq, ack.written), (2, 2));
     assert_eq!((ack.rejected.len(), ack.rejected[0].samples), (1, 3));

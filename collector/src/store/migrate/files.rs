@@ -26,6 +26,10 @@ const PLAIN_WINDOW: &str = "non_replicated_deduplication_window = 1000";
 const REPLICATED_WINDOW: &str =
     "replicated_deduplication_window = 1000, replicated_deduplication_window_seconds = 604800";
 
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS ";
+/// Takes the place of a table at once, with the rows of a `SELECT` from the old one.
+const REPLACE: &str = "CREATE OR REPLACE TABLE ";
+
 /// One step of the schema and the way back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Migration {
@@ -53,8 +57,12 @@ macro_rules! migrations {
 }
 
 /// All migrations in order.
-pub const ALL: &[Migration] =
-    migrations![1 "0001" "measurements", 2 "0002" "cache_stats", 3 "0003" "optimization_logs"];
+pub const ALL: &[Migration] = migrations![
+    1 "0001" "measurements",
+    2 "0002" "cache_stats",
+    3 "0003" "optimization_logs",
+    4 "0004" "hours",
+];
 
 impl Migration {
     /// SHA-256 of both files, in hexadecimal.
@@ -142,16 +150,27 @@ impl Template {
             Some((own, rest)) => (format!(", {own}"), rest),
             None => (String::new(), tail),
         };
-        let path = format!("/clickhouse/tables/{shard}{}/{}", self.database, table_of(head));
+        let path =
+            format!("/clickhouse/tables/{shard}{}/{}", self.database, keeper_name(text, head));
         let tail = tail.replace(PLAIN_WINDOW, &format!("{REPLICATED_WINDOW}, {PLAIN_WINDOW}"));
         format!("{head}Replicated{engine}('{path}', '{replica}'{arguments}){tail}")
     }
 }
 
-/// The table that a statement creates, without its database.
-fn table_of(statement: &str) -> &str {
-    let (_, rest) = statement.split_once("CREATE TABLE IF NOT EXISTS ").unwrap_or(("", statement));
-    let name = rest.split(|c: char| c.is_whitespace() || c == '(').next().unwrap_or_default();
+/// The last part of a table's path: its name, and for one that takes the place of another also a hash of its definition, since both are there for a moment.
+fn keeper_name(statement: &str, head: &str) -> String {
+    match head.split_once(REPLACE) {
+        Some((_, rest)) => {
+            let hash = hex::encode(&Sha256::digest(statement)[..4]);
+            format!("{}_{hash}", table_of(rest))
+        }
+        None => table_of(head.split_once(CREATE).map_or(head, |(_, rest)| rest)).to_owned(),
+    }
+}
+
+/// The table's name at the start of a text, without its database.
+fn table_of(text: &str) -> &str {
+    let name = text.split(|c: char| c.is_whitespace() || c == '(').next().unwrap_or_default();
     name.rsplit_once('.').map_or(name, |(_, table)| table)
 }
 
@@ -222,6 +241,22 @@ mod tests {
         assert!(filled.ends_with(&end), "{filled}");
         let filled = template.fill(&format!("{text}MergeTree ORDER BY (a)"));
         assert!(filled.ends_with(&format!("ReplicatedMergeTree({path}) ORDER BY (a)")), "{filled}");
+    }
+
+    #[test]
+    fn a_table_that_replaces_another_has_a_path_of_its_own() {
+        let template = template(Some("main"), true);
+        let text = "CREATE OR REPLACE TABLE {database}.t{local}{on_cluster} (a UInt8) ENGINE = {replicated}MergeTree ORDER BY";
+        let path = |order: &str| {
+            let filled = template.fill(&format!("{text} {order}"));
+            filled.split('\'').nth(1).unwrap().to_owned()
+        };
+        assert!(
+            path("a").starts_with("/clickhouse/tables/{shard}/flyball/t_local_"),
+            "{}",
+            path("a")
+        );
+        assert_ne!(path("a"), path("(a)"));
     }
 
     #[test]
