@@ -1,8 +1,9 @@
 //! The collector as a whole: store, last values, ingest, gRPC and HTTP, started in this order and stopped in the opposite one.
 //!
-//! Addresses are bound first, so that a wrong one costs no start of the engine. On shutdown no new connection is accepted; frames that were read are
+//! Addresses are bound first, so that a wrong one costs no start of the engine. While a ClickHouse that is not ours is away, they say so ([`opening`]). On shutdown no new connection is accepted; frames that were read are
 //! written and acknowledged, streams end, then the servers, and the engine last.
 
+mod opening;
 mod servers;
 mod watch;
 
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::opening::Opening;
 pub use self::servers::grpc_server;
 
 use crate::account::Accounts;
@@ -31,7 +33,7 @@ use crate::ingest::{Ingest, IngestMetrics, IngestParts};
 use crate::live::Live;
 use crate::recall;
 use crate::store::engine::Engine;
-use crate::store::{self, OpenStore, StoreError, StoreMetrics};
+use crate::store::{OpenStore, StoreError, StoreMetrics};
 
 /// Part of the grace period in which ClickHouse may still accept what was read.
 const DRAIN_SHARE: f64 = 0.6;
@@ -120,24 +122,22 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
         tracing::warn!(key, %address, "other hosts reach this address without encryption and authentication");
     }
     let metrics = StoreMetrics::default();
-    let store = config.store();
-    let opened = tokio::select! {
-        opened = store::open(&store, &metrics, shutdown.clone()) => opened,
-        // The engine notices by itself and stops in order; a server that does not answer is not waited for.
-        () = shutdown.cancelled(), if config.clickhouse.is_external() => return Ok(()),
+    let addresses = BTreeMap::from([("http", http.local_addr()?), ("grpc", grpc.local_addr()?)]);
+    let readiness = Readiness::default();
+    let opening = Opening {
+        config: &config,
+        metrics: &metrics,
+        readiness: &readiness,
+        listeners: (&http, &grpc),
+        addresses: &addresses,
     };
-    let opened = match opened {
-        // Whoever stops a collector that is still starting gets what was asked for.
-        Err(_) if shutdown.is_cancelled() => return Ok(()),
-        opened => opened?,
-    };
+    let Some(opened) = opening.run(&shutdown).await? else { return Ok(()) };
     let live = Live::new(config.live.max_nodes);
     match recall::nodes(&opened.store, &opened.catalog).await {
         Ok(nodes) => live.seed(nodes),
         Err(error) => tracing::warn!(%error, "nodes that are not connected are not shown yet"),
     }
-    let mut running = Running::start(&config, opened, &metrics, live, &shutdown);
-    let addresses = BTreeMap::from([("http", http.local_addr()?), ("grpc", grpc.local_addr()?)]);
+    let mut running = Running::start(&config, opened, &metrics, readiness, live, &shutdown);
     let ended = running.listen(http, grpc, &shutdown).await;
     let result = match announce(&data_dir, &addresses) {
         Ok(()) => tokio::select! {
@@ -169,6 +169,7 @@ impl Running {
         config: &Config,
         opened: OpenStore,
         metrics: &StoreMetrics,
+        readiness: Readiness,
         live: Live,
         shutdown: &CancellationToken,
     ) -> Self {
@@ -190,10 +191,10 @@ impl Running {
             metrics: ingest_metrics,
         };
         let ingest = Ingest::start(parts, store.clone());
-        let readiness = Readiness::default();
         let ending = CancellationToken::new();
         let watched = engine.as_ref().map(Engine::state);
-        let watch = watch::run(readiness.clone(), ingest.clone(), watched, ending.clone());
+        let servers = store.servers().clone();
+        let watch = watch::run(readiness.clone(), ingest.clone(), servers, watched, ending.clone());
         let tell = tokio::spawn({
             let (live, ending) = (live.clone(), ending.clone());
             async move { live.run(ending).await }
@@ -286,8 +287,15 @@ async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, 
 
 /// Writes and logs the addresses in use.
 fn announce(data_dir: &Path, addresses: &BTreeMap<&'static str, SocketAddr>) -> Result<(), Error> {
-    endpoints::write(data_dir, addresses)
-        .map_err(|source| Error::DataDir { path: data_dir.to_owned(), source })?;
+    write_endpoints(data_dir, addresses)?;
     tracing::info!(http = %addresses["http"], grpc = %addresses["grpc"], "listening");
     Ok(())
+}
+
+fn write_endpoints(
+    data_dir: &Path,
+    addresses: &BTreeMap<&'static str, SocketAddr>,
+) -> Result<(), Error> {
+    endpoints::write(data_dir, addresses)
+        .map_err(|source| Error::DataDir { path: data_dir.to_owned(), source })
 }

@@ -49,6 +49,9 @@ pub enum ApiError {
     /// The collector is stopping.
     #[error("the collector is stopping")]
     Stopping,
+    /// The collector is starting.
+    #[error("the store is not open yet; /readyz says why")]
+    NotOpen,
     /// A defect of ours.
     #[error("{0}")]
     Internal(String),
@@ -92,6 +95,9 @@ impl ApiError {
                 row("unavailable", "store unavailable", S::SERVICE_UNAVAILABLE, Code::Unavailable),
                 2,
             ),
+            Self::NotOpen => {
+                retry(row("starting", "starting", S::SERVICE_UNAVAILABLE, Code::Unavailable), 2)
+            }
             Self::Query(QueryError::Busy) | Self::Busy(_) => retry(
                 row("busy", "too many requests", S::TOO_MANY_REQUESTS, Code::ResourceExhausted),
                 1,

@@ -14,6 +14,7 @@ pub mod performance;
 pub mod problem;
 pub mod readiness;
 pub mod telemetry;
+pub(crate) mod waiting;
 
 use std::sync::Arc;
 

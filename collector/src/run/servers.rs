@@ -7,11 +7,14 @@ use flyball_proto::v1::performance_server::PerformanceServer;
 use flyball_proto::v1::telemetry_server::TelemetryServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::api::grpc::PerformanceService;
-use crate::api::{self, AppState};
+use crate::api::{self, ApiError, AppState, Readiness};
 use crate::ingest::{Ingest, Streams};
 
 /// Time between two pings of a silent connection, and the time an answer may take: a host that vanished is noticed within both together.
@@ -73,5 +76,32 @@ pub(super) fn http(
         if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
             tracing::error!(%error, "the HTTP server failed");
         }
+    }
+}
+
+/// Serves what can be answered while the store is not open.
+pub(super) async fn waiting_http(
+    listener: TcpListener,
+    readiness: Readiness,
+    end: CancellationToken,
+) {
+    let server = axum::serve(listener, api::waiting::router(readiness));
+    if let Err(error) = server.with_graceful_shutdown(end.cancelled_owned()).await {
+        tracing::error!(%error, "the HTTP server failed");
+    }
+}
+
+/// Tells agents and programs that the store is not open.
+pub(super) async fn waiting_grpc(listener: TcpListener, end: CancellationToken) {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_not_serving::<TelemetryServer<Streams>>().await;
+    let mut routes = Routes::new(health_service);
+    let refuse = || async { Status::from(ApiError::NotOpen).into_http::<Body>() };
+    let router = routes.axum_router_mut();
+    *router = std::mem::take(router).fallback(refuse);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let server = grpc_server().add_routes(routes);
+    if let Err(error) = server.serve_with_incoming_shutdown(incoming, end.cancelled_owned()).await {
+        tracing::error!(%error, "the gRPC server failed");
     }
 }

@@ -1,4 +1,4 @@
-//! Tells `/readyz` how the parts are that do not tell it themselves: the engine and the ingest queue.
+//! Tells `/readyz` how the parts are that do not tell it themselves: the servers of ClickHouse, the engine and the ingest queue.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use crate::api::Readiness;
 use crate::ingest::{Ingest, QueueHealth};
 use crate::live::now_ms;
 use crate::store::engine::EngineState;
+use crate::store::{Servers, describe};
 
 /// Time between two looks.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -18,6 +19,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 pub(super) async fn run(
     readiness: Readiness,
     ingest: Ingest,
+    servers: Servers,
     engine: Option<Receiver<EngineState>>,
     ending: CancellationToken,
 ) {
@@ -30,6 +32,8 @@ pub(super) async fn run(
             _ = ticks.tick() => {}
             () = ending.cancelled() => return,
         }
+        // So that the time of a failure is that of the failure and not of the next question.
+        readiness.report("clickhouse", describe(&servers.health(), now_ms()));
         readiness.report("ingest", queue(ingest.health(), now_ms()));
         if let Some(engine) = &engine {
             readiness.report("engine", running(&engine.borrow()));

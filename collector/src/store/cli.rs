@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::{self, Engine, LIBRARY};
 use super::error::StoreError;
-use super::migrate::{MigrationState, MigrationStatus};
+use super::migrate::{MigrationState, MigrationStatus, down_sql, up_sql};
 use super::{Store, StoreConfig, StoreMetrics, configured_endpoints};
 
 /// `flyball-collector engine ...`
@@ -45,6 +45,12 @@ pub enum MigrateCommand {
     },
     /// Show what is applied
     Status,
+    /// Print the statements of all migrations as they are for the configured layout, without connecting to anything
+    Sql {
+        /// Those that undo them, newest first
+        #[arg(long)]
+        down: bool,
+    },
 }
 
 impl EngineCommand {
@@ -87,6 +93,10 @@ impl MigrateCommand {
         config: &StoreConfig,
         shutdown: CancellationToken,
     ) -> Result<(), StoreError> {
+        if let Self::Sql { down } = self {
+            let settings = &config.clickhouse;
+            return print(&if down { down_sql(settings) } else { up_sql(settings) });
+        }
         let metrics = StoreMetrics::default();
         let engine = if config.clickhouse.is_external() {
             None
@@ -115,6 +125,7 @@ impl MigrateCommand {
         Ok(match self {
             Self::Up => done("applied", &migrator.up().await?),
             Self::Down { to } => done("undone", &migrator.down(to).await?),
+            Self::Sql { .. } => String::new(),
             Self::Status => migrator.status().await?.iter().map(line).collect(),
         })
     }

@@ -12,6 +12,7 @@ use hyper_util::rt::TokioExecutor;
 
 use super::config::{ClickHouseSettings, Layout, Secret};
 use super::error::StoreError;
+use super::migrate::DATABASE;
 use super::schema::Schema;
 use super::servers::Servers;
 use super::within;
@@ -86,8 +87,7 @@ pub(super) async fn create_database(
     if everywhere {
         return Ok(());
     }
-    let create = "CREATE DATABASE IF NOT EXISTS {database}{on_cluster}";
-    Schema::new(&servers, settings).run(create).await
+    Schema::new(&servers, settings).run(DATABASE).await
 }
 
 /// What makes a query right and bounded, for each layout.

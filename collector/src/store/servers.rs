@@ -8,7 +8,7 @@
 //! the same token wherever they go (docs/clickhouse-cluster.md says what that rests on).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clickhouse::Client;
 use parking_lot::Mutex;
@@ -40,6 +40,8 @@ pub struct ServerHealth {
     pub url: String,
     /// Whether requests go to it now.
     pub in_use: bool,
+    /// How long it took to answer the last probe.
+    pub answered_in: Option<Duration>,
     /// Why it cannot be used, if so.
     pub failure: Option<ServerFailure>,
 }
@@ -72,13 +74,18 @@ struct State {
 struct Board {
     used: usize,
     failures: Vec<Option<ServerFailure>>,
+    answered_in: Vec<Option<Duration>>,
 }
 
 impl Servers {
     /// Servers by URL and client, at least one. The one at `first` (modulo their number) is used first.
     pub(super) fn new(servers: Vec<(String, Client)>, first: usize) -> Self {
         let (urls, clients): (Vec<_>, Vec<_>) = servers.into_iter().unzip();
-        let board = Board { used: first % urls.len(), failures: vec![None; urls.len()] };
+        let board = Board {
+            used: first % urls.len(),
+            failures: vec![None; urls.len()],
+            answered_in: vec![None; urls.len()],
+        };
         Self { clients: clients.into(), state: Arc::new(State { urls, board: Mutex::new(board) }) }
     }
 
@@ -120,12 +127,20 @@ impl Servers {
         }
     }
 
-    /// Asks the server that is used now, or else the others, for nothing.
+    /// Probes the server that is used now, or else the others.
     ///
     /// # Errors
     /// When none answers within 2 s.
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
-        self.ask(answers).await
+        let mut left = self.count();
+        loop {
+            let index = self.state.board.lock().used;
+            let result = self.probe(index).await;
+            left -= 1;
+            if left == 0 || result.is_ok() {
+                return result;
+            }
+        }
     }
 
     /// Number of servers.
@@ -149,6 +164,7 @@ impl Servers {
         let server = |(index, url): (usize, &String)| ServerHealth {
             url: url.clone(),
             in_use: index == board.used,
+            answered_in: board.answered_in[index],
             failure: board.failures[index].clone(),
         };
         self.state.urls.iter().enumerate().map(server).collect()
@@ -165,20 +181,44 @@ impl Servers {
             }
             for (index, server) in self.health().into_iter().enumerate() {
                 if server.failure.is_some() || look.is_multiple_of(HEALTHY_EVERY) {
-                    self.probe(index).await;
+                    // What came of it is on the board.
+                    let _ = self.probe(index).await;
                 }
             }
         }
     }
 
-    async fn probe(&self, index: usize) {
-        self.state.settle(index, &answers(self.clients[index].clone()).await);
+    async fn probe(&self, index: usize) -> Result<(), StoreError> {
+        let start = Instant::now();
+        let query = self.clients[index].query("SELECT 1");
+        let result = within(PROBE_TIMEOUT, async { query.fetch_one::<u8>().await }).await;
+        self.state.settle(index, &result);
+        self.state.board.lock().answered_in[index] = result.is_ok().then(|| start.elapsed());
+        result.map(drop)
     }
 }
 
-async fn answers(client: Client) -> Result<(), StoreError> {
-    let query = client.query("SELECT 1");
-    within(PROBE_TIMEOUT, async { query.fetch_one::<u8>().await }).await.map(drop)
+/// The servers in words, which say which one is used: `Err` when that one fails.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn describe(servers: &[ServerHealth], now_ms: i64) -> Result<String, String> {
+    let words = |server: &ServerHealth| match (&server.failure, server.answered_in) {
+        (Some(failure), _) => {
+            let seconds = (now_ms - failure.since_ms) / 1_000;
+            format!("{} fails for {seconds} s: {}", server.url, failure.error)
+        }
+        (None, Some(time)) => {
+            format!("{} answers in {:.1} ms", server.url, time.as_secs_f64() * 1_000.0)
+        }
+        (None, None) => format!("{} was not asked yet", server.url),
+    };
+    let (used, others): (Vec<_>, Vec<_>) = servers.iter().partition(|server| server.in_use);
+    let fails = used.iter().any(|server| server.failure.is_some());
+    let used = used.into_iter().map(words);
+    let others = others.into_iter().map(|server| format!("not in use: {}", words(server)));
+    let text = used.chain(others).collect::<Vec<_>>().join("; ");
+    if fails { Err(text) } else { Ok(text) }
 }
 
 impl std::fmt::Debug for Servers {
@@ -304,6 +344,23 @@ mod tests {
         let second = servers.health()[0].failure.clone().unwrap();
         assert_eq!(second.since_ms, first.since_ms);
         assert!(first.error.contains("1 ms") && second.error.contains("2 ms"));
+    }
+
+    #[test]
+    fn the_words_name_every_server_and_begin_with_the_one_in_use() {
+        let servers = servers(1);
+        servers.state.board.lock().answered_in[1] = Some(Duration::from_micros(1_250));
+        let text = describe(&servers.health(), 0).unwrap();
+        let expected = "http://b answers in 1.2 ms; not in use: http://a was not asked yet; not in use: http://c was not asked yet";
+        assert_eq!(text, expected);
+        servers.choose().settle::<()>(&Err(unreachable()));
+        let since_ms = servers.health()[1].failure.as_ref().unwrap().since_ms;
+        let text = describe(&servers.health(), since_ms + 2_500).unwrap();
+        assert!(text.starts_with("http://c was not asked yet; not in use: http://a"), "{text}");
+        assert!(text.ends_with("http://b fails for 2 s: ClickHouse did not answer within 1 ms"));
+        servers.choose().settle::<()>(&Err(unreachable()));
+        servers.choose().settle::<()>(&Err(unreachable()));
+        assert!(describe(&servers.health(), 0).is_err(), "the one in use fails");
     }
 
     #[tokio::test]

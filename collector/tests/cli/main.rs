@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-const HELP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/golden/help.txt");
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/golden");
 const ANY_PORT: [&str; 4] = ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"];
 
 fn collector(arguments: &[&str]) -> Command {
@@ -33,6 +33,14 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+fn golden(name: &str, output: &[u8]) {
+    let (path, text) = (format!("{GOLDEN}/{name}"), String::from_utf8_lossy(output));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &*text).unwrap();
+    }
+    assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "UPDATE_GOLDEN=1 accepts it");
+}
+
 /// Ends a process that a failed test would leave behind.
 struct Guard(Child);
 
@@ -47,11 +55,21 @@ impl Drop for Guard {
 fn the_help_is_what_was_reviewed() {
     let output = run(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
-    let help = String::from_utf8(output.stdout).unwrap();
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(HELP, &help).unwrap();
+    golden("help.txt", &output.stdout);
+}
+
+#[test]
+fn the_statements_for_each_layout_are_what_was_reviewed() {
+    let cluster = ["--clickhouse", "http://a:8123,http://b:8123", "--clickhouse-cluster", "main"];
+    for (layout, replicated) in [("replicated", "true"), ("sharded", "false")] {
+        for (name, flag) in [("up", &[][..]), ("down", &["--down"])] {
+            let mut command = collector(&[&["migrate", "sql"], flag, &cluster].concat());
+            command.env("FLYBALL_CLICKHOUSE_REPLICATED", replicated);
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+            golden(&format!("{layout}-{name}.sql"), &output.stdout);
+        }
     }
-    assert_eq!(help, std::fs::read_to_string(HELP).unwrap(), "UPDATE_GOLDEN=1 accepts it");
 }
 
 #[test]

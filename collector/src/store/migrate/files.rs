@@ -83,6 +83,48 @@ impl Migration {
     }
 }
 
+/// Creates the database.
+pub(in crate::store) const DATABASE: &str = "CREATE DATABASE IF NOT EXISTS {database}{on_cluster}";
+/// Creates the log of what was applied; not a migration itself, since those are recorded in it.
+pub(super) const LOG: &str = "\
+CREATE TABLE IF NOT EXISTS {database}.migrations{on_cluster}
+(
+    sequence UInt64,
+    version UInt32,
+    name String,
+    checksum String,
+    direction Enum8('up' = 1, 'down' = 2),
+    at DateTime64(3, 'UTC')
+)
+ENGINE = {replicated_everywhere}MergeTree
+ORDER BY sequence";
+
+/// All that is created for these settings, as statements to read.
+pub fn up_sql(settings: &ClickHouseSettings) -> String {
+    let template = Template::new(settings);
+    let head = [DATABASE, LOG].map(|statement| template.fill(statement));
+    let mut text = section("before the first migration", &head);
+    for migration in ALL {
+        let title = format!("{:04} {}", migration.version, migration.name);
+        text += &section(&title, &migration.up_statements(&template));
+    }
+    text
+}
+
+/// All that undoes the migrations, newest first, as statements to read.
+pub fn down_sql(settings: &ClickHouseSettings) -> String {
+    let template = Template::new(settings);
+    let section = |migration: &Migration| {
+        let title = format!("{:04} {} undone", migration.version, migration.name);
+        section(&title, &migration.down_statements(&template))
+    };
+    ALL.iter().rev().map(section).collect()
+}
+
+fn section(title: &str, statements: &[String]) -> String {
+    format!("-- {title}\n\n{};\n\n", statements.join(";\n\n"))
+}
+
 /// What the placeholders stand for.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Template {

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub(super) use self::files::Template;
-pub use self::files::{ALL, Migration};
+pub use self::files::{ALL, Migration, down_sql, up_sql};
+pub(super) use self::files::{DATABASE, Template};
 pub use self::lock::Lease;
 use self::lock::{LEASE, Request};
 use self::runner::Runner;

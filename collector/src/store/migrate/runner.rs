@@ -3,7 +3,7 @@
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 
-use super::files::{Migration, Template};
+use super::files::{LOG, Migration, Template};
 use super::lock::{Lease, Request};
 use super::{MigrationState, MigrationStatus};
 use crate::store::error::StoreError;
@@ -123,18 +123,13 @@ impl Runner<'_> {
         self.migrations.iter().find(|m| m.version == version)
     }
 
-    /// The table of what was applied; not a migration itself, since those are recorded in it.
+    /// Creates the log when it is missing; `ON CLUSTER` waits for every server, so not for nothing.
     async fn prepare(&self) -> Result<(), StoreError> {
         let exists = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'migrations'";
         if self.choice.client.query(exists).fetch_one::<u64>().await? == 1 {
             return Ok(());
         }
-        let sql = self.template.fill(
-            "CREATE TABLE IF NOT EXISTS {database}.migrations{on_cluster} (sequence UInt64, version UInt32, name String, \
-             checksum String, direction Enum8('up' = 1, 'down' = 2), at DateTime64(3, 'UTC')) \
-             ENGINE = {replicated_everywhere}MergeTree ORDER BY sequence",
-        );
-        Ok(self.choice.client.query_raw(&sql).execute().await?)
+        Ok(self.choice.client.query_raw(&self.template.fill(LOG)).execute().await?)
     }
 
     /// The last event of each version that is up, by version.

@@ -1,0 +1,148 @@
+-- before the first migration
+
+CREATE DATABASE IF NOT EXISTS flyball;
+
+CREATE TABLE IF NOT EXISTS flyball.migrations
+(
+    sequence UInt64,
+    version UInt32,
+    name String,
+    checksum String,
+    direction Enum8('up' = 1, 'down' = 2),
+    at DateTime64(3, 'UTC')
+)
+ENGINE = MergeTree
+ORDER BY sequence;
+
+-- 0001 measurements
+
+CREATE TABLE IF NOT EXISTS flyball.series_local
+(
+    series_id UInt64 COMMENT 'metric_hash (20 bits), node_hash (16), series_hash (28)',
+    metric LowCardinality(String),
+    unit LowCardinality(String) COMMENT 'UCUM',
+    kind Enum8('counter' = 1, 'gauge' = 2),
+    scale Int8 COMMENT 'how raw becomes a value: 0 as it is, 1 to 9 divided by 10^scale, -1 to -40 multiplied by 2^-scale, -128 bits of a double',
+    node LowCardinality(String),
+    attributes Map(LowCardinality(String), String),
+    first_seen DateTime64(3, 'UTC'),
+    written_at DateTime64(6, 'UTC') DEFAULT now64(6)
+)
+ENGINE = ReplacingMergeTree(written_at)
+ORDER BY series_id
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE TABLE IF NOT EXISTS flyball.performance_metrics_local
+(
+    series_id UInt64 CODEC(ZSTD(1)),
+    ts DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    raw Int64 CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    scale Int8 COMMENT 'as in series, at the time of the sample' CODEC(ZSTD(1)),
+    value Float64 ALIAS multiIf(
+        scale >= 0, raw / intExp10(scale),
+        scale = -128, reinterpretAsFloat64(raw),
+        toFloat64(raw) * exp2(-scale))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toDate(ts)
+ORDER BY (series_id, ts)
+TTL toDateTime(ts) + toIntervalDay(30)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1,
+    -- A day that has been closed for an hour becomes one part: 1.3 bytes a sample instead of 1.9.
+    min_age_to_force_merge_seconds = 3600, min_age_to_force_merge_on_partition_only = 1;
+
+CREATE TABLE IF NOT EXISTS flyball.series AS flyball.series_local
+ENGINE = Distributed(main, flyball, series_local, series_id);
+
+CREATE TABLE IF NOT EXISTS flyball.performance_metrics AS flyball.performance_metrics_local
+ENGINE = Distributed(main, flyball, performance_metrics_local, series_id);
+
+-- 0002 cache_stats
+
+CREATE TABLE IF NOT EXISTS flyball.cache_stats_local
+(
+    node LowCardinality(String) CODEC(ZSTD(1)),
+    cache LowCardinality(String) COMMENT 'name of the cache on its node' CODEC(ZSTD(1)),
+    ts DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    kind LowCardinality(String) COMMENT 'redis' CODEC(ZSTD(1)),
+    version LowCardinality(String) CODEC(ZSTD(1)),
+    started_at DateTime64(3, 'UTC') COMMENT 'a new value means that the counters began again at zero' CODEC(ZSTD(1)),
+    eviction_policy LowCardinality(String) CODEC(ZSTD(1)),
+    max_bytes UInt64 COMMENT '0 means no limit' CODEC(ZSTD(1)),
+    used_bytes UInt64 CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    resident_bytes UInt64 CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    keys UInt64 CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    keys_with_ttl UInt64 CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    clients UInt32 CODEC(Delta(4), T64('bit'), ZSTD(1)),
+    requests UInt64 CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    hits UInt64 CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    misses UInt64 CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    misses_capacity UInt64 COMMENT 'estimated share of misses: the key had been evicted' CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    misses_expired UInt64 COMMENT 'the key had expired' CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    misses_invalidated UInt64 COMMENT 'the key had been deleted or overwritten' CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    misses_cold UInt64 COMMENT 'the key had never been there' CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    evictions UInt64 CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    expirations UInt64 CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    received_bytes UInt64 CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    sent_bytes UInt64 CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    cpu_seconds Float64 CODEC(Delta(8), ZSTD(1)),
+    latency_bounds_us Array(UInt32) COMMENT 'upper bounds of the buckets below' CODEC(ZSTD(1)),
+    latency_counts Array(UInt64) CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toDate(ts)
+ORDER BY (node, cache, ts)
+TTL toDateTime(ts) + toIntervalDay(30)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE TABLE IF NOT EXISTS flyball.cache_stats AS flyball.cache_stats_local
+ENGINE = Distributed(main, flyball, cache_stats_local, cityHash64(node, cache));
+
+-- 0003 optimization_logs
+
+CREATE TABLE IF NOT EXISTS flyball.optimization_logs_local
+(
+    sequence UInt64 COMMENT 'place in the chain, from 1',
+    at DateTime64(3, 'UTC'),
+    subject Enum8('suggestion' = 1, 'rollout' = 2, 'target' = 3),
+    subject_id String,
+    from_state LowCardinality(String) COMMENT 'empty for the first transition',
+    to_state LowCardinality(String),
+    suggestion_id String,
+    rollout_id String,
+    attempt UInt8,
+    kind LowCardinality(String) COMMENT 'for example cache.size',
+    target_id String,
+    target_node LowCardinality(String),
+    target_kind LowCardinality(String),
+    target_name LowCardinality(String),
+    change String COMMENT 'JSON: parameter, from, to and unit of each parameter',
+    prediction_metric LowCardinality(String),
+    prediction_before Nullable(Float64),
+    prediction_after Nullable(Float64),
+    prediction_low Nullable(Float64),
+    prediction_high Nullable(Float64),
+    prediction_confidence Nullable(Float64),
+    observed_value Nullable(Float64),
+    observed_low Nullable(Float64),
+    observed_high Nullable(Float64),
+    observed_samples UInt64,
+    verdict Enum8('none' = 0, 'pass' = 1, 'harm' = 2, 'inconclusive' = 3),
+    nodes Array(LowCardinality(String)) COMMENT 'that the step covers',
+    revision UInt64 COMMENT 'of the policy, 0 when none is involved',
+    actor LowCardinality(String) COMMENT 'user, or the part of the collector that decided',
+    actor_address String,
+    reason String,
+    inputs String COMMENT 'JSON: all that the decision was computed from',
+    prev_hash FixedString(32),
+    hash FixedString(32)
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(at)
+ORDER BY (sequence, hash)
+TTL toDateTime(at) + toIntervalDay(3650)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE TABLE IF NOT EXISTS flyball.optimization_logs AS flyball.optimization_logs_local
+ENGINE = Distributed(main, flyball, optimization_logs_local, sequence);
+
