@@ -201,7 +201,8 @@ impl Running {
         });
         let judge = tokio::spawn({
             let (accounts, ending) = (accounts.clone(), ending.clone());
-            async move { accounts.run(ending).await }
+            let catalog = Arc::clone(&catalog);
+            async move { accounts.run(catalog, ending).await }
         });
         let state = AppState::new(Parts {
             store,

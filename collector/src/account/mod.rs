@@ -6,6 +6,7 @@
 //! 10 s to whichever collector serves it, so a collector that starts anew knows all within that time. See docs/adr/009-cardinality-and-accounting.md.
 
 mod alert;
+mod fullness;
 mod judge;
 mod metrics;
 mod report;
@@ -25,12 +26,14 @@ pub use self::alert::{Alert, AlertState, Kind, Severity};
 pub use self::report::{Accounting, AccountingTotals, ClockSteps};
 
 use self::alert::{Book, Change, Finding};
+use self::fullness::Fullness;
 use self::judge::Watch;
 use self::metrics::Scrape;
 use crate::live::{Live, now_ms};
+use crate::store::Catalog;
 
-/// Time between two looks for alerts that are over because nothing happened.
-const TICK: Duration = Duration::from_secs(5);
+/// Time between two looks for alerts that are over because nothing happened, and at the catalog.
+const TICK: Duration = Duration::from_secs(2);
 
 /// Accounts of all nodes. Cheap to clone; all clones are the same.
 #[derive(Debug, Clone)]
@@ -100,13 +103,19 @@ impl Accounts {
         self.0.book.lock().list()
     }
 
-    /// Resolves alerts for which nothing happened for long, until `shutdown`.
-    pub async fn run(&self, shutdown: CancellationToken) {
+    /// Resolves alerts for which nothing happened for long and watches whether `catalog` is full, until `shutdown`.
+    pub async fn run(&self, catalog: Arc<Catalog>, shutdown: CancellationToken) {
+        let mut fullness = Fullness::default();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.tick(now_ms()),
+                _ = ticks.tick() => {
+                    self.tick(now_ms());
+                    if let Some(finding) = fullness.look(&catalog) {
+                        self.take(None, [finding], now_ms());
+                    }
+                }
                 () = shutdown.cancelled() => return,
             }
         }

@@ -83,7 +83,11 @@ const SECTIONS: &[(&str, &[Key])] = &[
             ("retention_days", "Days that samples and cache statistics are kept.", ""),
             ("decisions_retention_days", "Days that decisions are kept; they are small.", ""),
             ("timeout_ms", "Longest time that one request may take, in milliseconds.", ""),
-            ("max_series", "Most series that are stored; further ones are refused.", ""),
+            (
+                "max_series",
+                "Most series that are stored. Samples of further ones add up in one series for each node and metric, with the attribute otel.metric.overflow.",
+                "",
+            ),
         ],
     ),
     (
@@ -135,7 +139,12 @@ const SECTIONS: &[(&str, &[Key])] = &[
                 "",
             ),
             ("frame_bytes", "Most bytes of one frame.", ""),
-            ("slots", "Most series of one agent.", ""),
+            ("slots", "Most series that one agent may define; above it its stream ends.", ""),
+            (
+                "max_series_per_agent",
+                "Most series of one agent that are stored as such, not counting idle ones.\nSamples of further ones add up in one series for each metric, with the attribute otel.metric.overflow.",
+                "",
+            ),
             (
                 "max_future_ms",
                 "How far ahead of this host's clock a sample may be, in milliseconds. Others are refused for good.",

@@ -28,7 +28,9 @@ pub(super) struct Submission {
     pub(super) seq: u64,
     /// Series that the store does not have yet.
     pub(super) series: Vec<SeriesRow>,
-    /// Samples, all of the same time.
+    /// Samples of the frame. There are fewer rows when some are refused or add up in a row of their sum.
+    pub(super) samples: u64,
+    /// What is to be written, all of the same time.
     pub(super) rows: Vec<SampleRow>,
     /// Samples that are refused before they are written.
     pub(super) refused: Vec<Refused>,
@@ -57,6 +59,8 @@ struct FrameEntry {
     /// The hour of its rows; `None` when there are none.
     hour: Option<i64>,
     rows: u64,
+    /// Samples that the rows stand for.
+    samples: u64,
     refused: Vec<Refused>,
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -64,7 +68,8 @@ struct FrameEntry {
 impl Batch {
     /// Takes a frame in.
     pub(super) fn add(&mut self, submission: Submission, now: Instant) {
-        let Submission { ledger, epoch, seq, mut series, rows, refused, room } = submission;
+        let Submission { ledger, epoch, seq, mut series, samples, rows, refused, room } =
+            submission;
         self.first_at.get_or_insert(now);
         self.rows += rows.len();
         self.bytes += rows.len() * SAMPLE_BYTES + series.iter().map(series_bytes).sum::<usize>();
@@ -75,12 +80,14 @@ impl Batch {
             let spare = &mut self.spare;
             self.hours.entry(hour).or_insert_with(|| std::mem::take(spare)).extend(rows);
         }
+        let samples = samples - refused.iter().map(|refused| refused.samples).sum::<u64>();
         self.frames.push(FrameEntry {
             ledger,
             epoch,
             seq,
             hour,
             rows: count,
+            samples,
             refused,
             _room: room,
         });
@@ -135,11 +142,11 @@ impl Batch {
     /// Settles every frame and empties the batch. `refused` names the hours whose blocks were refused for good, and why.
     pub(super) fn settle(&mut self, refused: &BTreeMap<i64, String>) {
         for mut frame in self.frames.drain(..) {
-            let mut written = frame.rows;
+            let mut written = frame.samples;
             if let Some(reason) = frame.hour.and_then(|hour| refused.get(&hour)) {
                 frame.refused.push(Refused {
                     slot: ALL_SLOTS,
-                    samples: frame.rows,
+                    samples: written,
                     reason: reason.clone(),
                 });
                 written = 0;
@@ -195,6 +202,7 @@ mod tests {
             epoch: [1; 16],
             seq,
             series: Vec::new(),
+            samples,
             rows: (0..samples).rev().map(row).collect(),
             refused: Vec::new(),
             room: None,

@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
-use flyball_proto::frame::{DecodeError, Decoded, Decoder, DefineError, Remedy, Sample, peek};
-use flyball_proto::series::{NodeName, Series};
+use flyball_proto::frame::{DecodeError, Decoder, DefineError, Remedy, peek};
+use flyball_proto::series::NodeName;
 use flyball_proto::v1;
 use tonic::Status;
 
@@ -17,9 +17,10 @@ use super::Shared;
 use super::batch::Submission;
 use super::hello::{Epoch, Hello};
 use super::ledger::{ALL_SLOTS, Ledger, Refused};
+use super::slots::{Rows, Slots};
 use crate::account::Accounting;
 use crate::live::{NodeFeed, now_ms};
-use crate::store::{SampleRow, SeriesRow};
+use crate::store::SeriesRow;
 
 /// Frames that may arrive after a resync was asked for before the stream is given up.
 const MAX_DROPPED: u32 = 1_024;
@@ -43,7 +44,7 @@ pub(super) struct Intake {
     epoch: Epoch,
     acked_seq: u64,
     decoder: Decoder,
-    slots: Vec<Slot>,
+    slots: Slots,
     /// Series to be written with the next frame.
     unwritten: Vec<SeriesRow>,
     /// The node's present; `None` on the backlog lane, whose frames are of the past.
@@ -55,15 +56,6 @@ pub(super) struct Intake {
     dropped: Option<u32>,
 }
 
-/// What the store needs to know of a slot.
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    series_id: u64,
-    scale: i8,
-    /// The catalog took the series.
-    is_stored: bool,
-}
-
 impl Intake {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -73,11 +65,11 @@ impl Intake {
     ) -> Self {
         Self {
             decoder: Decoder::new(shared.settings.limits()),
+            slots: Slots::new(Arc::clone(&shared), hello.info.node.clone(), feed.is_some()),
             shared,
             node: hello.info.node.clone(),
             epoch: hello.epoch,
             acked_seq: hello.acked_seq,
-            slots: Vec::new(),
             unwritten: Vec::new(),
             feed,
             ledger,
@@ -133,10 +125,8 @@ impl Intake {
             if let Some(feed) = &self.feed {
                 feed.define(number.0, Arc::new(series.clone()));
             }
-            let (slot, row) = resolve(&self.shared, &self.node, series);
-            self.slots.push(slot);
-            self.unwritten.extend(row);
         }
+        self.slots.define(definitions.iter().map(|(_, series)| series), &mut self.unwritten);
         Ok(())
     }
 
@@ -162,6 +152,7 @@ impl Intake {
         self.highest_seq = self.highest_seq.max(decoded.seq);
         if decoded.seq <= self.acked_seq {
             metrics.frames_repeated.inc();
+            self.slots.pass(&decoded);
             if let Some(feed) = &self.feed
                 && self.shared.check_time(decoded.ts_ms, now_ms()).is_ok()
             {
@@ -170,24 +161,26 @@ impl Intake {
             return Ok(Taken::Nothing);
         }
         let (seq, samples) = (decoded.seq, decoded.samples.len() as u64);
-        let (rows, refused) = match self.shared.check_time(decoded.ts_ms, now_ms()) {
+        let now_ms = now_ms();
+        let Rows { rows, refused } = match self.shared.check_time(decoded.ts_ms, now_ms) {
             Ok(()) => {
                 if let Some(feed) = &self.feed {
                     feed.update(decoded.ts_ms, decoded.samples);
                 }
-                rows(&self.slots, &decoded)
+                self.slots.rows(&decoded, now_ms)
             }
-            Err(reason) if samples > 0 => {
-                (Vec::new(), vec![Refused { slot: ALL_SLOTS, samples, reason }])
-            }
-            Err(_) => (Vec::new(), Vec::new()),
+            Err(reason) if samples > 0 => Rows {
+                rows: Vec::new(),
+                refused: vec![Refused { slot: ALL_SLOTS, samples, reason }],
+            },
+            Err(_) => Rows::default(),
         };
-        self.ledger.submitted(samples);
         Ok(Taken::Frame(Box::new(Submission {
             ledger: Arc::clone(&self.ledger),
             epoch: self.epoch,
             seq,
             series: std::mem::take(&mut self.unwritten),
+            samples,
             rows,
             refused,
             room: None,
@@ -218,33 +211,12 @@ impl Intake {
     }
 }
 
-/// What the store needs to know of a series, and its row when it is still to be written.
-fn resolve(shared: &Shared, node: &NodeName, series: &Series) -> (Slot, Option<SeriesRow>) {
-    let scale = series.scale.code();
-    match shared.catalog.resolve(node, series) {
-        Ok((id, to_write)) => {
-            let row = to_write.then(|| SeriesRow::new(id, node, series, now_ms()));
-            (Slot { series_id: id.get(), scale, is_stored: true }, row)
-        }
-        Err(_) => (Slot { series_id: 0, scale, is_stored: false }, None),
-    }
-}
-
-/// Rows of a frame, and samples of series that the catalog did not take.
-fn rows(slots: &[Slot], decoded: &Decoded<'_>) -> (Vec<SampleRow>, Vec<Refused>) {
-    let mut rows = Vec::with_capacity(decoded.samples.len());
-    let mut refused = Vec::new();
-    for &Sample { slot: number, raw, .. } in decoded.samples {
-        let slot = slots[number.index()];
-        if slot.is_stored {
-            let Slot { series_id, scale, .. } = slot;
-            rows.push(SampleRow { series_id, ts_ms: decoded.ts_ms, raw, scale });
-        } else {
-            let reason = "the collector has as many series as it may have".to_owned();
-            refused.push(Refused { slot: number.0, samples: 1, reason });
+impl Drop for Intake {
+    fn drop(&mut self) {
+        if self.feed.as_ref().is_some_and(NodeFeed::is_current) {
+            self.slots.untell();
         }
     }
-    (rows, refused)
 }
 
 /// Label of a metric.

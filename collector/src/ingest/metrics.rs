@@ -32,6 +32,8 @@ pub struct IngestMetrics {
     pub(super) bytes: Counter,
     /// Frames and definitions that were refused, by reason.
     pub(super) decode_errors: Family<Reason, Counter>,
+    /// Samples that were added to sums because of a cap.
+    pub(super) samples_summed: Counter,
     /// Times that an agent was asked for a keyframe.
     pub(super) resyncs: Counter,
     /// Rows of a flush.
@@ -95,6 +97,7 @@ impl IngestMetrics {
             frames_repeated: Counter::default(),
             bytes: Counter::default(),
             decode_errors: Family::default(),
+            samples_summed: Counter::default(),
             resyncs: Counter::default(),
             batch_rows: Histogram::new(exponential_buckets(100.0, 4.0, 8)),
             flush_seconds: Histogram::new([0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0, 10.0, 30.0]),
@@ -128,6 +131,8 @@ impl IngestMetrics {
         ingest.register_with_unit("frame", help, Unit::Bytes, self.bytes.clone());
         let help = "Frames and definitions refused, by reason";
         ingest.register("decode_errors", help, self.decode_errors.clone());
+        let help = "Samples stored as part of a sum, because their series was over a cap";
+        ingest.register("samples_summed", help, self.samples_summed.clone());
         let help = "Times that an agent was asked for a keyframe";
         ingest.register("resyncs", help, self.resyncs.clone());
         ingest.register("batch_rows", "Rows of a flush", self.batch_rows.clone());

@@ -19,6 +19,8 @@ mod metrics;
 mod service;
 mod session;
 mod settings;
+mod slots;
+mod sums;
 
 use std::sync::Arc;
 
@@ -208,7 +210,9 @@ impl Shared {
 }
 
 impl Room<'_> {
+    /// From here on the frame counts as received: one that is given up before was never taken, and its agent sends it again.
     fn submit(self, mut submission: Submission) {
+        submission.ledger.submitted(submission.samples);
         submission.room = Some(self.rows);
         self.place.send(submission);
     }

@@ -30,6 +30,8 @@ pub struct IngestSettings {
     pub frame_bytes: usize,
     /// Most series of one agent.
     pub slots: u32,
+    /// Most series of one agent that are stored as such, without idle ones; samples of further ones add up in one series for each metric.
+    pub max_series_per_agent: usize,
     /// How far ahead of this host's clock a sample may be, in milliseconds. Others are refused for good.
     pub max_future_ms: u64,
 }
@@ -48,6 +50,7 @@ impl Default for IngestSettings {
             max_backlog_streams: 64,
             frame_bytes: limits.frame_bytes,
             slots: limits.slots,
+            max_series_per_agent: 10_000,
             max_future_ms: 600_000,
         }
     }
@@ -92,6 +95,7 @@ impl IngestSettings {
         within("max_streams", self.max_streams as u64, 1, 1_000_000);
         within("frame_bytes", self.frame_bytes as u64, 1_024, 1 << 20);
         within("slots", u64::from(self.slots), 1, 1_000_000);
+        within("max_series_per_agent", self.max_series_per_agent as u64, 1, 1_000_000);
         within("max_future_ms", self.max_future_ms, 1_000, 86_400_000);
     }
 }
@@ -116,9 +120,10 @@ mod tests {
             max_backlog_streams: 0,
             frame_bytes: 0,
             slots: 0,
+            max_series_per_agent: 0,
             max_future_ms: 0,
         };
         zeros.validate(&mut problems);
-        assert_eq!(problems.as_slice().len(), 11);
+        assert_eq!(problems.as_slice().len(), 12);
     }
 }

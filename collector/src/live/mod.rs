@@ -255,6 +255,11 @@ impl NodeFeed {
         }
     }
 
+    /// False when a newer stream feeds the node.
+    pub fn is_current(&self) -> bool {
+        self.node.state.lock().stream == Some(self.stream)
+    }
+
     /// Takes over what the node's agent said of its samples. False when a newer stream feeds the node.
     pub fn account(&self, accounting: &Arc<Accounting>) -> bool {
         let mut state = self.node.state.lock();

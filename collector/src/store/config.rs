@@ -42,7 +42,7 @@ pub struct ClickHouseSettings {
     pub decisions_retention_days: u32,
     /// Longest time that one request may take, in milliseconds.
     pub timeout_ms: u64,
-    /// Most series that are stored; further ones are refused.
+    /// Most series that are stored; samples of further ones add up in one series for each node and metric.
     pub max_series: usize,
 }
 

@@ -21,7 +21,8 @@ pub struct Recorder {
     pub epoch: Vec<u8>,
     pub encoder: Encoder,
     slots: Vec<Slot>,
-    raw: i64,
+    /// The last value; each sample is one more than the one before.
+    pub raw: i64,
 }
 
 /// A stream of an agent, after Welcome.
@@ -56,6 +57,11 @@ impl Recorder {
     /// Adds a series that every agent sends.
     pub fn define_pulse(&mut self) {
         let series = Series { metric: "system.uptime".into(), attributes: Vec::new(), ..gauge(0) };
+        self.slots.push(self.encoder.define(series).unwrap());
+    }
+
+    /// Adds a series.
+    pub fn define(&mut self, series: Series) {
         self.slots.push(self.encoder.define(series).unwrap());
     }
 

@@ -129,24 +129,3 @@ async fn a_newer_stream_of_a_node_replaces_the_older_one() {
     collector.stopped().await;
     clickhouse.stop().await;
 }
-
-#[tokio::test]
-async fn samples_of_series_that_the_store_does_not_take_are_rejected_by_slot() {
-    let clickhouse = ClickHouse::start().await;
-    let collector = Collector::start_with(&clickhouse, |config| {
-        config.clickhouse.max_series = 3;
-    })
-    .await;
-    let mut recorder = Recorder::new("web-1", 5);
-    let mut stream = recorder.connect(&collector, 0).await;
-    stream.send_frames(&recorder.frames(10, now_ms())).await;
-    stream.wait_for_ack(10).await;
-    assert_eq!(stream.acked.written, 30);
-    let mut slots: Vec<_> = stream.acked.rejected.iter().map(|r| r.slot).collect();
-    slots.sort_unstable();
-    slots.dedup();
-    assert_eq!(slots, [3, 4]);
-    assert_eq!(stream.acked.rejected.iter().map(|r| r.samples).sum::<u64>(), 20);
-    collector.stopped().await;
-    clickhouse.stop().await;
-}

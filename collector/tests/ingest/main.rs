@@ -9,6 +9,7 @@
 mod account;
 mod acknowledgement;
 mod agent;
+mod caps;
 mod faults;
 mod harness;
 mod lanes;

@@ -108,6 +108,7 @@ impl Bench {
             epoch: [0; 16],
             seq: self.seq,
             series: defines.then(|| SeriesRow::new(id, &node, &series(), 0)).into_iter().collect(),
+            samples: samples as u64,
             rows: vec![row; samples],
             refused: Vec::new(),
             room: None,

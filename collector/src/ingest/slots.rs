@@ -1,0 +1,244 @@
+//! The slots of one stream: where the samples of each go, and the caps on how many series may be stored.
+//!
+//! A slot's samples are stored under a series of their own as long as the agent has fewer than `ingest.max_series_per_agent` and the catalog fewer than
+//! `clickhouse.max_series`. Above that they are not refused: they add up in one series for each metric, [`OVERFLOW_ATTRIBUTE`], which keeps the
+//! totals ([`super::sums`]). Slots without a sample for [`IDLE_S`] do not count for the agent's cap, so processes that have ended make room for new ones.
+//!
+//! The stream uses the series of its slots in the catalog until the dictionary begins anew or the stream ends; what nobody uses can be forgotten.
+
+use std::sync::Arc;
+
+use flyball_proto::frame::{Decoded, Sample};
+use flyball_proto::series::{NodeName, Series};
+
+use super::Shared;
+use super::ledger::Refused;
+use super::sums::Sums;
+use crate::account::Kind;
+use crate::live::now_ms;
+use crate::store::{SampleRow, SeriesId, SeriesRow};
+
+/// What tells a series that keeps sums from others, by OpenTelemetry's name.
+const OVERFLOW_ATTRIBUTE: (&str, &str) = ("otel.metric.overflow", "true");
+/// A slot without a sample for so many seconds does not count for the agent's cap.
+const IDLE_S: u32 = 600;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Slots {
+    shared: Arc<Shared>,
+    node: NodeName,
+    all: Vec<Slot>,
+    sums: Sums,
+    /// Tells alerts: the stream is the node's live one.
+    tells: bool,
+    /// Members of sums when an alert was last told.
+    told: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    /// The series' id, or the number of a member of the sums.
+    target: u64,
+    /// When it last had a sample, in seconds since the Unix epoch.
+    seen_s: u32,
+    scale: i8,
+    place: Place,
+}
+
+/// Where a slot's samples go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// To a series of their own.
+    Own,
+    /// Into a sum.
+    Sum,
+    /// Nowhere: there are too many metrics even for sums.
+    Refused,
+}
+
+/// What of a frame is to be stored.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub(super) rows: Vec<SampleRow>,
+    pub(super) refused: Vec<Refused>,
+}
+
+impl Slots {
+    /// No slots yet. A stream that `tells` raises an alert when series are over a cap.
+    pub(super) fn new(shared: Arc<Shared>, node: NodeName, tells: bool) -> Self {
+        Self { shared, node, all: Vec::new(), sums: Sums::default(), tells, told: 0 }
+    }
+
+    /// The dictionary begins anew.
+    pub(super) fn clear(&mut self) {
+        self.release();
+        self.all.clear();
+        self.sums = Sums::default();
+    }
+
+    /// Adds the slots of a message. Rows of series that are still to be written go to `unwritten`.
+    pub(super) fn define<'a>(
+        &mut self,
+        series: impl Iterator<Item = &'a Series>,
+        unwritten: &mut Vec<SeriesRow>,
+    ) {
+        let now_s = seconds(now_ms());
+        let mut room = Room { free: self.free(None), counted: false };
+        for series in series {
+            let has_room = room.take(|| self.free(Some(now_s)));
+            let (place, target) = self.place(series, has_room, unwritten);
+            if place != Place::Own {
+                room.free += usize::from(has_room);
+            }
+            let scale = series.scale.code();
+            self.all.push(Slot { target, seen_s: now_s, scale, place });
+        }
+        self.tell();
+    }
+
+    /// What is to be stored of a frame.
+    pub(super) fn rows(&mut self, decoded: &Decoded<'_>, now_ms: i64) -> Rows {
+        let mut all = Rows { rows: Vec::with_capacity(decoded.samples.len()), refused: Vec::new() };
+        let (ts_ms, now_s) = (decoded.ts_ms, seconds(now_ms));
+        let mut summed = 0;
+        for sample in decoded.samples {
+            let slot = &mut self.all[sample.slot.index()];
+            slot.seen_s = now_s;
+            match slot.place {
+                Place::Own => {
+                    let Slot { target: series_id, scale, .. } = *slot;
+                    all.rows.push(SampleRow { series_id, ts_ms, raw: sample.raw, scale });
+                }
+                Place::Sum => {
+                    summed += 1;
+                    self.sums.take(slot.target as usize, sample, ts_ms, false);
+                }
+                Place::Refused => all.refused.push(refused(sample)),
+            }
+        }
+        if summed > 0 {
+            all.rows.extend(self.sums.rows());
+            self.shared.metrics.samples_summed.inc_by(summed);
+        }
+        all
+    }
+
+    /// Takes note of a frame that is durable already.
+    pub(super) fn pass(&mut self, decoded: &Decoded<'_>) {
+        if self.sums.members() == 0 {
+            return;
+        }
+        for sample in decoded.samples {
+            let slot = self.all[sample.slot.index()];
+            if slot.place == Place::Sum {
+                self.sums.take(slot.target as usize, sample, decoded.ts_ms, true);
+            }
+        }
+    }
+
+    /// The alert of a stream that has ended is over.
+    pub(super) fn untell(&mut self) {
+        if std::mem::take(&mut self.told) > 0 {
+            self.shared.accounts.set(Kind::SeriesOverflow, Some(&self.node), None);
+        }
+    }
+
+    /// Series that the agent may still have: by the number of its slots or, at a time, by the number of those that are not idle.
+    fn free(&self, now_s: Option<u32>) -> usize {
+        let counts = |slot: &&Slot| {
+            let is_idle = now_s.is_some_and(|now_s| now_s.saturating_sub(slot.seen_s) >= IDLE_S);
+            slot.place == Place::Own && !is_idle
+        };
+        let used = self.all.iter().filter(counts).count();
+        self.shared.settings.max_series_per_agent.saturating_sub(used)
+    }
+
+    fn place(
+        &mut self,
+        series: &Series,
+        has_room: bool,
+        unwritten: &mut Vec<SeriesRow>,
+    ) -> (Place, u64) {
+        if has_room && let Ok((id, to_write)) = self.shared.catalog.resolve(&self.node, series) {
+            unwritten.extend(to_write.then(|| SeriesRow::new(id, &self.node, series, now_ms())));
+            return (Place::Own, id.get());
+        }
+        let sum = self.sums.find(&series.metric).or_else(|| self.open(series, unwritten));
+        match sum {
+            Some(sum) => (Place::Sum, self.sums.join(sum, series.scale) as u64),
+            None => (Place::Refused, 0),
+        }
+    }
+
+    fn open(&mut self, series: &Series, unwritten: &mut Vec<SeriesRow>) -> Option<u32> {
+        if self.sums.is_full() {
+            return None;
+        }
+        let (key, value) = OVERFLOW_ATTRIBUTE;
+        let overflow = Series { attributes: vec![(key.into(), value.into())], ..series.clone() };
+        let resolved = self.shared.catalog.resolve_overflow(&self.node, &overflow);
+        let (id, to_write) = resolved.ok()?;
+        unwritten.extend(to_write.then(|| SeriesRow::new(id, &self.node, &overflow, now_ms())));
+        self.sums.open(&overflow, id)
+    }
+
+    fn tell(&mut self) {
+        let members = self.sums.members();
+        if !self.tells || members == self.told {
+            return;
+        }
+        if members == 0 {
+            return self.untell();
+        }
+        self.told = members;
+        let cap = self.shared.settings.max_series_per_agent;
+        let (metric, most) = self.sums.largest().unwrap_or_default();
+        let text = format!(
+            "{members} series are over a cap (ingest.max_series_per_agent {cap}, clickhouse.max_series {}): their samples are kept as sums by metric; \
+             most of them are {metric} ({most})",
+            self.shared.catalog.max_series()
+        );
+        self.shared.accounts.set(Kind::SeriesOverflow, Some(&self.node), Some(text));
+    }
+
+    /// Ends the use of all series.
+    fn release(&self) {
+        let own = self.all.iter().filter(|slot| slot.place == Place::Own);
+        let own = own.map(|slot| SeriesId::from(slot.target));
+        self.shared.catalog.release(own.chain(self.sums.ids()));
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// Series that one message may still add. Idle ones are counted out at most once, when it is needed.
+struct Room {
+    free: usize,
+    counted: bool,
+}
+
+impl Room {
+    fn take(&mut self, count: impl FnOnce() -> usize) -> bool {
+        if self.free == 0 && !std::mem::replace(&mut self.counted, true) {
+            self.free = count();
+        }
+        let has_room = self.free > 0;
+        self.free -= usize::from(has_room);
+        has_room
+    }
+}
+
+fn refused(sample: &Sample) -> Refused {
+    let reason = "the node has more metrics over its cap on series than there are sums for";
+    Refused { slot: sample.slot.0, samples: 1, reason: reason.to_owned() }
+}
+
+/// Seconds since the Unix epoch, until 2106.
+fn seconds(ms: i64) -> u32 {
+    u32::try_from(ms / 1_000).unwrap_or(u32::MAX)
+}
