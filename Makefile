@@ -9,7 +9,7 @@ RELEASE := $(TARGET)/release
 DIST := dashboard/dist/index.html
 DASHBOARD_SOURCES := $(shell find dashboard -path dashboard/node_modules -prune -o -path dashboard/dist -prune -o -type f -print)
 
-.PHONY: help run test bench chaos build engine dashboard check unit screenshot fuzz clean
+.PHONY: help run test bench chaos build engine dashboard check unit screenshot fuzz soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s $$'\t'
@@ -46,6 +46,9 @@ screenshot: build engine ## make docs/dashboard.png again
 
 fuzz: ## fuzz the frame decoder for FLYBALL_FUZZ_SECONDS (default 300)
 	FLYBALL_FUZZ_SECONDS=$${FLYBALL_FUZZ_SECONDS:-300} $(CARGO) nextest run --release -p flyball-proto fuzz
+
+soak: ## simulate agents, collectors and the store with new seeds for FLYBALL_SOAK_SECONDS (default 600)
+	FLYBALL_SOAK_SECONDS=$${FLYBALL_SOAK_SECONDS:-600} $(CARGO) nextest run --release -p flyball-sim --no-capture soak
 
 clean: ## remove what was built
 	$(CARGO) clean
