@@ -62,6 +62,16 @@ impl Spool {
     /// Starts a sync of a segment up to a frame, or of the ledger alone.
     pub(super) fn submit(&mut self, segment: Option<(SegmentId, u64, Arc<dyn DiskFile>)>) {
         let job = self.job(segment);
+        self.start(job);
+    }
+
+    /// Starts a sync of segments that an earlier process has left.
+    pub(super) fn submit_found(&mut self, found: Vec<SegmentId>) {
+        let job = self.job(None);
+        self.start(Job { found, ..job });
+    }
+
+    fn start(&mut self, job: Job) {
         if job.is_empty() {
             return;
         }
@@ -77,7 +87,7 @@ impl Spool {
         if names {
             self.names = Names::Syncing;
         }
-        Job { segment, ledger: self.ledger.start_sync(), names }
+        Job { segment, ledger: self.ledger.start_sync(), names, found: Vec::new() }
     }
 
     /// Takes over what was synced in the meantime.

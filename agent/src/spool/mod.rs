@@ -36,11 +36,11 @@ use std::sync::Arc;
 
 use flyball_proto::v1;
 
-use disk::{Disk, HostDisk};
+use disk::{Disk, DiskFile, HostDisk};
 use durable::Names;
 use ledger::{Ledger, Note, State};
 use open::Open;
-use scan::Unusable;
+use scan::{Scan, Unusable};
 use syncer::Syncer;
 
 pub use config::SpoolConfig;
@@ -183,23 +183,40 @@ impl Spool {
                 .open(&file_name(id))
                 .map_err(|e| SpoolError::new("open a segment of", e))?,
         };
-        let (definitions, frames) = match scan::scan(&*file, id, meta.bytes) {
-            Ok(scan) => (scan.definitions, scan.frames),
+        let scan = match scan::scan(&*file, id, meta.bytes) {
+            Ok(scan) => Some(scan),
             Err(Unusable::Io(error)) => return Err(SpoolError::new("read a segment of", error)),
-            Err(Unusable::Corrupt | Unusable::Version) => (Vec::new(), Vec::new()),
+            Err(Unusable::Torn | Unusable::Corrupt | Unusable::Version) => None,
         };
-        let readable: u64 = frames.iter().map(|frame| u64::from(frame.samples)).sum();
-        let lost_samples = meta.samples - readable.max(meta.acked_samples).min(meta.samples);
-        if frames.len() as u64 != meta.last_seq + 1 - meta.first_seq {
-            self.health.corrupt_segments += 1;
-            let meta = &mut self.segments[index];
-            meta.samples -= lost_samples;
-            meta.last_seq = meta.first_seq + frames.len() as u64 - 1;
-            if self.open_segment() == Some(id) {
-                self.open = None;
-            }
+        let mut lost_samples = 0;
+        let readable = scan.as_ref().map_or(0, |scan| scan.frames.len() as u64);
+        if readable != meta.last_seq + 1 - meta.first_seq {
+            lost_samples = self.damaged(index, scan.as_ref(), &*file);
         }
+        let (definitions, frames) =
+            scan.map_or_else(Default::default, |scan| (scan.definitions, scan.frames));
         Ok(SegmentContents { meta: self.segments[index], definitions, frames, lost_samples })
+    }
+
+    /// Corrects what is known of a segment of which only a part can be read. Returns the samples that are lost by that.
+    fn damaged(&mut self, index: usize, scan: Option<&Scan>, file: &dyn DiskFile) -> u64 {
+        let meta = &mut self.segments[index];
+        let readable = scan.map_or(0, |scan| scan.summary.samples).max(meta.acked_samples);
+        let lost = meta.samples.saturating_sub(readable);
+        tracing::warn!(segment = meta.id.0, samples = lost, "segment of the spool is damaged");
+        meta.samples -= lost;
+        meta.last_seq = meta.first_seq + scan.map_or(0, |scan| scan.frames.len() as u64) - 1;
+        self.health.corrupt_segments += 1;
+        let id = meta.id;
+        if self.open_segment() == Some(id) {
+            self.open = None;
+        }
+        if let Some(bytes) = scan.and_then(|scan| scan.seal(file, id).ok()) {
+            self.bytes -= self.segments[index].room();
+            self.segments[index].bytes = bytes;
+            self.bytes += self.segments[index].room();
+        }
+        lost
     }
 
     /// Notes that all frames of a segment up to `up_to_seq` are dealt with, `samples` more than before. [`Self::commit`] makes it durable.

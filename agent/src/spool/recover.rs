@@ -19,6 +19,8 @@ use super::{
 
 /// Prefix of the names of segments.
 const PREFIX: &str = "segment-";
+/// Segments that were ended in order and may not have been synced by then: those that wait for a sync.
+const MAX_UNSYNCED: usize = super::syncer::QUEUE + 1;
 
 /// Segments that something is wrong with, and bytes of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -76,6 +78,7 @@ pub(super) fn open(
         Syncer::start(Arc::clone(&disk), syncing).map_err(|e| SpoolError::new("start", e))?;
     let next_id = next_id.max(finder.state.next_id);
     let others = std::mem::take(&mut finder.others);
+    let found = finder.unsynced();
     let recovery = finder.balance();
     let mut spool = Spool {
         settings: *settings,
@@ -93,6 +96,7 @@ pub(super) fn open(
         disk,
     };
     spool.commit(&recovery.totals)?;
+    spool.submit_found(found);
     Ok((spool, recovery))
 }
 
@@ -104,6 +108,9 @@ struct Finder<'a> {
     recovery: Recovery,
     /// Segments of other versions, oldest first, with their bytes.
     others: VecDeque<(SegmentId, u64)>,
+    /// Segments that were not ended in order, and the newest of those that were.
+    unsealed: Vec<SegmentId>,
+    sealed: VecDeque<SegmentId>,
     /// Samples produced up to the end of the last segment.
     produced: u64,
 }
@@ -114,7 +121,16 @@ impl<'a> Finder<'a> {
         let state = state.unwrap_or_default();
         let notes = state.notes.iter().map(|note| (note.id, *note)).collect();
         let recovery = Recovery { account_lost, totals: state.totals, ..Recovery::default() };
-        Self { disk, state, notes, recovery, others: VecDeque::new(), produced: 0 }
+        Self {
+            disk,
+            state,
+            notes,
+            recovery,
+            others: VecDeque::new(),
+            unsealed: Vec::new(),
+            sealed: VecDeque::new(),
+            produced: 0,
+        }
     }
 
     /// Picks the segments among the files.
@@ -141,6 +157,10 @@ impl<'a> Finder<'a> {
                 self.take(id, &header, &summary, good_bytes, note);
                 return;
             }
+            Err(Unusable::Torn) => {
+                self.remove(id);
+                (&mut self.recovery.torn, bytes)
+            }
             Err(Unusable::Corrupt) => {
                 self.remove(id);
                 (&mut self.recovery.corrupt, bytes)
@@ -165,6 +185,10 @@ impl<'a> Finder<'a> {
     ) -> Result<(SegmentHeader, Summary, u64), Unusable> {
         let file = self.disk.open(&file_name(id))?;
         if let Some((header, summary)) = glance(&*file, id, bytes)? {
+            self.sealed.push_back(id);
+            if self.sealed.len() > MAX_UNSYNCED {
+                self.sealed.pop_front();
+            }
             return Ok((header, summary, bytes));
         }
         let scan = scan(&*file, id, bytes)?;
@@ -173,7 +197,17 @@ impl<'a> Finder<'a> {
             Ending::Corrupt => self.recovery.corrupt.add(bytes - scan.good_bytes),
             Ending::Open | Ending::Whole => {}
         }
-        Ok((scan.header, scan.summary, scan.good_bytes))
+        self.unsealed.push(id);
+        let bytes = scan.seal(&*file, id).unwrap_or(scan.good_bytes);
+        Ok((scan.header, scan.summary, bytes))
+    }
+
+    /// Segments that may not be on the medium as far as the system has them.
+    fn unsynced(&mut self) -> Vec<SegmentId> {
+        self.unsealed.extend(&self.sealed);
+        let kept = |id: &SegmentId| self.recovery.segments.iter().any(|meta| meta.id == *id);
+        self.unsealed.retain(kept);
+        std::mem::take(&mut self.unsealed)
     }
 
     /// Puts a segment into the index, unless nothing in it is of use any more.

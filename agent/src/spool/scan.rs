@@ -8,7 +8,7 @@ use tonic::codegen::Bytes;
 use super::disk::DiskFile;
 use super::record::{
     END_RECORD_BYTES, FrameRecord, MAGIC, NoRecord, PREAMBLE_BYTES, Place, Record, Summary,
-    VERSION, take,
+    VERSION, put_end, take,
 };
 use super::{SegmentHeader, SegmentId};
 
@@ -47,6 +47,8 @@ pub(super) enum Ending {
 pub(super) enum Unusable {
     /// Written by another version of the agent.
     Version,
+    /// It ends before its header does: the agent was killed when it began the segment, before any frame.
+    Torn,
     /// Not even the header can be read.
     Corrupt,
     /// The system cannot read it.
@@ -115,6 +117,21 @@ pub(super) fn scan(file: &dyn DiskFile, id: SegmentId, bytes: u64) -> Result<Sca
 }
 
 impl Scan {
+    /// Cuts off what cannot be read and puts the last record, so that nothing is taken for more than it is again. Returns the bytes of the file then.
+    ///
+    /// # Errors
+    /// What the system says; nothing depends on it.
+    pub(super) fn seal(&self, file: &dyn DiskFile, id: SegmentId) -> io::Result<u64> {
+        if self.ending == Ending::Whole || self.frames.is_empty() {
+            return Ok(self.good_bytes);
+        }
+        let mut end = Vec::new();
+        put_end(&mut end, Place { segment: id, offset: self.good_bytes }, &self.summary);
+        file.set_len(self.good_bytes)?;
+        file.write_at(self.good_bytes, &end)?;
+        Ok(self.good_bytes + end.len() as u64)
+    }
+
     /// Takes a record over, if it can follow the ones before it.
     fn accept(&mut self, record: Record) -> bool {
         if self.ending == Ending::Whole {
@@ -144,8 +161,8 @@ impl Scan {
 
 /// Checks magic and version and reads the header record. Returns it with the offset after it.
 fn header(bytes: &Bytes, id: SegmentId) -> Result<(SegmentHeader, u64), Unusable> {
-    let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(Unusable::Corrupt)?;
-    let (version, _) = rest.split_first_chunk::<4>().ok_or(Unusable::Corrupt)?;
+    let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(Unusable::Torn)?;
+    let (version, _) = rest.split_first_chunk::<4>().ok_or(Unusable::Torn)?;
     if *magic != MAGIC {
         return Err(Unusable::Corrupt);
     }
@@ -155,8 +172,9 @@ fn header(bytes: &Bytes, id: SegmentId) -> Result<(SegmentHeader, u64), Unusable
             Ok((header, place.offset + length as u64))
         }
         Err(_) if u32::from_le_bytes(*version) != VERSION => Err(Unusable::Version),
+        Err(NoRecord::Torn) => Err(Unusable::Torn),
         // A header whose checksum fits this version is one with a flipped bit in the version.
-        Ok(_) | Err(_) => Err(Unusable::Corrupt),
+        Ok(_) | Err(NoRecord::Corrupt) => Err(Unusable::Corrupt),
     }
 }
 

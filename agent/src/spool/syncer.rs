@@ -8,11 +8,11 @@ use std::sync::mpsc::TrySendError::{Disconnected, Full};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::SegmentId;
 use super::disk::{Disk, DiskFile};
+use super::{SegmentId, file_name};
 
 /// Jobs that wait at most.
-const QUEUE: usize = 4;
+pub(super) const QUEUE: usize = 4;
 /// Stack of the thread. It calls the system and nothing else.
 const STACK_BYTES: usize = 64 * 1024;
 
@@ -34,6 +34,8 @@ pub(super) struct Job {
     pub(super) ledger: Option<Arc<dyn DiskFile>>,
     /// The names in the directory as well.
     pub(super) names: bool,
+    /// Segments of an earlier process, which may have been killed before it synced them.
+    pub(super) found: Vec<SegmentId>,
 }
 
 /// What came of a job.
@@ -118,7 +120,7 @@ impl Syncer {
 impl Job {
     /// True when there is nothing to do.
     pub(super) fn is_empty(&self) -> bool {
-        self.segment.is_none() && self.ledger.is_none() && !self.names
+        self.segment.is_none() && self.ledger.is_none() && !self.names && self.found.is_empty()
     }
 
     /// Does it.
@@ -144,6 +146,13 @@ impl Job {
         }
         if let Some(ledger) = &self.ledger {
             ledger.sync()?;
+        }
+        for id in &self.found {
+            match disk.open(&file_name(*id)) {
+                // Freed in the meantime.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                file => file?.sync()?,
+            }
         }
         if self.names { disk.sync() } else { Ok(()) }
     }

@@ -1,5 +1,7 @@
 //! The spool on a real directory.
 
+mod model;
+
 use std::time::Duration;
 
 use super::*;
