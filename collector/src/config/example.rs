@@ -81,6 +81,17 @@ const SECTIONS: &[(&str, &[Key])] = &[
                 "",
             ),
             ("retention_days", "Days that samples and cache statistics are kept.", ""),
+            (
+                "rollup_10s_days",
+                "Days that rollups of 10 s are kept. Series with less than one sample every 5 s have none: their samples are read instead.",
+                "",
+            ),
+            ("rollup_1m_days", "Days that rollups of 1 min are kept.", ""),
+            (
+                "rollup_1h_days",
+                "Days that rollups of 1 h are kept. No tier is kept shorter than a finer one, whatever is set.",
+                "",
+            ),
             ("decisions_retention_days", "Days that decisions are kept; they are small.", ""),
             ("timeout_ms", "Longest time that one request may take, in milliseconds.", ""),
             (

@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::hello::Epoch;
 use super::ledger::{ALL_SLOTS, Ledger, Refused};
-use crate::store::{SampleRow, SeriesRow};
+use crate::store::{LateMark, SampleRow, SeriesRow};
 
 /// Encoded size of a row of `performance_metrics`.
 const SAMPLE_BYTES: usize = 25;
@@ -58,6 +58,8 @@ struct FrameEntry {
     seq: u64,
     /// The hour of its rows; `None` when there are none.
     hour: Option<i64>,
+    /// What to roll up again if it is late; `None` when there are no rows.
+    mark: Option<LateMark>,
     rows: u64,
     /// Samples that the rows stand for.
     samples: u64,
@@ -75,6 +77,7 @@ impl Batch {
         self.bytes += rows.len() * SAMPLE_BYTES + series.iter().map(series_bytes).sum::<usize>();
         self.series.append(&mut series);
         let hour = rows.first().map(SampleRow::hour);
+        let mark = rows.first().map(LateMark::of);
         let count = rows.len() as u64;
         if let Some(hour) = hour {
             let spare = &mut self.spare;
@@ -86,6 +89,7 @@ impl Batch {
             epoch,
             seq,
             hour,
+            mark,
             rows: count,
             samples,
             refused,
@@ -122,6 +126,15 @@ impl Batch {
             hash.update(frame.rows.to_le_bytes());
         }
         token(&format!("samples:{hour}"), &hash.finalize())
+    }
+
+    /// Marks of the frames whose ten minutes ended before `before_ms`, each once.
+    pub(super) fn late_marks(&self, before_ms: i64) -> Vec<LateMark> {
+        let late = self.frames.iter().filter_map(|frame| frame.mark);
+        let mut marks: Vec<_> = late.filter(|mark| mark.end_ms() < before_ms).collect();
+        marks.sort_unstable();
+        marks.dedup();
+        marks
     }
 
     /// Samples in all.
@@ -219,6 +232,22 @@ mod tests {
         let hours: Vec<_> = batch.hours().map(|(hour, rows)| (hour, rows.len())).collect();
         assert_eq!(hours, [(0, 3), (1, 4)]);
         assert_eq!(batch.rows(), 7);
+    }
+
+    #[test]
+    fn late_frames_are_marked_once_for_each_node_and_ten_minutes() {
+        let now = Instant::now();
+        let mut batch = Batch::default();
+        for (seq, ts_ms) in [(1, 0), (2, 599_999), (3, 600_000), (4, 1_200_000)] {
+            batch.add(frame(&ledger(), seq, ts_ms, 2), now);
+        }
+        let spans = |before_ms| {
+            let marks = batch.late_marks(before_ms);
+            marks.iter().map(|mark| mark.span_ms).collect::<Vec<_>>()
+        };
+        assert_eq!(spans(600_000), [0_i64; 0]);
+        assert_eq!(spans(600_001), [0]);
+        assert_eq!(spans(1_500_000), [0, 600_000]);
     }
 
     #[test]

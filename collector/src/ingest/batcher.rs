@@ -18,12 +18,15 @@ use super::IngestSettings;
 use super::batch::{Batch, Submission};
 use super::gate::Gate;
 use super::metrics::IngestMetrics;
-use crate::store::{Catalog, ErrorClass, SampleRow, SeriesId, SeriesRow, StoreError};
+use crate::store::{Catalog, ErrorClass, LateMark, SampleRow, SeriesId, SeriesRow, StoreError};
 
 /// Frames taken from the queue at once.
 const TAKE: usize = 256;
 /// Part of the period by which a flush may come early, so that several collectors do not insert in step.
 const JITTER: f64 = 0.1;
+/// Samples that are stored later than this after the end of their ten minutes are marked as late. Half of the least delay of the rollups, so that what is not
+/// marked was stored well before they were computed.
+const LATE_MS: i64 = 30_000;
 /// Longest reason that is told to an agent, in characters.
 const REASON_CHARS: usize = 200;
 
@@ -42,6 +45,20 @@ pub trait Sink: Send + Sync + 'static {
         rows: &[SampleRow],
         token: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Notes durably that these marks have to be rolled up again, once for each `id`.
+    fn insert_late_marks(
+        &self,
+        _marks: &[LateMark],
+        _id: u64,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// The present by the clock that says when something is rolled up.
+    fn server_now_ms(&self) -> i64 {
+        crate::live::now_ms()
+    }
 }
 
 /// How the batcher is told to end.
@@ -150,6 +167,9 @@ impl<S: Sink> Batcher<S> {
                 }
             }
         }
+        if self.mark_late(batch).await == Outcome::GivenUp {
+            return Outcome::GivenUp;
+        }
         self.metrics.batch_rows.observe(batch.rows() as f64);
         if let Some(first_at) = batch.first_at() {
             self.metrics.flush_seconds.observe(first_at.elapsed().as_secs_f64());
@@ -157,6 +177,21 @@ impl<S: Sink> Batcher<S> {
         batch.settle(&refused);
         self.gate.update();
         Outcome::Accepted
+    }
+
+    /// Marks what is late, after it was stored and before it is acknowledged: rollups that were computed before it are computed again.
+    async fn mark_late(&self, batch: &Batch) -> Outcome {
+        let marks = batch.late_marks(self.sink.server_now_ms() - LATE_MS);
+        if marks.is_empty() {
+            return Outcome::Accepted;
+        }
+        self.metrics.late_marks.inc_by(marks.len() as u64);
+        let id = rand::random();
+        let outcome = self.insert(|| self.sink.insert_late_marks(&marks, id)).await;
+        if let Outcome::Refused(reason) = &outcome {
+            tracing::error!(marks = marks.len(), reason, "marks of late samples refused for good");
+        }
+        outcome
     }
 
     async fn write_series(&self, batch: &Batch) -> Outcome {

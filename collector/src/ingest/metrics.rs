@@ -42,6 +42,8 @@ pub struct IngestMetrics {
     pub(super) flush_seconds: Histogram,
     /// Failed attempts to write a block.
     pub(super) write_retries: Counter,
+    /// Ten minutes of nodes that were marked to be rolled up again.
+    pub(super) late_marks: Counter,
     /// Rows between a stream and the acknowledgement.
     pub(super) queue_rows: Gauge,
     /// 1 while agents are told to pause.
@@ -102,6 +104,7 @@ impl IngestMetrics {
             batch_rows: Histogram::new(exponential_buckets(100.0, 4.0, 8)),
             flush_seconds: Histogram::new([0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0, 10.0, 30.0]),
             write_retries: Counter::default(),
+            late_marks: Counter::default(),
             queue_rows: Gauge::default(),
             credits_withheld: Gauge::default(),
             pauses: Counter::default(),
@@ -140,6 +143,8 @@ impl IngestMetrics {
         ingest.register_with_unit("flush", help, Unit::Seconds, self.flush_seconds.clone());
         let help = "Failed attempts to write a block";
         ingest.register("write_retries", help, self.write_retries.clone());
+        let help = "Ten minutes of nodes that late samples marked to be rolled up again";
+        ingest.register("late_marks", help, self.late_marks.clone());
         let help = "Rows that are received and not yet acknowledged";
         ingest.register("queue_rows", help, self.queue_rows.clone());
         let help = "1 while agents are told to pause";

@@ -39,7 +39,7 @@ use self::batcher::{Batcher, Stop};
 use self::gate::Gate;
 use crate::account::Accounts;
 use crate::live::Live;
-use crate::store::{Catalog, SampleRow, SeriesRow, Store, StoreError};
+use crate::store::{Catalog, LateMark, SampleRow, SeriesRow, Store, StoreError};
 
 /// Frames that may wait between the streams and the batcher.
 const QUEUE_FRAMES: usize = 8_192;
@@ -104,6 +104,14 @@ impl Sink for Store {
 
     async fn insert_samples(&self, rows: &[SampleRow], token: &str) -> Result<(), StoreError> {
         Self::insert_samples(self, rows, token).await
+    }
+
+    async fn insert_late_marks(&self, marks: &[LateMark], id: u64) -> Result<(), StoreError> {
+        Self::insert_late_marks(self, marks, id).await
+    }
+
+    fn server_now_ms(&self) -> i64 {
+        Self::server_now_ms(self)
     }
 }
 

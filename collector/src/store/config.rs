@@ -38,6 +38,12 @@ pub struct ClickHouseSettings {
     pub migrate: bool,
     /// Days that samples and cache statistics are kept.
     pub retention_days: u32,
+    /// Days that rollups of 10 s are kept. Each tier is kept at least as long as the finer ones.
+    pub rollup_10s_days: u32,
+    /// Days that rollups of 1 min are kept.
+    pub rollup_1m_days: u32,
+    /// Days that rollups of 1 h are kept.
+    pub rollup_1h_days: u32,
     /// Days that decisions are kept: 10 years, they are small.
     pub decisions_retention_days: u32,
     /// Longest time that one request may take, in milliseconds.
@@ -107,6 +113,9 @@ impl Default for ClickHouseSettings {
             insert_quorum: 0,
             migrate: true,
             retention_days: 30,
+            rollup_10s_days: 30,
+            rollup_1m_days: 180,
+            rollup_1h_days: 1_825,
             decisions_retention_days: 3_650,
             timeout_ms: 30_000,
             max_series: 1_000_000,
@@ -146,11 +155,16 @@ impl ClickHouseSettings {
         if self.cluster.is_some() && self.url.is_empty() {
             problem("cluster", "needs clickhouse.url: the embedded engine is one machine");
         }
-        if !(1..=MAX_RETENTION_DAYS).contains(&self.retention_days) {
-            problem("retention_days", "must be 1 to 18250");
-        }
-        if !(1..=MAX_RETENTION_DAYS).contains(&self.decisions_retention_days) {
-            problem("decisions_retention_days", "must be 1 to 18250");
+        for (key, days) in [
+            ("retention_days", self.retention_days),
+            ("rollup_10s_days", self.rollup_10s_days),
+            ("rollup_1m_days", self.rollup_1m_days),
+            ("rollup_1h_days", self.rollup_1h_days),
+            ("decisions_retention_days", self.decisions_retention_days),
+        ] {
+            if !(1..=MAX_RETENTION_DAYS).contains(&days) {
+                problem(key, "must be 1 to 18250");
+            }
         }
         if !(100..=600_000).contains(&self.timeout_ms) {
             problem("timeout_ms", "must be 100 to 600000");
@@ -172,6 +186,13 @@ impl ClickHouseSettings {
             Some(cluster) if self.replicated => Layout::Replicated { cluster },
             Some(cluster) => Layout::Sharded { cluster },
         }
+    }
+
+    /// Days that rollups of 10 s, 1 min and 1 h are kept: what is configured, but none shorter than a finer one, since the coarsest tier answers.
+    pub fn rollup_days(&self) -> [u32; 3] {
+        let ten_seconds = self.rollup_10s_days.max(self.retention_days);
+        let minute = self.rollup_1m_days.max(ten_seconds);
+        [ten_seconds, minute, self.rollup_1h_days.max(minute)]
     }
 
     /// Longest time that one request may take.
@@ -324,6 +345,9 @@ mod tests {
             database: "a-b".into(),
             cluster: Some("1".into()),
             retention_days: 0,
+            rollup_10s_days: 0,
+            rollup_1m_days: 0,
+            rollup_1h_days: 0,
             decisions_retention_days: 0,
             timeout_ms: 1,
             max_series: 0,
@@ -338,6 +362,9 @@ mod tests {
             "clickhouse.database",
             "clickhouse.cluster",
             "clickhouse.retention_days",
+            "clickhouse.rollup_10s_days",
+            "clickhouse.rollup_1m_days",
+            "clickhouse.rollup_1h_days",
             "clickhouse.decisions_retention_days",
             "clickhouse.timeout_ms",
             "clickhouse.max_series",
@@ -375,6 +402,23 @@ mod tests {
         assert!(problems(&["http://a", "http://b", "http://a"], Some("main"))[0].contains("twice"));
         assert!(problems(&[], Some("main"))[0].contains("embedded engine"));
         assert!(problems(&["http://:1"], None)[0].contains("name a host"));
+    }
+
+    #[test]
+    fn no_tier_is_kept_shorter_than_a_finer_one() {
+        let days = |retention_days, rollup_10s_days, rollup_1m_days, rollup_1h_days| {
+            let settings = ClickHouseSettings {
+                retention_days,
+                rollup_10s_days,
+                rollup_1m_days,
+                rollup_1h_days,
+                ..ClickHouseSettings::default()
+            };
+            settings.rollup_days()
+        };
+        assert_eq!(days(7, 30, 90, 365), [30, 90, 365]);
+        assert_eq!(days(400, 30, 90, 365), [400, 400, 400]);
+        assert_eq!(days(7, 30, 20, 10), [30, 30, 30]);
     }
 
     #[test]

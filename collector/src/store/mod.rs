@@ -22,6 +22,7 @@ mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use clickhouse::Client;
@@ -34,7 +35,7 @@ use self::engine::Engine;
 pub use self::error::{Blame, ErrorClass, StoreError};
 pub use self::metrics::StoreMetrics;
 use self::migrate::Migrator;
-pub use self::rows::{DAY_MS, HOUR_MS, SampleRow, SeriesRow};
+pub use self::rows::{DAY_MS, HOUR_MS, LateMark, SampleRow, SeriesRow};
 use self::schema::Schema;
 pub use self::servers::{Choice, ServerFailure, ServerHealth, Servers, describe};
 use self::writer::Writer;
@@ -49,6 +50,8 @@ pub struct Store {
     schema: Schema,
     writer: Writer,
     settings: Arc<ClickHouseSettings>,
+    /// Clock of the server minus ours.
+    clock_offset_ms: Arc<AtomicI64>,
 }
 
 /// All that [`open`] opened.
@@ -140,7 +143,8 @@ impl Store {
         let servers = client::servers(endpoints, settings);
         let writer = Writer::new(&servers, settings, metrics.clone());
         let schema = Schema::new(&servers, settings);
-        Ok(Self { servers, schema, writer, settings: Arc::new(settings.clone()) })
+        let (settings, clock_offset_ms) = (Arc::new(settings.clone()), Arc::default());
+        Ok(Self { servers, schema, writer, settings, clock_offset_ms })
     }
 
     /// Stores samples of one hour as one block. The same `token` with the same rows is stored once. Rows need no order.
@@ -157,6 +161,25 @@ impl Store {
     /// As [`StoreError::class`] says.
     pub async fn insert_series(&self, rows: &[SeriesRow], token: &str) -> Result<(), StoreError> {
         self.writer.insert_series(rows, token).await
+    }
+
+    /// Notes that rollups of these marks have to be computed again. `id` tells this insert from every other, and makes a retry harmless.
+    ///
+    /// # Errors
+    /// As [`StoreError::class`] says.
+    pub async fn insert_late_marks(&self, marks: &[LateMark], id: u64) -> Result<(), StoreError> {
+        self.writer.insert_late_marks(marks, id).await
+    }
+
+    /// The present by the server's clock as far as it is known, milliseconds since the Unix epoch.
+    pub fn server_now_ms(&self) -> i64 {
+        crate::live::now_ms() + self.clock_offset_ms.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of what the server's clock shows now.
+    pub fn note_server_time(&self, server_now_ms: i64) {
+        let offset_ms = server_now_ms - crate::live::now_ms();
+        self.clock_offset_ms.store(offset_ms, Ordering::Relaxed);
     }
 
     /// All series that are stored.
@@ -229,7 +252,9 @@ impl Store {
             Layout::Single | Layout::Sharded { .. } => "non_replicated_deduplication_window",
             Layout::Replicated { .. } => "replicated_deduplication_window",
         };
-        for table in ["performance_metrics", "series", "cache_stats", "optimization_logs"] {
+        for table in
+            ["performance_metrics", "series", "cache_stats", "optimization_logs", "rollup_marks"]
+        {
             let expected = DEDUPLICATION_WINDOW.to_string();
             for engine in self.schema.engines(table).await? {
                 let found = setting_of(&engine, setting).unwrap_or("the default").to_owned();

@@ -1,7 +1,7 @@
 //! How long rows are kept: the tables' TTL follows the configuration at each start.
 //!
 //! Whole parts are dropped when their youngest row is too old (`ttl_only_drop_parts`); nothing is rewritten for it. A partition goes as a whole:
-//! samples at most an hour late, other tables a day, decisions a month.
+//! samples at most an hour late, other tables a day, decisions and rollups of an hour a month.
 
 use super::config::ClickHouseSettings;
 use super::error::StoreError;
@@ -16,6 +16,9 @@ pub(super) async fn apply(
         ("performance_metrics", "ts", settings.retention_days),
         ("cache_stats", "ts", settings.retention_days),
         ("optimization_logs", "at", settings.decisions_retention_days),
+        ("rollup_10s", "ts", settings.rollup_days()[0]),
+        ("rollup_1m", "ts", settings.rollup_days()[1]),
+        ("rollup_1h", "ts", settings.rollup_days()[2]),
     ];
     let mut changed = Vec::new();
     for (table, time, days) in tables {

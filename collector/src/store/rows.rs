@@ -31,6 +31,31 @@ impl SampleRow {
     }
 }
 
+/// Ten minutes of a node that are to be rolled up again, because samples came after that had been done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LateMark {
+    /// Start of the ten minutes, milliseconds since the Unix epoch.
+    pub span_ms: i64,
+    /// The node as the ids of its series have it; nodes that share it are rolled up again together.
+    pub node: u16,
+}
+
+impl LateMark {
+    /// Length of what is rolled up at once, in milliseconds.
+    pub const SPAN_MS: i64 = 600_000;
+
+    /// The mark for a sample.
+    pub const fn of(row: &SampleRow) -> Self {
+        let span_ms = row.ts_ms - row.ts_ms.rem_euclid(Self::SPAN_MS);
+        Self { span_ms, node: SeriesId::from_raw(row.series_id).node_hash() }
+    }
+
+    /// First millisecond after the ten minutes.
+    pub const fn end_ms(&self) -> i64 {
+        self.span_ms + Self::SPAN_MS
+    }
+}
+
 /// One series, a row of `series`.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Serialize, Deserialize)]
 pub struct SeriesRow {

@@ -12,20 +12,31 @@
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use clickhouse::Client;
+use clickhouse::{Client, Row};
 use prometheus_client::metrics::gauge::Gauge;
+use serde::Serialize;
 
 use super::config::{ClickHouseSettings, Layout};
 use super::error::StoreError;
 use super::metrics::{StoreMetrics, Table};
-use super::rows::{SampleRow, SeriesRow};
+use super::rows::{LateMark, SampleRow, SeriesRow};
 use super::servers::Servers;
 
 const SAMPLES: &str = "performance_metrics";
 const SERIES: &str = "series";
+const MARKS: &str = "rollup_marks";
 
 /// Largest piece that is compressed and sent at once. ClickHouse's own frames are 1 MiB.
 const FRAME_BYTES: usize = 1 << 20;
+
+/// A row of `rollup_marks`; the server sets the time.
+#[derive(Debug, Row, Serialize)]
+struct MarkRow {
+    span: u32,
+    node: u16,
+    id: u64,
+    sign: i8,
+}
 
 /// Writes blocks of rows.
 #[derive(Debug, Clone)]
@@ -94,6 +105,30 @@ impl Writer {
             insert.end().await.map_err(StoreError::from)
         };
         let result = self.measured(SERIES, rows.len(), 0, insert).await;
+        choice.settle(&result);
+        result
+    }
+
+    pub(super) async fn insert_late_marks(
+        &self,
+        marks: &[LateMark],
+        id: u64,
+    ) -> Result<(), StoreError> {
+        let choice = self.servers.choose();
+        let insert = async {
+            let mut insert = choice
+                .client
+                .insert::<MarkRow>(MARKS)
+                .await?
+                .with_setting("insert_deduplication_token", format!("marks:{id:016x}"))
+                .with_timeouts(Some(self.timeout), Some(self.timeout));
+            for mark in marks {
+                let span = (mark.span_ms / 1_000) as u32;
+                insert.write(&MarkRow { span, node: mark.node, id, sign: 1 }).await?;
+            }
+            insert.end().await.map_err(StoreError::from)
+        };
+        let result = self.measured(MARKS, marks.len(), 0, insert).await;
         choice.settle(&result);
         result
     }

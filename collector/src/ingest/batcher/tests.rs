@@ -49,7 +49,18 @@ impl Sink for Scripted {
     async fn insert_samples(&self, rows: &[SampleRow], token: &str) -> Result<(), StoreError> {
         self.answer(("samples", rows.len(), token.to_owned())).await
     }
+
+    async fn insert_late_marks(&self, marks: &[LateMark], id: u64) -> Result<(), StoreError> {
+        self.answer(("marks", marks.len(), id.to_string())).await
+    }
+
+    /// Long before the samples of most tests, so that they are not late.
+    fn server_now_ms(&self) -> i64 {
+        NOW_MS
+    }
 }
+
+const NOW_MS: i64 = -10_000_000;
 
 /// A running batcher and what stands around it.
 struct Bench {
@@ -179,6 +190,37 @@ async fn a_block_that_is_refused_for_good_is_rejected_with_the_reason_and_the_ne
     assert_eq!((ack.rejected.len(), ack.rejected[0].samples), (1, 3));
     assert!(ack.rejected[0].reason.contains("Type mismatch"), "{ack:?}");
     assert!(!bench.gate.health().is_closed);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn late_samples_are_marked_after_they_are_stored_and_before_they_are_acknowledged() {
+    let down = Answer::Fail("Code: 210. DB::NetException: refused");
+    let mut bench = Bench::start(quick(), [Answer::Accept, down, Answer::Never]);
+    let late_ms = NOW_MS - LateMark::SPAN_MS - LATE_MS;
+    bench.submit(late_ms, 3, false).await;
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    let called = async {
+        while bench.calls().len() < 3 {
+            tick.tick().await;
+        }
+    };
+    timeout(DEADLINE, called).await.expect("in time");
+    assert_eq!(bench.ledger.take(), None, "stored, but not marked");
+    let calls = bench.calls();
+    let what: Vec<_> = calls.iter().map(|(what, rows, _)| (*what, *rows)).collect();
+    assert_eq!(what, [("samples", 3), ("marks", 1), ("marks", 1)]);
+    assert_eq!(calls[1].2, calls[2].2, "a retry is the same insert");
+    bench.stop.give_up.cancel();
+    bench.end().await;
+
+    let mut bench = Bench::start(quick(), []);
+    bench.submit(late_ms, 3, false).await;
+    assert_eq!(bench.settled().await.written, 3);
+    bench.submit(NOW_MS - LATE_MS, 3, false).await;
+    assert_eq!(bench.settled().await.written, 3);
+    let marked = bench.calls().iter().filter(|(what, ..)| *what == "marks").count();
+    assert_eq!(marked, 1, "the second one is not late");
     bench.end().await;
 }
 

@@ -36,6 +36,16 @@ impl SeriesId {
         Self(metric_hash << (NODE_BITS + SERIES_BITS) | node_hash << SERIES_BITS | series_hash)
     }
 
+    /// The id with these bits.
+    pub const fn from_raw(id: u64) -> Self {
+        Self(id)
+    }
+
+    /// The bits that all series of a node have in common.
+    pub const fn node_hash(self) -> u16 {
+        (self.0 >> SERIES_BITS) as u16
+    }
+
     /// The id as the store has it.
     pub const fn get(self) -> u64 {
         self.0
@@ -88,6 +98,14 @@ mod tests {
         assert_eq!(a >> 28, b >> 28);
         assert_eq!(a >> 44, c >> 44);
         assert!(a != b && a != c);
+    }
+
+    #[test]
+    fn all_series_of_a_node_share_its_hash_whatever_their_salt() {
+        let hash =
+            |node, metric, salt| SeriesId::derive(node, &series(metric, &[]), salt).node_hash();
+        assert_eq!(hash("n1", "a", 0), hash("n1", "b", 3));
+        assert_ne!(hash("n1", "a", 0), hash("n2", "a", 0));
     }
 
     #[test]

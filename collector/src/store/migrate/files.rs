@@ -10,7 +10,7 @@
 //! | `{local}`: suffix of tables that a Distributed one stands before | - | `_local` | `_local` |
 //! | `{replicated}XMergeTree(a)` | `XMergeTree(a)` | `XMergeTree(a)` | `ReplicatedXMergeTree(path, replica, a)`, and the deduplication settings |
 //! | `{replicated_everywhere}XMergeTree` | `XMergeTree` | `XMergeTree` | the same with one path for all shards |
-//! | `{retention_days}`, `{decisions_retention_days}` | days | days | days |
+//! | `{retention_days}`, `{decisions_retention_days}`, `{rollup_10s_days}`, `{rollup_1m_days}`, `{rollup_1h_days}` | days | days | days |
 //!
 //! The path in Keeper names shard, database and table. ClickHouse's default path has the table's UUID instead, which a server that is added later would not have,
 //! so that its replica would be one of nothing.
@@ -62,6 +62,7 @@ pub const ALL: &[Migration] = migrations![
     2 "0002" "cache_stats",
     3 "0003" "optimization_logs",
     4 "0004" "hours",
+    5 "0005" "rollups",
 ];
 
 impl Migration {
@@ -148,6 +149,9 @@ impl Template {
             ("{local}", if is_cluster { "_local" } else { "" }.to_owned()),
             ("{retention_days}", settings.retention_days.to_string()),
             ("{decisions_retention_days}", settings.decisions_retention_days.to_string()),
+            ("{rollup_10s_days}", settings.rollup_days()[0].to_string()),
+            ("{rollup_1m_days}", settings.rollup_days()[1].to_string()),
+            ("{rollup_1h_days}", settings.rollup_days()[2].to_string()),
         ];
         Self { values, database: settings.database.clone(), is_cluster, is_replicated }
     }
