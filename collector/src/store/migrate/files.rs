@@ -1,6 +1,7 @@
 //! The numbered SQL files of `collector/migrations`, part of the binary, and the templating of their statements.
 //!
-//! A statement ends with `;` at the end of a line. One whose first line is `-- only: cluster` runs on a cluster only. Placeholders:
+//! A statement ends with `;` at the end of a line. One whose first line is `-- only: cluster` runs on a cluster only, `-- only: replicated` on a replicated one only,
+//! `-- only: plain` everywhere else. Replicated tables are created with `CREATE TABLE IF NOT EXISTS`, which names the table that the path is made of. Placeholders:
 //!
 //! | placeholder | one server | shards of plain tables | replicated cluster |
 //! |---|---|---|---|
@@ -25,10 +26,6 @@ const PLAIN_WINDOW: &str = "non_replicated_deduplication_window = 1000";
 /// As many tokens as plain tables remember, and long enough for an outage over a week-end; ClickHouse's default is an hour.
 const REPLICATED_WINDOW: &str =
     "replicated_deduplication_window = 1000, replicated_deduplication_window_seconds = 604800";
-
-const CREATE: &str = "CREATE TABLE IF NOT EXISTS ";
-/// Takes the place of a table at once, with the rows of a `SELECT` from the old one.
-const REPLACE: &str = "CREATE OR REPLACE TABLE ";
 
 /// One step of the schema and the way back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,12 +170,22 @@ impl Template {
             .filter(|text| {
                 text.lines().any(|line| !line.trim().is_empty() && !line.starts_with("--"))
             })
-            .filter(|text| self.is_cluster || !text.starts_with("-- only: cluster"))
+            .filter(|text| self.is_for_us(text))
             .map(|text| {
                 let code: Vec<_> = text.lines().filter(|line| !line.starts_with("--")).collect();
                 self.fill(code.join("\n").trim())
             })
             .collect()
+    }
+
+    /// Whether the first line lets a statement run in this layout.
+    fn is_for_us(&self, statement: &str) -> bool {
+        match statement.lines().next().and_then(|line| line.strip_prefix("-- only: ")) {
+            Some("cluster") => self.is_cluster,
+            Some("replicated") => self.is_replicated,
+            Some("plain") => !self.is_replicated,
+            _ => true,
+        }
     }
 
     /// Gives the engine behind `{replicated}` its path and its name in Keeper, before its own arguments.
@@ -196,32 +203,23 @@ impl Template {
             Some((own, rest)) => (format!(", {own}"), rest),
             None => (String::new(), tail),
         };
-        let path =
-            format!("/clickhouse/tables/{shard}{}/{}", self.database, keeper_name(text, head));
+        let path = format!("/clickhouse/tables/{shard}{}/{}", self.database, table_of(head));
         let tail = tail.replace(PLAIN_WINDOW, &format!("{REPLICATED_WINDOW}, {PLAIN_WINDOW}"));
         format!("{head}Replicated{engine}('{path}', '{replica}'{arguments}){tail}")
     }
 }
 
-/// The last part of a table's path: its name, and for one that takes the place of another also a hash of its definition, since both are there for a moment.
-fn keeper_name(statement: &str, head: &str) -> String {
-    match head.split_once(REPLACE) {
-        Some((_, rest)) => {
-            let hash = hex::encode(&Sha256::digest(statement)[..4]);
-            format!("{}_{hash}", table_of(rest))
-        }
-        None => table_of(head.split_once(CREATE).map_or(head, |(_, rest)| rest)).to_owned(),
-    }
-}
-
-/// The table's name at the start of a text, without its database.
-fn table_of(text: &str) -> &str {
-    let name = text.split(|c: char| c.is_whitespace() || c == '(').next().unwrap_or_default();
+/// The table that a statement creates, without its database.
+fn table_of(statement: &str) -> &str {
+    let (_, rest) = statement.split_once("CREATE TABLE IF NOT EXISTS ").unwrap_or(("", statement));
+    let name = rest.split(|c: char| c.is_whitespace() || c == '(').next().unwrap_or_default();
     name.rsplit_once('.').map_or(name, |(_, table)| table)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn template(cluster: Option<&str>, replicated: bool) -> Template {
@@ -247,33 +245,39 @@ mod tests {
         assert!(ALL.iter().zip(1..).all(|(m, number)| m.version == number));
     }
 
+    /// What a statement leaves of the tables that are there.
+    fn run(statement: &str, tables: &mut BTreeSet<String>) {
+        let table = |words: &str| {
+            let rest = statement.strip_prefix(words)?;
+            Some(rest.split_whitespace().next().unwrap().to_owned())
+        };
+        if let Some(name) = table("CREATE TABLE IF NOT EXISTS flyball.") {
+            tables.insert(name);
+        } else if let Some(name) = table("CREATE OR REPLACE TABLE flyball.") {
+            assert!(!statement.contains("Replicated"), "the path would be there: {statement}");
+            assert!(tables.contains(&name), "{statement}");
+        } else if let Some(name) = table("DROP TABLE IF EXISTS flyball.") {
+            assert!(tables.remove(&name), "{statement}");
+        } else {
+            panic!("neither creates nor drops a table: {statement}");
+        }
+    }
+
     #[test]
     fn no_placeholder_is_left_and_what_is_created_is_dropped() {
-        let name = |statement: &str, words: &str| {
-            let rest = statement.strip_prefix(words).unwrap_or_else(|| panic!("{statement}"));
-            rest.split_whitespace().next().unwrap().to_owned()
-        };
         for (cluster, replicated) in [(None, true), (Some("main"), false), (Some("main"), true)] {
             let template = template(cluster, replicated);
-            for migration in ALL {
-                let up = migration.up_statements(&template);
-                let down = migration.down_statements(&template);
-                for text in up.iter().chain(&down) {
-                    let text = text.replace("{shard}", "").replace("{replica}", "");
-                    assert!(!text.contains(['{', '}']) && !text.contains(';'), "{text}");
-                    let on_cluster = cluster.is_some() && replicated;
-                    assert_eq!(text.contains(" ON CLUSTER main"), on_cluster, "{text}");
-                }
-                let creates = up.iter().filter(|text| text.starts_with("CREATE TABLE"));
-                let mut created: Vec<_> =
-                    creates.map(|text| name(text, "CREATE TABLE IF NOT EXISTS flyball.")).collect();
-                let drops = down.iter().filter(|text| text.starts_with("DROP TABLE"));
-                let mut dropped: Vec<_> =
-                    drops.map(|text| name(text, "DROP TABLE IF EXISTS flyball.")).collect();
-                created.sort();
-                dropped.sort();
-                assert_eq!(created, dropped, "{}", migration.name);
+            let up = ALL.iter().flat_map(|m| m.up_statements(&template));
+            let down = ALL.iter().rev().flat_map(|m| m.down_statements(&template));
+            let mut tables = BTreeSet::new();
+            for (way, statement) in up.map(|s| ("up", s)).chain(down.map(|s| ("down", s))) {
+                let text = statement.replace("{shard}", "").replace("{replica}", "");
+                assert!(!text.contains(['{', '}']) && !text.contains(';'), "{way}: {text}");
+                let on_cluster = cluster.is_some() && replicated;
+                assert_eq!(text.contains(" ON CLUSTER main"), on_cluster, "{text}");
+                run(&statement, &mut tables);
             }
+            assert_eq!(tables, BTreeSet::new());
         }
     }
 
@@ -287,22 +291,6 @@ mod tests {
         assert!(filled.ends_with(&end), "{filled}");
         let filled = template.fill(&format!("{text}MergeTree ORDER BY (a)"));
         assert!(filled.ends_with(&format!("ReplicatedMergeTree({path}) ORDER BY (a)")), "{filled}");
-    }
-
-    #[test]
-    fn a_table_that_replaces_another_has_a_path_of_its_own() {
-        let template = template(Some("main"), true);
-        let text = "CREATE OR REPLACE TABLE {database}.t{local}{on_cluster} (a UInt8) ENGINE = {replicated}MergeTree ORDER BY";
-        let path = |order: &str| {
-            let filled = template.fill(&format!("{text} {order}"));
-            filled.split('\'').nth(1).unwrap().to_owned()
-        };
-        assert!(
-            path("a").starts_with("/clickhouse/tables/{shard}/flyball/t_local_"),
-            "{}",
-            path("a")
-        );
-        assert_ne!(path("a"), path("(a)"));
     }
 
     #[test]

@@ -1,3 +1,26 @@
+-- 0004 hours undone
+
+CREATE OR REPLACE TABLE flyball.performance_metrics_local
+(
+    series_id UInt64 CODEC(ZSTD(1)),
+    ts DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    raw Int64 CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    scale Int8 COMMENT 'as in series, at the time of the sample' CODEC(ZSTD(1)),
+    value Float64 ALIAS multiIf(
+        scale >= 0, raw / intExp10(scale),
+        scale = -128, reinterpretAsFloat64(raw),
+        toFloat64(raw) * exp2(-scale))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toDate(ts)
+ORDER BY (series_id, ts)
+TTL toDateTime(ts) + toIntervalDay(30)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1,
+    -- A day that has been closed for an hour becomes one part: 1.3 bytes a sample instead of 1.9.
+    min_age_to_force_merge_seconds = 3600, min_age_to_force_merge_on_partition_only = 1
+AS SELECT series_id, ts, raw, scale FROM flyball.performance_metrics_local
+SETTINGS max_partitions_per_insert_block = 0, max_execution_time = 0;
+
 -- 0003 optimization_logs undone
 
 DROP TABLE IF EXISTS flyball.optimization_logs SYNC;
