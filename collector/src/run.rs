@@ -110,7 +110,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let grace = config.grace();
     let work = serve(config, shutdown.clone());
     let grace_ms = grace.as_millis() as u64;
-    within_grace(&shutdown, grace, work).await.unwrap_or(Err(Error::Grace { grace_ms }))
+    Box::pin(within_grace(&shutdown, grace, work)).await.unwrap_or(Err(Error::Grace { grace_ms }))
 }
 
 async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error> {

@@ -20,6 +20,8 @@ pub struct StoreMetrics {
     pub(super) engine_restarts: Counter,
     pub(super) engine_up: Gauge,
     pub(super) series: Gauge,
+    /// Series taken over from other collectors.
+    pub(super) series_learned: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -45,6 +47,7 @@ impl Default for StoreMetrics {
             engine_restarts: Counter::default(),
             engine_up: Gauge::default(),
             series: Gauge::default(),
+            series_learned: Counter::default(),
         }
     }
 }
@@ -70,6 +73,8 @@ impl StoreMetrics {
             self.insert_seconds.clone(),
         );
         store.register("series", "Series in the catalog", self.series.clone());
+        let help = "Series that other collectors on the same database wrote first";
+        store.register("series_learned", help, self.series_learned.clone());
         let engine = registry.sub_registry_with_prefix("engine");
         let help = "Times that the embedded engine was started again after it had ended";
         engine.register("restarts", help, self.engine_restarts.clone());

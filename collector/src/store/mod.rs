@@ -14,6 +14,7 @@ mod hex;
 mod metrics;
 pub mod migrate;
 mod prune;
+mod refresh;
 mod retention;
 mod rows;
 mod schema;
@@ -65,9 +66,8 @@ pub struct OpenStore {
     pub engine: Option<Engine>,
 }
 
-/// Opens the store as configured. When `shutdown` is cancelled while the engine starts, this ends early with an error. With the embedded engine,
-/// series whose samples have all expired are forgotten once a day until it is cancelled; on a server that is already there another collector may still use them.
-/// Servers that are already there are probed until it is cancelled.
+/// Opens the store as configured. When `shutdown` is cancelled while the engine starts, this ends early with an error. Until it is cancelled
+/// series whose samples have all expired are forgotten; on servers that are already there these are probed, and series of other collectors are taken over.
 ///
 /// # Errors
 /// Any [`StoreError`]; each message says what mends it. Those that are [passing](StoreError::is_passing) may be gone at the next try.
@@ -88,10 +88,15 @@ pub async fn open(
     };
     match open_at(&endpoints, settings, metrics, engine.is_some()).await {
         Ok((store, catalog)) => {
-            if engine.is_some() {
-                let weak = Arc::downgrade(&catalog);
-                tokio::spawn(prune::daily(store.clone(), weak, shutdown));
-            } else {
+            let weak = Arc::downgrade(&catalog);
+            tokio::spawn(prune::run(
+                store.clone(),
+                std::sync::Weak::clone(&weak),
+                shutdown.clone(),
+            ));
+            if engine.is_none() {
+                let learned = metrics.series_learned.clone();
+                tokio::spawn(refresh::run(store.clone(), weak, learned, shutdown.clone()));
                 tokio::spawn(store.servers.clone().watch(shutdown));
             }
             Ok(OpenStore { store, catalog, engine })
@@ -211,12 +216,29 @@ impl Store {
         Ok(catalog)
     }
 
-    /// Forgets the series that are older than a day, have no sample and were not asked for since `catalog` was loaded. Gives their number.
+    /// Forgets the series that are older than a day, have no sample and that no stream uses. Gives their number.
     ///
     /// # Errors
     /// When ClickHouse cannot be asked.
     pub async fn prune_series(&self, catalog: &Catalog) -> Result<usize, StoreError> {
-        prune::once(self, catalog).await
+        prune::prune(self, catalog).await
+    }
+
+    /// Writes the rows of series in use that are missing in the table again, and forgets series that are not in use and missing there. Gives both numbers.
+    ///
+    /// # Errors
+    /// When ClickHouse cannot be asked.
+    pub async fn reconcile_series(&self, catalog: &Catalog) -> Result<(usize, usize), StoreError> {
+        let done = prune::reconcile(self, catalog, &mut Vec::new()).await?;
+        Ok((done.restored, done.forgotten))
+    }
+
+    /// Takes over series that others have written into the table lately. Gives their number.
+    ///
+    /// # Errors
+    /// When ClickHouse cannot be asked.
+    pub async fn learn_series(&self, catalog: &Catalog) -> Result<u64, StoreError> {
+        Ok(refresh::look(self, catalog, None).await?.learned)
     }
 
     /// For one query, at the server that is used now. It is bounded in time and reads each row once, however often it was sent.

@@ -80,19 +80,23 @@ pub struct SeriesRow {
 impl SeriesRow {
     /// The row of a series that was first seen at `first_seen_ms`.
     pub fn new(id: SeriesId, node: &NodeName, series: &Series, first_seen_ms: i64) -> Self {
-        let kind = match series.kind {
-            Kind::Counter => 1,
-            Kind::Gauge => 2,
-        };
         Self {
             series_id: id.get(),
             metric: series.metric.clone(),
             unit: series.unit.clone(),
-            kind,
+            kind: Self::kind_code(series.kind),
             scale: series.scale.code(),
             node: node.as_str().to_owned(),
             attributes: series.attributes.clone(),
             first_seen: first_seen_ms,
+        }
+    }
+
+    /// The code of a kind in the table.
+    pub(super) const fn kind_code(kind: Kind) -> i8 {
+        match kind {
+            Kind::Counter => 1,
+            Kind::Gauge => 2,
         }
     }
 

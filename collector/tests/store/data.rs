@@ -188,37 +188,6 @@ async fn a_shorter_retention_drops_days_at_the_next_start() {
 }
 
 #[tokio::test]
-async fn series_without_samples_are_forgotten_unless_a_stream_uses_them() {
-    let opened = Opened::new().await;
-    let node = NodeName::new("web-1").unwrap();
-    let yesterday = today_ms() - 2 * DAY_MS;
-    let mut rows = Vec::new();
-    for (mode, first_seen_ms) in
-        [("old", yesterday), ("sampled", yesterday), ("used", yesterday), ("young", i64::MAX)]
-    {
-        let (id, _) = opened.open.catalog.resolve(&node, &series(mode)).unwrap();
-        let first_seen_ms = first_seen_ms.min(today_ms() + DAY_MS / 2);
-        rows.push(SeriesRow::new(id, &node, &series(mode), first_seen_ms));
-    }
-    opened.store().insert_series(&rows, "s").await.unwrap();
-    let sampled = [sample(rows[1].series_id, today_ms(), 1, Scale::UNIT)];
-    opened.store().insert_samples(&sampled, "t").await.unwrap();
-    // All of them were asked for.
-    assert_eq!(opened.store().prune_series(&opened.open.catalog).await.unwrap(), 0);
-    let dir = opened.close().await;
-
-    let again = open_in(&config(dir.path())).await;
-    again.catalog.resolve(&node, &series("used")).unwrap();
-    assert_eq!(again.store.prune_series(&again.catalog).await.unwrap(), 1);
-    assert_eq!(again.catalog.len(), 3);
-    let left: Vec<_> = again.store.load_series().await.unwrap();
-    let mut left: Vec<_> = left.iter().map(|row| row.attributes[0].1.as_str()).collect();
-    left.sort_unstable();
-    assert_eq!(left, ["sampled", "used", "young"]);
-    again.engine.unwrap().stop().await;
-}
-
-#[tokio::test]
 async fn a_setting_that_was_changed_by_hand_is_found_at_the_next_start() {
     let opened = Opened::new().await;
     let sql = "ALTER TABLE series MODIFY SETTING non_replicated_deduplication_window = 0";

