@@ -4,6 +4,7 @@ import "./style/font.css";
 import "./style/base.css";
 import "./style/fleet.css";
 import "./style/node.css";
+import "./style/alerts.css";
 import { render } from "preact";
 import { App } from "./app";
 

@@ -1,6 +1,6 @@
 /** Calls to the collector. Every failure is an ApiError that says what the collector said. */
 import type { Source } from "../lib/lines";
-import type { MetricsAnswer, Problem, StatusAnswer } from "./types";
+import type { AlertsAnswer, MetricsAnswer, Problem, StatusAnswer } from "./types";
 
 /** A call may take this long before it counts as failed. */
 const DEADLINE_MS = 20_000;
@@ -51,6 +51,10 @@ export function isAbandoned(error: unknown): boolean {
 
 export function fetchStatus(signal?: AbortSignal): Promise<StatusAnswer> {
   return getJson<StatusAnswer>("api/performance/status", signal);
+}
+
+export function fetchAlerts(signal?: AbortSignal): Promise<AlertsAnswer> {
+  return getJson<AlertsAnswer>("api/performance/alerts", signal);
 }
 
 /** Address of the question a source stands for (every node when `node` is empty), over [fromMs, toMs). */

@@ -37,6 +37,46 @@ export interface NodeStatus {
   series: number | null;
   samples_per_second: number | null;
   host?: HostIdentity | null;
+  /** Where its samples are; null until its agent reports to this collector. */
+  accounting?: Accounting | null;
+}
+
+/** Where the samples of a node are: produced = stored + in_flight + shed + gap. */
+export interface Accounting {
+  reported_ms: number;
+  produced: number;
+  stored: number;
+  in_flight: number;
+  /** Samples given up, by reason. */
+  shed: Readonly<Record<string, number>>;
+  gap: number;
+  spool_bytes: number;
+  spool_limit_bytes: number;
+  backlog_segments: number;
+  corrupt_segments: number;
+  clock_steps: { forward: number; backward: number };
+  oldest_unacked_ms: number | null;
+  /** Of those in flight, samples that are in memory only. */
+  unspooled: number;
+}
+
+export interface Alert {
+  /** Names this occurrence. */
+  id: string;
+  name: string;
+  severity: "warning" | "critical";
+  /** Null when it is the collector's own. */
+  node: string | null;
+  state: "firing" | "resolved";
+  since_ms: number;
+  updated_ms: number;
+  resolved_ms: number | null;
+  text: string;
+}
+
+export interface AlertsAnswer {
+  alerts: Alert[];
+  firing: number;
 }
 
 export interface FleetTotals {
@@ -90,12 +130,16 @@ export interface SamplesEvent {
   samples: Sample[];
 }
 
+export interface AlertEvent extends Alert {
+  type: "alert";
+}
+
 /** Events were lost: whoever reads must ask for the present state again. */
 export interface ResyncEvent {
   type: "resync";
 }
 
-export type LiveEvent = StatusEvent | SamplesEvent | ResyncEvent;
+export type LiveEvent = StatusEvent | SamplesEvent | AlertEvent | ResyncEvent;
 
 /** RFC 9457, as every failed call answers. */
 export interface Problem {

@@ -1,6 +1,8 @@
 /** All nodes at a glance. */
 import { useEffect, useRef } from "preact/hooks";
+import { AlertList } from "../alerts/AlertList";
 import { count } from "../lib/format";
+import { firing, resolved, worstByNode } from "../state/alerts";
 import { fleet, fleetVersion, totals } from "../state/fleet";
 import { hasStatus } from "../state/live";
 import { go, route } from "../state/route";
@@ -24,7 +26,9 @@ export function FleetPage() {
 
   if (!hasStatus.value) return <p class="waiting">Waiting for the collector…</p>;
   if (fleet.size === 0) return <EmptyFleet />;
-  const nodes = [...fleet.values()].filter((node) => matchesFilter(node.status, filter));
+  const nodes = [...fleet.values()].filter((node) =>
+    matchesFilter(node.status, filter, worstByNode.value.has(node.status.node)),
+  );
   const column = COLUMNS.find(({ id }) => id === sort) ?? COLUMNS[0];
   return (
     <section class="fleet" aria-label="Fleet">
@@ -42,6 +46,7 @@ export function FleetPage() {
           />
         </label>
       </div>
+      <AlertList firing={firing.value} resolved={resolved.value} />
       {nodes.length === 0 ? (
         <p class="waiting">
           No node matches “{filter}”.{" "}
@@ -60,6 +65,8 @@ function Totals() {
   const sums = totals.value;
   if (!sums) return null;
   const down = sums.nodes - sums.nodes_up;
+  const alerting = firing.value.length;
+  const isCritical = firing.value.some(({ severity }) => severity === "critical");
   return (
     <dl class="totals">
       <Total name={sums.nodes === 1 ? "node" : "nodes"} value={String(sums.nodes)} />
@@ -70,6 +77,14 @@ function Totals() {
         onPick="is:up"
       />
       <Total name="down" value={String(down)} tone={down > 0 ? "bad" : undefined} onPick="is:down" />
+      {alerting > 0 && (
+        <Total
+          name={alerting === 1 ? "alert" : "alerts"}
+          value={String(alerting)}
+          tone={isCritical ? "bad" : "warn"}
+          onPick="is:alerting"
+        />
+      )}
       {sums.series !== null && <Total name="series" value={count(sums.series)} />}
       {sums.samples_per_second !== null && (
         <Total name="samples a second" value={count(sums.samples_per_second)} />
@@ -81,7 +96,7 @@ function Totals() {
 interface TotalProps {
   name: string;
   value: string;
-  tone?: "good" | "bad" | undefined;
+  tone?: "good" | "warn" | "bad" | undefined;
   /** Filter that a click sets or takes away. */
   onPick?: string;
 }

@@ -1,6 +1,7 @@
 /** One node of the fleet. */
 import type { ComponentChildren } from "preact";
 import { ago, format } from "../lib/format";
+import { worstByNode } from "../state/alerts";
 import { nowMs } from "../state/clock";
 import { type FleetNode, TREND_POINTS, trendAt } from "../state/fleet";
 import { nodeHref } from "../state/route";
@@ -29,6 +30,7 @@ export function NodeRow({ node, index, top }: Props) {
         <span class="dot" data-up={status.up} title={status.up ? "up" : "down"} />
         <a href={nodeHref(status.node)}>{status.node}</a>
         <span class="sr">{status.up ? "up" : "down"}</span>
+        <Badge node={status.node} />
         <small>{status.host?.os_description ?? ""}</small>
       </Cell>
       <Cell id="cpu">
@@ -56,6 +58,18 @@ function Cell({ id, children }: { id: string; children: ComponentChildren }) {
     <div class={`cell c-${id}`} role="cell">
       {children}
     </div>
+  );
+}
+
+/** Says that something is wrong on the node; what, is in the list above and on its page. */
+function Badge({ node }: { node: string }) {
+  const severity = worstByNode.value.get(node);
+  if (!severity) return null;
+  const text = severity === "critical" ? "samples are being lost" : "something to look at";
+  return (
+    <span class="badge" data-severity={severity} title={`Alert: ${text}`}>
+      !<span class="sr">alert: {text}</span>
+    </span>
   );
 }
 

@@ -35,8 +35,8 @@ export const COLUMNS: readonly Column[] = [
   number("seen", "Last seen", "When the last frame arrived", (s) => s.last_seen_ms),
 ];
 
-/** Nodes whose name or system holds every word of `filter`; `up` and `down` pick by state. */
-export function matchesFilter(status: NodeStatus, filter: string): boolean {
+/** Nodes whose name or system holds every word of `filter`; `is:up`, `is:down` and `is:alerting` pick by state. */
+export function matchesFilter(status: NodeStatus, filter: string, isAlerting = false): boolean {
   const host = status.host;
   const text = [
     status.node,
@@ -56,6 +56,7 @@ export function matchesFilter(status: NodeStatus, filter: string): boolean {
     .every((word) => {
       if (word === "is:up") return status.up;
       if (word === "is:down") return !status.up;
+      if (word === "is:alerting") return isAlerting;
       return text.includes(word);
     });
 }

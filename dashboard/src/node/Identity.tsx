@@ -1,9 +1,10 @@
 /** Who the host is, and whether it reports. */
 import type { ComponentChildren } from "preact";
-import type { NodeStatus } from "../api/types";
+import type { Accounting, NodeStatus } from "../api/types";
 import { ago, bytes, duration } from "../lib/format";
 import { nowMs } from "../state/clock";
 import { connection } from "../state/live";
+import { verdict } from "./Account";
 
 export function Identity({ node, status }: { node: string; status: NodeStatus | undefined }) {
   const host = status?.host;
@@ -23,6 +24,7 @@ export function Identity({ node, status }: { node: string; status: NodeStatus | 
         <Fact name="Agent">{status?.agent_version}</Fact>
         <Fact name="Policy">{status?.policy_revision ? `revision ${status.policy_revision}` : null}</Fact>
         <Fact name="Series">{status?.series != null && String(status.series)}</Fact>
+        <Fact name="Samples">{status?.accounting && <Samples account={status.accounting} />}</Fact>
       </dl>
     </section>
   );
@@ -47,6 +49,21 @@ function Fact({ name, children }: { name: string; children: ComponentChildren })
       <dd>{children}</dd>
     </div>
   );
+}
+
+/** Whether every sample is accounted for; leads to the whole account. */
+function Samples({ account }: { account: Accounting }) {
+  const { text, tone } = verdict(account);
+  return (
+    <button type="button" class="link" data-tone={tone} onClick={showAccount}>
+      {text}
+    </button>
+  );
+}
+
+/** The address names what is looked at, so the way down is not a part of it. */
+function showAccount(): void {
+  document.getElementById("section-account")?.scrollIntoView({ behavior: "smooth" });
 }
 
 function LastWord({ status }: { status: NodeStatus }) {

@@ -1,10 +1,14 @@
 /** Everything about one node over one range of time. */
 import { useEffect, useRef } from "preact/hooks";
+import { AlertList } from "../alerts/AlertList";
+import type { Alert } from "../api/types";
 import { ChartPanel } from "../chart/ChartPanel";
 import { DEFAULT_RANGE, fixedRange, MIN_LENGTH_MS } from "../lib/range";
+import { firing, resolved } from "../state/alerts";
 import { fleet, fleetVersion } from "../state/fleet";
 import { hasStatus } from "../state/live";
 import { fleetHref, go, route } from "../state/route";
+import { Account } from "./Account";
 import { NodeController } from "./controller";
 import { Filesystems } from "./Filesystems";
 import { Identity } from "./Identity";
@@ -33,12 +37,14 @@ export function NodePage({ node }: { node: string }) {
   }, []);
   if (hasStatus.value && !status) return <UnknownNode node={node} />;
 
+  const ofNode = (alerts: readonly Alert[]) => alerts.filter((alert) => alert.node === node);
   const show = (id: string, title: string, panels: readonly Panel[]) => (
     <Charts id={id} title={title} panels={panels} controller={controller} facts={facts} />
   );
   return (
     <div class="node" data-up={status?.up}>
       <Identity node={node} status={status} />
+      <AlertList firing={ofNode(firing.value)} resolved={ofNode(resolved.value)} ofNode />
       <RangeBar controller={controller} />
       {show("cpu", "CPU", CPU_PANELS)}
       {show("memory", "Memory", MEMORY_PANELS)}
@@ -55,6 +61,10 @@ export function NodePage({ node }: { node: string }) {
             <Chart key={panel.id} panel={panel} controller={controller} facts={facts} />
           ))}
         </ProcessTables>
+      </section>
+      <section class="section" id="section-account">
+        <h2>Where its samples are</h2>
+        <Account account={status?.accounting} />
       </section>
       {show("agent", "The agent itself", AGENT_PANELS)}
     </div>

@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import { fetchStatus } from "../api/client";
 import { type ConnectionState, LiveStream } from "../api/events";
 import type { LiveEvent, SamplesEvent } from "../api/types";
+import { loadAlerts, takeAlert } from "./alerts";
 import { learnOffset } from "./clock";
 import { seedTrends, takeStatus } from "./fleet";
 
@@ -48,6 +49,7 @@ function onEvent(event: LiveEvent): void {
     case "status":
       learnOffset(event.ts_ms);
       takeStatus(event.nodes, event.totals, expectWhole && event.nodes.length >= event.totals.nodes);
+      if (expectWhole) loadAlerts();
       expectWhole = false;
       if (isMissing && event.nodes.some(({ node }) => node === wanted)) follow(wanted);
       if (!hasStatus.value) {
@@ -61,6 +63,9 @@ function onEvent(event: LiveEvent): void {
       learnOffset(event.ts_ms);
       for (const listener of listeners) listener.onSamples(event);
       break;
+    case "alert":
+      takeAlert(event);
+      break;
     case "resync":
       announceGap();
       break;
@@ -69,6 +74,7 @@ function onEvent(event: LiveEvent): void {
 
 function announceGap(): void {
   for (const listener of listeners) listener.onGap();
+  loadAlerts();
   fetchStatus()
     .then((answer) => takeStatus(answer.nodes, answer.totals, true))
     .catch(() => {
