@@ -169,7 +169,7 @@ impl Spool {
         self.open.as_ref().map(|open| open.id)
     }
 
-    /// Reads a whole segment.
+    /// Reads a whole segment. One that turns out to have nothing in flight any more is to be [freed](Self::free).
     ///
     /// # Errors
     /// When the system cannot read it, or there is no such segment. What cannot be understood is no error: it is left out and counted.

@@ -1,5 +1,6 @@
 //! The spool on a real directory.
 
+mod damage;
 mod model;
 
 use std::time::Duration;

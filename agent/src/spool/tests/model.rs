@@ -330,13 +330,20 @@ impl Owner {
         let mut segments = BTreeMap::new();
         for (id, contents) in &found {
             let mut kept = self.segments.remove(id).unwrap();
+            if contents.meta.frames_in_flight() == 0 {
+                spool.free(*id);
+                continue;
+            }
             if let Some((_, frame)) = self.uncertain.take_if(|(uncertain, _)| uncertain == id) {
                 kept.frames.push(frame);
             }
             kept.frames.truncate(contents.frames.len());
             (kept.acked_seq, kept.freed, kept.gone) = (contents.meta.acked_seq, false, false);
-            let last_seq = contents.frames.last().map_or(0, |frame| frame.seq);
-            (kept.promised_seq, kept.void) = (last_seq, false);
+            // What a failed sync has left in memory alone no later sync brings to the medium.
+            kept.void &= cut.is_none();
+            if !kept.void {
+                kept.promised_seq = contents.frames.last().map_or(0, |frame| frame.seq);
+            }
             segments.insert(*id, kept);
         }
         assert_eq!(totals.outstanding(), spool.segments().map(SegmentMeta::in_flight).sum::<u64>());
