@@ -17,6 +17,8 @@ Examples:
       is the collector ready, how is the fleet
   flyball nodes --sort memory
       every node, the fullest first
+  flyball alerts
+      what is wrong
   flyball metrics
       what is measured
   flyball metrics system.cpu.utilization --node web-1 --by cpu.mode --from -30m
@@ -39,7 +41,7 @@ Examples:
   flyball status >/dev/null || echo 'mend it'
       exit code 0 only when the collector is reachable and ready
   flyball --output json status | jq .status.totals
-      both answers as they are: {\"server\", \"readyz\", \"status\"}";
+      all answers as they are: {\"server\", \"readyz\", \"status\", \"alerts\"}";
 
 const NODES_EXAMPLES: &str = "\
 Examples:
@@ -50,7 +52,21 @@ Examples:
   flyball nodes 'web-*' --state down
       those of the web nodes that are down
 
-A value that is not known is shown as \u{2013}, which is not 0.";
+SAMPLES says where a node's samples are: ok when every one is stored or on its way; shed ones were given up by the
+agent, missing ones are accounted for nowhere. A value that is not known is shown as \u{2013}, which is not 0.";
+
+const ALERTS_EXAMPLES: &str = "\
+Examples:
+  flyball alerts
+      what is wrong now, the worst first, then what was lately
+  flyball alerts --state firing --node web-1
+      what is wrong on one node
+  flyball --output json alerts | jq -r '.alerts[] | select(.severity == \"critical\") | .text'
+      for programs: what the API answers
+
+Names: accounting.gap samples do not add up; samples.shed an agent gave up samples; spool.filling, spool.corrupt,
+spool.unwritable an agent's disk; clock.step a host's clock jumped; series.overflow, catalog.full more series than
+the caps allow, kept as sums; series.refused ClickHouse refuses what some series are.";
 
 const METRICS_EXAMPLES: &str = "\
 Examples:
@@ -123,6 +139,9 @@ pub(crate) enum Command {
     /// The nodes and their last values.
     #[command(after_help = NODES_EXAMPLES)]
     Nodes(NodesArgs),
+    /// What is wrong now, and what was lately.
+    #[command(after_help = ALERTS_EXAMPLES)]
+    Alerts(AlertsArgs),
     /// The metrics that exist, or one of them over time.
     #[command(after_help = METRICS_EXAMPLES)]
     Metrics(MetricsArgs),
@@ -152,6 +171,26 @@ pub(crate) enum NodeState {
     Up,
     /// They do not.
     Down,
+}
+
+/// `flyball alerts`
+#[derive(Debug, Args)]
+pub(crate) struct AlertsArgs {
+    /// Only alerts of these nodes; repeat it or separate them by commas.
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    pub node: Vec<String>,
+    /// Only alerts in this state.
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<AlertState>,
+}
+
+/// Whether an alert still is so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AlertState {
+    /// It is so now.
+    Firing,
+    /// It is over.
+    Resolved,
 }
 
 /// `flyball metrics`
@@ -228,7 +267,14 @@ mod tests {
 
     #[test]
     fn no_line_of_the_help_is_wider_than_a_wide_terminal() {
-        for text in [EXAMPLES, STATUS_EXAMPLES, NODES_EXAMPLES, METRICS_EXAMPLES, TOP_EXAMPLES] {
+        for text in [
+            EXAMPLES,
+            STATUS_EXAMPLES,
+            NODES_EXAMPLES,
+            ALERTS_EXAMPLES,
+            METRICS_EXAMPLES,
+            TOP_EXAMPLES,
+        ] {
             assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
         }
     }

@@ -60,6 +60,7 @@ fn run(config: &Config, command: Command) -> Result<(), Error> {
         match command {
             Command::Status => commands::status::run(&context).await,
             Command::Nodes(args) => commands::nodes::run(&context, &args).await,
+            Command::Alerts(args) => commands::alerts::run(&context, &args).await,
             Command::Metrics(args) => commands::metrics::run(&context, &args).await,
             Command::Top(args) => top::run(&context, &args).await,
         }

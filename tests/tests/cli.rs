@@ -65,6 +65,14 @@ async fn the_fleet_is_told_as_table_and_as_json() -> Result<()> {
     ensure!(json["readyz"]["status"] == "ready", "{json}");
     ensure!(json["status"]["totals"]["nodes_up"] == 1, "{json}");
 
+    ensure!(json["alerts"]["firing"] == 0 && status.out.contains("\nalerts "), "{json} {status:?}");
+    let alerts = flyball(server, &["alerts", "--node", "alpha"]).await?;
+    ensure!(alerts.code == Some(0) && alerts.err.contains("nothing is wrong"), "{alerts:?}");
+    let json: Value = serde_json::from_str(&flyball(server, &["-o", "json", "alerts"]).await?.out)?;
+    ensure!(json["alerts"].as_array().is_some_and(Vec::is_empty), "{json}");
+    let unknown = flyball(server, &["alerts", "--node", "beta"]).await?;
+    ensure!(unknown.failed_with(1, &["no such node"]), "{unknown:?}");
+
     let nodes = flyball(server, &["nodes", "al*", "--state", "up", "--sort", "cpu"]).await?;
     let rows: Vec<_> = nodes.out.lines().collect();
     ensure!(rows.len() == 2 && rows[0].starts_with("NODE"), "{nodes:?}");

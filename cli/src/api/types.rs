@@ -13,6 +13,72 @@ pub(crate) struct FleetStatus {
     /// Sums over them.
     #[serde(default)]
     pub totals: Totals,
+    /// Where their samples are.
+    #[serde(default)]
+    pub accounting: AccountingTotals,
+}
+
+/// Where the samples of the fleet are, as the agents reported it: produced = stored + in flight + shed + gap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(crate) struct AccountingTotals {
+    /// Nodes whose agent has reported.
+    pub nodes: u64,
+    /// Nodes whose samples do not add up.
+    pub nodes_with_gap: u64,
+    /// Samples measured.
+    pub produced: u64,
+    /// Samples acknowledged as stored.
+    pub stored: u64,
+    /// Samples that wait in the agents.
+    pub in_flight: u64,
+    /// Samples given up.
+    pub shed: u64,
+    /// Samples accounted for nowhere, or twice.
+    pub gap: u64,
+}
+
+/// Where the samples of one node are.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Accounting {
+    /// Samples given up, by reason.
+    pub shed: BTreeMap<String, u64>,
+    /// Samples accounted for nowhere; below zero twice.
+    pub gap: i64,
+}
+
+/// `/api/performance/alerts`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(crate) struct AlertsAnswer {
+    /// Those that fire, the worst first, then those that are over.
+    pub alerts: Vec<Alert>,
+}
+
+/// One alert.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Alert {
+    /// What is wrong.
+    pub name: String,
+    /// `critical` or `warning`.
+    pub severity: String,
+    /// On which node; `None` when it is the collector's own.
+    pub node: Option<String>,
+    /// `firing` or `resolved`.
+    pub state: String,
+    /// Since when, epoch milliseconds.
+    pub since_ms: i64,
+    /// What is known.
+    pub text: String,
+}
+
+impl Alert {
+    /// True when it still is so.
+    pub(crate) fn is_firing(&self) -> bool {
+        self.state == "firing"
+    }
 }
 
 /// Sums over the fleet.
@@ -57,6 +123,8 @@ pub(crate) struct NodeStatus {
     pub disk_write_bytes_per_second: Option<f64>,
     /// The machine.
     pub host: Option<Host>,
+    /// Where its samples are; `None` until its agent has reported.
+    pub accounting: Option<Accounting>,
 }
 
 /// What does not change while a machine runs.

@@ -1,5 +1,6 @@
 //! The commands. Each asks the API and prints a table or what the API answered; errors become one line on standard error.
 
+pub(crate) mod alerts;
 mod catalog;
 pub(crate) mod metrics;
 pub(crate) mod nodes;

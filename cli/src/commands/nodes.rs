@@ -4,7 +4,7 @@ use comfy_table::Cell;
 use serde_json::{Value, json};
 
 use super::{Context, hint, print};
-use crate::api::types::{NodeStatus, entries};
+use crate::api::types::{Accounting, NodeStatus, entries};
 use crate::args::{NodeState, NodesArgs};
 use crate::config::Output;
 use crate::error::Error;
@@ -13,7 +13,7 @@ use crate::text::table::{Column, Screen, Tone, plain, render, toned};
 use crate::text::units::{self, Quantity};
 use crate::text::{UNKNOWN, pattern};
 
-const COLUMNS: [Column<'_>; 11] = [
+const COLUMNS: [Column<'_>; 12] = [
     Column::Text("NODE"),
     Column::Text("STATE"),
     Column::Number("SEEN"),
@@ -24,6 +24,7 @@ const COLUMNS: [Column<'_>; 11] = [
     Column::Number("SENT"),
     Column::Number("READ"),
     Column::Number("WRITTEN"),
+    Column::Text("SAMPLES"),
     Column::Text("AGENT"),
 ];
 
@@ -98,8 +99,22 @@ fn row(node: &NodeStatus, now_ms: i64) -> Vec<Cell> {
         traffic(node.network_transmit_bytes_per_second),
         traffic(node.disk_read_bytes_per_second),
         traffic(node.disk_write_bytes_per_second),
+        samples(node.accounting.as_ref()),
         plain(node.agent_version.as_deref().unwrap_or(UNKNOWN)),
     ]
+}
+
+/// Whether every sample is stored or on its way, or else how many are not.
+fn samples(accounting: Option<&Accounting>) -> Cell {
+    let Some(Accounting { shed, gap }) = accounting else { return plain(UNKNOWN) };
+    let shed: u64 = shed.values().sum();
+    let number = |samples: u64| units::number(samples as f64);
+    match (*gap, shed) {
+        (0, 0) => toned("ok", Tone::Good),
+        (0, _) => toned(&format!("{} shed", number(shed)), Tone::Warning),
+        (1.., _) => toned(&format!("{} missing", number(gap.unsigned_abs())), Tone::Bad),
+        (..=-1, _) => toned(&format!("{} twice", number(gap.unsigned_abs())), Tone::Bad),
+    }
 }
 
 #[cfg(test)]
@@ -111,9 +126,11 @@ mod tests {
         let json = json!({"nodes": [
             {"node": "web-2", "up": true, "last_seen_ms": 9_500, "agent_version": "0.1.0", "cpu_utilization": 0.93,
              "memory_utilization": 0.5, "load_1m": 3.25, "network_receive_bytes_per_second": 1536.0,
-             "network_transmit_bytes_per_second": 0.0, "disk_read_bytes_per_second": null, "disk_write_bytes_per_second": 2e6},
-            {"node": "web-1", "up": true, "last_seen_ms": 9_500, "cpu_utilization": 0.1},
+             "network_transmit_bytes_per_second": 0.0, "disk_read_bytes_per_second": null, "disk_write_bytes_per_second": 2e6,
+             "accounting": {"shed": {}, "gap": 0}},
+            {"node": "web-1", "up": true, "last_seen_ms": 9_500, "cpu_utilization": 0.1, "accounting": {"shed": {"full": 48_000, "thinned": 500}, "gap": 0}},
             {"node": "db-1", "up": false, "last_seen_ms": null, "cpu_utilization": null},
+            {"node": "db-2", "up": false, "accounting": {"shed": {"full": 1}, "gap": 17}},
         ]});
         entries(json, "nodes").unwrap()
     }
@@ -125,11 +142,11 @@ mod tests {
     #[test]
     fn nodes_are_chosen_by_name_and_state() {
         let mut args = NodesArgs { patterns: vec![], sort: SortKey::Name, state: None };
-        assert_eq!(names(&args), ["db-1", "web-1", "web-2"]);
+        assert_eq!(names(&args), ["db-1", "db-2", "web-1", "web-2"]);
         args.sort = SortKey::Cpu;
-        assert_eq!(names(&args), ["web-2", "web-1", "db-1"]);
+        assert_eq!(names(&args), ["web-2", "web-1", "db-1", "db-2"]);
         args.state = Some(NodeState::Down);
-        assert_eq!(names(&args), ["db-1"]);
+        assert_eq!(names(&args), ["db-1", "db-2"]);
         args = NodesArgs { patterns: vec!["web-*".into()], sort: SortKey::Name, state: None };
         assert_eq!(names(&args), ["web-1", "web-2"]);
     }

@@ -3,12 +3,15 @@
 use comfy_table::Cell;
 use serde_json::{Value, json};
 
+use super::alerts;
 use super::{Context, print};
-use crate::api::types::{FleetStatus, NodeStatus, Readiness};
+use crate::api::types::{
+    AccountingTotals, Alert, AlertsAnswer, FleetStatus, NodeStatus, Readiness,
+};
 use crate::config::Output;
 use crate::error::Error;
 use crate::text::table::{Screen, Tone, plain, render, toned};
-use crate::text::{clean, units};
+use crate::text::{UNKNOWN, clean, units};
 
 /// Most names of nodes that are listed.
 const NAMES: usize = 5;
@@ -24,16 +27,22 @@ pub(crate) async fn run(context: &Context) -> Result<(), Error> {
     let ready_json: Value = client.parse(&body)?;
     let readiness: Readiness = client.parse(&body)?;
     let body = client.get("/api/performance/status", &[]).await?;
+    let firing = client.get(alerts::PATH, &[("state", "firing".to_owned())]).await?;
     match context.output {
         Output::Json => {
             let status: Value = client.parse(&body)?;
-            let all = json!({"server": client.server(), "readyz": ready_json, "status": status});
+            let alerts: Value = client.parse(&firing)?;
+            let all = json!({"server": client.server(), "readyz": ready_json, "status": status, "alerts": alerts});
             print(&all.to_string())?;
         }
         Output::Table => {
-            let fleet = client.parse(&body)?;
-            let now_ms = units::now_ms();
-            print(&summary(context.screen, client.server(), &readiness, &fleet, now_ms))?;
+            let told = Told {
+                server: client.server(),
+                readiness: &readiness,
+                fleet: &client.parse(&body)?,
+                alerts: &client.parse::<AlertsAnswer>(&firing)?.alerts,
+            };
+            print(&summary(context.screen, &told, units::now_ms()))?;
         }
     }
     if code.is_success() {
@@ -54,13 +63,17 @@ fn reason(readiness: &Readiness) -> String {
     if told.is_empty() { clean(&readiness.status) } else { told.join("; ") }
 }
 
-fn summary(
-    screen: Screen,
-    server: &str,
-    readiness: &Readiness,
-    fleet: &FleetStatus,
-    now_ms: i64,
-) -> String {
+/// What the collector told.
+struct Told<'a> {
+    server: &'a str,
+    readiness: &'a Readiness,
+    fleet: &'a FleetStatus,
+    /// Those that fire.
+    alerts: &'a [Alert],
+}
+
+fn summary(screen: Screen, told: &Told<'_>, now_ms: i64) -> String {
+    let Told { server, readiness, fleet, alerts } = *told;
     let tone = |good| if good { Tone::Good } else { Tone::Bad };
     let row = |name: &str, value: Cell, rest: String| vec![plain(name), value, plain(rest)];
     let ready = tone(readiness.status == "ready");
@@ -79,12 +92,62 @@ fn summary(
     rows.push(row("nodes", toned(&up, tone(all_up)), down(&fleet.nodes, now_ms)));
     let rate = format!("{} samples/s", units::number(totals.samples_per_second));
     rows.push(row("series", plain(units::number(totals.series as f64)), rate));
+    rows.push(samples(&fleet.accounting));
+    rows.push(firing(alerts));
     let cpu = highest(&fleet.nodes, |n| n.cpu_utilization);
     let memory = highest(&fleet.nodes, |n| n.memory_utilization);
     for (name, (value, node)) in [("highest cpu", cpu), ("highest memory", memory)] {
         rows.push(row(name, toned(&units::percent(value), Tone::of_share(value)), node));
     }
     render(screen, &[], rows)
+}
+
+/// The equation over the fleet.
+fn samples(sums: &AccountingTotals) -> Vec<Cell> {
+    let number = |samples: u64| units::number(samples as f64);
+    let verdict = match (sums.nodes, sums.gap, sums.shed) {
+        (0, ..) => plain(UNKNOWN),
+        (_, 0, 0) => toned("all accounted for", Tone::Good),
+        (_, 0, shed) => toned(&format!("{} shed", number(shed)), Tone::Warning),
+        (_, gap, _) => {
+            let nodes = if sums.nodes_with_gap == 1 { "node" } else { "nodes" };
+            let text =
+                format!("{} unaccounted for on {} {nodes}", number(gap), sums.nodes_with_gap);
+            toned(&text, Tone::Bad)
+        }
+    };
+    let equation = match sums.nodes {
+        0 => String::new(),
+        _ => format!(
+            "{} produced = {} stored + {} in flight + {} shed",
+            number(sums.produced),
+            number(sums.stored),
+            number(sums.in_flight),
+            number(sums.shed)
+        ),
+    };
+    vec![plain("samples"), verdict, plain(equation)]
+}
+
+/// How many alerts fire, and the first of them.
+fn firing(alerts: &[Alert]) -> Vec<Cell> {
+    let tone = match alerts.iter().any(|alert| alert.severity == "critical") {
+        _ if alerts.is_empty() => Tone::Good,
+        true => Tone::Bad,
+        false => Tone::Warning,
+    };
+    let count = if alerts.is_empty() { "none".to_owned() } else { alerts.len().to_string() };
+    let name = |alert: &Alert| match &alert.node {
+        Some(node) => format!("{} on {node}", alert.name),
+        None => alert.name.clone(),
+    };
+    let names: Vec<_> = alerts.iter().take(NAMES).map(name).collect();
+    let more = alerts.len().saturating_sub(NAMES);
+    let rest = match more {
+        0 => names.join(", "),
+        _ => format!("{} and {more} more: flyball alerts", names.join(", ")),
+    };
+    vec![plain("alerts"), toned(&count, tone), plain(rest)]
 }
 
 /// The highest known value among nodes that are up: the last value of a node that is down says nothing about now.
@@ -128,6 +191,11 @@ mod tests {
         }
     }
 
+    fn alert(name: &str, node: &str) -> Alert {
+        let (severity, state) = ("critical".into(), "firing".into());
+        Alert { name: name.into(), node: Some(node.into()), severity, state, ..Alert::default() }
+    }
+
     fn check(name: &str, status: &str, detail: &str) -> Check {
         Check { name: name.into(), status: status.into(), detail: Some(detail.into()) }
     }
@@ -147,8 +215,33 @@ mod tests {
                 node("db-1", false, Some(0.99)),
             ],
             totals: Totals { nodes: 3, nodes_up: 2, series: 12_345, samples_per_second: 1234.5 },
+            accounting: AccountingTotals {
+                nodes: 3,
+                nodes_with_gap: 1,
+                produced: 12_345_678,
+                stored: 12_000_000,
+                in_flight: 345_600,
+                shed: 61,
+                gap: 17,
+            },
         };
-        snapshot::check("status", &summary(PIPE, "http://h:1", &not_ready(), &fleet, 250_000));
+        let alerts: Vec<_> = (0..7).map(|n| alert("samples.shed", &format!("web-{n}"))).collect();
+        let (server, readiness) = ("http://h:1", &not_ready());
+        let told = Told { server, readiness, fleet: &fleet, alerts: &alerts };
+        snapshot::check("status", &summary(PIPE, &told, 250_000));
+    }
+
+    #[test]
+    fn the_summary_of_a_fleet_in_which_all_is_well() {
+        let checks = vec![check("clickhouse", "ok", "25.8 answers in 2 ms")];
+        let readiness = &Readiness { status: "ready".into(), checks };
+        let accounting =
+            AccountingTotals { nodes: 1, produced: 500, stored: 500, ..Default::default() };
+        let nodes = vec![node("web-1", true, Some(0.35))];
+        let totals = Totals { nodes: 1, nodes_up: 1, series: 300, samples_per_second: 300.0 };
+        let fleet = &FleetStatus { nodes, totals, accounting };
+        let told = Told { server: "http://h:1", readiness, fleet, alerts: &[] };
+        snapshot::check("status-well", &summary(PIPE, &told, 250_000));
     }
 
     #[test]

@@ -270,7 +270,7 @@ mod tests {
 
     fn app() -> App {
         let nodes = vec![node("a", 0.1), node("b", 0.2), node("c", 0.3)];
-        App::new("http://h", FleetStatus { nodes, totals: Totals::default() }, SortKey::Cpu)
+        App::new("http://h", FleetStatus { nodes, ..FleetStatus::default() }, SortKey::Cpu)
     }
 
     fn status(nodes: Vec<NodeStatus>) -> Update {

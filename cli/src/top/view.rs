@@ -171,8 +171,11 @@ pub(super) mod tests {
         let nodes =
             vec![node("web-1", Some(0.31), Some(0.72)), node("web-2", Some(0.97), Some(0.4)), down];
         let totals = Totals { nodes: 3, nodes_up: 2, series: 1_234, samples_per_second: 1_180.4 };
-        let mut app =
-            App::new("http://127.0.0.1:7480", FleetStatus { nodes, totals }, SortKey::Cpu);
+        let mut app = App::new(
+            "http://127.0.0.1:7480",
+            FleetStatus { nodes, totals, ..FleetStatus::default() },
+            SortKey::Cpu,
+        );
         app.update(Update::Connected);
         app
     }
