@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS {database}.rollup_10s{local}{on_cluster}
     max_value Float64 ALIAS multiIf(scale >= 0, (first + change + above) / intExp10(scale), scale = -128, reinterpretAsFloat64(first + change + above), toFloat64(first + change + above) * exp2(-scale))
 )
 ENGINE = {replicated}ReplacingMergeTree(version)
-PARTITION BY toDate(ts)
+PARTITION BY toStartOfInterval(ts, toIntervalHour(4))
 ORDER BY (series_id, ts, scale)
 TTL toDateTime(ts) + toIntervalDay({rollup_10s_days})
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1,
@@ -51,7 +51,7 @@ CREATE TABLE IF NOT EXISTS {database}.rollup_1m{local}{on_cluster}
     max_value Float64 ALIAS multiIf(scale >= 0, (first + change + above) / intExp10(scale), scale = -128, reinterpretAsFloat64(first + change + above), toFloat64(first + change + above) * exp2(-scale))
 )
 ENGINE = {replicated}ReplacingMergeTree(version)
-PARTITION BY toDate(ts)
+PARTITION BY toStartOfInterval(ts, toIntervalHour(4))
 ORDER BY (series_id, ts, scale)
 TTL toDateTime(ts) + toIntervalDay({rollup_1m_days})
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1,

@@ -14,6 +14,7 @@ pub use self::example::example;
 
 use crate::ingest::IngestSettings;
 use crate::query::QueryLimits;
+use crate::rollup::RollupSettings;
 use crate::store::{ClickHouseSettings, EngineSettings, StoreConfig};
 
 /// All settings.
@@ -28,6 +29,8 @@ pub struct Config {
     pub engine: EngineSettings,
     /// How samples are taken in.
     pub ingest: IngestSettings,
+    /// How rollups are computed.
+    pub rollup: RollupSettings,
     /// Last values in memory.
     pub live: LiveSettings,
     /// What queries may cost.
@@ -159,6 +162,7 @@ impl Settings for Config {
         self.clickhouse.validate("clickhouse", problems);
         self.engine.validate("engine", problems);
         self.ingest.validate(problems);
+        self.rollup.validate(problems);
         self.query.validate("query", problems);
     }
 }

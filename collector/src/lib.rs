@@ -8,5 +8,6 @@ pub mod ingest;
 pub mod live;
 pub mod query;
 mod recall;
+pub mod rollup;
 pub mod run;
 pub mod store;

@@ -32,6 +32,7 @@ use crate::config::Config;
 use crate::ingest::{Ingest, IngestMetrics, IngestParts};
 use crate::live::Live;
 use crate::recall;
+use crate::rollup::{self, Roller, RollupMetrics};
 use crate::store::engine::Engine;
 use crate::store::{OpenStore, StoreError, StoreMetrics};
 
@@ -181,6 +182,9 @@ impl Running {
         metrics.register(own);
         ingest_metrics.register(own);
         accounts.register(own);
+        let rollup_metrics = RollupMetrics::default();
+        rollup_metrics.register(own);
+        let roller = Roller::new(&store, config.rollup.clone(), rollup_metrics, &config.name());
         let parts = IngestParts {
             name: config.name(),
             settings: config.ingest.clone(),
@@ -193,8 +197,9 @@ impl Running {
         let ingest = Ingest::start(parts, store.clone());
         let ending = CancellationToken::new();
         let watched = engine.as_ref().map(Engine::state);
-        let servers = store.servers().clone();
-        let watch = watch::run(readiness.clone(), ingest.clone(), servers, watched, ending.clone());
+        let roll = tokio::spawn(rollup::run(roller, ending.clone()));
+        let watch =
+            watch::run(readiness.clone(), ingest.clone(), store.clone(), watched, ending.clone());
         let tell = tokio::spawn({
             let (live, ending) = (live.clone(), ending.clone());
             async move { live.run(ending).await }
@@ -214,7 +219,7 @@ impl Running {
             shutdown: shutdown.clone(),
             limits: Limits { queries: config.query, ..Limits::default() },
         });
-        Self { ingest, state, engine, ending, tasks: vec![tell, judge, tokio::spawn(watch)] }
+        Self { ingest, state, engine, ending, tasks: vec![tell, judge, roll, tokio::spawn(watch)] }
     }
 
     /// Starts both servers. What is returned ends when one of them ends by itself, with its name.

@@ -164,6 +164,26 @@ const SECTIONS: &[(&str, &[Key])] = &[
         ],
     ),
     (
+        "rollup",
+        &[
+            (
+                "enabled",
+                "Take part in computing rollups; of several collectors one does at a time. Without any, queries read the samples themselves.",
+                "",
+            ),
+            (
+                "delay_ms",
+                "Time from the end of ten minutes to their rollups, in milliseconds. What comes later has them computed again.",
+                "",
+            ),
+            (
+                "memory_bytes",
+                "Most memory that ClickHouse may use for it, in bytes; the engine has engine.memory_bytes for all.",
+                "",
+            ),
+        ],
+    ),
+    (
         "live",
         &[(
             "max_nodes",

@@ -10,7 +10,7 @@ use crate::api::Readiness;
 use crate::ingest::{Ingest, QueueHealth};
 use crate::live::now_ms;
 use crate::store::engine::EngineState;
-use crate::store::{Servers, describe};
+use crate::store::{Store, describe};
 
 /// Time between two looks.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -19,7 +19,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 pub(super) async fn run(
     readiness: Readiness,
     ingest: Ingest,
-    servers: Servers,
+    store: Store,
     engine: Option<Receiver<EngineState>>,
     ending: CancellationToken,
 ) {
@@ -33,8 +33,9 @@ pub(super) async fn run(
             () = ending.cancelled() => return,
         }
         // So that the time of a failure is that of the failure and not of the next question.
-        readiness.report("clickhouse", describe(&servers.health(), now_ms()));
+        readiness.report("clickhouse", describe(&store.servers().health(), now_ms()));
         readiness.report("ingest", queue(ingest.health(), now_ms()));
+        readiness.report("rollups", Ok(store.rollups().get().describe()));
         if let Some(engine) = &engine {
             readiness.report("engine", running(&engine.borrow()));
         }

@@ -40,6 +40,7 @@ pub use self::rows::{DAY_MS, HOUR_MS, LateMark, SampleRow, SeriesRow};
 use self::schema::Schema;
 pub use self::servers::{Choice, ServerFailure, ServerHealth, Servers, describe};
 use self::writer::Writer;
+use crate::rollup::RollupProgress;
 
 /// Inserts that a table remembers the deduplication tokens of: half an hour at two inserts a second.
 const DEDUPLICATION_WINDOW: u32 = 1_000;
@@ -53,6 +54,7 @@ pub struct Store {
     settings: Arc<ClickHouseSettings>,
     /// Clock of the server minus ours.
     clock_offset_ms: Arc<AtomicI64>,
+    rollups: Arc<RollupProgress>,
 }
 
 /// All that [`open`] opened.
@@ -149,7 +151,8 @@ impl Store {
         let writer = Writer::new(&servers, settings, metrics.clone());
         let schema = Schema::new(&servers, settings);
         let (settings, clock_offset_ms) = (Arc::new(settings.clone()), Arc::default());
-        Ok(Self { servers, schema, writer, settings, clock_offset_ms })
+        let rollups = Arc::default();
+        Ok(Self { servers, schema, writer, settings, clock_offset_ms, rollups })
     }
 
     /// Stores samples of one hour as one block. The same `token` with the same rows is stored once. Rows need no order.
@@ -185,6 +188,16 @@ impl Store {
     pub fn note_server_time(&self, server_now_ms: i64) {
         let offset_ms = server_now_ms - crate::live::now_ms();
         self.clock_offset_ms.store(offset_ms, Ordering::Relaxed);
+    }
+
+    /// How far the rollups are.
+    pub fn rollups(&self) -> &Arc<RollupProgress> {
+        &self.rollups
+    }
+
+    /// Days that samples are kept.
+    pub fn retention_days(&self) -> u32 {
+        self.settings.retention_days
     }
 
     /// All series that are stored.

@@ -6,6 +6,7 @@ mod catalog;
 mod data;
 mod engine;
 mod migrations;
+mod rollups;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

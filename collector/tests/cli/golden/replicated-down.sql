@@ -1,3 +1,25 @@
+-- 0005 rollups undone
+
+DROP TABLE IF EXISTS flyball.rollup_state ON CLUSTER main SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_marks ON CLUSTER main SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_1h ON CLUSTER main SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_1m ON CLUSTER main SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_10s ON CLUSTER main SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_state_local ON CLUSTER main SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_marks_local ON CLUSTER main SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_1h_local ON CLUSTER main SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_1m_local ON CLUSTER main SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_10s_local ON CLUSTER main SYNC;
+
 -- 0004 hours undone
 
 DROP TABLE IF EXISTS flyball.performance_metrics_local ON CLUSTER main SYNC SETTINGS max_table_size_to_drop = 1;

@@ -1,3 +1,25 @@
+-- 0005 rollups undone
+
+DROP TABLE IF EXISTS flyball.rollup_state SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_marks SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_1h SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_1m SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_10s SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_state_local SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_marks_local SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_1h_local SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_1m_local SYNC;
+
+DROP TABLE IF EXISTS flyball.rollup_10s_local SYNC;
+
 -- 0004 hours undone
 
 CREATE OR REPLACE TABLE flyball.performance_metrics_local

@@ -169,3 +169,127 @@ SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, non_repl
 AS SELECT series_id, ts, raw, scale FROM flyball.performance_metrics_local
 SETTINGS max_partitions_per_insert_block = 0, max_execution_time = 0;
 
+-- 0005 rollups
+
+CREATE TABLE IF NOT EXISTS flyball.rollup_10s_local
+(
+    series_id UInt64 CODEC(ZSTD(1)),
+    ts DateTime('UTC') COMMENT 'start of the bucket' CODEC(Delta(4), ZSTD(1)),
+    scale Int8 COMMENT 'as in performance_metrics' CODEC(ZSTD(1)),
+    count UInt32 COMMENT 'samples' CODEC(T64, ZSTD(1)),
+    first_ms UInt32 COMMENT 'time of the first sample after the start of the bucket' CODEC(T64, ZSTD(1)),
+    last_ms UInt32 COMMENT 'time of the last sample after the start of the bucket' CODEC(T64, ZSTD(1)),
+    first Int64 COMMENT 'raw of the first sample' CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    change Int64 COMMENT 'raw of the last sample minus first. Differences wrap around, so that they also hold between the bits of doubles' CODEC(T64('bit'), ZSTD(1)),
+    below Int64 COMMENT 'raw of the smallest sample minus first' CODEC(T64('bit'), ZSTD(1)),
+    above Int64 COMMENT 'raw of the largest sample minus that of the last' CODEC(T64('bit'), ZSTD(1)),
+    sum Float64 COMMENT 'of the values' CODEC(ZSTD(1)),
+    lost Float64 COMMENT 'sum of the values before each fall, which are resets of a counter. NaN where it is not known, as for gauges' CODEC(ZSTD(1)),
+    version UInt64 CODEC(ZSTD(1)),
+    first_value Float64 ALIAS multiIf(scale >= 0, first / intExp10(scale), scale = -128, reinterpretAsFloat64(first), toFloat64(first) * exp2(-scale)),
+    last_value Float64 ALIAS multiIf(scale >= 0, (first + change) / intExp10(scale), scale = -128, reinterpretAsFloat64(first + change), toFloat64(first + change) * exp2(-scale)),
+    min_value Float64 ALIAS multiIf(scale >= 0, (first + below) / intExp10(scale), scale = -128, reinterpretAsFloat64(first + below), toFloat64(first + below) * exp2(-scale)),
+    max_value Float64 ALIAS multiIf(scale >= 0, (first + change + above) / intExp10(scale), scale = -128, reinterpretAsFloat64(first + change + above), toFloat64(first + change + above) * exp2(-scale))
+)
+ENGINE = ReplacingMergeTree(version)
+PARTITION BY toStartOfInterval(ts, toIntervalHour(4))
+ORDER BY (series_id, ts, scale)
+TTL toDateTime(ts) + toIntervalDay(30)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1,
+    min_age_to_force_merge_seconds = 3600, min_age_to_force_merge_on_partition_only = 1;
+
+CREATE TABLE IF NOT EXISTS flyball.rollup_1m_local
+(
+    series_id UInt64 CODEC(ZSTD(1)),
+    ts DateTime('UTC') COMMENT 'start of the bucket' CODEC(Delta(4), ZSTD(1)),
+    scale Int8 COMMENT 'as in performance_metrics' CODEC(ZSTD(1)),
+    count UInt32 COMMENT 'samples' CODEC(T64, ZSTD(1)),
+    first_ms UInt32 COMMENT 'time of the first sample after the start of the bucket' CODEC(T64, ZSTD(1)),
+    last_ms UInt32 COMMENT 'time of the last sample after the start of the bucket' CODEC(T64, ZSTD(1)),
+    first Int64 COMMENT 'raw of the first sample' CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    change Int64 COMMENT 'raw of the last sample minus first. Differences wrap around, so that they also hold between the bits of doubles' CODEC(T64('bit'), ZSTD(1)),
+    below Int64 COMMENT 'raw of the smallest sample minus first' CODEC(T64('bit'), ZSTD(1)),
+    above Int64 COMMENT 'raw of the largest sample minus that of the last' CODEC(T64('bit'), ZSTD(1)),
+    sum Float64 COMMENT 'of the values' CODEC(ZSTD(1)),
+    lost Float64 COMMENT 'sum of the values before each fall, which are resets of a counter. NaN where it is not known, as for gauges' CODEC(ZSTD(1)),
+    version UInt64 CODEC(ZSTD(1)),
+    first_value Float64 ALIAS multiIf(scale >= 0, first / intExp10(scale), scale = -128, reinterpretAsFloat64(first), toFloat64(first) * exp2(-scale)),
+    last_value Float64 ALIAS multiIf(scale >= 0, (first + change) / intExp10(scale), scale = -128, reinterpretAsFloat64(first + change), toFloat64(first + change) * exp2(-scale)),
+    min_value Float64 ALIAS multiIf(scale >= 0, (first + below) / intExp10(scale), scale = -128, reinterpretAsFloat64(first + below), toFloat64(first + below) * exp2(-scale)),
+    max_value Float64 ALIAS multiIf(scale >= 0, (first + change + above) / intExp10(scale), scale = -128, reinterpretAsFloat64(first + change + above), toFloat64(first + change + above) * exp2(-scale))
+)
+ENGINE = ReplacingMergeTree(version)
+PARTITION BY toStartOfInterval(ts, toIntervalHour(4))
+ORDER BY (series_id, ts, scale)
+TTL toDateTime(ts) + toIntervalDay(180)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1,
+    min_age_to_force_merge_seconds = 3600, min_age_to_force_merge_on_partition_only = 1;
+
+CREATE TABLE IF NOT EXISTS flyball.rollup_1h_local
+(
+    series_id UInt64 CODEC(ZSTD(1)),
+    ts DateTime('UTC') COMMENT 'start of the bucket' CODEC(Delta(4), ZSTD(1)),
+    scale Int8 COMMENT 'as in performance_metrics' CODEC(ZSTD(1)),
+    count UInt32 COMMENT 'samples' CODEC(T64, ZSTD(1)),
+    first_ms UInt32 COMMENT 'time of the first sample after the start of the bucket' CODEC(T64, ZSTD(1)),
+    last_ms UInt32 COMMENT 'time of the last sample after the start of the bucket' CODEC(T64, ZSTD(1)),
+    first Int64 COMMENT 'raw of the first sample' CODEC(Delta(8), T64('bit'), ZSTD(1)),
+    change Int64 COMMENT 'raw of the last sample minus first. Differences wrap around, so that they also hold between the bits of doubles' CODEC(T64('bit'), ZSTD(1)),
+    below Int64 COMMENT 'raw of the smallest sample minus first' CODEC(T64('bit'), ZSTD(1)),
+    above Int64 COMMENT 'raw of the largest sample minus that of the last' CODEC(T64('bit'), ZSTD(1)),
+    sum Float64 COMMENT 'of the values' CODEC(ZSTD(1)),
+    lost Float64 COMMENT 'sum of the values before each fall, which are resets of a counter. NaN where it is not known, as for gauges' CODEC(ZSTD(1)),
+    version UInt64 CODEC(ZSTD(1)),
+    first_value Float64 ALIAS multiIf(scale >= 0, first / intExp10(scale), scale = -128, reinterpretAsFloat64(first), toFloat64(first) * exp2(-scale)),
+    last_value Float64 ALIAS multiIf(scale >= 0, (first + change) / intExp10(scale), scale = -128, reinterpretAsFloat64(first + change), toFloat64(first + change) * exp2(-scale)),
+    min_value Float64 ALIAS multiIf(scale >= 0, (first + below) / intExp10(scale), scale = -128, reinterpretAsFloat64(first + below), toFloat64(first + below) * exp2(-scale)),
+    max_value Float64 ALIAS multiIf(scale >= 0, (first + change + above) / intExp10(scale), scale = -128, reinterpretAsFloat64(first + change + above), toFloat64(first + change + above) * exp2(-scale))
+)
+ENGINE = ReplacingMergeTree(version)
+PARTITION BY toYYYYMM(ts)
+ORDER BY (series_id, ts, scale)
+TTL toDateTime(ts) + toIntervalDay(1825)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1,
+    min_age_to_force_merge_seconds = 3600, min_age_to_force_merge_on_partition_only = 1;
+
+CREATE TABLE IF NOT EXISTS flyball.rollup_marks_local
+(
+    span DateTime('UTC') COMMENT 'start of the ten minutes',
+    node UInt16 COMMENT 'bits 28 to 43 of the ids of the series of a node',
+    id UInt64 COMMENT 'of the insert that was late',
+    marked_at DateTime64(3, 'UTC') DEFAULT now64(3),
+    sign Int8
+)
+ENGINE = CollapsingMergeTree(sign)
+ORDER BY (span, node, id)
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE TABLE IF NOT EXISTS flyball.rollup_state_local
+(
+    name LowCardinality(String) COMMENT 'roller',
+    sequence UInt64,
+    holder String COMMENT 'the collector that computes',
+    lease_until DateTime64(3, 'UTC') COMMENT 'by the clock of the server, then another one may take over',
+    fine_until DateTime64(3, 'UTC') COMMENT 'rollup_10s and rollup_1m are complete before this',
+    hours_until DateTime64(3, 'UTC') COMMENT 'rollup_1h is complete before this',
+    version UInt64 COMMENT 'above every version in the rollups'
+)
+ENGINE = ReplacingMergeTree(sequence)
+ORDER BY name
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE TABLE IF NOT EXISTS flyball.rollup_10s AS flyball.rollup_10s_local
+ENGINE = Distributed(main, flyball, rollup_10s_local, series_id);
+
+CREATE TABLE IF NOT EXISTS flyball.rollup_1m AS flyball.rollup_1m_local
+ENGINE = Distributed(main, flyball, rollup_1m_local, series_id);
+
+CREATE TABLE IF NOT EXISTS flyball.rollup_1h AS flyball.rollup_1h_local
+ENGINE = Distributed(main, flyball, rollup_1h_local, series_id);
+
+CREATE TABLE IF NOT EXISTS flyball.rollup_marks AS flyball.rollup_marks_local
+ENGINE = Distributed(main, flyball, rollup_marks_local, node);
+
+CREATE TABLE IF NOT EXISTS flyball.rollup_state AS flyball.rollup_state_local
+ENGINE = Distributed(main, flyball, rollup_state_local, 0);
+
