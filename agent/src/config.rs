@@ -1,7 +1,6 @@
 //! Settings of the agent. The defaults work; `flyball-agent.example.toml` shows every key with its default.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,8 +11,10 @@ use flyball_service::logging::LogFormat;
 use serde::{Deserialize, Serialize};
 use tonic::transport::Uri;
 
+use crate::addresses::{Addresses, is_loopback};
 use crate::recorder::Scheduled;
 use crate::sense::{Backend, SenseConfig, samplers};
+use crate::ship::REPLAY_RATE;
 use crate::spool::SpoolConfig;
 
 /// Shortest and longest interval between two frames.
@@ -21,6 +22,7 @@ pub const INTERVALS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_mins(1);
 /// Most of the agent's memory that frames may take, in megabytes.
 const MAX_OUTBOX_MB: u32 = 1024;
+const MAX_REPLAY_RATE: u32 = 10_000;
 /// What the agent needs besides its outbox, generously: the budget must not be spent before anything is kept.
 const BASE_MB: u32 = 15;
 /// Longest time between two reads of a sampler.
@@ -49,8 +51,8 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Agent {
-    /// Address of the collector's gRPC port, `http://HOST:PORT`.
-    pub collector: String,
+    /// Addresses of the collectors' gRPC ports, `http://HOST:PORT`; one is used at a time.
+    pub collector: Addresses,
     /// Name of this node, unique in the fleet; empty: the host's name.
     pub node: String,
     /// Time between two frames, 100 ms to 60 s; ticks fall on its multiples.
@@ -79,8 +81,10 @@ pub struct SamplerSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ship {
-    /// Memory for frames that are not stored yet, in megabytes. When it is full the oldest are dropped and counted.
+    /// Memory for frames, in megabytes. With a spool that works a fraction of it is used; it bounds what is kept while the disk cannot be written.
     pub memory_mb: u32,
+    /// How many times faster than it was measured a backlog is sent after an outage.
+    pub replay_rate: u32,
 }
 
 /// `[budget]`
@@ -144,7 +148,7 @@ impl Default for SamplerSettings {
 impl Default for Agent {
     fn default() -> Self {
         Self {
-            collector: "http://127.0.0.1:7400".to_owned(),
+            collector: "http://127.0.0.1:7400".to_owned().into(),
             node: String::new(),
             interval: Span(Duration::from_secs(1)),
             data_dir: PathBuf::new(),
@@ -157,7 +161,7 @@ impl Default for Agent {
 
 impl Default for Ship {
     fn default() -> Self {
-        Self { memory_mb: 8 }
+        Self { memory_mb: 8, replay_rate: REPLAY_RATE }
     }
 }
 
@@ -197,14 +201,14 @@ impl Config {
         .collect()
     }
 
-    /// Address of the collector.
-    pub fn collector(&self) -> Uri {
-        collector_uri(&self.agent.collector).expect("validation has checked the address")
+    /// Addresses of the collectors.
+    pub fn collectors(&self) -> Vec<Uri> {
+        self.agent.collector.uris().expect("validation has checked the addresses")
     }
 
     /// True when frames leave the host without encryption.
     pub fn is_exposed(&self) -> bool {
-        collector_uri(&self.agent.collector).is_ok_and(|uri| !is_loopback(&uri))
+        self.agent.collector.uris().is_ok_and(|uris| !uris.iter().all(is_loopback))
     }
 }
 
@@ -233,6 +237,9 @@ impl Settings for Config {
             problems.push("ship.memory_mb", format!("must be 1 to {MAX_OUTBOX_MB}"));
         }
         self.spool.validate(problems);
+        if !(1..=MAX_REPLAY_RATE).contains(&self.ship.replay_rate) {
+            problems.push("ship.replay_rate", format!("must be 1 to {MAX_REPLAY_RATE}"));
+        }
         for (name, settings) in &self.samplers {
             if settings
                 .period
@@ -270,9 +277,9 @@ impl Settings for Config {
 
 impl Agent {
     fn validate(&self, problems: &mut Problems) {
-        match collector_uri(&self.collector) {
+        match self.collector.uris() {
             Err(reason) => problems.push("agent.collector", reason),
-            Ok(uri) if !is_loopback(&uri) && !self.insecure => problems.push(
+            Ok(uris) if !uris.iter().all(is_loopback) && !self.insecure => problems.push(
                 "agent.collector",
                 "is not on this host and the stream is not encrypted: send to a loopback address, or accept it with --insecure",
             ),
@@ -289,32 +296,6 @@ impl Agent {
             problems.push("agent.interval", "must be whole milliseconds");
         }
     }
-}
-
-/// Checks the collector's address.
-///
-/// # Errors
-/// What is wrong with it and how to mend it.
-fn collector_uri(text: &str) -> Result<Uri, String> {
-    let uri: Uri = text.parse().map_err(|e| format!("{e}; write http://HOST:PORT"))?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err("TLS is not available yet; write http://HOST:PORT".to_owned()),
-        _ => return Err("has no scheme; write http://HOST:PORT".to_owned()),
-    }
-    if uri.host().is_none_or(str::is_empty) || uri.port_u16().is_none() {
-        return Err("has no host or no port; write http://HOST:PORT".to_owned());
-    }
-    if uri.path() != "/" || uri.query().is_some() {
-        return Err("has a path; write http://HOST:PORT".to_owned());
-    }
-    Ok(uri)
-}
-
-fn is_loopback(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -392,6 +373,7 @@ mod tests {
             ("FLYBALL_SAMPLERS_CPU_PERIOD", "2h"),
             ("FLYBALL_SENSE_PROCESSES_PERIOD_SECONDS", "0"),
             ("FLYBALL_SHIP_MEMORY_MB", "0"),
+            ("FLYBALL_SHIP_REPLAY_RATE", "0"),
             ("FLYBALL_SPOOL_FSYNC_SECONDS", "3601"),
             ("FLYBALL_SPOOL_MAX_MB", "0"),
         ];
@@ -402,6 +384,7 @@ mod tests {
             "samplers.cpu.period",
             "sense.processes.period_seconds",
             "ship.memory_mb",
+            "ship.replay_rate",
             "spool.fsync_seconds",
             "spool.max_mb",
         ];

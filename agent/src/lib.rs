@@ -1,5 +1,6 @@
 //! Samples a host and streams the samples to a collector: sense -> ship -> steer.
 
+pub mod addresses;
 pub mod config;
 pub mod data_dir;
 pub mod recorder;

@@ -36,9 +36,10 @@ struct Cli {
     /// Checks the settings, lists every error with its key and exits.
     #[arg(long)]
     check_config: bool,
-    /// Address of the collector's gRPC port [default: http://127.0.0.1:7400].
-    #[arg(long, value_name = "URL")]
-    collector: Option<String>,
+    /// Address of the collector's gRPC port; more than once, or separated by commas: the next
+    /// one is used when one is gone [default: http://127.0.0.1:7400].
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    collector: Vec<String>,
     /// Name of this node, unique in the fleet [default: the host's name].
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
@@ -64,7 +65,7 @@ impl Cli {
     fn sources(&self) -> Sources {
         let mut sources = Sources { file: self.config.clone(), ..Sources::default() };
         sources
-            .flag("agent.collector", self.collector.as_ref())
+            .flag("agent.collector", (!self.collector.is_empty()).then_some(&self.collector))
             .flag("agent.node", self.node.as_ref())
             .flag("agent.interval", self.interval.as_ref())
             .flag("agent.data_dir", self.data_dir.as_ref())

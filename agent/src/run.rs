@@ -28,10 +28,15 @@ use crate::recorder::{Record, Recorder, Scheduled};
 use crate::schedule::{Next, Now, Schedule};
 use crate::sense;
 use crate::ship::Ship;
-use crate::ship::outbox::SharedOutbox;
+use crate::ship::outbox::{Outbox, OutboxSettings, SharedOutbox};
+use crate::spool::{SegmentMeta, Spool, SpoolError};
 
 /// Longest sleep of the sampling thread: how late a step of the wall clock may be noticed.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Directory of the spool, below the data directory.
+const SPOOL: &str = "spool";
+/// How long the end of the process waits for the disk.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Stack of the sampling thread. Only what is touched becomes resident.
 const STACK_BYTES: usize = 1024 * 1024;
 
@@ -41,6 +46,9 @@ pub enum Error {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// The spool cannot be opened.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The node has no name.
     #[error("this host has no usable name ({0}); give one with --node")]
     Node(String),
@@ -93,7 +101,7 @@ pub async fn run_with(
     let interval = config.agent.interval.0;
     tracing::info!(
         node = hello.node,
-        collector = config.agent.collector,
+        collector = %config.agent.collector,
         interval_ms = hello.interval_ms,
         samplers = samplers.len(),
         data_dir = %data_dir.path().display(),
@@ -102,18 +110,19 @@ pub async fn run_with(
     );
     if config.is_exposed() {
         tracing::warn!(
-            collector = config.agent.collector,
+            collector = %config.agent.collector,
             "samples leave this host without encryption"
         );
     }
-    let outbox = Arc::new(SharedOutbox::new(config.ship.memory_bytes()));
+    let outbox = Arc::new(SharedOutbox::new(open_outbox(&config, &data_dir, &hello)?));
     let recorder = Recorder::new(samplers, interval, config.budget.limits(), Arc::clone(&outbox))?
         .with_record(open_record(&config.agent.record, &hello)?);
     let (stop, stopped) = start_sampling(recorder, interval)?;
     let (drain, failed) = (CancellationToken::new(), AtomicBool::new(false));
     // Boxed, because the futures of a gRPC connection are large.
-    let ship =
-        Box::pin(Ship::new(config.collector(), hello, Arc::clone(&outbox)).run(drain.clone()));
+    let ship = Ship::new(config.collectors(), hello, Arc::clone(&outbox))
+        .replaying(config.ship.replay_rate);
+    let ship = Box::pin(ship.run(drain.clone()));
     let work = async {
         let sampling = async {
             let result = wait_for_sampling(stop, stopped, &shutdown).await;
@@ -122,6 +131,8 @@ pub async fn run_with(
                 // Also starts the grace period: a collector that takes nothing must not keep an agent alive that samples nothing.
                 shutdown.cancel();
             }
+            outbox.lock().seal();
+            outbox.notify();
             drain.cancel();
             result
         };
@@ -157,14 +168,44 @@ async fn wait_for_sampling(
     Ok(())
 }
 
+/// Opens the spool and puts the outbox upon it.
+fn open_outbox(config: &Config, data_dir: &DataDir, hello: &v1::Hello) -> Result<Outbox, Error> {
+    let (spool, recovery) = Spool::open(&data_dir.path().join(SPOOL), &config.spool.settings())?;
+    let segments = recovery.segments.len();
+    let samples: u64 = recovery.segments.iter().map(SegmentMeta::in_flight).sum();
+    if segments > 0 {
+        tracing::info!(segments, samples, "the spool holds samples of an earlier run");
+    }
+    if recovery.lost_samples > 0 || recovery.account_lost {
+        tracing::error!(
+            samples = recovery.lost_samples,
+            corrupt_segments = recovery.corrupt.segments,
+            unreadable_segments = recovery.unreadable.segments,
+            account_lost = recovery.account_lost,
+            "the spool has lost samples"
+        );
+    }
+    let settings = OutboxSettings {
+        epoch: hello.epoch.as_slice().try_into().expect("an epoch is drawn as 16 bytes"),
+        interval_ms: hello.interval_ms,
+        memory_bytes: config.ship.memory_bytes(),
+    };
+    Ok(Outbox::new(settings, spool, &recovery))
+}
+
+/// Keeps the account and says how it stands.
 fn report(outbox: &SharedOutbox) {
-    let totals = outbox.lock().totals();
-    let shed: u64 = totals.shed.iter().sum();
+    let mut outbox = outbox.lock();
+    let is_synced = outbox.finish(FINISH_TIMEOUT);
+    let totals = outbox.totals();
+    let (shed, in_spool) = (totals.shed_in_all(), totals.in_flight - totals.unspooled);
     tracing::info!(
         produced = totals.produced,
         stored = totals.acked,
         shed,
-        lost = totals.in_flight(),
+        in_spool,
+        lost = totals.unspooled,
+        is_synced,
         "stopped"
     );
 }

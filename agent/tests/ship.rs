@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,8 +14,10 @@ use flyball_agent::recorder::Scheduled;
 use flyball_agent::run::run_with;
 use flyball_agent::sense::{Metric, Readings, SampleError, Sampler};
 use flyball_agent::ship::outbox::Shed;
+use flyball_agent::spool::memory_disk::MemoryDisk;
 use flyball_proto::frame::peek;
 use flyball_proto::v1;
+use flyball_proto::v1::Lane;
 use flyball_service::shutdown::GRACE_PERIOD;
 use support::{Collector, Producer, eventually};
 use tokio_util::sync::CancellationToken;
@@ -88,7 +91,7 @@ async fn after_a_lost_stream_everything_that_is_not_stored_is_sent_again() {
 #[tokio::test]
 async fn frames_wait_for_a_collector_that_is_not_there_yet() {
     let closed = Collector::reserve();
-    let mut producer = Producer::start_at(closed.address());
+    let mut producer = Producer::start_at(&[closed.address()]);
     producer.produce(3);
     let mut collector = closed.open();
     let mut stream = collector.accept().await;
@@ -129,38 +132,38 @@ async fn a_segment_that_the_collector_refuses_is_given_up_and_all_others_arrive(
     let mut producer = Producer::start(&collector);
     producer.produce_keyframes(&[1, 3, 5, 7]);
     producer.produce(8);
-    let (mut stored, mut streams) = (Vec::new(), 0);
-    while stored.last() != Some(&8) {
+    let refusal = || Status::new(Code::InvalidArgument, "frame 6: checksum does not match");
+    let mut stream = collector.accept().await;
+    stream.expect(Lane::Live, 100).await;
+    stream.frames(8).await;
+    // It cannot tell which frame is meant.
+    stream.refuse(refusal()).await;
+    let (mut live, mut stored) = (Vec::new(), BTreeSet::new());
+    while stored.len() < 6 {
         let mut stream = collector.accept().await;
-        stream.hello().await;
+        let hello = stream.hello().await;
         stream.welcome(100).await;
-        loop {
-            let seq = stream.frames(1).await[0];
+        if hello.lane() == Lane::Live {
+            // What follows is not suspected.
+            eventually(|| producer.keyframe_wanted()).await;
+            producer.produce(1);
+            live.push(stream);
+            continue;
+        }
+        while let Some(seq) = stream.frame_or_gone().await {
             if seq == 6 {
-                stream
-                    .refuse(Status::new(Code::InvalidArgument, "frame 6: checksum does not match"))
-                    .await;
+                stream.refuse(refusal()).await;
                 break;
             }
-            if !stored.contains(&seq) {
-                stored.push(seq);
-            }
-            // As a real one, it acknowledges late, so that the agent cannot tell from the first refusal which frame was meant.
-            if streams > 0 && seq % 2 == 0 {
+            if seq % 2 == 0 {
+                stored.extend([seq - 1, seq]);
                 stream.ack(seq).await;
             }
-            if seq == 8 {
-                break;
-            }
-        }
-        streams += 1;
-        if stored.last() == Some(&8) {
-            eventually(|| producer.in_flight() == 0).await;
         }
     }
-    assert_eq!(stored, [1, 2, 3, 4, 5, 7, 8]);
+    assert_eq!(Vec::from_iter(stored), [1, 2, 3, 4, 7, 8]);
+    eventually(|| producer.acked() == 6 * Producer::SAMPLES).await;
     assert_eq!(producer.shed_for(Shed::Refused), 2 * Producer::SAMPLES, "frames 5 and 6");
-    assert_eq!(producer.acked(), 6 * Producer::SAMPLES);
 }
 
 #[tokio::test]
@@ -170,18 +173,24 @@ async fn definitions_that_the_collector_refuses_do_not_hold_up_what_follows() {
     producer.produce(2);
     producer.restart_dictionary();
     producer.produce(2);
-    loop {
+    let (mut live, mut stored) = (Vec::new(), None);
+    while stored.is_none() {
         let mut stream = collector.accept().await;
-        stream.hello().await;
+        let hello = stream.hello().await;
         stream.welcome(100).await;
-        if producer.shed() == 0 {
-            assert_eq!(stream.definitions().await.dictionary_version, 1);
+        if hello.lane() == Lane::Live && hello.acked_seq == 4 {
+            eventually(|| producer.keyframe_wanted()).await;
+            producer.produce(1);
+            live.push(stream);
+        } else if stream.definitions().await.dictionary_version == 1 {
             stream.refuse(Status::new(Code::ResourceExhausted, "define: more than 2 slots")).await;
         } else {
-            assert_eq!(stream.frames(2).await, [3, 4]);
-            break;
+            stored = stream.frame_or_gone().await;
+            stream.ack(4).await;
         }
     }
+    eventually(|| producer.acked() == 2 * Producer::SAMPLES).await;
+    assert_eq!(stored, Some(3));
     assert_eq!(producer.shed_for(Shed::Refused), 2 * Producer::SAMPLES);
 }
 
@@ -237,7 +246,7 @@ async fn draining_waits_for_the_last_acknowledgement() {
 #[tokio::test]
 async fn draining_gives_up_on_a_collector_that_is_gone() {
     let closed = Collector::reserve();
-    let mut producer = Producer::start_at(closed.address());
+    let mut producer = Producer::start_at(&[closed.address()]);
     producer.produce(3);
     producer.drain();
     let began = tokio::time::Instant::now();
@@ -252,13 +261,148 @@ async fn frames_that_the_collector_does_not_take_are_never_sent() {
     let mut producer = Producer::start(&collector);
     producer.produce_keyframes(&[1, 2]);
     producer.produce(2);
-    while producer.in_flight() > 0 {
+    let mut held = Vec::new();
+    while producer.in_flight() > Producer::SAMPLES {
         let mut stream = collector.accept().await;
-        stream.hello().await;
+        let hello = stream.hello().await;
         stream.welcome_limited(100, 8).await;
-        assert!(stream.has_ended().await);
+        if hello.lane() == Lane::Live {
+            held.push(stream);
+        } else {
+            assert_eq!(stream.frame_or_gone().await, None);
+        }
     }
-    assert_eq!(producer.shed_for(Shed::Refused), 2 * Producer::SAMPLES);
+    assert_eq!(producer.shed_for(Shed::Refused), Producer::SAMPLES, "the other one is open");
+}
+
+#[tokio::test]
+async fn after_an_outage_the_present_comes_first_and_the_backlog_beside_it() {
+    let closed = Collector::reserve();
+    let mut producer = Producer::start_at(&[closed.address()]);
+    producer.produce_keyframes(&[101]);
+    producer.produce(200);
+    let mut collector = closed.open();
+    let mut live = collector.accept().await;
+    assert_eq!(live.expect(Lane::Live, 100).await.acked_seq, 200);
+    eventually(|| producer.keyframe_wanted()).await;
+
+    // The first of two segments is closed and can come at once.
+    let mut backlog = collector.accept().await;
+    let hello = backlog.expect(Lane::Backlog, 30).await;
+    assert_eq!((hello.acked_seq, hello.epoch, hello.interval_ms), (0, vec![7; 16], 1_000));
+    let first: Vec<_> = (1..=30).collect();
+    assert_eq!(backlog.frames(30).await, first);
+    assert!(backlog.is_silent().await, "as many as the credits allow");
+
+    producer.produce(2);
+    assert_eq!(live.frames(2).await, [201, 202], "the live lane waits for nobody");
+    live.ack(202).await;
+    eventually(|| producer.acked() == 2 * Producer::SAMPLES).await;
+
+    backlog.ack(30).await;
+    assert_eq!(backlog.frames(30).await.last(), Some(&60));
+    backlog.credit(100).await;
+    assert_eq!(backlog.frames(40).await.last(), Some(&100));
+    backlog.ack(100).await;
+    assert!(backlog.has_ended().await, "one stream for each segment");
+    let mut backlog = collector.accept().await;
+    assert_eq!(backlog.expect(Lane::Backlog, 200).await.acked_seq, 100);
+    assert_eq!(backlog.frames(100).await.last(), Some(&200));
+    backlog.ack(200).await;
+    eventually(|| producer.in_flight() == 0).await;
+    assert_eq!(producer.acked(), 202 * Producer::SAMPLES);
+}
+
+#[tokio::test]
+async fn a_backlog_that_breaks_off_goes_on_where_it_was_acknowledged() {
+    let closed = Collector::reserve();
+    let mut producer = Producer::start_at(&[closed.address()]);
+    producer.produce(150);
+    let mut collector = closed.open();
+    let mut live = collector.accept().await;
+    live.expect(Lane::Live, 100).await;
+    eventually(|| producer.keyframe_wanted()).await;
+    producer.produce(1);
+    let mut backlog = collector.accept().await;
+    backlog.expect(Lane::Backlog, 100).await;
+    backlog.frames(80).await;
+    backlog.ack(70).await;
+    eventually(|| producer.acked() == 70 * Producer::SAMPLES).await;
+    drop(backlog);
+    let mut backlog = collector.accept().await;
+    assert_eq!(backlog.expect(Lane::Backlog, 100).await.acked_seq, 70);
+    assert_eq!(backlog.frames(150).await.last(), Some(&150), "from the keyframe on");
+    backlog.ack(150).await;
+    eventually(|| producer.acked() == 150 * Producer::SAMPLES).await;
+}
+
+#[tokio::test]
+async fn what_an_earlier_process_has_left_arrives_under_its_own_epoch() {
+    let disk = MemoryDisk::new();
+    let closed = Collector::reserve();
+    let mut killed = Producer::start_on(&disk, [1; 16], &[closed.address()]);
+    killed.produce(5);
+    drop(killed);
+    disk.kill();
+    let mut producer = Producer::start_on(&disk, [2; 16], &[closed.address()]);
+    assert_eq!(producer.in_flight(), 5 * Producer::SAMPLES);
+    producer.produce(1);
+    let mut collector = closed.open();
+    let mut live = collector.accept().await;
+    let hello = live.expect(Lane::Live, 100).await;
+    assert_eq!((hello.epoch, hello.acked_seq), (vec![2; 16], 0));
+    assert_eq!(live.frames(1).await, [1]);
+    let mut backlog = collector.accept().await;
+    assert_eq!(backlog.expect(Lane::Backlog, 100).await.epoch, vec![1; 16]);
+    assert_eq!(backlog.frames(5).await, [1, 2, 3, 4, 5]);
+    backlog.ack(5).await;
+    live.ack(1).await;
+    eventually(|| producer.in_flight() == 0).await;
+    assert_eq!(producer.acked(), 6 * Producer::SAMPLES);
+}
+
+#[tokio::test]
+async fn the_next_collector_is_taken_when_one_is_gone() {
+    let mut collectors = [Collector::start(), Collector::start()];
+    let addresses = [collectors[0].address(), collectors[1].address()];
+    let mut producer = Producer::start_at(&addresses);
+    producer.produce(1);
+    let [first, second] = &mut collectors;
+    let (mut stream, other) = tokio::select! {
+        stream = first.accept() => (stream, second),
+        stream = second.accept() => (stream, first),
+    };
+    stream.expect(Lane::Live, 100).await;
+    assert_eq!(stream.frames(1).await, [1]);
+    stream.refuse(Status::new(Code::Unavailable, "the collector is stopping")).await;
+    let mut stream = other.accept().await;
+    stream.expect(Lane::Live, 100).await;
+    assert_eq!(stream.frames(1).await, [1], "what was not acknowledged goes to the next one");
+    stream.ack(1).await;
+    eventually(|| producer.in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn the_account_is_told_after_welcome_and_at_the_end() {
+    let mut collector = Collector::start();
+    let mut producer = Producer::start(&collector);
+    producer.produce(4);
+    let mut stream = collector.accept().await;
+    stream.expect(Lane::Live, 100).await;
+    let report = stream.report().await;
+    let all = 4 * Producer::SAMPLES;
+    assert_eq!((report.produced, report.stored, report.in_flight), (all, 0, all));
+    assert_eq!((report.shed.len(), report.unspooled), (0, 0));
+    assert_eq!(report.spool_limit_bytes, 10_000_000);
+    assert_eq!(report.oldest_unacked_ms, 1_700_000_001_000);
+    assert_eq!(report.taken_at_ms, 1_700_000_004_000);
+    stream.frames(4).await;
+    stream.ack_rejecting(4, 1).await;
+    eventually(|| producer.in_flight() == 0).await;
+    producer.drain();
+    let report = stream.report().await;
+    assert_eq!((report.produced, report.stored, report.in_flight), (all, all - 1, 0));
+    assert_eq!((report.shed[0].reason.as_str(), report.shed[0].samples), ("rejected", 1));
 }
 
 /// Publishes nothing and counts how often it is asked.
@@ -284,7 +428,7 @@ async fn on_shutdown_the_agent_stops_sampling_and_sends_what_is_left() {
     let mut collector = Collector::start();
     let data_dir = tempfile::tempdir().unwrap();
     let mut config = Config::default();
-    config.agent.collector = format!("http://{}", collector.address());
+    config.agent.collector = format!("http://{}", collector.address()).into();
     config.agent.node = "node-7".to_owned();
     config.agent.interval = Span(Duration::from_millis(100));
     config.agent.data_dir = data_dir.path().to_owned();

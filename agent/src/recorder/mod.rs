@@ -22,8 +22,8 @@ use flyball_proto::frame::{self, Encoder};
 
 use crate::schedule::Tick;
 use crate::sense::{Isolation, Sampler};
-use crate::ship::outbox::{SharedOutbox, Shed};
-use crate::ship::segment::NewFrame;
+use crate::ship::outbox::SharedOutbox;
+use crate::spool::NewFrame;
 
 use entry::Entry;
 use overhead::Overhead;
@@ -205,13 +205,13 @@ impl Recorder {
                 );
             }
             Step::Ceiling => {
-                let samples = self.outbox.lock().shed_all(Shed::Memory);
+                let samples = self.outbox.lock().relieve();
                 // Over the ceiling for long, it has said so once.
                 if changed {
                     tracing::error!(
                         memory_bytes,
                         samples,
-                        "over the memory ceiling: all samplers slowed, unsent samples dropped"
+                        "over the memory ceiling: all samplers slowed, samples that are in memory only dropped"
                     );
                 }
             }
@@ -238,8 +238,9 @@ impl Recorder {
         loop {
             self.payload.clear();
             let info = self.encoder.encode(ts_ms, &mut self.payload);
-            outbox.append(NewFrame {
+            outbox.append(&NewFrame {
                 seq: info.seq,
+                ts_ms,
                 samples: info.samples as u32,
                 keyframe: info.keyframe,
                 payload: &self.payload,

@@ -60,19 +60,15 @@ const PRODUCED: Metric = counter(
     "flyball.agent.samples.produced",
     "{sample}",
     &[],
-    "Samples encoded into frames: acked + in flight + shed.",
+    "Samples encoded into frames since the data directory was made: acked + in flight + shed.",
 );
-const ACKED: Metric = counter(
-    "flyball.agent.samples.acked",
-    "{sample}",
-    &[],
-    "Samples that the collector has stored.",
-);
+const ACKED: Metric =
+    counter("flyball.agent.samples.acked", "{sample}", &[], "Samples that a collector has stored.");
 const SHED: Metric = counter(
     "flyball.agent.samples.shed",
     "{sample}",
     &["flyball.reason"],
-    "Samples given up, by reason: full (outbox), memory (ceiling), refused (with their segment), rejected (one by one).",
+    "Samples given up, by reason: full (spool), memory (ceiling), refused (with their segment), rejected (one by one), thinned (detail), lost (by the disk).",
 );
 const IN_FLIGHT: Metric = gauge(
     "flyball.agent.samples.in_flight",
@@ -81,12 +77,14 @@ const IN_FLIGHT: Metric = gauge(
     &[],
     "Samples that are neither stored nor shed.",
 );
-const OUTBOX: Metric = gauge(
-    "flyball.agent.outbox.usage",
+const OUTBOX: Metric =
+    gauge("flyball.agent.outbox.usage", "By", Scale::KIBI, &[], "Memory that frames take.");
+const SPOOL: Metric = gauge(
+    "flyball.agent.spool.usage",
     "By",
     Scale::KIBI,
     &[],
-    "Memory that frames take which are not stored.",
+    "Room that the spool takes on disk.",
 );
 const DURATION: Metric = gauge(
     "flyball.agent.sampler.duration",
@@ -110,8 +108,10 @@ const PERIOD: Metric = gauge(
 );
 
 /// Everything that the recorder publishes by itself.
-pub const METRICS: &[Metric] =
-    &[JITTER, MISSED, STEPS, PRODUCED, ACKED, SHED, IN_FLIGHT, OUTBOX, DURATION, FAILURES, PERIOD];
+pub const METRICS: &[Metric] = &[
+    JITTER, MISSED, STEPS, PRODUCED, ACKED, SHED, IN_FLIGHT, OUTBOX, SPOOL, DURATION, FAILURES,
+    PERIOD,
+];
 
 /// The recorder's own series.
 pub(super) struct Own {
@@ -125,6 +125,7 @@ pub(super) struct Own {
     shed: [Handle; Shed::ALL.len()],
     in_flight: Handle,
     outbox: Handle,
+    spool: Handle,
     samplers: Vec<OfSampler>,
     detail_due_ms: i64,
     ticks_missed: u64,
@@ -179,6 +180,7 @@ impl Own {
             shed: Shed::ALL.map(|reason| r.define(&SHED, &[("flyball.reason", reason.as_str())])),
             in_flight: r.define(&IN_FLIGHT, &[]),
             outbox: r.define(&OUTBOX, &[]),
+            spool: r.define(&SPOOL, &[]),
             samplers: entries.iter().map(|entry| OfSampler::new(entry, &mut r)).collect(),
             readings: r,
             slots: Slots::default(),
@@ -207,11 +209,12 @@ impl Own {
         for (handle, samples) in self.shed.iter().zip(totals.shed) {
             r.set(*handle, samples as i64);
         }
-        r.set(self.in_flight, totals.in_flight() as i64);
+        r.set(self.in_flight, totals.in_flight as i64);
         if tick.scheduled_ms >= self.detail_due_ms || tick.stepped {
             self.detail_due_ms =
                 (tick.scheduled_ms.div_euclid(DETAIL_PERIOD_MS) + 1) * DETAIL_PERIOD_MS;
             r.set_value(self.outbox, totals.bytes as f64);
+            r.set_value(self.spool, totals.spool_bytes as f64);
             for (of, entry) in self.samplers.iter().zip(entries) {
                 of.set(entry, r);
             }

@@ -8,7 +8,10 @@ use flyball_proto::series::{Kind, Scale};
 
 use super::*;
 use crate::sense::{Handle, Metric, Readings, SampleError};
-use crate::ship::outbox::{Cursor, Outgoing, Window};
+use crate::ship::outbox::{Outbox, OutboxSettings, Outgoing, Shed};
+use crate::spool::disk::Disk;
+use crate::spool::memory_disk::MemoryDisk;
+use crate::spool::{Spool, SpoolSettings, Syncing};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Long enough for a thread on a busy machine, where a test does not want a deadline to be missed.
@@ -81,22 +84,30 @@ fn parse_error() -> SampleError {
     SampleError::Parse { path: "/proc/x".to_owned(), reason: "a number" }
 }
 
+/// An outbox whose disk is in memory.
+fn outbox() -> Outbox {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let limits = SpoolSettings { limit_bytes: 10_000_000, fsync: Duration::from_secs(5) };
+    let (spool, recovery) = Spool::open_on(disk, &limits, Syncing::Inline).unwrap();
+    let settings = OutboxSettings { epoch: [1; 16], interval_ms: 1_000, memory_bytes: 1_000_000 };
+    Outbox::new(settings, spool, &recovery)
+}
+
 /// A recorder whose frames are decoded as a collector would.
 struct Harness {
     recorder: Recorder,
-    cursor: Cursor,
     decoder: Decoder,
     ts_ms: i64,
 }
 
 impl Harness {
     fn new(samplers: Vec<Scheduled>) -> Self {
-        let outbox = Arc::new(SharedOutbox::new(1_000_000));
-        let cursor = outbox.lock().cursor();
+        let outbox = Arc::new(SharedOutbox::new(outbox()));
+        outbox.lock().connect();
         let mut recorder = Recorder::new(samplers, INTERVAL, LIMITS, outbox).unwrap();
         recorder.deadline = PATIENCE;
         let decoder = Decoder::new(frame::Limits::default());
-        Self { recorder, cursor, decoder, ts_ms: START_MS }
+        Self { recorder, decoder, ts_ms: START_MS }
     }
 
     /// One interval later.
@@ -113,10 +124,9 @@ impl Harness {
 
     /// Values of the frames in the outbox that were not read yet, by `metric{attribute values}`.
     fn frame(&mut self) -> BTreeMap<String, f64> {
-        let outbox = self.recorder.outbox.lock();
-        let window = Window { credits: u32::MAX, one_segment: false };
+        let mut outbox = self.recorder.outbox.lock();
         let mut values = BTreeMap::new();
-        while let Some(message) = outbox.next(&mut self.cursor, window) {
+        while let Some(message) = outbox.next(u32::MAX) {
             match message {
                 Outgoing::Define(define) => {
                     self.decoder.define(define).unwrap();
@@ -257,7 +267,13 @@ fn what_the_host_does_not_have_is_asked_for_rarely_and_is_no_failure() {
     let mut harness = Harness::new(vec![counting("absent", Isolation::Inline, |read| {
         if read < 3 { Err(SampleError::Unsupported("no such file".to_owned())) } else { Ok(()) }
     })]);
-    let values: Vec<_> = (0..130).filter_map(|_| get(&harness.tick(), "value{absent}")).collect();
+    let mut next = || {
+        let values = harness.tick();
+        // A lane on which nothing is acknowledged is given up after a while.
+        harness.recorder.outbox.lock().ack(u64::MAX, 0);
+        get(&values, "value{absent}")
+    };
+    let values: Vec<_> = (0..130).filter_map(|_| next()).collect();
     assert_eq!(values.first(), Some(&3.0), "two refusals, 60 s after each");
     assert_eq!(values.len(), 130 - 2 * 60);
     assert_eq!(harness.recorder.entries[0].errors, 0);
@@ -309,7 +325,7 @@ fn the_account_of_samples_balances() {
     for round in 0..30_u64 {
         let values = harness.tick();
         let value = |name: &str| get(&values, &format!("flyball.agent.samples.{name}")).unwrap();
-        let shed: f64 = ["full", "memory", "refused", "rejected"]
+        let shed: f64 = ["full", "memory", "refused", "rejected", "thinned", "lost"]
             .iter()
             .map(|r| value(&format!("shed{{{r}}}")))
             .sum();
@@ -321,7 +337,14 @@ fn the_account_of_samples_balances() {
             outbox.ack(round - 2, round % 2);
         }
         if round == 20 {
-            outbox.shed_oldest(Shed::Full);
+            outbox.distrust_live();
+            outbox.disconnect();
+            // The lane has nothing, and is taken up again with the next frame.
+            assert_eq!(outbox.next(u32::MAX), None);
+        }
+        if round == 24 {
+            let oldest = outbox.backlog().unwrap();
+            assert!(outbox.give_up(oldest.unit, Shed::Refused) > 0);
         }
     }
 }
@@ -337,14 +360,13 @@ fn a_wanted_keyframe_is_made() {
     assert!(!outbox.keyframe_wanted());
     drop(outbox);
     harness.recorder.outbox.lock().ack(2, 0);
-    let cursor = harness.recorder.outbox.lock().cursor();
-    harness.cursor = cursor;
+    harness.recorder.outbox.lock().connect();
     harness.decoder = Decoder::new(frame::Limits::default());
     assert_eq!(get(&harness.frame(), "value{good}"), Some(3.0), "the first segment is freed");
 }
 
 #[test]
-fn over_budget_the_dearest_sampler_is_read_less_often_and_over_the_ceiling_the_backlog_goes() {
+fn over_budget_the_dearest_sampler_is_read_less_often_and_over_the_ceiling_memory_is_given_back() {
     let spin = |_| {
         let began = Instant::now();
         while began.elapsed() < Duration::from_millis(2) {}
@@ -364,8 +386,9 @@ fn over_budget_the_dearest_sampler_is_read_less_often_and_over_the_ceiling_the_b
     assert_eq!(reads, 5);
 
     harness.recorder.govern(&Usage { cpu_share: 0.0, memory_bytes: Some(60_000_000) });
-    assert!(harness.recorder.outbox.lock().is_drained());
+    assert_eq!(harness.recorder.outbox.lock().totals().bytes, 0);
+    assert!(harness.frame().is_empty());
     let values = harness.tick_after(INTERVAL * 10);
     assert_eq!(get(&values, "flyball.agent.sampler.period{cheap}"), Some(64.0));
-    assert!(get(&values, "flyball.agent.samples.shed{memory}").unwrap() > 0.0);
+    assert_eq!(get(&values, "flyball.agent.samples.shed{memory}"), Some(0.0), "all is on disk");
 }

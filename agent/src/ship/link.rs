@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use flyball_proto::v1;
 use tokio::time::Instant;
+use tonic::transport::Uri;
 
 use super::verdict::{End, Verdict};
 
@@ -28,13 +29,18 @@ struct Outage {
 
 impl Link {
     /// Not connected yet.
-    pub(super) fn new(collector: &str) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            collector: collector.to_owned(),
+            collector: String::new(),
             down: Some(Outage { since: Instant::now(), attempts: 0, logged: None }),
             progressed: false,
             rejection_logged: None,
         }
+    }
+
+    /// A connection to this collector is tried.
+    pub(super) fn towards(&mut self, collector: &Uri) {
+        self.collector = collector.to_string();
     }
 
     /// The collector has answered.

@@ -1,75 +1,66 @@
-//! The outbox: frames from when they are produced until the collector says that they are stored.
+//! The outbox: frames from when they are produced until a collector says that they are stored.
 //!
-//! A bounded log of [segments](super::segment). A segment is freed when its last frame is acknowledged, never before; when the log is full the oldest
-//! segment is shed, because the newest measurements are the ones that people look at, and its samples are counted. At any time
+//! Frames are in *segments*: on disk in the [spool](crate::spool), or in memory while the disk cannot be written. A segment is freed when its last
+//! frame is acknowledged, never before; when there is no room the oldest one is shed, because the newest measurements are the ones that people look at,
+//! and its samples are counted. At any time
 //!
 //! ```text
-//! produced = acked + in flight + shed
+//! produced = stored + in flight + shed
 //! ```
 //!
-//! in samples, where *in flight* are those still in the log. A stream reads the log with a [`Cursor`] of its own, so the log knows nothing of connections.
-//! It is in memory; the spool on disk takes the place of a segment's buffers.
+//! in samples, where *in flight* is what the segments hold and is counted there. Two lanes read them, and a segment is the affair of one of them:
+//!
+//! - the *live lane* has the newest frames in memory as well, so that the steady state reads no disk;
+//! - the *backlog* is every closed segment that is not the live lane's: those of an outage and those of earlier processes. One is read at a time.
+//!
+//! A frame counts as produced when the spool has it. No time and no connection is known here; what is done is decided by the calls alone.
+//!
+//! Properties, each tested over random sequences of calls: the equation; every frame in flight can be reached by a lane, now or once the open segment is
+//! closed; a stream gets definitions before what needs them and begins with a keyframe; memory and disk stay within their bounds.
 
-use std::collections::VecDeque;
+mod account;
+mod backlog;
+mod dictionary;
+mod live;
+mod memory;
+
+use std::time::Duration;
 
 use flyball_proto::v1;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tonic::codegen::Bytes;
 
-use super::segment::{NewFrame, Segment};
+use crate::spool::{
+    NewFrame, PersistedTotals, Recovery, SegmentHeader, SegmentId, SegmentMeta, Spool, SpoolError,
+};
 
-/// Part of the limit that one segment may fill before it is ended early, so that shedding one loses no more than that.
+use dictionary::{Dictionaries, Told};
+use live::{Home, Live};
+use memory::{Memory, MemorySegment};
+
+pub use account::{Shed, Totals};
+pub use backlog::{Backlog, Unit};
+
+/// Part of the memory for frames that the live lane may take.
+const LIVE_PART: usize = 4;
+/// Part of the memory for frames that one segment in memory may fill before it is ended, so that shedding one loses no more than that.
 const SEGMENTS_AT_LEAST: usize = 8;
-/// A Define message holds about this many bytes of definitions at most, well below the usual limits of gRPC messages.
-const DEFINE_BYTES: usize = 512 * 1024;
+/// Shortest and longest time until a disk that failed is tried again, in milliseconds of frames.
+const RETRY_MS: (u64, u64) = (1_000, 60_000);
 
-/// Why samples were given up.
+/// Who writes the frames, and how much of them stays in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shed {
-    /// The outbox was full.
-    Full,
-    /// The agent was at its memory ceiling.
-    Memory,
-    /// The collector ended the stream because of the segment they were in.
-    Refused,
-    /// The collector stored the frame without them.
-    Rejected,
+pub struct OutboxSettings {
+    /// Epoch of this process.
+    pub epoch: [u8; 16],
+    /// Nominal time between two frames.
+    pub interval_ms: u32,
+    /// Memory that frames may take, in bytes.
+    pub memory_bytes: usize,
 }
 
-/// Samples by what became of them, since the agent started, and the outbox's size.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Encoded into frames.
-    pub produced: u64,
-    /// Stored, as the collector says.
-    pub acked: u64,
-    /// Given up, by [`Shed`].
-    pub shed: [u64; Shed::ALL.len()],
-    /// Frames not acknowledged yet.
-    pub frames: u64,
-    /// Memory that the log takes.
-    pub bytes: usize,
-}
-
-/// Where one stream is in the log.
-#[derive(Debug, Clone)]
-pub struct Cursor {
-    next_seq: u64,
-    dictionary_version: u32,
-    slots: u32,
-}
-
-/// How far a stream may read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    /// Frames that may be unacknowledged at once.
-    pub credits: u32,
-    /// Only the oldest segment that holds an unacknowledged frame: to find the one that the collector refuses.
-    pub one_segment: bool,
-}
-
-/// The next message of a stream.
+/// The next message of the live lane.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outgoing {
     /// Definitions that the next frame needs.
@@ -78,173 +69,201 @@ pub enum Outgoing {
     Frame(Bytes),
 }
 
-/// The log itself. One place holds it, [`SharedOutbox`]; tests use it bare.
+/// The outbox itself. One place holds it, [`SharedOutbox`]; tests use it bare.
 #[derive(Debug)]
 pub struct Outbox {
-    limit_bytes: usize,
-    bytes: usize,
-    segments: VecDeque<Segment>,
-    /// Oldest first; all but the last are kept only as long as a segment names them.
-    dictionaries: VecDeque<Dictionary>,
-    acked_seq: u64,
+    settings: OutboxSettings,
+    spool: Spool,
+    memory: Memory,
+    live: Live,
+    dictionaries: Dictionaries,
+    /// Definitions of the current dictionary that the open segment on disk has.
+    spooled_slots: usize,
+    totals: PersistedTotals,
     last_seq: u64,
-    keyframe_wanted: bool,
-    totals: Totals,
+    last_ts_ms: i64,
+    segment_wanted: bool,
+    disk: Disk,
+    /// Segments that the disk could not read on this connection.
+    unreadable: Vec<SegmentId>,
+    limits: Option<v1::Limits>,
+    /// No frame follows.
+    is_sealed: bool,
 }
 
-#[derive(Debug)]
-struct Dictionary {
-    version: u32,
-    bytes: usize,
-    series: Vec<v1::SeriesDefinition>,
+/// Whether the disk takes frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    Works,
+    /// It is tried again with the segment that begins at or after this frame.
+    Failed {
+        retry_seq: u64,
+        wait_ms: u64,
+    },
 }
 
-/// The outbox between the sampling thread, which appends, and the stream, which reads. The lock is held for a copy of one frame at most.
+/// The outbox between the sampling thread, which appends, and the streams, which read. The lock is held for one write or the read of one segment at most.
 #[derive(Debug)]
 pub struct SharedOutbox {
     outbox: Mutex<Outbox>,
     appended: Notify,
-}
-
-impl Shed {
-    /// All of them, in the order of [`Totals::shed`].
-    pub const ALL: [Self; 4] = [Self::Full, Self::Memory, Self::Refused, Self::Rejected];
-
-    /// Name in logs and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Memory => "memory",
-            Self::Refused => "refused",
-            Self::Rejected => "rejected",
-        }
-    }
-}
-
-impl Cursor {
-    /// True when anything was read.
-    pub fn is_started(&self) -> bool {
-        self.dictionary_version != 0
-    }
-}
-
-impl Totals {
-    /// Samples that are neither stored nor given up yet.
-    pub fn in_flight(&self) -> u64 {
-        self.produced - self.acked - self.shed.iter().sum::<u64>()
-    }
+    backlog: Notify,
 }
 
 impl Outbox {
-    /// An empty log that takes `limit_bytes` of memory at most.
-    pub fn new(limit_bytes: usize) -> Self {
+    /// An outbox upon a spool that was just opened.
+    pub fn new(settings: OutboxSettings, spool: Spool, recovery: &Recovery) -> Self {
         Self {
-            limit_bytes,
-            bytes: 0,
-            segments: VecDeque::new(),
-            dictionaries: VecDeque::new(),
-            acked_seq: 0,
+            settings,
+            spool,
+            memory: Memory::default(),
+            live: Live::new(settings.memory_bytes / LIVE_PART),
+            dictionaries: Dictionaries::default(),
+            spooled_slots: 0,
+            totals: recovery.totals,
             last_seq: 0,
-            keyframe_wanted: false,
-            totals: Totals::default(),
+            last_ts_ms: recovery.totals.highest_ts_ms,
+            segment_wanted: false,
+            disk: Disk::Works,
+            unreadable: Vec::new(),
+            limits: None,
+            is_sealed: false,
         }
     }
 
-    /// Takes definitions. Those of one version come in the order of their slots; a new version starts an empty dictionary.
+    /// Takes definitions. Those of one version come in the order of their slots; a new version starts an empty dictionary, and a keyframe follows it.
     pub fn define(&mut self, define: v1::Define) {
-        if self.dictionaries.back().is_none_or(|d| d.version != define.dictionary_version) {
-            self.bytes += self.dictionaries.back().map_or(0, |superseded| superseded.bytes);
-            self.dictionaries.push_back(Dictionary {
-                version: define.dictionary_version,
-                bytes: 0,
-                series: Vec::new(),
-            });
+        if self.dictionaries.define(define) {
+            self.segment_wanted = true;
             self.forget_dictionaries();
-            self.keep_within_limit();
-        }
-        if let Some(dictionary) = self.dictionaries.back_mut() {
-            dictionary.bytes += define.series.iter().map(definition_bytes).sum::<usize>();
-            dictionary.series.extend(define.series);
         }
     }
 
-    /// Appends a frame; then sheds the oldest segments until the log is within its limit. A frame that is no keyframe after a segment was ended is shed
-    /// itself, because nothing could decode it.
-    pub fn append(&mut self, frame: NewFrame<'_>) {
-        let (version, slots) =
-            self.dictionaries.back().map_or((0, 0), |d| (d.version, d.series.len() as u32));
+    /// Takes a frame. When it returns, the frame is on disk, or in memory where the disk cannot be written, or counted as shed. A frame that is
+    /// no keyframe is shed when there is no segment to append it to, because nothing could decode it.
+    pub fn append(&mut self, frame: &NewFrame<'_>) {
+        let begins = frame.keyframe && (self.segment_wanted || !self.has_open_segment());
+        let home = if begins { self.begin(frame) } else { self.go_on(frame) };
         self.totals.produced += u64::from(frame.samples);
-        self.last_seq = frame.seq;
-        if frame.keyframe {
-            self.keyframe_wanted = false;
-            self.close_last();
-            let segment = Segment::new(version, slots, frame);
-            self.bytes += segment.bytes();
-            self.segments.push_back(segment);
-            self.totals.frames += 1;
-        } else if let Some(segment) = self.segments.back_mut().filter(|s| s.is_open()) {
-            let before = segment.bytes();
-            segment.push(slots, frame);
-            self.bytes += segment.bytes() - before;
-            self.keyframe_wanted |= segment.bytes() > self.limit_bytes / SEGMENTS_AT_LEAST;
-            self.totals.frames += 1;
+        self.totals.highest_ts_ms = self.totals.highest_ts_ms.max(frame.ts_ms);
+        (self.last_seq, self.last_ts_ms) = (frame.seq, frame.ts_ms);
+        let slots = self.dictionaries.series().len() as u32;
+        let needs = Told { version: self.dictionaries.version(), slots };
+        if let Some(home) = home {
+            self.live.push(frame, home, begins, needs);
         } else {
-            self.keyframe_wanted = true;
-            self.totals.shed[Shed::Full as usize] += u64::from(frame.samples);
+            account::shed(&mut self.totals, Shed::Full, u64::from(frame.samples));
+            self.live.detach();
+            self.segment_wanted = true;
         }
-        self.keep_within_limit();
-        self.free_acked();
+        if self.live.is_detached() {
+            self.forget_dictionaries();
+        }
+        self.segment_wanted |= self.is_segment_due(frame.seq);
+        self.keep_within_memory();
     }
 
     /// True when the next frame should be a keyframe, so that a new segment starts.
     pub fn keyframe_wanted(&self) -> bool {
-        self.keyframe_wanted
+        self.segment_wanted
     }
 
     /// Asks for a new segment.
     pub fn want_keyframe(&mut self) {
-        self.keyframe_wanted = true;
+        self.segment_wanted = true;
     }
 
-    /// Takes the collector's word that all frames up to `durable_seq` are stored but for `rejected` samples. Returns true when that was news.
-    pub fn ack(&mut self, durable_seq: u64, rejected: u64) -> bool {
-        let durable_seq = durable_seq.min(self.last_seq);
-        let (mut samples, mut frames) = (0, 0);
-        for segment in &self.segments {
-            samples += segment.samples_between(self.acked_seq, durable_seq);
-            frames += segment.frames_between(self.acked_seq, durable_seq + 1);
+    /// The wall clock was set.
+    pub fn clock_stepped(&mut self, forward: bool) {
+        let steps = if forward {
+            &mut self.totals.clock_steps_forward
+        } else {
+            &mut self.totals.clock_steps_backward
+        };
+        *steps += 1;
+        self.commit();
+    }
+
+    /// The highest time that a frame ever had; `i64::MIN` before the first.
+    pub fn highest_ts_ms(&self) -> i64 {
+        self.totals.highest_ts_ms
+    }
+
+    /// Times that the wall clock was set forward and backward.
+    pub fn clock_steps(&self) -> (u64, u64) {
+        (self.totals.clock_steps_forward, self.totals.clock_steps_backward)
+    }
+
+    /// Limits that a collector has set since the last call.
+    pub fn take_limits(&mut self) -> Option<v1::Limits> {
+        self.limits.take()
+    }
+
+    /// Number up to which nothing is to be stored from the next stream of the live lane, for its Hello.
+    pub fn hello_seq(&self) -> u64 {
+        self.live.hello_seq(self.last_seq)
+    }
+
+    /// The collector has welcomed a stream of the live lane.
+    pub fn connect(&mut self) {
+        self.attach();
+        self.live.connect(self.last_seq);
+        self.unreadable.clear();
+    }
+
+    /// The collector holds the live lane's stream to these limits.
+    pub fn limit(&mut self, limits: v1::Limits) {
+        self.limits = Some(limits);
+    }
+
+    /// The live lane's stream has ended.
+    pub fn disconnect(&mut self) {
+        self.live.disconnect();
+    }
+
+    /// The live lane's frames may be at fault: they become backlog, where each segment stands alone.
+    pub fn distrust_live(&mut self) {
+        self.live.detach();
+        self.forget_dictionaries();
+    }
+
+    /// The live lane's stream goes back to a keyframe. Returns false when this stream cannot; a new one can.
+    pub fn rewind(&mut self) -> bool {
+        self.live.rewind()
+    }
+
+    /// The next message of the live lane, if `credits` unacknowledged frames allow one.
+    pub fn next(&mut self, credits: u32) -> Option<Outgoing> {
+        if self.live.in_transit() < credits as usize {
+            self.attach();
         }
-        let rejected = rejected.min(samples);
-        self.totals.acked += samples - rejected;
-        self.totals.shed[Shed::Rejected as usize] += rejected;
-        self.totals.frames -= frames;
-        let news = durable_seq > self.acked_seq;
-        self.acked_seq = self.acked_seq.max(durable_seq);
-        self.free_acked();
+        let next = self.live.peek(credits)?;
+        if let Some(define) = self.dictionaries.missing(next.told, next.needs) {
+            return Some(Outgoing::Define(define));
+        }
+        self.live.send().map(Outgoing::Frame)
+    }
+
+    /// Takes the collector's word that all frames of the live lane's stream up to `durable_seq` are stored but for `rejected` samples. Returns true
+    /// when that was news.
+    pub fn ack(&mut self, durable_seq: u64, rejected: u64) -> bool {
+        let (mut settled, mut news) = (0, false);
+        while let Some(sent) = self.live.settle_next(durable_seq) {
+            settled += self.settle(sent.home, sent.seq, u64::from(sent.samples));
+            news = true;
+        }
+        if news {
+            self.count_stored(settled, rejected);
+            self.live.trim();
+            self.forget_dictionaries();
+            self.commit();
+        }
         news
     }
 
-    /// Gives up the oldest segment that holds an unacknowledged frame. Returns how many segments that was: 0 when there was none.
-    pub fn shed_oldest(&mut self, reason: Shed) -> usize {
-        let Some(segment) = self.segments.pop_front() else { return 0 };
-        self.bytes -= segment.bytes();
-        self.totals.shed[reason as usize] += segment.samples_between(self.acked_seq, u64::MAX - 1);
-        self.totals.frames -= segment.frames_between(self.acked_seq, u64::MAX);
-        self.keyframe_wanted |= segment.is_open();
-        self.forget_dictionaries();
-        1
-    }
-
-    /// Gives up everything. Returns how many samples that were.
-    pub fn shed_all(&mut self, reason: Shed) -> u64 {
-        let before = self.totals.in_flight();
-        while self.shed_oldest(reason) > 0 {}
-        before - self.totals.in_flight()
-    }
-
-    /// Number of the last frame that is known to be stored, with all before it.
+    /// Number of the last frame of the live lane that is known to be stored.
     pub fn acked_seq(&self) -> u64 {
-        self.acked_seq
+        self.live.acked_seq()
     }
 
     /// Number of the last frame that was produced.
@@ -252,145 +271,356 @@ impl Outbox {
         self.last_seq
     }
 
-    /// True when nothing waits to be stored.
+    /// True when nothing is left that should be sent before the process ends: what is on disk can wait for the next one.
     pub fn is_drained(&self) -> bool {
-        self.totals.frames == 0
+        self.live.unacked() == 0
+            && self.live.in_transit() == 0
+            && self.memory.iter().next().is_none()
+    }
+
+    /// Gives back memory: the live lane's copies, and what is in memory only. Returns how many samples are lost by that.
+    pub fn relieve(&mut self) -> u64 {
+        self.live.detach();
+        let before = self.unspooled();
+        while self.shed_oldest_in_memory(Shed::Memory) {}
+        self.forget_dictionaries();
+        before - self.unspooled()
+    }
+
+    /// No frame follows: ends the open segment, so that the backlog lane may take what is in memory only.
+    pub fn seal(&mut self) {
+        self.is_sealed = true;
+        self.close();
+    }
+
+    /// Keeps the account, before the process ends. Waits for the disk for `patience` at most. Returns false when something is not known to be on the medium.
+    pub fn finish(&mut self, patience: Duration) -> bool {
+        self.close();
+        self.spool.finish(&self.totals, patience)
     }
 
     /// What became of all samples so far.
     pub fn totals(&self) -> Totals {
-        Totals { bytes: self.bytes, ..self.totals }
-    }
-
-    /// The place where a new stream starts: the keyframe of the oldest segment.
-    pub fn cursor(&self) -> Cursor {
-        Cursor { next_seq: self.oldest_seq(), dictionary_version: 0, slots: 0 }
-    }
-
-    /// Goes back to the keyframe of the oldest segment. Returns false when this stream cannot: dictionary versions only grow on a stream.
-    pub fn rewind(&self, cursor: &mut Cursor) -> bool {
-        let version = self.segments.front().map_or(u32::MAX, Segment::dictionary_version);
-        if version < cursor.dictionary_version {
-            return false;
+        let unspooled = self.unspooled();
+        let on_disk = self.spool.segments();
+        let (samples, frames) = on_disk.fold((0, 0), |(samples, frames), meta| {
+            (samples + meta.in_flight(), frames + meta.frames_in_flight())
+        });
+        Totals {
+            produced: self.totals.produced,
+            acked: self.totals.stored,
+            in_flight: samples + unspooled,
+            shed: account::by_reason(&self.totals),
+            frames: frames + self.memory.iter().map(|s| s.unacked().count() as u64).sum::<u64>(),
+            bytes: self.memory_bytes(),
+            unspooled,
+            spool_bytes: self.spool.bytes(),
         }
-        cursor.next_seq = self.oldest_seq();
+    }
+
+    /// The account for the collector.
+    pub fn report(&self) -> v1::Report {
+        let totals = self.totals();
+        v1::Report {
+            produced: totals.produced,
+            stored: totals.acked,
+            in_flight: totals.in_flight,
+            shed: account::reported(totals.shed),
+            spool_bytes: totals.spool_bytes,
+            spool_limit_bytes: self.spool.limit_bytes(),
+            backlog_segments: self.backlog_segments(),
+            corrupt_segments: self.spool.health().corrupt_segments,
+            clock_steps_forward: self.totals.clock_steps_forward,
+            clock_steps_backward: self.totals.clock_steps_backward,
+            oldest_unacked_ms: self.oldest_unacked_ms().unwrap_or(0),
+            unspooled: totals.unspooled,
+            taken_at_ms: self.last_ts_ms.max(0),
+        }
+    }
+
+    /// Takes the live lane up again, when it was given up.
+    fn attach(&mut self) {
+        if self.live.attach() {
+            self.segment_wanted = true;
+        }
+    }
+
+    /// Begins a segment with a keyframe.
+    fn begin(&mut self, frame: &NewFrame<'_>) -> Option<Home> {
+        self.close();
+        self.segment_wanted = false;
+        if self.is_disk_tried(frame.seq) {
+            match self.begin_on_disk(frame) {
+                Ok(id) => {
+                    self.disk_works();
+                    return Some(Home::Disk(id));
+                }
+                Err(error) => self.disk_failed(frame.seq, &error),
+            }
+        }
+        self.begin_in_memory(None);
+        self.append_in_memory(frame)
+    }
+
+    fn begin_on_disk(&mut self, frame: &NewFrame<'_>) -> Result<SegmentId, SpoolError> {
+        let header = SegmentHeader {
+            epoch: self.settings.epoch,
+            interval_ms: self.settings.interval_ms,
+            dictionary_version: self.dictionaries.version(),
+            first_seq: frame.seq,
+            produced_before: self.totals.produced,
+        };
+        while self.spool.is_over_limit() && self.shed_oldest_on_disk() {}
+        let id = loop {
+            match self.spool.begin(&header, self.dictionaries.series()) {
+                Err(SpoolError::Full(_)) if self.shed_oldest_on_disk() => {}
+                begun => break begun?,
+            }
+        };
+        self.spooled_slots = self.dictionaries.series().len();
+        self.append_on_disk(id, frame)
+    }
+
+    /// Appends to the open segment; where the disk fails, to one in memory that continues it.
+    fn go_on(&mut self, frame: &NewFrame<'_>) -> Option<Home> {
+        let Some(id) = self.spool.open_segment() else { return self.append_in_memory(frame) };
+        let defined = self.dictionaries.series();
+        if self.spooled_slots < defined.len() {
+            self.spool.define(&defined[self.spooled_slots..]);
+            self.spooled_slots = defined.len();
+        }
+        match self.append_on_disk(id, frame) {
+            Ok(id) => Some(Home::Disk(id)),
+            Err(error) => {
+                self.disk_failed(frame.seq, &error);
+                self.close();
+                self.begin_in_memory(Some(id));
+                self.append_in_memory(frame)
+            }
+        }
+    }
+
+    /// Appends to the open segment on disk; for want of room others are shed.
+    fn append_on_disk(
+        &mut self,
+        id: SegmentId,
+        frame: &NewFrame<'_>,
+    ) -> Result<SegmentId, SpoolError> {
+        loop {
+            match self.spool.append(frame) {
+                Err(SpoolError::Full(_)) if self.shed_oldest_on_disk() => {}
+                // Written, but the medium does not confirm it: it is as safe as a frame can be here.
+                Err(_) if self.spool.segment(id).is_some_and(|m| m.last_seq == frame.seq) => break,
+                appended => {
+                    appended?;
+                    break;
+                }
+            }
+        }
+        while self.spool.is_over_limit() && self.shed_oldest_on_disk() {}
+        Ok(id)
+    }
+
+    fn begin_in_memory(&mut self, base: Option<SegmentId>) {
+        let (version, bytes) = (self.dictionaries.version(), self.dictionaries.current_bytes());
+        self.memory.begin(base, version, self.dictionaries.series(), bytes);
+    }
+
+    fn append_in_memory(&mut self, frame: &NewFrame<'_>) -> Option<Home> {
+        self.memory.append(frame, self.dictionaries.series()).map(Home::Memory)
+    }
+
+    fn has_open_segment(&self) -> bool {
+        self.spool.open_segment().is_some() || self.memory.open().is_some()
+    }
+
+    /// True when the next keyframe should begin a segment.
+    fn is_segment_due(&self, seq: u64) -> bool {
+        match self.memory.open() {
+            Some(open) => {
+                self.is_disk_tried(seq + 1)
+                    || open.bytes() > self.settings.memory_bytes / SEGMENTS_AT_LEAST
+            }
+            None => self.spool.is_segment_full(),
+        }
+    }
+
+    /// Ends the open segment.
+    fn close(&mut self) {
+        if let Some(number) = self.memory.close() {
+            self.drop_settled(number);
+        }
+        if let Some(id) = self.spool.open_segment() {
+            self.spool.close();
+            self.free_settled(id);
+            self.commit();
+        }
+    }
+
+    fn is_disk_tried(&self, seq: u64) -> bool {
+        match self.disk {
+            Disk::Works => true,
+            Disk::Failed { retry_seq, .. } => seq >= retry_seq,
+        }
+    }
+
+    fn disk_failed(&mut self, seq: u64, error: &SpoolError) {
+        let wait_ms = match self.disk {
+            Disk::Works => {
+                tracing::error!(%error, "the spool cannot be written: frames stay in memory until it can");
+                RETRY_MS.0
+            }
+            Disk::Failed { wait_ms, .. } => (wait_ms * 2).min(RETRY_MS.1),
+        };
+        let frames = wait_ms.div_ceil(u64::from(self.settings.interval_ms.max(1)));
+        self.disk = Disk::Failed { retry_seq: seq + frames, wait_ms };
+    }
+
+    fn disk_works(&mut self) {
+        if self.disk != Disk::Works {
+            tracing::info!(in_memory = self.unspooled(), "the spool can be written again");
+            self.disk = Disk::Works;
+        }
+    }
+
+    /// Gives up the oldest closed segment on disk. False when there is none.
+    fn shed_oldest_on_disk(&mut self) -> bool {
+        let open = self.spool.open_segment();
+        let Some(id) = self.spool.segments().map(|meta| meta.id).find(|id| Some(*id) != open)
+        else {
+            return false;
+        };
+        self.shed_on_disk(id, Shed::Full);
+        self.commit();
         true
     }
 
-    /// Frames that the stream has sent and that are neither acknowledged nor shed.
-    pub fn unacked(&self, cursor: &Cursor) -> u64 {
-        self.segments.iter().map(|s| s.frames_between(self.acked_seq, cursor.next_seq)).sum()
+    fn shed_on_disk(&mut self, id: SegmentId, reason: Shed) {
+        if let Some(number) = self.memory.upon(id) {
+            self.shed_in_memory(number, reason);
+        }
+        let samples = self.spool.segment(id).map_or(0, SegmentMeta::in_flight);
+        self.spool.free(id);
+        account::shed(&mut self.totals, reason, samples);
+        self.live.forget(Home::Disk(id));
     }
 
-    /// The next message for a stream, if its window allows one. Frames that are acknowledged already count for nothing: they only carry state.
-    pub fn next(&self, cursor: &mut Cursor, window: Window) -> Option<Outgoing> {
-        let i = self.segments.partition_point(|s| s.last_seq() < cursor.next_seq);
-        let segment = self.segments.get(i)?;
-        if window.one_segment && i > 0 {
-            return None;
-        }
-        let seq = cursor.next_seq.max(segment.first_seq());
-        if seq > self.acked_seq && self.unacked(cursor) >= u64::from(window.credits) {
-            return None;
-        }
-        if let Some(define) = self.definitions(cursor, segment, seq) {
-            return Some(Outgoing::Define(define));
-        }
-        cursor.next_seq = seq + 1;
-        Some(Outgoing::Frame(segment.payload(seq)))
+    fn shed_oldest_in_memory(&mut self, reason: Shed) -> bool {
+        let Some(number) = self.memory.iter().next().map(|segment| segment.number) else {
+            return false;
+        };
+        self.shed_in_memory(number, reason);
+        true
     }
 
-    /// The definitions that frame `seq` of `segment` needs and the stream has not sent, or the first part of them.
-    fn definitions(&self, cursor: &mut Cursor, segment: &Segment, seq: u64) -> Option<v1::Define> {
-        let (version, slots) = (segment.dictionary_version(), segment.slots(seq));
-        if cursor.dictionary_version == version && cursor.slots >= slots {
-            return None;
-        }
-        if cursor.dictionary_version != version {
-            (cursor.dictionary_version, cursor.slots) = (version, 0);
-        }
-        let dictionary = self.dictionaries.iter().find(|d| d.version == version)?;
-        let missing = &dictionary.series[cursor.slots as usize..slots as usize];
-        let mut bytes = 0;
-        let part = missing.iter().take_while(|series| {
-            let first = bytes == 0;
-            bytes += definition_bytes(series);
-            first || bytes <= DEFINE_BYTES
-        });
-        let series: Vec<_> = part.cloned().collect();
-        cursor.slots += series.len() as u32;
-        Some(v1::Define { dictionary_version: version, series })
-    }
-
-    fn keep_within_limit(&mut self) {
-        while self.bytes > self.limit_bytes && self.shed_oldest(Shed::Full) > 0 {}
-    }
-
-    fn oldest_seq(&self) -> u64 {
-        self.segments.front().map_or(self.last_seq + 1, Segment::first_seq)
-    }
-
-    fn close_last(&mut self) {
-        if let Some(last) = self.segments.back_mut() {
-            last.close();
+    fn shed_in_memory(&mut self, number: memory::Number, reason: Shed) {
+        let Some(segment) = self.memory.remove(number) else { return };
+        account::shed(&mut self.totals, reason, segment.in_flight());
+        self.live.forget(Home::Memory(number));
+        self.segment_wanted |= !segment.is_closed();
+        if let Some(base) = segment.base {
+            self.free_settled(base);
         }
     }
 
-    /// Frees segments that are stored. The open one stays: frames that build upon it follow.
-    fn free_acked(&mut self) {
-        while let Some(oldest) = self.segments.front()
-            && !oldest.is_open()
-            && oldest.last_seq() <= self.acked_seq
+    fn keep_within_memory(&mut self) {
+        while self.memory_bytes() > self.settings.memory_bytes
+            && self.shed_oldest_in_memory(Shed::Full)
+        {}
+    }
+
+    /// Notes that the frames of a segment up to `seq` are settled, `samples` of them by this. Returns how many of those were not known to be.
+    fn settle(&mut self, home: Home, seq: u64, samples: u64) -> u64 {
+        match home {
+            Home::Disk(id) => {
+                if self.spool.segment(id).is_none_or(|meta| meta.acked_seq >= seq) {
+                    return 0;
+                }
+                self.spool.acked(id, seq, samples);
+                self.free_settled(id);
+            }
+            Home::Memory(number) => {
+                let Some(segment) = self.memory.get_mut(number) else { return 0 };
+                if segment.acked_seq >= seq {
+                    return 0;
+                }
+                segment.acked_seq = seq;
+                self.drop_settled(number);
+            }
+        }
+        samples
+    }
+
+    /// Drops a closed segment in memory of which all is settled.
+    fn drop_settled(&mut self, number: memory::Number) {
+        let settled = |s: &MemorySegment| s.is_closed() && s.unacked().next().is_none();
+        if self.memory.get(number).is_some_and(settled)
+            && let Some(base) = self.memory.remove(number).and_then(|segment| segment.base)
         {
-            self.bytes -= oldest.bytes();
-            self.segments.pop_front();
+            self.free_settled(base);
         }
-        self.forget_dictionaries();
     }
 
-    /// Drops dictionaries that neither a segment nor the next frame needs.
+    /// Frees a closed segment on disk of which all is settled, unless one in memory continues it.
+    fn free_settled(&mut self, id: SegmentId) {
+        let settled = self.spool.segment(id).is_some_and(|meta| meta.frames_in_flight() == 0);
+        if settled && self.spool.open_segment() != Some(id) && self.memory.upon(id).is_none() {
+            self.spool.free(id);
+        }
+    }
+
+    fn count_stored(&mut self, settled: u64, rejected: u64) {
+        let rejected = rejected.min(settled);
+        self.totals.stored += settled - rejected;
+        account::shed(&mut self.totals, Shed::Rejected, rejected);
+    }
+
+    fn commit(&mut self) {
+        if let Err(error) = self.spool.commit(&self.totals) {
+            tracing::debug!(%error, "the account is not on disk");
+        }
+    }
+
+    fn unspooled(&self) -> u64 {
+        self.memory.iter().map(MemorySegment::in_flight).sum()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.live.bytes() + self.memory.bytes() + self.dictionaries.superseded_bytes()
+    }
+
     fn forget_dictionaries(&mut self) {
-        let needed = self.segments.front().map(Segment::dictionary_version);
-        while self.dictionaries.len() > 1
-            && let Some(oldest) = self.dictionaries.front()
-            && needed.is_none_or(|version| oldest.version < version)
-        {
-            self.bytes -= oldest.bytes;
-            self.dictionaries.pop_front();
-        }
+        let needed = self.live.oldest_version().unwrap_or_else(|| self.dictionaries.version());
+        self.dictionaries.forget_before(needed);
     }
 }
 
 impl SharedOutbox {
-    /// An empty outbox that takes `limit_bytes` of memory at most.
-    pub fn new(limit_bytes: usize) -> Self {
-        Self { outbox: Mutex::new(Outbox::new(limit_bytes)), appended: Notify::new() }
+    /// Shares an outbox.
+    pub fn new(outbox: Outbox) -> Self {
+        Self { outbox: Mutex::new(outbox), appended: Notify::new(), backlog: Notify::new() }
     }
 
-    /// The log. Not to be held across an await.
+    /// The outbox. Not to be held across an await.
     pub fn lock(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock()
     }
 
-    /// Wakes the stream, after something was appended.
+    /// Wakes the streams, after something was appended.
     pub fn notify(&self) {
         self.appended.notify_one();
+        self.backlog.notify_one();
     }
 
-    /// Waits until something has been appended since the last call returned.
+    /// Waits until something has been appended since the last call returned; for the live lane.
     pub async fn appended(&self) {
         self.appended.notified().await;
     }
-}
 
-/// Memory that a definition takes.
-fn definition_bytes(series: &v1::SeriesDefinition) -> usize {
-    let attributes: usize = series
-        .attributes
-        .iter()
-        .map(|a| size_of::<v1::Attribute>() + a.key.len() + a.value.len())
-        .sum();
-    size_of::<v1::SeriesDefinition>() + series.metric.len() + series.unit.len() + attributes
+    /// Waits until the backlog may have changed since the last call returned; for the backlog lane.
+    pub async fn backlog_changed(&self) {
+        self.backlog.notified().await;
+    }
 }
 
 #[cfg(test)]

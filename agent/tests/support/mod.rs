@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flyball_agent::ship::Ship;
-use flyball_agent::ship::outbox::{SharedOutbox, Shed, Totals};
-use flyball_agent::ship::segment::NewFrame;
+use flyball_agent::ship::outbox::{Outbox, OutboxSettings, SharedOutbox, Shed, Totals};
+use flyball_agent::spool::disk::Disk;
+use flyball_agent::spool::memory_disk::MemoryDisk;
+use flyball_agent::spool::{NewFrame, Spool, SpoolSettings, Syncing};
 use flyball_proto::frame::{Decoder, Encoder, Limits, Remedy, Slot, peek};
 use flyball_proto::series::{Kind, Scale, Series};
 use flyball_proto::v1;
@@ -23,6 +25,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// No wait in these tests is longer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Time between two frames, by their timestamps.
+const INTERVAL_MS: u32 = 1_000;
 /// Silence for this long is taken for silence.
 const SILENCE: Duration = Duration::from_millis(100);
 
@@ -163,9 +167,15 @@ impl Stream {
 
     /// Takes a message of definitions.
     pub(crate) async fn definitions(&mut self) -> v1::Define {
-        match self.message().await {
-            v1::agent_message::Kind::Define(define) => define,
-            other => panic!("{other:?} is not Define"),
+        loop {
+            match self.message().await {
+                v1::agent_message::Kind::Define(define) => {
+                    self.decoder.define(define.clone()).unwrap();
+                    return define;
+                }
+                v1::agent_message::Kind::Report(_) => {}
+                other => panic!("{other:?} is not Define"),
+            }
         }
     }
 
@@ -239,7 +249,48 @@ impl Stream {
 
     /// True when the agent has ended the stream.
     pub(crate) async fn has_ended(mut self) -> bool {
-        soon(self.requests.message()).await.is_ok_and(|message| message.is_none())
+        loop {
+            match soon(self.requests.message()).await {
+                Ok(None) => return true,
+                Ok(Some(v1::AgentMessage { kind: Some(v1::agent_message::Kind::Report(_)) })) => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Number of the next frame; `None` when the stream is over in whatever way. Definitions before it are taken over.
+    pub(crate) async fn frame_or_gone(&mut self) -> Option<u64> {
+        loop {
+            match soon(self.requests.message()).await.ok()??.kind? {
+                v1::agent_message::Kind::Frame(frame) => {
+                    match self.decoder.decode(&frame.payload) {
+                        Err(error) if error.remedy() == Remedy::Skip => {}
+                        decoded => return Some(decoded.unwrap().seq),
+                    }
+                }
+                v1::agent_message::Kind::Define(define) => {
+                    self.decoder.define(define).unwrap();
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The next account.
+    pub(crate) async fn report(&mut self) -> v1::Report {
+        loop {
+            if let v1::agent_message::Kind::Report(report) = self.message().await {
+                return report;
+            }
+        }
+    }
+
+    /// Says Welcome to a stream of the lane and returns its Hello.
+    pub(crate) async fn expect(&mut self, lane: v1::Lane, credits: u32) -> v1::Hello {
+        let hello = self.hello().await;
+        assert_eq!(hello.lane(), lane);
+        self.welcome(credits).await;
+        hello
     }
 
     async fn message(&mut self) -> v1::agent_message::Kind {
@@ -270,22 +321,30 @@ impl Producer {
     pub(crate) const SAMPLES: u64 = 3;
 
     pub(crate) fn start(collector: &Collector) -> Self {
-        Self::start_at(collector.address)
+        Self::start_at(&[collector.address])
     }
 
-    pub(crate) fn start_at(address: SocketAddr) -> Self {
-        let outbox = Arc::new(SharedOutbox::new(1_000_000));
+    /// Sends to one of these collectors.
+    pub(crate) fn start_at(addresses: &[SocketAddr]) -> Self {
+        Self::start_on(&MemoryDisk::new(), [7; 16], addresses)
+    }
+
+    /// A process with a spool on this disk.
+    pub(crate) fn start_on(disk: &MemoryDisk, epoch: [u8; 16], addresses: &[SocketAddr]) -> Self {
+        let outbox = Arc::new(SharedOutbox::new(open(disk, epoch)));
         let mut encoder = Encoder::new(Limits::default());
         let slots = (0..Self::SAMPLES).map(|i| encoder.define(series(i)).unwrap()).collect();
         let hello = v1::Hello {
             protocol_version: 1,
             node: "node-1".to_owned(),
-            epoch: vec![7; 16],
+            epoch: epoch.to_vec(),
+            interval_ms: INTERVAL_MS,
             ..v1::Hello::default()
         };
-        let uri = format!("http://{address}").parse().unwrap();
+        let uris = addresses.iter().map(|address| format!("http://{address}").parse().unwrap());
         let drain = CancellationToken::new();
-        let ship = tokio::spawn(Ship::new(uri, hello, Arc::clone(&outbox)).run(drain.clone()));
+        let ship = Ship::new(uris.collect(), hello, Arc::clone(&outbox)).replaying(10_000);
+        let ship = tokio::spawn(ship.run(drain.clone()));
         Self { outbox, encoder, slots, keyframes: BTreeSet::new(), drain, ship }
     }
 
@@ -303,7 +362,10 @@ impl Producer {
         for _ in 0..frames {
             let mut outbox = self.outbox.lock();
             let seq = self.encoder.next_seq();
-            if self.keyframes.contains(&seq) || outbox.keyframe_wanted() {
+            if self.keyframes.contains(&seq) {
+                outbox.want_keyframe();
+            }
+            if outbox.keyframe_wanted() {
                 self.encoder.request_keyframe();
             }
             for slot in &self.slots {
@@ -313,9 +375,10 @@ impl Producer {
                 outbox.define(define);
             }
             let mut payload = Vec::new();
-            let info = self.encoder.encode(1_700_000_000_000 + seq as i64 * 1000, &mut payload);
-            let samples = info.samples as u32;
-            outbox.append(NewFrame { seq, samples, keyframe: info.keyframe, payload: &payload });
+            let ts_ms = 1_700_000_000_000 + seq as i64 * i64::from(INTERVAL_MS);
+            let info = self.encoder.encode(ts_ms, &mut payload);
+            let (samples, keyframe) = (info.samples as u32, info.keyframe);
+            outbox.append(&NewFrame { seq, ts_ms, samples, keyframe, payload: &payload });
         }
         self.outbox.notify();
     }
@@ -332,7 +395,7 @@ impl Producer {
     }
 
     pub(crate) fn in_flight(&self) -> u64 {
-        self.totals().in_flight()
+        self.totals().in_flight
     }
 
     pub(crate) fn acked(&self) -> u64 {
@@ -348,6 +411,8 @@ impl Producer {
     }
 
     pub(crate) fn drain(&self) {
+        self.outbox.lock().seal();
+        self.outbox.notify();
         self.drain.cancel();
     }
 
@@ -368,6 +433,15 @@ impl Drop for Producer {
     fn drop(&mut self) {
         self.ship.abort();
     }
+}
+
+/// An outbox upon this disk.
+fn open(disk: &MemoryDisk, epoch: [u8; 16]) -> Outbox {
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let limits = SpoolSettings { limit_bytes: 10_000_000, fsync: Duration::from_secs(5) };
+    let (spool, recovery) = Spool::open_on(disk, &limits, Syncing::Inline).unwrap();
+    let settings = OutboxSettings { epoch, interval_ms: INTERVAL_MS, memory_bytes: 1_000_000 };
+    Outbox::new(settings, spool, &recovery)
 }
 
 fn series(i: u64) -> Series {
