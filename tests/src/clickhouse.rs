@@ -20,6 +20,7 @@ pub const USER: &str = "flyball";
 pub const PASSWORD: &str = "flyball";
 
 const CONFIG: &str = "<clickhouse>
+    <logger><log>server.log</log><errorlog>server.err.log</errorlog></logger>
     <users_config>users.xml</users_config>
     <max_server_memory_usage>1000000000</max_server_memory_usage>
     <mark_cache_size>50000000</mark_cache_size>

@@ -3,7 +3,7 @@
 //! The file holds messages of `Telemetry.Stream`, each behind its length: a Hello for each start, definitions, frames. They are decoded with the codec that
 //! the collector uses. A message that is cut off at the end is one that the agent had not finished writing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -42,8 +42,6 @@ pub struct FrameNote {
 pub struct Journal {
     /// Series by their numbers here.
     pub series: Vec<SeriesKey>,
-    /// Which of them are counters.
-    pub counters: Vec<bool>,
     /// Samples by number of the series and time.
     pub samples: HashMap<(u32, i64), Value>,
     /// Frames in the order in which they were produced.
@@ -53,6 +51,7 @@ pub struct Journal {
     /// Samples that were produced a second time for the same series and time: the later one would replace the earlier one in the store.
     pub collisions: u64,
     numbers: HashMap<SeriesKey, u32>,
+    counters: HashSet<String>,
 }
 
 impl Value {
@@ -76,6 +75,11 @@ impl Journal {
     /// Number of a series.
     pub fn number(&self, key: &SeriesKey) -> Option<u32> {
         self.numbers.get(key).copied()
+    }
+
+    /// Whether a metric counts up.
+    pub fn is_counter(&self, metric: &str) -> bool {
+        self.counters.contains(metric)
     }
 
     /// Times of the first and the last frame.
@@ -114,10 +118,12 @@ impl Journal {
     }
 
     fn name(&mut self, series: &Series) -> u32 {
+        if series.kind == Kind::Counter {
+            self.counters.insert(series.metric.clone());
+        }
         let key = (series.metric.clone(), series.attributes.iter().cloned().collect());
         *self.numbers.entry(key).or_insert_with_key(|key| {
             self.series.push(key.clone());
-            self.counters.push(series.kind == Kind::Counter);
             self.series.len() as u32 - 1
         })
     }

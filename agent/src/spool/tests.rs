@@ -2,7 +2,6 @@
 
 mod damage;
 mod model;
-mod thinning;
 
 use std::time::Duration;
 

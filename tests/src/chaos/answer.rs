@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result, ensure};
 use super::stored::Stored;
 use super::world::AgentSide;
 use crate::http::Api;
-use crate::journal::{Journal, SeriesKey, Value};
+use crate::journal::{Journal, Value};
 
 /// Values by start of the bucket.
-type Points = BTreeMap<i64, f64>;
+pub type Points = BTreeMap<i64, f64>;
 
 /// Compares what `api` answers of a node with what is stored. Gives the points that were compared.
 ///
@@ -63,14 +63,9 @@ fn expected(
             *last = (*ts_ms, *value);
         }
     }
-    let key = |number: u32| -> &SeriesKey {
-        let number = number as usize;
-        let unknown = || &stored.unknown[number - journal.series.len()];
-        journal.series.get(number).unwrap_or_else(unknown)
-    };
     let mut expected: HashMap<_, BTreeMap<_, Points>> = HashMap::new();
     for ((number, bucket), (_, value)) in newest {
-        let (metric, attributes) = key(number);
+        let (metric, attributes) = stored.key(number, journal);
         if value.number().is_finite() {
             let series = expected.entry(metric.clone()).or_default();
             series.entry(attributes.clone()).or_default().insert(bucket, value.number());
@@ -80,7 +75,9 @@ fn expected(
 }
 
 /// Known points by attributes, the node left out.
-fn points(answer: &serde_json::Value) -> Result<BTreeMap<BTreeMap<String, String>, Points>> {
+pub(super) fn points(
+    answer: &serde_json::Value,
+) -> Result<BTreeMap<BTreeMap<String, String>, Points>> {
     let mut all = BTreeMap::new();
     for series in answer["series"].as_array().context("series")? {
         let mut attributes: BTreeMap<String, String> =

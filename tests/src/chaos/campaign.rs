@@ -17,12 +17,14 @@ pub struct Size {
     pub per_round: usize,
 }
 
-/// Two collectors and four agents: one whose clock can be set, one on a small disk, one in a network namespace, one plain.
+/// Two collectors and four agents: one on a small disk, one in a network namespace, one plain.
 pub fn shape() -> Shape {
-    let clock = Abilities { clock: true, ..Abilities::default() };
     let disk = Abilities { disk: true, ..Abilities::default() };
     let namespace = Abilities { namespace: true, ..Abilities::default() };
-    Shape { collectors: 2, agents: vec![clock, disk, namespace, Abilities::default()] }
+    Shape {
+        collectors: 2,
+        agents: vec![Abilities::default(), disk, namespace, Abilities::default()],
+    }
 }
 
 /// Plays rounds until there were enough faults. Gives what happened, with the table of each round on standard error.

@@ -39,6 +39,17 @@ pub struct Account {
     pub examples: Vec<String>,
 }
 
+/// All that is known of one node.
+#[derive(Debug)]
+pub struct Node {
+    /// What its agent has produced.
+    pub journal: Journal,
+    /// What is stored.
+    pub stored: Stored,
+    /// The two compared.
+    pub account: Account,
+}
+
 /// The most examples that are kept.
 const EXAMPLES: usize = 5;
 
@@ -126,13 +137,13 @@ fn name(journal: &Journal, (number, ts_ms): (u32, i64)) -> String {
 ///
 /// # Errors
 /// When one of them cannot be read.
-pub async fn node(world: &World, number: usize, shed: u64) -> Result<(Journal, Stored, Account)> {
+pub async fn node(world: &World, number: usize, shed: u64) -> Result<Node> {
     let AgentSide { node, record, .. } = &world.nodes[number];
     let journal = Journal::read(record)?;
     ensure!(!journal.frames.is_empty(), "{node} has produced nothing");
     let stored = Stored::read(&world.clickhouse, node, &journal).await?;
     let account = account(&journal, &stored, shed, world.agents[number].kills.into());
-    Ok((journal, stored, account))
+    Ok(Node { journal, stored, account })
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@
 //! rows in ClickHouse and with the answers of every collector, sample for sample. `FLYBALL_CHAOS_SEED` replays a run.
 
 pub mod answer;
+pub mod balance;
 pub mod campaign;
+pub mod catalog;
 pub mod check;
 pub mod clock;
 pub mod disk;
@@ -17,6 +19,7 @@ pub mod round;
 pub mod spool;
 pub mod stored;
 pub mod tally;
+pub mod tiers;
 pub mod unit;
 pub mod world;
 

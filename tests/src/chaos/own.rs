@@ -7,7 +7,7 @@ pub struct OwnAccount {
     pub produced: u64,
     /// Acknowledged.
     pub stored: u64,
-    /// Given up.
+    /// Given up, or found to be missing in the spool.
     pub shed: u64,
     /// Neither.
     pub in_flight: u64,
@@ -20,8 +20,8 @@ impl OwnAccount {
         Some(Self {
             produced: field(line, "produced")?,
             stored: field(line, "stored")?,
-            shed: field(line, "shed")?,
-            in_flight: field(line, "in_flight").or_else(|| field(line, "lost"))?,
+            shed: field(line, "shed")? + field(line, "lost")?,
+            in_flight: field(line, "in_spool")?,
         })
     }
 }
@@ -45,8 +45,8 @@ mod tests {
 
     #[test]
     fn the_last_line_counts() {
-        let log = "INFO stopped produced=1 stored=1 shed=0 in_flight=0\n\
-                   \u{1b}[32m INFO\u{1b}[0m stopped \u{1b}[3mproduced\u{1b}[0m=30 stored=20 shed=4 lost=6\nlater\n";
+        let log = "INFO stopped produced=1 stored=1 shed=0 in_spool=0 lost=0\n\
+                   \u{1b}[32m INFO\u{1b}[0m stopped \u{1b}[3mproduced\u{1b}[0m=30 stored=20 shed=3 in_spool=6 lost=1\nlater\n";
         let account = OwnAccount { produced: 30, stored: 20, shed: 4, in_flight: 6 };
         assert_eq!(OwnAccount::last(log), Some(account));
         assert_eq!(OwnAccount::last("INFO starting"), None);

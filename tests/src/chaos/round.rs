@@ -1,26 +1,27 @@
 //! One round: start everything, let the faults of a plan happen, heal, wait until the backlog is stored, check.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
 use tokio::time::sleep;
 
-use super::answer;
-use super::check::{self, Account};
+use super::check::{self, Node};
 use super::own::OwnAccount;
 use super::plan::{Shape, Step, Target, plan};
 use super::tally::Tally;
 use super::unit::Unit;
-use super::world::World;
+use super::world::{AgentSide, World};
+use super::{answer, balance, catalog, tiers};
 use crate::http::Api;
-use crate::wait::until;
 
 /// Longest time from the end of the faults until the agents have sent everything.
 const DRAINED: Duration = Duration::from_mins(2);
-/// Longest time until a collector has read which series another one has stored.
-const KNOWN: Duration = Duration::from_secs(40);
+/// Time between two looks whether the others are still hit by faults.
+const REST: Duration = Duration::from_millis(200);
 /// How long an agent with a backlog runs before it is stopped again.
 const DRAIN_AGAIN: Duration = Duration::from_secs(2);
 
@@ -34,7 +35,7 @@ pub async fn run(seed: u64, wanted: &Shape, faults: usize) -> Result<Tally> {
     play(world, &steps).await
 }
 
-/// Plays the steps and checks.
+/// Plays the steps and checks. Collectors may have been taken from `world`, agents not.
 ///
 /// # Errors
 /// As [`run`].
@@ -56,16 +57,24 @@ pub async fn play(mut world: World, steps: &[Step]) -> Result<Tally> {
 
 /// Lets all sequences of faults happen at once.
 async fn strike_all(world: &mut World, steps: &[Step]) -> Result<()> {
-    let units = world.units().into_iter();
-    try_join_all(units.map(|(target, unit)| strike(target, unit, steps))).await?;
-    Ok(())
+    let units = world.units();
+    let busy = &AtomicUsize::new(units.len());
+    try_join_all(units.into_iter().map(|(target, unit)| async move {
+        strike(target, unit, steps).await?;
+        busy.fetch_sub(1, Ordering::Relaxed);
+        while busy.load(Ordering::Relaxed) > 0 {
+            unit.rest(REST).await?;
+        }
+        Ok(())
+    }))
+    .await
+    .map(|_: Vec<()>| ())
 }
 
 /// The faults of one process, one after the other.
 async fn strike(target: Target, unit: &mut Unit, steps: &[Step]) -> Result<()> {
     for step in steps.iter().filter(|step| step.target == target) {
-        sleep(step.after).await;
-        unit.run()?;
+        unit.rest(step.after).await?;
         unit.strike(step.fault).await.with_context(|| step.to_string())?;
     }
     Ok(())
@@ -74,17 +83,33 @@ async fn strike(target: Target, unit: &mut Unit, steps: &[Step]) -> Result<()> {
 /// Ends the faults, waits until the agents have sent everything, and compares.
 async fn settle(world: &mut World) -> Result<Tally> {
     world.heal().await?;
+    let accounts = balance::all(world).await?;
+    for (side, account) in world.nodes.iter().zip(&accounts) {
+        say(&format!("{}: {account:?}", side.node));
+    }
     let own = drain(world).await?;
     for unit in world.collectors.iter().chain(&world.agents) {
         let log = unit.log();
         ensure!(!log.contains("panicked at"), "{} panicked:\n{log}", unit.name);
     }
-    let mut tally = Tally::default();
-    for (number, own) in own.into_iter().enumerate() {
-        let (account, points) = judge(world, number, own).await?;
-        tally.add_samples(&account);
-        tally.points += points;
+    let nodes = compare_rows(world, &own).await?;
+    let mut expected = catalog::Expected::default();
+    for (side, node) in world.nodes.iter().zip(&nodes) {
+        expected.add(&side.node, &node.stored.metrics);
     }
+    let mut tally = Tally { accounts, ..Tally::default() };
+    for collector in &world.sides {
+        expected.wait(&collector.api).await?;
+        for (side, node) in world.nodes.iter().zip(&nodes) {
+            tally.points += compare_answers(&collector.api, side, node).await?;
+        }
+    }
+    for (side, node) in world.nodes.iter().zip(&nodes) {
+        let api = &world.sides[0].api;
+        tally.add_tiers(&tiers::check_node(api, &side.node, &node.journal, &node.stored).await?);
+        tally.add_samples(&node.account);
+    }
+    compare_status(world).await?;
     tally.revivals = world.units().iter().map(|(_, unit)| u64::from(unit.revivals)).sum();
     Ok(tally)
 }
@@ -107,37 +132,38 @@ async fn drain(world: &mut World) -> Result<Vec<OwnAccount>> {
     .await
 }
 
-/// Compares record, rows and the answers of all collectors for one node.
-async fn judge(world: &World, number: usize, own: OwnAccount) -> Result<(Account, usize)> {
-    let side = &world.nodes[number];
-    let (journal, stored, account) = check::node(world, number, own.shed).await?;
-    ensure!(account.is_right(), "{}: {account}, it says {own:?}", side.node);
-    let mut points = 0;
-    for collector in &world.sides {
-        wait_known(&collector.api, &side.node).await?;
-        let compared = answer::check(&collector.api, side, &journal, &stored).await;
-        points += compared.with_context(|| collector.api.base().to_owned())?;
-        status_has_once(&collector.api, &side.node).await?;
+/// Compares record and rows of all nodes.
+async fn compare_rows(world: &World, own: &[OwnAccount]) -> Result<Vec<Node>> {
+    let mut nodes = Vec::new();
+    for (number, own) in own.iter().enumerate() {
+        let node = check::node(world, number, own.shed).await?;
+        let name = &world.nodes[number].node;
+        say(&format!("{name}: {}", node.account));
+        ensure!(node.account.is_right(), "{name}: {}, it says {own:?}", node.account);
+        ensure!(own.produced == own.stored + own.shed, "{name}: it says {own:?}");
+        nodes.push(node);
     }
-    say(&format!("{}: {account}, {points} points", side.node));
-    Ok((account, points))
+    Ok(nodes)
 }
 
-/// Waits until a collector knows the node: what others store it reads now and then.
-async fn wait_known(api: &Api, node: &str) -> Result<()> {
-    until("a collector to know what another one has stored", KNOWN, || async {
-        let metric = "flyball.agent.samples.produced";
-        api.json(&format!("/api/performance/metrics?metric={metric}&node={node}")).await
-    })
-    .await?;
-    Ok(())
+/// Compares the answers of a collector about one node with the rows. Gives the number of points.
+async fn compare_answers(api: &Api, side: &AgentSide, node: &Node) -> Result<usize> {
+    let compared = answer::check(api, side, &node.journal, &node.stored).await;
+    let points = compared.with_context(|| api.base().to_owned())?;
+    Ok(points)
 }
 
-async fn status_has_once(api: &Api, node: &str) -> Result<()> {
-    let status = api.json("/api/performance/status").await?;
-    let nodes = status["nodes"].as_array().context("status has nodes")?;
-    let times = nodes.iter().filter(|n| n["node"] == node).count();
-    ensure!(times == 1, "{node} is {times} times in the status: {status}");
+/// A collector shows the nodes that it has served or found at its start, each once; every node is shown by one of them.
+async fn compare_status(world: &World) -> Result<()> {
+    let mut shown = BTreeSet::new();
+    for collector in &world.sides {
+        let status = collector.api.json("/api/performance/status").await?;
+        let nodes = status["nodes"].as_array().context("status has nodes")?;
+        let names: BTreeSet<_> = nodes.iter().map(|n| n["node"].to_string()).collect();
+        ensure!(names.len() == nodes.len(), "a node is there twice: {status}");
+        shown.extend(names);
+    }
+    ensure!(shown.len() == world.nodes.len(), "shown are {shown:?}");
     Ok(())
 }
 

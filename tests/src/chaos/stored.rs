@@ -1,10 +1,11 @@
 //! What ClickHouse holds of one node, read by SQL the way every read path does: with FINAL.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value as Json;
 
+use super::tiers::Samples;
 use crate::clickhouse::ClickHouse;
 use crate::journal::{Journal, SeriesKey, Value};
 
@@ -17,6 +18,8 @@ pub struct Stored {
     pub doubled: u64,
     /// Series that are stored under two ids.
     pub series_twice: u64,
+    /// Number of series of each metric.
+    pub metrics: BTreeMap<String, u64>,
     /// Series that the journal does not have: their numbers begin after its last.
     pub unknown: Vec<SeriesKey>,
 }
@@ -44,6 +47,25 @@ impl Stored {
         Ok(stored)
     }
 
+    /// The series that a number stands for.
+    pub fn key<'a>(&'a self, number: u32, journal: &'a Journal) -> &'a SeriesKey {
+        let number = number as usize;
+        journal.series.get(number).unwrap_or_else(|| &self.unknown[number - journal.series.len()])
+    }
+
+    /// Samples of one metric that are finite numbers.
+    pub fn of_metric(&self, metric: &str, journal: &Journal) -> Samples {
+        let mut all = Samples::new();
+        for ((number, ts_ms), value) in &self.samples {
+            let (name, attributes) = self.key(*number, journal);
+            if name == metric && value.number().is_finite() {
+                let series = all.entry(attributes.clone()).or_default();
+                series.insert(*ts_ms, value.number());
+            }
+        }
+        all
+    }
+
     /// Numbers of the series by their ids.
     async fn series(
         &mut self,
@@ -55,9 +77,10 @@ impl Stored {
             "SELECT toString(series_id), metric, attributes FROM flyball.series FINAL WHERE node = '{node}' FORMAT JSONCompactEachRow"
         );
         let mut numbers = HashMap::new();
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         for line in clickhouse.query(&sql).await?.lines() {
             let (id, metric, attributes): (String, String, Json) = serde_json::from_str(line)?;
+            *self.metrics.entry(metric.clone()).or_default() += 1;
             let key = (metric, serde_json::from_value(attributes)?);
             let number = journal.number(&key).unwrap_or_else(|| {
                 self.unknown.push(key);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::balance::Accounting;
 use super::check::Account;
 use super::plan::Step;
 
@@ -14,8 +15,12 @@ pub struct Tally {
     pub faults: BTreeMap<(&'static str, String), u64>,
     /// Samples of all agents together.
     pub samples: Account,
+    /// The agents' accounts after the last round's faults, as the collectors show them.
+    pub accounts: Vec<Accounting>,
     /// Points of the API that were compared.
     pub points: usize,
+    /// Points of wide buckets that were compared, by the tier that answered.
+    pub tiers: BTreeMap<String, usize>,
     /// Times that a process ended by itself and was started again.
     pub revivals: u64,
     /// How long it took.
@@ -44,13 +49,22 @@ impl Tally {
         sum.kills += account.kills;
     }
 
+    /// Counts points by tier.
+    pub fn add_tiers(&mut self, tiers: &BTreeMap<String, usize>) {
+        for (tier, points) in tiers {
+            *self.tiers.entry(tier.clone()).or_default() += points;
+        }
+    }
+
     /// Adds another round.
     pub fn add(&mut self, other: &Self) {
         for (kind, count) in &other.faults {
             *self.faults.entry(kind.clone()).or_default() += count;
         }
         self.add_samples(&other.samples);
+        self.accounts.clone_from(&other.accounts);
         self.points += other.points;
+        self.add_tiers(&other.tiers);
         self.revivals += other.revivals;
         self.time += other.time;
     }
@@ -86,6 +100,8 @@ impl fmt::Display for Tally {
             ("processes started again after they ended by themselves", self.revivals),
             ("seconds", self.time.as_secs()),
         ];
-        rows.iter().try_for_each(|(what, number)| writeln!(f, "| {what} | {number} |"))
+        rows.iter().try_for_each(|(what, number)| writeln!(f, "| {what} | {number} |"))?;
+        let mut tiers = self.tiers.iter();
+        tiers.try_for_each(|(t, n)| writeln!(f, "| points of wide buckets from tier {t} | {n} |"))
     }
 }

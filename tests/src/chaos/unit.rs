@@ -1,7 +1,7 @@
 //! One process under test: started, hit by faults, started again, with the proxies, clock, disk and namespace around it.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
@@ -21,6 +21,9 @@ const STOPPED: Duration = Duration::from_secs(30);
 /// From a start to the next kill in a storm.
 const STORM_GAP: Duration = Duration::from_millis(150);
 
+/// Time between two looks whether it still runs.
+const LOOK: Duration = Duration::from_millis(200);
+
 type MakeCommand = Box<dyn Fn() -> Result<Command> + Send + Sync>;
 
 /// How a process is ended in order, and whether it may end by itself.
@@ -30,7 +33,8 @@ pub enum Ending {
     Signal,
     /// By SIGTERM; also by itself, for example a collector that starts while ClickHouse is away. A service manager starts it again.
     SignalOrItself,
-    /// By the end of its input; never by itself.
+    /// By the end of its input, with any code; also by itself: ClickHouse 26.7 aborts when it ends, and now and then when a client is gone before it has its
+    /// answer (`Terminate called for uncaught exception: Broken pipe`). What it has accepted must be there all the same.
     Input,
 }
 
@@ -112,6 +116,22 @@ impl Unit {
         std::fs::read_to_string(self.dir.join(format!("{}.log", self.name))).unwrap_or_default()
     }
 
+    /// Waits for `time` and starts it again whenever it ends by itself, as a service manager does.
+    ///
+    /// # Errors
+    /// When it ends by itself and may not.
+    pub async fn rest(&mut self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        loop {
+            self.run()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            sleep(left.min(LOOK)).await;
+        }
+    }
+
     /// Lets a fault happen and waits until it is over.
     ///
     /// # Errors
@@ -186,7 +206,7 @@ impl Unit {
         Ok(())
     }
 
-    /// Ends it in order; it must end with code 0, unless it may end by itself.
+    /// Ends it in order. An agent must end with code 0.
     ///
     /// # Errors
     /// When it does not.
@@ -197,14 +217,14 @@ impl Unit {
         }
         // Waiting closes its input.
         let status = process.wait(STOPPED).await?;
-        if !status.success() && !self.may_end() {
+        if !status.success() && self.ending == Ending::Signal {
             bail!("{} ended with {status}:\n{}", self.name, process.log());
         }
         Ok(())
     }
 
     fn may_end(&self) -> bool {
-        self.ending == Ending::SignalOrItself
+        self.ending != Ending::Signal
     }
 
     fn signal(&mut self, signal: Signal) -> Result<()> {

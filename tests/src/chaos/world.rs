@@ -139,6 +139,16 @@ impl World {
         Ok(())
     }
 
+    /// Kills collector `number` for good: nobody starts it again.
+    ///
+    /// # Errors
+    /// When it had ended before.
+    pub async fn lose_collector(&mut self, number: usize) -> Result<()> {
+        self.collectors.remove(number).kill().await?;
+        self.sides.remove(number);
+        Ok(())
+    }
+
     /// Ends all faults: links pass, and everything runs and is ready.
     ///
     /// # Errors
@@ -232,7 +242,7 @@ fn agent_toml(side: &AgentSide, data_dir: &Path, links: &[Proxy]) -> Result<Stri
     let mut text = format!(
         "[agent]\ncollector = \"{}\"\nnode = \"{node}\"\ninterval = \"{}ms\"\ndata_dir = \"{}\"\nrecord = \"{}\"\ninsecure = true\n\
          [budget]\ncpu_percent = 100.0\n[sense.processes]\nperiod_seconds = 1\n",
-        urls[0],
+        urls.join(","),
         interval.as_millis(),
         data_dir.display(),
         record.display(),
