@@ -109,7 +109,7 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
 /// When a part cannot start or ends by itself.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let grace = config.grace();
-    let work = serve(config, shutdown.clone());
+    let work = Box::pin(serve(config, shutdown.clone()));
     let grace_ms = grace.as_millis() as u64;
     Box::pin(within_grace(&shutdown, grace, work)).await.unwrap_or(Err(Error::Grace { grace_ms }))
 }

@@ -210,12 +210,13 @@ const OF_THE_CLUSTER: [u16; 10] = [
     101, // UNEXPECTED_PACKET_FROM_SERVER
     209, // SOCKET_TIMEOUT
     210, // NETWORK_ERROR
-    279, // ALL_CONNECTION_TRIES_FAILED
+    ALL_CONNECTION_TRIES_FAILED,
     285, // TOO_FEW_LIVE_REPLICAS
     286, // UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
     319, // UNKNOWN_STATUS_OF_INSERT
     369, // ALL_REPLICAS_ARE_STALE
 ];
+const ALL_CONNECTION_TRIES_FAILED: u16 = 279;
 const TOO_MANY_PARTS: u16 = 252;
 const NOT_ENOUGH_SPACE: u16 = 243;
 const AUTHENTICATION_FAILED: u16 = 516;
@@ -287,6 +288,12 @@ fn describe(error: &clickhouse::error::Error) -> String {
                     format!(
                         "ClickHouse refused the user or password: see clickhouse.user and clickhouse.password_file ({line})"
                     )
+                }
+                // The lines that follow tell which server and why, once for each try.
+                Some(ALL_CONNECTION_TRIES_FAILED) => {
+                    let cause = text.lines().skip(1).find(|line| line.starts_with("Code: "));
+                    let cause = cause.unwrap_or(line);
+                    format!("a server of the ClickHouse cluster cannot be reached: {cause}")
                 }
                 _ => format!("ClickHouse: {line}"),
             }
@@ -361,5 +368,8 @@ mod tests {
         assert!(full.contains("free some space") && !full.contains('\n'), "{full}");
         let refused = answered("Code: 516. DB::Exception: default: failed\n\nIf you").to_string();
         assert!(refused.contains("clickhouse.password_file"), "{refused}");
+        let tries = "Code: 279. DB::NetException: All connection tries failed. Log: \n\nCode: 210. DB::NetException: Connection refused (h:9)\nCode: 210.";
+        let expected = "a server of the ClickHouse cluster cannot be reached: Code: 210. DB::NetException: Connection refused (h:9)";
+        assert_eq!(answered(tries).to_string(), expected);
     }
 }
