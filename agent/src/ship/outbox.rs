@@ -136,6 +136,7 @@ impl Outbox {
         if self.dictionaries.define(define) {
             self.segment_wanted = true;
             self.forget_dictionaries();
+            self.keep_within_memory();
         }
     }
 
@@ -393,9 +394,11 @@ impl Outbox {
             Ok(id) => Some(Home::Disk(id)),
             Err(error) => {
                 self.disk_failed(frame.seq, &error);
-                self.close();
+                // In this order: a segment that another one continues is not freed.
                 self.begin_in_memory(Some(id));
-                self.append_in_memory(frame)
+                let home = self.append_in_memory(frame);
+                self.close_on_disk();
+                home
             }
         }
     }
@@ -450,6 +453,10 @@ impl Outbox {
         if let Some(number) = self.memory.close() {
             self.drop_settled(number);
         }
+        self.close_on_disk();
+    }
+
+    fn close_on_disk(&mut self) {
         if let Some(id) = self.spool.open_segment() {
             self.spool.close();
             self.free_settled(id);

@@ -26,11 +26,16 @@ const HEAD_BYTES: usize = 20;
 const MAX_NOTES: usize = (SLOT_BYTES - 512) / NOTE_BYTES;
 const NOTE_BYTES: usize = 24;
 
+/// In the place of a frame's number: the segment is given up.
+pub(super) const FREED: u64 = u64::MAX;
+/// In the place of a frame's number: the segment's thinned file takes its place.
+pub(super) const REPLACED: u64 = u64::MAX - 1;
+
 /// How far a segment is dealt with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Note {
     pub(super) id: SegmentId,
-    /// Frames up to this number are acknowledged; `u64::MAX`: the segment is freed.
+    /// Frames up to this number are acknowledged; or [`FREED`] or [`REPLACED`].
     pub(super) acked_seq: u64,
     /// Samples of those frames.
     pub(super) acked_samples: u64,

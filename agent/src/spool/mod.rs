@@ -27,6 +27,7 @@ mod record;
 mod recover;
 mod scan;
 mod syncer;
+mod thin;
 mod types;
 
 use std::collections::VecDeque;
@@ -38,7 +39,7 @@ use flyball_proto::v1;
 
 use disk::{Disk, DiskFile, HostDisk};
 use durable::Names;
-use ledger::{Ledger, Note, State};
+use ledger::{FREED, Ledger, Note, State};
 use open::Open;
 use scan::{Scan, Unusable};
 use syncer::Syncer;
@@ -47,6 +48,7 @@ pub use config::SpoolConfig;
 pub use record::FrameRecord;
 pub use recover::{Damage, Recovery};
 pub use syncer::Syncing;
+pub use thin::is_detail;
 pub use types::{
     Health, NewFrame, PersistedTotals, REASONS, SegmentContents, SegmentHeader, SegmentId,
     SegmentMeta, SpoolError, SpoolSettings,
@@ -282,7 +284,7 @@ impl Spool {
 
     fn state(&self, totals: &PersistedTotals) -> State {
         let freed =
-            self.freed.iter().map(|id| Note { id: *id, acked_seq: u64::MAX, acked_samples: 0 });
+            self.freed.iter().map(|id| Note { id: *id, acked_seq: FREED, acked_samples: 0 });
         let acked = self.segments.iter().filter(|meta| meta.acked_seq > 0).map(|meta| Note {
             id: meta.id,
             acked_seq: meta.acked_seq,

@@ -63,7 +63,7 @@ impl Open {
         buffer.clear();
         let place = Place { segment: id, offset: 0 };
         record::put_preamble(buffer);
-        record::put_header(buffer, place, header);
+        record::put_header(buffer, place, header, false);
         for define in in_parts(header.dictionary_version, definitions) {
             record::put_define(buffer, place, &define);
         }

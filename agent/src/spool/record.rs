@@ -37,7 +37,8 @@ const END: u8 = 4;
 /// A record that was read.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Record {
-    Header(SegmentHeader),
+    /// Whose frames follow, and whether detail was left out of them.
+    Header(SegmentHeader, bool),
     Define(v1::Define),
     Frame(FrameRecord),
     End(Summary),
@@ -89,13 +90,14 @@ pub(super) fn put_preamble(out: &mut Vec<u8>) {
 }
 
 /// Puts the record that tells whose frames follow.
-pub(super) fn put_header(out: &mut Vec<u8>, place: Place, header: &SegmentHeader) {
+pub(super) fn put_header(out: &mut Vec<u8>, place: Place, header: &SegmentHeader, thinned: bool) {
     put(out, place, HEADER, |body| {
         body.extend_from_slice(&header.epoch);
         body.extend_from_slice(&header.interval_ms.to_le_bytes());
         body.extend_from_slice(&header.dictionary_version.to_le_bytes());
         body.extend_from_slice(&header.first_seq.to_le_bytes());
         body.extend_from_slice(&header.produced_before.to_le_bytes());
+        body.push(u8::from(thinned));
     });
 }
 
@@ -183,13 +185,16 @@ pub(super) fn take(bytes: &Bytes, place: Place) -> Result<(Record, usize), NoRec
 fn parse(kind: u8, body: &[u8], bytes: &Bytes) -> Result<Record, NoRecord> {
     let mut fields = Fields(body);
     let record = match kind {
-        HEADER => Record::Header(SegmentHeader {
-            epoch: fields.array()?,
-            interval_ms: fields.u32()?,
-            dictionary_version: fields.u32()?,
-            first_seq: fields.u64()?,
-            produced_before: fields.u64()?,
-        }),
+        HEADER => {
+            let header = SegmentHeader {
+                epoch: fields.array()?,
+                interval_ms: fields.u32()?,
+                dictionary_version: fields.u32()?,
+                first_seq: fields.u64()?,
+                produced_before: fields.u64()?,
+            };
+            Record::Header(header, fields.u8()? == 1)
+        }
         DEFINE => {
             fields.0 = &[];
             Record::Define(v1::Define::decode(body).map_err(|_| NoRecord::Corrupt)?)
@@ -211,7 +216,7 @@ fn parse(kind: u8, body: &[u8], bytes: &Bytes) -> Result<Record, NoRecord> {
         }),
         _ => return Err(NoRecord::Corrupt),
     };
-    if matches!(&record, Record::Header(header) if header.first_seq == 0) {
+    if matches!(&record, Record::Header(header, _) if header.first_seq == 0) {
         return Err(NoRecord::Corrupt);
     }
     if fields.0.is_empty() { Ok(record) } else { Err(NoRecord::Corrupt) }

@@ -8,17 +8,18 @@ use std::sync::Arc;
 
 use super::disk::Disk;
 use super::durable::Names;
-use super::ledger::{self, Ledger, Note, State};
-use super::record::Summary;
-use super::scan::{Ending, Unusable, glance, scan};
+use super::ledger::{self, FREED, Ledger, Note, REPLACED, State};
+use super::scan::{Ending, Glance, Scan, Unusable, glance, scan};
 use super::syncer::{Syncer, Syncing};
+use super::thin::thin_name;
 use super::{
-    Health, PersistedTotals, SegmentHeader, SegmentId, SegmentMeta, Spool, SpoolError,
-    SpoolSettings, file_name,
+    Health, PersistedTotals, SegmentId, SegmentMeta, Spool, SpoolError, SpoolSettings, file_name,
 };
 
 /// Prefix of the names of segments.
 const PREFIX: &str = "segment-";
+/// Suffix of the names of thinned ones on their way.
+const THIN: &str = ".thin";
 /// Segments that were ended in order and may not have been synced by then: those that wait for a sync.
 const MAX_UNSYNCED: usize = super::syncer::QUEUE + 1;
 
@@ -135,26 +136,52 @@ impl<'a> Finder<'a> {
 
     /// Picks the segments among the files.
     fn sort(&mut self, files: Vec<(String, u64)>) -> Vec<(SegmentId, u64)> {
-        let mut ids = Vec::new();
+        let (mut ids, mut thinned) = (Vec::new(), Vec::new());
         for (name, bytes) in files {
             match segment_id(&name) {
                 Some(id) => ids.push((id, bytes)),
                 None if name == ledger::NAME => {}
+                None if let Some(id) = name.strip_suffix(THIN).and_then(segment_id) => {
+                    thinned.push((id, bytes));
+                }
                 None => self.recovery.foreign_files += 1,
+            }
+        }
+        for (id, bytes) in thinned {
+            if self.replace(id, bytes) {
+                ids.retain(|(replaced, _)| *replaced != id);
+                ids.push((id, bytes));
             }
         }
         ids
     }
 
+    /// Brings a thinned segment to its place, if the account says that it has one and all of it is there; else removes it.
+    fn replace(&self, id: SegmentId, bytes: u64) -> bool {
+        let noted = self.notes.get(&id).is_some_and(|note| note.acked_seq == REPLACED);
+        let name = thin_name(id);
+        let is_whole = || {
+            let file = self.disk.open(&name).ok()?;
+            scan(&*file, id, bytes).ok().filter(|scan| scan.ending == Ending::Whole && scan.thinned)
+        };
+        if noted && is_whole().is_some() && self.disk.rename(&name, &file_name(id)).is_ok() {
+            return true;
+        }
+        if let Err(error) = self.disk.remove(&name) {
+            tracing::warn!(segment = id.0, %error, "cannot remove a thinned segment of the spool");
+        }
+        false
+    }
+
     fn find(&mut self, id: SegmentId, bytes: u64) {
-        let note = self.notes.get(&id).copied();
-        if note.is_some_and(|note| note.acked_seq == u64::MAX) {
+        let note = self.notes.get(&id).copied().filter(|note| note.acked_seq != REPLACED);
+        if note.is_some_and(|note| note.acked_seq == FREED) {
             self.remove(id);
             return;
         }
         let (damage, bytes) = match self.look(id, bytes) {
-            Ok((header, summary, good_bytes)) => {
-                self.take(id, &header, &summary, good_bytes, note);
+            Ok((found, bytes)) => {
+                self.take(id, &found, bytes, note);
                 return;
             }
             Err(Unusable::Torn) => {
@@ -178,18 +205,14 @@ impl<'a> Finder<'a> {
     }
 
     /// What can be read of a segment, and up to where.
-    fn look(
-        &mut self,
-        id: SegmentId,
-        bytes: u64,
-    ) -> Result<(SegmentHeader, Summary, u64), Unusable> {
+    fn look(&mut self, id: SegmentId, bytes: u64) -> Result<(Glance, u64), Unusable> {
         let file = self.disk.open(&file_name(id))?;
-        if let Some((header, summary)) = glance(&*file, id, bytes)? {
+        if let Some(found) = glance(&*file, id, bytes)? {
             self.sealed.push_back(id);
             if self.sealed.len() > MAX_UNSYNCED {
                 self.sealed.pop_front();
             }
-            return Ok((header, summary, bytes));
+            return Ok((found, bytes));
         }
         let scan = scan(&*file, id, bytes)?;
         match scan.ending {
@@ -199,7 +222,8 @@ impl<'a> Finder<'a> {
         }
         self.unsealed.push(id);
         let bytes = scan.seal(&*file, id).unwrap_or(scan.good_bytes);
-        Ok((scan.header, scan.summary, bytes))
+        let Scan { header, thinned, summary, .. } = scan;
+        Ok((Glance { header, thinned, summary }, bytes))
     }
 
     /// Segments that may not be on the medium as far as the system has them.
@@ -211,18 +235,13 @@ impl<'a> Finder<'a> {
     }
 
     /// Puts a segment into the index, unless nothing in it is of use any more.
-    fn take(
-        &mut self,
-        id: SegmentId,
-        header: &SegmentHeader,
-        summary: &Summary,
-        bytes: u64,
-        note: Option<Note>,
-    ) {
+    fn take(&mut self, id: SegmentId, found: &Glance, bytes: u64, note: Option<Note>) {
+        let Glance { header, thinned, summary } = found;
         let produced = header.produced_before.saturating_add(summary.samples);
         self.produced = self.produced.max(produced);
         let highest = &mut self.recovery.totals.highest_ts_ms;
         let mut meta = SegmentMeta::new(id, header, bytes);
+        meta.thinned = *thinned;
         if summary.last_seq != 0 {
             *highest = (*highest).max(summary.highest_ts_ms);
             meta.take(summary, bytes);

@@ -21,12 +21,21 @@ const FRONT_BYTES: usize = PREAMBLE_BYTES + 64;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Scan {
     pub(super) header: SegmentHeader,
+    pub(super) thinned: bool,
     pub(super) summary: Summary,
     pub(super) definitions: Vec<v1::Define>,
     pub(super) frames: Vec<FrameRecord>,
     pub(super) ending: Ending,
     /// Bytes up to the end of the last record that could be read.
     pub(super) good_bytes: u64,
+}
+
+/// What the ends of a segment say of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Glance {
+    pub(super) header: SegmentHeader,
+    pub(super) thinned: bool,
+    pub(super) summary: Summary,
 }
 
 /// How a segment ends.
@@ -66,9 +75,9 @@ pub(super) fn glance(
     file: &dyn DiskFile,
     id: SegmentId,
     bytes: u64,
-) -> Result<Option<(SegmentHeader, Summary)>, Unusable> {
+) -> Result<Option<Glance>, Unusable> {
     let front = read(file, 0, FRONT_BYTES.min(bytes as usize))?;
-    let (header, _) = header(&front, id)?;
+    let (header, thinned, _) = header(&front, id)?;
     let Some(at) =
         bytes.checked_sub(END_RECORD_BYTES as u64).filter(|_| bytes <= MAX_SEGMENT_BYTES)
     else {
@@ -76,7 +85,7 @@ pub(super) fn glance(
     };
     let end = read(file, at, END_RECORD_BYTES)?;
     Ok(match take(&end, Place { segment: id, offset: at }) {
-        Ok((Record::End(summary), _)) => Some((header, summary)),
+        Ok((Record::End(summary), _)) => Some(Glance { header, thinned, summary }),
         _ => None,
     })
 }
@@ -87,9 +96,10 @@ pub(super) fn scan(file: &dyn DiskFile, id: SegmentId, bytes: u64) -> Result<Sca
         return Err(Unusable::Corrupt);
     }
     let bytes = read(file, 0, bytes as usize)?;
-    let (header, mut offset) = header(&bytes, id)?;
+    let (header, thinned, mut offset) = header(&bytes, id)?;
     let mut scan = Scan {
         header,
+        thinned,
         summary: Summary::default(),
         definitions: Vec::new(),
         frames: Vec::new(),
@@ -138,7 +148,7 @@ impl Scan {
             return false;
         }
         match record {
-            Record::Header(_) => return false,
+            Record::Header(..) => return false,
             Record::Define(define) => self.definitions.push(define),
             Record::Frame(frame) => {
                 let expected = self.header.first_seq.wrapping_add(self.frames.len() as u64);
@@ -160,7 +170,7 @@ impl Scan {
 }
 
 /// Checks magic and version and reads the header record. Returns it with the offset after it.
-fn header(bytes: &Bytes, id: SegmentId) -> Result<(SegmentHeader, u64), Unusable> {
+fn header(bytes: &Bytes, id: SegmentId) -> Result<(SegmentHeader, bool, u64), Unusable> {
     let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(Unusable::Torn)?;
     let (version, _) = rest.split_first_chunk::<4>().ok_or(Unusable::Torn)?;
     if *magic != MAGIC {
@@ -168,8 +178,10 @@ fn header(bytes: &Bytes, id: SegmentId) -> Result<(SegmentHeader, u64), Unusable
     }
     let place = Place { segment: id, offset: PREAMBLE_BYTES as u64 };
     match take(&bytes.slice(PREAMBLE_BYTES.min(bytes.len())..), place) {
-        Ok((Record::Header(header), length)) if u32::from_le_bytes(*version) == VERSION => {
-            Ok((header, place.offset + length as u64))
+        Ok((Record::Header(header, thinned), length))
+            if u32::from_le_bytes(*version) == VERSION =>
+        {
+            Ok((header, thinned, place.offset + length as u64))
         }
         Err(_) if u32::from_le_bytes(*version) != VERSION => Err(Unusable::Version),
         Err(NoRecord::Torn) => Err(Unusable::Torn),

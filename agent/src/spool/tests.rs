@@ -2,6 +2,7 @@
 
 mod damage;
 mod model;
+mod thinning;
 
 use std::time::Duration;
 

@@ -76,6 +76,8 @@ pub struct SegmentMeta {
     pub samples: u64,
     /// Samples of the acknowledged ones.
     pub acked_samples: u64,
+    /// Its detail was [left out](super::Spool::thin).
+    pub thinned: bool,
     /// Bytes of the file.
     pub bytes: u64,
     /// Time of its first frame.
@@ -217,6 +219,7 @@ impl SegmentMeta {
             acked_seq: 0,
             samples: 0,
             acked_samples: 0,
+            thinned: false,
             bytes,
             first_ts_ms: 0,
             last_ts_ms: 0,

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use flyball_proto::series::NodeName;
+use flyball_proto::v1;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -157,6 +158,49 @@ impl Kind {
             | Self::SpoolUnwritable
             | Self::SeriesOverflow
             | Self::CatalogFull => Severity::Warning,
+        }
+    }
+}
+
+// === impl Severity, AlertState, Alert ===
+
+impl Severity {
+    /// As the API spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl AlertState {
+    /// As the API spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Firing => "firing",
+            Self::Resolved => "resolved",
+        }
+    }
+
+    /// Reads what [`AlertState::as_str`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Firing, Self::Resolved].into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+impl From<&Alert> for v1::Alert {
+    fn from(alert: &Alert) -> Self {
+        Self {
+            id: alert.id.clone(),
+            name: alert.name.to_owned(),
+            severity: alert.severity.as_str().to_owned(),
+            node: alert.node.as_ref().map(|node| node.as_str().to_owned()).unwrap_or_default(),
+            state: alert.state.as_str().to_owned(),
+            since_ms: alert.since_ms,
+            updated_ms: alert.updated_ms,
+            resolved_ms: alert.resolved_ms,
+            text: alert.text.clone(),
         }
     }
 }

@@ -136,6 +136,39 @@ impl AccountingTotals {
     }
 }
 
+impl From<&Accounting> for v1::Accounting {
+    fn from(accounting: &Accounting) -> Self {
+        let shed = |(reason, samples): (&String, &u64)| v1::Shed {
+            reason: reason.clone(),
+            samples: *samples,
+        };
+        Self {
+            reported_ms: accounting.reported_ms,
+            produced: accounting.produced,
+            stored: accounting.stored,
+            in_flight: accounting.in_flight,
+            shed: accounting.shed.iter().map(shed).collect(),
+            gap: accounting.gap,
+            spool_bytes: accounting.spool_bytes,
+            spool_limit_bytes: accounting.spool_limit_bytes,
+            backlog_segments: accounting.backlog_segments,
+            corrupt_segments: accounting.corrupt_segments,
+            clock_steps_forward: accounting.clock_steps.forward,
+            clock_steps_backward: accounting.clock_steps.backward,
+            oldest_unacked_ms: accounting.oldest_unacked_ms,
+            unspooled: accounting.unspooled,
+        }
+    }
+}
+
+impl From<AccountingTotals> for v1::AccountingTotals {
+    fn from(totals: AccountingTotals) -> Self {
+        let AccountingTotals { nodes, nodes_with_gap, produced, stored, in_flight, shed, gap } =
+            totals;
+        Self { nodes, nodes_with_gap, produced, stored, in_flight, shed, gap }
+    }
+}
+
 /// Sums samples by reason; what comes after the bound is counted as other.
 fn reasons(shed: impl IntoIterator<Item = (String, u64)>) -> BTreeMap<String, u64> {
     let mut by_reason = BTreeMap::<String, u64>::new();

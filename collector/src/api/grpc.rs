@@ -4,7 +4,7 @@ use flyball_proto::v1;
 use flyball_proto::v1::performance_server::{Performance, PerformanceServer};
 use tonic::{Request, Response, Status};
 
-use super::performance::{catalog, metrics, status};
+use super::performance::{alerts, catalog, metrics, status};
 use super::{ApiError, AppState};
 use crate::query::Violations;
 
@@ -39,6 +39,16 @@ impl Performance for PerformanceService {
         let ask = request.into_inner().into();
         let answer = metrics::answer(&self.0, ask, Violations::default()).await?;
         Ok(Response::new(answer.into()))
+    }
+
+    async fn alerts(
+        &self,
+        request: Request<v1::AlertsRequest>,
+    ) -> Result<Response<v1::AlertsResponse>, Status> {
+        let v1::AlertsRequest { nodes, state } = request.into_inner();
+        let state = (!state.is_empty()).then_some(state.as_str());
+        let answer = alerts::answer(&self.0, &nodes, state, Violations::default());
+        Ok(Response::new(answer.map_err(ApiError::from)?.into()))
     }
 
     async fn catalog(

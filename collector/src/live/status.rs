@@ -177,6 +177,7 @@ impl From<&NodeStatus> for v1::NodeStatus {
             series: node.series,
             samples_per_second: node.samples_per_second,
             host: node.host.as_deref().map(Into::into),
+            accounting: node.accounting.as_deref().map(Into::into),
         }
     }
 }
@@ -197,6 +198,7 @@ impl From<&FleetStatus> for v1::StatusResponse {
         Self {
             nodes: fleet.nodes.iter().map(|node| node.as_ref().into()).collect(),
             totals: Some(fleet.totals.into()),
+            accounting: Some(fleet.accounting.into()),
         }
     }
 }

@@ -28,6 +28,18 @@ async fn grpc_answers_as_http_does() {
     let status = client.status(v1::StatusRequest::default()).await.unwrap().into_inner();
     assert_eq!((status.nodes[0].load_1m, status.nodes[0].cpu_utilization), (Some(1.5), None));
     assert_eq!(status.totals.unwrap().nodes_up, 1);
+    assert_eq!(status.nodes[0].accounting, None);
+    assert_eq!(client.alerts(v1::AlertsRequest::default()).await.unwrap().into_inner().firing, 0);
+    server.report_shed("a", &feed);
+    let status = client.status(v1::StatusRequest::default()).await.unwrap().into_inner();
+    let account = status.nodes[0].accounting.clone().unwrap();
+    assert_eq!((account.produced, account.shed[0].samples, account.gap), (10, 3, 0));
+    assert_eq!(status.accounting.unwrap().shed, 3);
+    let firing = v1::AlertsRequest { nodes: vec!["a".into()], state: "firing".into() };
+    let alerts = client.alerts(firing.clone()).await.unwrap().into_inner().alerts;
+    assert_eq!((alerts.len(), alerts[0].name.as_str()), (1, "samples.shed"));
+    let wrong = v1::AlertsRequest { state: "nope".into(), ..firing };
+    assert_eq!(fields(&client.alerts(wrong).await.unwrap_err()), ["state"]);
     let catalog = client.catalog(v1::CatalogRequest {}).await.unwrap().into_inner();
     assert_eq!((catalog.metrics[0].kind.as_str(), catalog.metrics[0].series), ("gauge", 1));
     let request = v1::MetricsRequest {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use flyball_collector::account::Accounts;
+use flyball_collector::account::{Accounting, Accounts};
 use flyball_collector::api::edge::Limits;
 use flyball_collector::api::{self, AppState, Parts, Readiness};
 use flyball_collector::live::{HostStatus, Live, NodeFeed, NodeInfo, now_ms};
@@ -15,6 +16,7 @@ use flyball_collector::store::{
 };
 use flyball_proto::frame::{Sample, Slot};
 use flyball_proto::series::{Kind, NodeName, Scale, Series};
+use flyball_proto::v1;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -76,6 +78,15 @@ impl Server {
         let client = reqwest::Client::builder().timeout(DEADLINE).build().unwrap();
         let tasks = vec![web, calls, events];
         Self { http, grpc, open, live, accounts, readiness, client, shutdown, tasks, _dir: dir }
+    }
+
+    /// The agent of a node says that it gave up 3 of 10 samples: the status has an account, and an alert fires.
+    pub fn report_shed(&self, node: &str, feed: &NodeFeed) {
+        let shed = vec![v1::Shed { reason: "full".into(), samples: 3 }];
+        let report = v1::Report { produced: 10, stored: 7, shed, ..v1::Report::default() };
+        let accounting = Arc::new(Accounting::of(report, now_ms()));
+        assert!(feed.account(&accounting));
+        self.accounts.report(&NodeName::new(node).unwrap(), accounting);
     }
 
     /// Stops serving, waits until everything has drained, and stops the engine.

@@ -1,11 +1,7 @@
 //! The description fits what the API does: every call in it exists, and real answers follow their schemas.
 
-use std::sync::Arc;
-
-use flyball_collector::account::Accounting;
-use flyball_collector::live::{NodeFeed, now_ms};
-use flyball_proto::series::{Kind, NodeName, Scale};
-use flyball_proto::v1;
+use flyball_collector::live::now_ms;
+use flyball_proto::series::{Kind, Scale};
 use serde_json::{Value, json};
 
 use crate::harness::{Server, live_sample, series};
@@ -29,15 +25,6 @@ fn check(document: &Value, method: &str, path: &str, status: &str, answer: &Valu
     assert!(errors.is_empty(), "{method} {path} {status}: {errors:?}\n{answer:#}");
 }
 
-/// The agent of node `a` says that it gave up samples: the status has an account, and an alert fires.
-fn report_shed(server: &Server, feed: &NodeFeed) {
-    let shed = vec![v1::Shed { reason: "full".into(), samples: 3 }];
-    let report = v1::Report { produced: 10, stored: 7, shed, ..v1::Report::default() };
-    let accounting = Arc::new(Accounting::of(report, now_ms()));
-    assert!(feed.account(&accounting));
-    server.accounts.report(&NodeName::new("a").unwrap(), accounting);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_description_fits_the_answers() {
     let server = Server::start().await;
@@ -45,7 +32,7 @@ async fn the_description_fits_the_answers() {
     server.insert("a", &gauge, &[(now_ms() - 30_000, 1), (now_ms(), 2)]).await;
     let feed = server.connect("a", gauge);
     feed.update(now_ms(), &[live_sample(1)]);
-    report_shed(&server, &feed);
+    server.report_shed("a", &feed);
     let document = server.get("/openapi.json").await.json();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     let paths = document["paths"].as_object().unwrap();

@@ -61,8 +61,8 @@ pub(super) fn check(
 }
 
 impl Dictionary {
-    pub(super) const fn new() -> Self {
-        Self { version: 1, entries: Vec::new(), bytes: 0, retired: 0, taken: 0, announced: false }
+    pub(super) const fn new(version: u32) -> Self {
+        Self { version, entries: Vec::new(), bytes: 0, retired: 0, taken: 0, announced: false }
     }
 
     pub(super) const fn version(&self) -> u32 {

@@ -44,6 +44,7 @@ const FIXED_BYTES: usize = 64;
 pub struct Encoder {
     limits: Limits,
     dictionary: Dictionary,
+    first_seq: u64,
     next_seq: u64,
     until_keyframe: u32,
     last_ts_ms: i64,
@@ -87,10 +88,16 @@ impl Renumbering {
 impl Encoder {
     /// An encoder with an empty dictionary of version 1. Its first frame is number 1 and a keyframe.
     pub fn new(limits: Limits) -> Self {
+        Self::starting_at(limits, 1, 1)
+    }
+
+    /// An encoder whose frames take the place of others: with an empty dictionary of a given version, and a given number for its first frame.
+    pub fn starting_at(limits: Limits, dictionary_version: u32, first_seq: u64) -> Self {
         Self {
             limits,
-            dictionary: Dictionary::new(),
-            next_seq: 1,
+            dictionary: Dictionary::new(dictionary_version),
+            first_seq,
+            next_seq: first_seq,
             until_keyframe: 0,
             last_ts_ms: 0,
             step_ms: 0,
@@ -249,7 +256,7 @@ impl Encoder {
     fn write_time(&mut self, keyframe: bool, ts_ms: i64, out: &mut Vec<u8>) {
         let step = ts_ms.wrapping_sub(self.last_ts_ms);
         if keyframe {
-            self.step_ms = if self.next_seq == 1 { 0 } else { step };
+            self.step_ms = if self.next_seq == self.first_seq { 0 } else { step };
             put_varint(out, zigzag(ts_ms));
             put_varint(out, zigzag(self.step_ms));
         } else {

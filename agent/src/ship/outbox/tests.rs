@@ -583,3 +583,16 @@ fn definitions_are_sent_in_parts_of_bounded_size() {
     let seqs: Vec<_> = messages.iter().filter_map(|m| model.receiver.take(m)).collect();
     assert_eq!(seqs, [1]);
 }
+
+#[test]
+fn frames_in_memory_keep_the_segment_that_they_continue() {
+    let mut model = filled(1, &[1]);
+    model.connect();
+    model.read(1);
+    model.ack(1, 0);
+    model.disk.set_faults(Faults { failing: &[Operation::Write], ..Faults::default() });
+    model.append(10, 10, false);
+    model.outbox.distrust_live();
+    model.drain();
+    assert_eq!(model.outbox.totals().acked, 20);
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use flyball_proto::v1;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -11,6 +12,7 @@ use super::status::known_node;
 use crate::account::{Alert, AlertState};
 use crate::api::params::Params;
 use crate::api::{ApiError, AppState};
+use crate::query::{QueryError, Violations};
 
 /// Alerts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -39,26 +41,41 @@ pub(in crate::api) async fn alerts(
     mut params: Params,
 ) -> Result<Json<AlertsAnswer>, ApiError> {
     let (nodes, wanted) = (params.many("node"), params.one("state"));
-    let mut violations = params.finish();
-    let names: Vec<_> =
-        nodes.iter().filter_map(|node| known_node(&state.0.live, node, &mut violations)).collect();
-    let wanted = match wanted.as_deref() {
-        None => None,
-        Some("firing") => Some(AlertState::Firing),
-        Some("resolved") => Some(AlertState::Resolved),
-        Some(_) => {
-            violations.invalid("state", "neither firing nor resolved");
-            None
-        }
-    };
+    Ok(Json(answer(&state, &nodes, wanted.as_deref(), params.finish())?))
+}
+
+/// Alerts of `nodes`, of all when it is empty, in one state or in both.
+///
+/// # Errors
+/// When a name is no name or names no node, or there is no such state.
+pub(in crate::api) fn answer(
+    state: &AppState,
+    nodes: &[String],
+    wanted: Option<&str>,
+    mut violations: Violations,
+) -> Result<AlertsAnswer, QueryError> {
+    let known = |node: &String| known_node(&state.0.live, node, &mut violations);
+    let names: Vec<_> = nodes.iter().filter_map(known).collect();
+    let parsed = wanted.map(AlertState::parse);
+    if parsed == Some(None) {
+        violations.invalid("state", "neither firing nor resolved");
+    }
     violations.check()?;
+    let wanted = parsed.flatten();
     let mut alerts = state.0.accounts.alerts();
     alerts.retain(|alert| {
         let of_node = alert.node.as_ref().is_some_and(|node| names.contains(node));
         (names.is_empty() || of_node) && wanted.is_none_or(|wanted| wanted == alert.state)
     });
     let firing = alerts.iter().filter(|alert| alert.state == AlertState::Firing).count();
-    Ok(Json(AlertsAnswer { alerts, firing }))
+    Ok(AlertsAnswer { alerts, firing })
+}
+
+impl From<AlertsAnswer> for v1::AlertsResponse {
+    fn from(answer: AlertsAnswer) -> Self {
+        let alerts = answer.alerts.iter().map(|alert| alert.as_ref().into()).collect();
+        Self { alerts, firing: answer.firing as u64 }
+    }
 }
 
 fn each<S: Serializer>(alerts: &[Arc<Alert>], serializer: S) -> Result<S::Ok, S::Error> {
