@@ -148,6 +148,9 @@ impl Tables {
             trace::line("db", format_args!("drops {block} of {collector}, it has it"));
             return;
         }
+        if window.iter().any(|(_, content)| *content == block.content) {
+            self.broken.push(format!("{block} of {collector} is stored twice, its token differs"));
+        }
         window.push_back((block.token.clone(), block.content));
         if window.len() > WINDOW {
             window.pop_front();
