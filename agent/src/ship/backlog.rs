@@ -10,7 +10,7 @@ use flyball_model::backoff::Backoff;
 use flyball_proto::v1;
 use rand::RngExt as _;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::Streaming;
 use tonic::transport::Channel;
 
@@ -20,6 +20,9 @@ use super::outbox::{Backlog, SharedOutbox, Shed};
 use super::pace::Pace;
 use super::replay::{Cost, Replay, Step, message};
 use super::verdict::{End, Verdict};
+
+/// Time without anything to send until the disk is asked again for what it could not read: it may have been a passing fault.
+const READ_AGAIN: Duration = Duration::from_secs(30);
 
 /// Sends the backlog.
 pub(super) struct BacklogLane<'a> {
@@ -49,7 +52,9 @@ impl BacklogLane<'_> {
             };
             let Some(channel) = channel else { continue };
             let Some(backlog) = self.outbox.lock().backlog() else {
-                self.outbox.backlog_changed().await;
+                if timeout(READ_AGAIN, self.outbox.backlog_changed()).await.is_err() {
+                    self.outbox.lock().read_again();
+                }
                 continue;
             };
             let mut gone = self.channel.clone();

@@ -84,7 +84,7 @@ pub struct Outbox {
     last_ts_ms: i64,
     segment_wanted: bool,
     disk: Disk,
-    /// Segments that the disk could not read on this connection.
+    /// Segments that the disk could not read when it was asked last.
     unreadable: Vec<SegmentId>,
     limits: Option<v1::Limits>,
     /// No frame follows.
@@ -212,6 +212,11 @@ impl Outbox {
         self.unreadable.clear();
     }
 
+    /// The disk is asked again for the segments that it could not read.
+    pub fn read_again(&mut self) {
+        self.unreadable.clear();
+    }
+
     /// The collector holds the live lane's stream to these limits.
     pub fn limit(&mut self, limits: v1::Limits) {
         self.limits = Some(limits);
@@ -317,6 +322,18 @@ impl Outbox {
             unspooled,
             spool_bytes: self.spool.bytes(),
         }
+    }
+
+    /// Epoch, first and last number of all frames that are neither acknowledged nor given up, for whoever holds the account against a record of their own.
+    pub fn waiting(&self) -> Vec<([u8; 16], u64, u64)> {
+        let on_disk = self.spool.segments();
+        let on_disk = on_disk.map(|m| (m.epoch, m.first_seq.max(m.acked_seq + 1), m.last_seq));
+        let in_memory = self.memory.iter().filter_map(|segment| {
+            let mut seqs = segment.unacked().map(|frame| frame.seq);
+            let first = seqs.next()?;
+            Some((self.settings.epoch, first, seqs.last().unwrap_or(first)))
+        });
+        on_disk.chain(in_memory).filter(|(_, first, last)| first <= last).collect()
     }
 
     /// The account for the collector.

@@ -152,7 +152,7 @@ impl Outbox {
                 Some(contents)
             }
             Err(error) => {
-                tracing::warn!(segment = id.0, %error, "a segment is left out until the next connection");
+                tracing::warn!(segment = id.0, %error, "a segment cannot be read, it is tried again later");
                 self.unreadable.push(id);
                 None
             }
