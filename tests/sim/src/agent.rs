@@ -1,4 +1,4 @@
-//! A simulated agent: the real schedule, encoder, outbox and connection, fed with made-up series instead of a host's.
+//! A simulated agent: the real schedule, encoder, outbox, spool and connection, fed with made-up series instead of a host's, on a disk in memory.
 
 mod producer;
 
@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use flyball_agent::ship::Ship;
 use flyball_agent::ship::dial::Dial;
-use flyball_agent::ship::outbox::SharedOutbox;
+use flyball_agent::ship::outbox::{Outbox, OutboxSettings, SharedOutbox};
+use flyball_agent::spool::memory_disk::{Faults, MemoryDisk};
+use flyball_agent::spool::{Spool, SpoolSettings, Syncing};
 use flyball_proto::{PROTOCOL_VERSION, v1};
 use flyball_service::shutdown::GRACE_PERIOD;
 use hyper_util::rt::TokioIo;
@@ -18,16 +20,20 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Uri;
 
-use self::producer::Producer;
-use crate::journal::{End, SharedJournal};
+use self::producer::{Producer, WallClock};
+use crate::journal::{Epoch, Recovered, SharedJournal};
 use crate::net::{Cut, Network};
 use crate::store::Database;
-use crate::trace;
+use crate::{kernel, trace};
 
 pub(crate) use self::producer::Load;
 
-/// Host that stands for whichever collector is there, as a balancer before them would.
-pub(crate) const ANY_COLLECTOR: &str = "collectors";
+/// `spool.fsync_seconds`.
+const FSYNC: Duration = Duration::from_secs(5);
+/// By this much a frame may stay longer than [`FSYNC`] off the medium: syncs are asked for when a frame is written.
+const FSYNC_SLACK: Duration = Duration::from_secs(6);
+/// What the spool may take above its limit at a time: it makes room when a frame has been written, by whole segments.
+const SPOOL_SLACK_BYTES: u64 = 64 * 1024;
 
 /// How an agent is set up.
 #[derive(Debug, Clone)]
@@ -35,25 +41,29 @@ pub(crate) struct Setup {
     pub(crate) name: String,
     pub(crate) interval: Duration,
     pub(crate) memory_bytes: usize,
+    pub(crate) spool_bytes: u64,
     pub(crate) load: Load,
-    /// Collectors in the order in which it tries them.
     pub(crate) collectors: Vec<String>,
 }
 
-/// An agent on its host; its process comes and goes.
+/// An agent on its host; its process comes and goes, its disk stays.
 pub(crate) struct Agent {
     pub(crate) setup: Setup,
     network: Network,
     journal: SharedJournal,
     rng: StdRng,
-    /// What the host's wall clock is ahead of the world's.
-    clock: Arc<producer::WallClock>,
+    clock: Arc<WallClock>,
+    disk: MemoryDisk,
+    /// The disk has failed or lost its power since the last process began.
+    is_disk_to_blame: bool,
+    /// Samples that the last process had in memory only.
+    in_memory: u64,
     process: Option<Process>,
 }
 
 /// One process of an agent.
 struct Process {
-    number: usize,
+    epoch: Epoch,
     outbox: Arc<SharedOutbox>,
     drain: CancellationToken,
     stop: CancellationToken,
@@ -61,10 +71,30 @@ struct Process {
     ship: JoinHandle<()>,
 }
 
+/// How a process dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Death {
+    /// `kill -9`: what was written is there.
+    Killed,
+    /// The host loses its power: what was not synced is there or not.
+    PowerCut,
+}
+
 impl Agent {
     pub(crate) fn new(setup: Setup, seed: u64, network: Network, journal: SharedJournal) -> Self {
         let rng = StdRng::seed_from_u64(seed);
-        Self { setup, network, journal, rng, clock: Arc::default(), process: None }
+        let (clock, disk) = (Arc::default(), MemoryDisk::new());
+        Self {
+            setup,
+            network,
+            journal,
+            rng,
+            clock,
+            disk,
+            is_disk_to_blame: false,
+            in_memory: 0,
+            process: None,
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -75,58 +105,113 @@ impl Agent {
         self.process.is_some()
     }
 
-    /// Starts a process.
-    pub(crate) fn start(&mut self) {
-        let Setup { name, interval, memory_bytes, load, .. } = &self.setup;
-        let outbox = Arc::new(SharedOutbox::new(*memory_bytes));
-        let number = self.journal.lock().begin(name);
-        let epoch = self.rng.random::<[u8; 16]>();
+    /// Starts a process. False when its disk does not let it.
+    pub(crate) fn start(&mut self) -> bool {
+        let Setup { name, interval, memory_bytes, load, spool_bytes, collectors } = &self.setup;
+        let settings = SpoolSettings { limit_bytes: *spool_bytes, fsync: FSYNC };
+        let opened = Spool::open_on(Arc::new(self.disk.clone()), &settings, Syncing::Inline);
+        let (spool, recovery) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                trace::line(name, format_args!("cannot start: {error}"));
+                return false;
+            }
+        };
+        let epoch = self.rng.random::<Epoch>();
+        let interval_ms = interval.as_millis() as u32;
+        let settings = OutboxSettings { epoch, interval_ms, memory_bytes: *memory_bytes };
+        let outbox = Arc::new(SharedOutbox::new(Outbox::new(settings, spool, &recovery)));
+        let totals = outbox.lock().totals();
+        let account = Recovered {
+            produced: totals.produced,
+            shed: totals.shed_in_all(),
+            in_memory: std::mem::take(&mut self.in_memory),
+            is_disk_to_blame: std::mem::take(&mut self.is_disk_to_blame),
+        };
+        self.journal.lock().recovered(name, &account);
+        trace::line(
+            name,
+            format_args!(
+                "starts, epoch {:02x?}, {} segments, {} samples lost",
+                &epoch[..2],
+                recovery.segments.len(),
+                recovery.lost_samples
+            ),
+        );
         let hello = v1::Hello {
             protocol_version: PROTOCOL_VERSION,
             node: name.clone(),
             epoch: epoch.to_vec(),
             agent_version: "simulated".to_owned(),
-            interval_ms: interval.as_millis() as u32,
+            interval_ms,
             ..v1::Hello::default()
         };
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
-        let producer = Producer::new(
-            name,
-            *load,
-            StdRng::from_rng(&mut self.rng),
-            Arc::clone(&outbox),
-            (Arc::clone(&self.journal), number),
-        );
+        let rng = StdRng::from_rng(&mut self.rng);
+        let producer =
+            Producer::new(name, epoch, *load, rng, Arc::clone(&outbox), Arc::clone(&self.journal));
         let producer = producer.run(*interval, Arc::clone(&self.clock), stop.clone());
-        let collector = Uri::try_from(format!("http://{ANY_COLLECTOR}:7400")).expect("a plain URI");
-        let ship = Ship::new(collector, hello, Arc::clone(&outbox)).dialling(self.dial());
-        let (producer, ship) = (tokio::spawn(producer), tokio::spawn(ship.run(drain.clone())));
-        trace::line(&self.setup.name, format_args!("starts as process {number}"));
-        self.process = Some(Process { number, outbox, drain, stop, producer, ship });
+        let uri = |name| Uri::try_from(format!("http://{name}:7400")).expect("a plain name");
+        let ship = Ship::new(collectors.iter().map(uri).collect(), hello, Arc::clone(&outbox));
+        let ship = ship.dialling(self.dial()).run(drain.clone());
+        let (producer, ship) = (tokio::spawn(producer), tokio::spawn(ship));
+        self.process = Some(Process { epoch, outbox, drain, stop, producer, ship });
+        true
     }
 
-    /// Kills the process: what it had in memory is gone.
-    pub(crate) fn kill(&mut self, cut: Cut) {
+    /// Ends the process at once.
+    pub(crate) fn kill(&mut self, death: Death, cut: Cut) {
         let Some(process) = self.process.take() else { return };
         process.ship.abort();
         process.producer.abort();
         self.network.crash(&self.setup.name, cut);
-        self.note_end(&process);
+        let (unspooled, waiting) = {
+            let outbox = process.outbox.lock();
+            (outbox.totals().unspooled, outbox.waiting())
+        };
+        self.in_memory = unspooled;
+        let mut unsynced = 0;
+        match death {
+            Death::Killed => self.disk.kill(),
+            Death::PowerCut => {
+                self.disk.power_cut(self.rng.random());
+                self.is_disk_to_blame = true;
+                let since = kernel::elapsed().saturating_sub(FSYNC + FSYNC_SLACK);
+                let mut journal = self.journal.lock();
+                unsynced = journal.younger(&self.setup.name, &waiting, since);
+                journal.excuse(&self.setup.name, unsynced);
+            }
+        }
+        let text = format_args!("{death:?}: {unspooled} samples in memory, {unsynced} not synced");
+        trace::line(&self.setup.name, text);
     }
 
     /// Stops in order: samples no more, sends what is left as long as a collector takes it.
     pub(crate) async fn stop(&mut self) {
-        let Some(process) = self.process.take() else { return };
+        let Some(mut process) = self.process.take() else { return };
         process.stop.cancel();
-        process.drain.cancel();
-        let Process { ship, .. } = process;
-        // Killed after the grace period, as `within_grace` has it.
-        let mut ship = ship;
-        if timeout(GRACE_PERIOD, &mut ship).await.is_err() {
-            ship.abort();
+        {
+            process.outbox.lock().seal();
+            process.outbox.notify();
         }
-        let process = Process { ship, ..process };
-        self.note_end(&process);
+        process.drain.cancel();
+        // Killed after the grace period, as `within_grace` has it.
+        if timeout(GRACE_PERIOD, &mut process.ship).await.is_err() {
+            process.ship.abort();
+        }
+        let mut outbox = process.outbox.lock();
+        let is_synced = outbox.finish(Duration::ZERO);
+        let totals = outbox.totals();
+        drop(outbox);
+        self.in_memory = totals.unspooled;
+        trace::line(&self.setup.name, format_args!("stops, synced: {is_synced}, {totals:?}"));
+        self.disk.kill();
+    }
+
+    /// Lets the disk fail from now on, or work again.
+    pub(crate) fn set_disk_faults(&mut self, faults: Faults) {
+        self.is_disk_to_blame = true;
+        self.disk.set_faults(faults);
     }
 
     /// Sets the host's wall clock forward or back.
@@ -134,72 +219,65 @@ impl Agent {
         self.clock.step(by_ms);
     }
 
-    /// Samples no more from now on.
+    /// Samples no more from now on, and hands what is left to the lanes.
     pub(crate) fn quiesce(&self) {
         if let Some(process) = &self.process {
             process.stop.cancel();
+            process.producer.abort();
+            process.outbox.lock().seal();
+            process.outbox.notify();
         }
     }
 
     /// True when nothing waits to be stored.
     pub(crate) fn is_drained(&self) -> bool {
-        self.process.as_ref().is_none_or(|process| process.outbox.lock().is_drained())
+        self.process.as_ref().is_some_and(|process| process.outbox.lock().totals().in_flight == 0)
+    }
+
+    /// Age of the newest frame that is stored, by the agent's knowledge.
+    pub(crate) fn live_lag(&self) -> Option<Duration> {
+        let process = self.process.as_ref()?;
+        let acked_seq = process.outbox.lock().acked_seq();
+        self.journal.lock().age(&self.setup.name, process.epoch, acked_seq)
     }
 
     /// Holds what the agent says against the journal and the database.
     pub(crate) fn check(&self, database: &Database) {
         let Some(process) = &self.process else { return };
-        let mut journal = self.journal.lock();
-        let (totals, acked_seq) = {
+        let (totals, waiting) = {
             let outbox = process.outbox.lock();
-            (outbox.totals(), outbox.acked_seq())
+            (outbox.totals(), outbox.waiting())
         };
-        let shed = totals.shed.iter().sum();
-        journal.check_acked(process.number, acked_seq, shed, database);
+        let shed = totals.shed_in_all();
+        let mut journal = self.journal.lock();
+        journal.check(&self.setup.name, &waiting, totals.produced, shed, database);
         let mut require = |holds: bool, what: &str| {
             if !holds {
                 journal.broken.push(format!("{}: {what}: {totals:?}", self.setup.name));
             }
         };
+        require(
+            totals.produced == totals.acked + totals.in_flight + shed,
+            "produced is not stored + in flight + given up",
+        );
         require(totals.bytes <= self.setup.memory_bytes, "takes more memory than it may");
-        require(totals.produced >= totals.acked + shed, "stored and given up exceed produced");
-        let produced = journal.samples_of(process.number);
-        if produced != totals.produced {
-            let text =
-                format!("{} says it produced {}, not {produced}", self.setup.name, totals.produced);
-            journal.broken.push(text);
-        }
-    }
-
-    fn note_end(&self, process: &Process) {
-        let totals = process.outbox.lock().totals();
-        let end = End { shed: totals.shed.iter().sum(), lost: totals.in_flight() };
-        trace::line(&self.setup.name, format_args!("ends: {end:?}"));
-        self.journal.lock().ended(process.number, end);
+        let most = self.setup.spool_bytes + SPOOL_SLACK_BYTES;
+        require(totals.spool_bytes <= most, "takes more of the disk than it may");
     }
 
     /// Opens connections over the simulated network.
     fn dial(&self) -> Dial {
-        let (network, setup) = (self.network.clone(), self.setup.clone());
+        let (network, client) = (self.network.clone(), self.setup.name.clone());
         Dial::new(move |endpoint| {
-            let (network, setup) = (network.clone(), setup.clone());
+            let (network, client) = (network.clone(), client.clone());
             Box::pin(async move {
                 let connector = tower::service_fn(move |uri: Uri| {
-                    let server = choose(&network, &setup, uri.host().unwrap_or_default());
-                    let (network, client) = (network.clone(), setup.name.clone());
+                    let (network, client) = (network.clone(), client.clone());
+                    let server = uri.host().unwrap_or_default().to_owned();
                     async move { network.connect(client, server).await.map(TokioIo::new) }
                 });
                 endpoint.connect_with_connector(connector).await
             })
         })
     }
-}
-
-/// The collector that a connection leads to.
-fn choose(network: &Network, setup: &Setup, host: &str) -> String {
-    if host != ANY_COLLECTOR {
-        return host.to_owned();
-    }
-    let listening = setup.collectors.iter().find(|collector| network.listens(collector));
-    listening.unwrap_or(&setup.collectors[0]).clone()
 }

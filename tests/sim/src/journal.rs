@@ -1,14 +1,19 @@
-//! The agents' own record: what each process has produced, and what it says became of it.
+//! The agents' own record: what each one has produced, and whether it is stored, waits, was given up, or may have died with the host.
 //!
 //! Everything is checked against this, never against what the product believes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use flyball_proto::series::Series;
 use parking_lot::Mutex;
 
+use crate::kernel;
 use crate::store::{Database, Found, key_of};
+
+/// Drawn when an agent starts.
+pub(crate) type Epoch = [u8; 16];
 
 /// One sample as it was produced.
 #[derive(Debug, Clone)]
@@ -22,37 +27,63 @@ pub(crate) struct Sample {
 /// One frame as it was produced.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
+    pub(crate) epoch: Epoch,
     pub(crate) seq: u64,
     pub(crate) ts_ms: i64,
     pub(crate) samples: Vec<Sample>,
+    /// When, by the world's clock.
+    pub(crate) at: Duration,
 }
 
-/// One process of an agent.
-#[derive(Debug)]
-pub(crate) struct Process {
-    pub(crate) agent: String,
-    frames: Vec<Frame>,
-    /// Frames before this index have been checked as acknowledged.
-    checked: usize,
-    /// Samples of those that are not stored.
-    missing_acked: u64,
-    end: Option<End>,
-}
+/// Frames that an agent says are neither stored nor given up: epoch, first and last number.
+pub(crate) type Waiting = [(Epoch, u64, u64)];
 
-/// What a process said when it ended.
+/// What a process finds when it begins.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct End {
-    /// Samples given up.
+pub(crate) struct Recovered {
+    pub(crate) produced: u64,
     pub(crate) shed: u64,
-    /// Samples that died with it.
-    pub(crate) lost: u64,
+    /// Samples that the process before it had in memory only.
+    pub(crate) in_memory: u64,
+    /// The disk has failed or lost its power since the process before it began.
+    pub(crate) is_disk_to_blame: bool,
 }
 
-/// All processes of all agents, and every timestamp ever given.
+/// What became of all samples.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) produced: u64,
+    pub(crate) stored: u64,
+    pub(crate) missing: u64,
+    /// Given up, as the agents say.
+    pub(crate) shed: u64,
+    /// Most samples that may have died with an agent or its host uncounted.
+    pub(crate) excused: u64,
+}
+
+/// One agent's record.
+#[derive(Debug, Default)]
+struct Book {
+    frames: Vec<Frame>,
+    /// Frames that waited when they were last looked at, by index.
+    open: Vec<usize>,
+    samples: u64,
+    /// Samples that neither wait nor are stored.
+    missing: u64,
+    excused: u64,
+    /// Samples that the agent's account does not know of any more.
+    forgotten: u64,
+    /// Given up, as the agent said last.
+    shed: u64,
+}
+
+/// The record of all agents.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
-    processes: Vec<Process>,
+    books: BTreeMap<String, Book>,
+    /// Series and time of every sample.
     identities: BTreeSet<(Arc<str>, i64)>,
+    /// What must never happen and did.
     pub(crate) broken: Vec<String>,
 }
 
@@ -65,120 +96,150 @@ pub(crate) fn key(agent: &str, series: &Series) -> Arc<str> {
 }
 
 impl Journal {
-    /// A process begins. Gives its number.
-    pub(crate) fn begin(&mut self, agent: &str) -> usize {
-        self.processes.push(Process {
-            agent: agent.to_owned(),
-            frames: Vec::new(),
-            checked: 0,
-            missing_acked: 0,
-            end: None,
-        });
-        self.processes.len() - 1
-    }
-
     /// A frame was produced.
-    pub(crate) fn produced(&mut self, process: usize, frame: Frame) {
+    pub(crate) fn produced(&mut self, agent: &str, frame: Frame) {
         for sample in &frame.samples {
             if !self.identities.insert((Arc::clone(&sample.key), frame.ts_ms)) {
                 self.broken.push(format!("{} was produced twice for {}", sample.key, frame.ts_ms));
             }
         }
-        self.processes[process].frames.push(frame);
+        let book = self.books.entry(agent.to_owned()).or_default();
+        book.samples += frame.samples.len() as u64;
+        book.open.push(book.frames.len());
+        book.frames.push(frame);
     }
 
-    /// A process ended.
-    pub(crate) fn ended(&mut self, process: usize, end: End) {
-        self.processes[process].end = Some(end);
+    /// Holds an agent's account against its record: what does not wait is stored, but for `shed` samples at most and those that are excused.
+    pub(crate) fn check(
+        &mut self,
+        agent: &str,
+        waiting: &Waiting,
+        produced: u64,
+        shed: u64,
+        database: &Database,
+    ) {
+        let Self { books, broken, .. } = self;
+        let Some(book) = books.get_mut(agent) else { return };
+        book.shed = shed;
+        let frames = &book.frames;
+        let (open, settled) =
+            book.open.iter().partition(|index| is_waiting(&frames[**index], waiting));
+        book.open = open;
+        let settled: Vec<usize> = settled;
+        for index in settled {
+            let frame = &book.frames[index];
+            let count = missing(frame, database, broken);
+            book.missing += count;
+            if count > 0 && book.missing > shed + book.excused {
+                broken.push(format!(
+                    "{agent} let go of frame {} of {:02x?}: {} samples are missing, {shed} were given up, {} excused",
+                    frame.seq, &frame.epoch[..2], book.missing, book.excused
+                ));
+            }
+        }
+        if book.samples != produced + book.forgotten {
+            broken.push(format!(
+                "{agent} says that it produced {produced}, not {} without {} that it may forget",
+                book.samples, book.forgotten
+            ));
+        }
+    }
+
+    /// A process of an agent begins with an account that it found on its disk. A kill makes it forget nothing but the samples that were `in_memory` only; a disk
+    /// that failed or lost its power may have kept an older account.
+    pub(crate) fn recovered(&mut self, agent: &str, account: &Recovered) {
+        let Self { books, broken, .. } = self;
+        let book = books.entry(agent.to_owned()).or_default();
+        let forgotten = book.samples.wrapping_sub(account.produced);
+        let most = if account.is_disk_to_blame {
+            book.samples
+        } else {
+            book.forgotten + account.in_memory
+        };
+        if forgotten > most {
+            broken.push(format!(
+                "{agent} begins with {} samples produced, not {}: {most} may be forgotten",
+                account.produced, book.samples
+            ));
+        }
+        book.forgotten = forgotten.min(book.samples);
+        let uncounted = book.shed.saturating_sub(account.shed);
+        book.excused += account.in_memory;
+        if account.is_disk_to_blame {
+            book.excused += uncounted;
+        } else if uncounted > 0 {
+            broken.push(format!("{agent} has forgotten that it gave up {uncounted} samples"));
+        }
+        book.shed = account.shed;
+    }
+
+    /// Samples of an agent that wait and were produced after `since`.
+    pub(crate) fn younger(&self, agent: &str, waiting: &Waiting, since: Duration) -> u64 {
+        let frames = self.books.get(agent).map_or(&[][..], |book| &book.frames);
+        let young = frames.iter().rev().take_while(|frame| frame.at >= since);
+        young
+            .filter(|frame| is_waiting(frame, waiting))
+            .map(|frame| frame.samples.len() as u64)
+            .sum()
+    }
+
+    /// So many samples of an agent may have died with it and nobody counted them.
+    pub(crate) fn excuse(&mut self, agent: &str, samples: u64) {
+        self.books.entry(agent.to_owned()).or_default().excused += samples;
+    }
+
+    /// How long ago a frame was produced; `None` when it never was.
+    pub(crate) fn age(&self, agent: &str, epoch: Epoch, seq: u64) -> Option<Duration> {
+        let mut frames = self.books.get(agent)?.frames.iter().rev();
+        let frame = frames.find(|frame| frame.epoch == epoch && frame.seq == seq)?;
+        Some(kernel::elapsed().saturating_sub(frame.at))
     }
 
     /// Frames produced so far.
     pub(crate) fn frames(&self) -> usize {
-        self.processes.iter().map(|process| process.frames.len()).sum()
-    }
-
-    /// Samples of a process.
-    pub(crate) fn samples_of(&self, process: usize) -> u64 {
-        self.processes[process].frames.iter().map(|frame| frame.samples.len() as u64).sum()
-    }
-
-    /// Checks that what a process takes for stored is stored, but for `shed` samples at most.
-    pub(crate) fn check_acked(
-        &mut self,
-        process: usize,
-        acked_seq: u64,
-        shed: u64,
-        database: &Database,
-    ) {
-        let Self { processes, broken, .. } = self;
-        let process = &mut processes[process];
-        while let Some(frame) = process.frames.get(process.checked).filter(|f| f.seq <= acked_seq) {
-            process.missing_acked += missing(frame, database, broken);
-            process.checked += 1;
-            if process.missing_acked > shed {
-                broken.push(format!(
-                    "{} was told that frame {} is stored: {} samples are missing, {shed} were given up",
-                    process.agent, frame.seq, process.missing_acked
-                ));
-            }
-        }
+        self.books.values().map(|book| book.frames.len()).sum()
     }
 
     /// Checks, when everything has ended, that nothing is missing that was not given up, and that nothing is stored that was not produced.
     pub(crate) fn check_all(&mut self, database: &Database) -> Account {
-        let Self { processes, broken, identities } = self;
+        let Self { books, broken, identities } = self;
         let mut account = Account { produced: identities.len() as u64, ..Account::default() };
-        for process in processes.iter() {
-            let mut gone = 0;
-            let mut first = None;
-            for frame in &process.frames {
-                let count = missing(frame, database, broken);
-                if count > 0 && first.is_none() {
-                    first = Some(frame.seq);
-                }
-                gone += count;
-            }
-            let Some(End { shed, lost }) = process.end else {
-                broken.push(format!("a process of {} never ended", process.agent));
-                continue;
-            };
+        for (agent, book) in books {
+            let gone: u64 = book.frames.iter().map(|f| missing(f, database, broken)).sum();
+            let Book { shed, excused, samples, .. } = book;
             account.missing += gone;
-            account.shed += shed;
-            account.lost += lost;
-            if gone > shed + lost {
+            account.shed += *shed;
+            account.excused += *excused;
+            if gone > *shed + *excused {
                 broken.push(format!(
-                    "{} lost {gone} samples from frame {first:?} on, and gave up {shed} and died with {lost} of {}",
-                    process.agent,
-                    process.frames.iter().map(|frame| frame.samples.len()).sum::<usize>()
+                    "{agent} lost {gone} of {samples} samples, gave up {shed}, and {excused} are excused"
                 ));
             }
         }
-        let stored = database.tables(|tables| tables.samples()) as u64;
-        account.stored = stored;
-        if stored + account.missing != account.produced {
-            broken.push(format!("{account:?} does not add up: stored is not produced - missing"));
+        account.stored = database.tables(|tables| tables.samples()) as u64;
+        if account.stored + account.missing != account.produced {
+            broken.push(format!("{account:?}: stored is not produced without the missing ones"));
         }
         account
     }
 }
 
-/// What became of all samples.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Account {
-    pub(crate) produced: u64,
-    pub(crate) stored: u64,
-    pub(crate) missing: u64,
-    /// Given up, as the agents say.
-    pub(crate) shed: u64,
-    /// In the memory of an agent that was killed.
-    pub(crate) lost: u64,
+fn is_waiting(frame: &Frame, waiting: &Waiting) -> bool {
+    let of = |(epoch, first, last): &(Epoch, u64, u64)| {
+        *epoch == frame.epoch && (*first..=*last).contains(&frame.seq)
+    };
+    waiting.iter().any(of)
 }
 
+/// Samples of a frame that are not stored.
 fn missing(frame: &Frame, database: &Database, broken: &mut Vec<String>) -> u64 {
     let mut missing = 0;
     for Sample { key, raw, scale } in &frame.samples {
         match database.tables(|tables| tables.find(key, frame.ts_ms, *raw, *scale)) {
             Found::Same => {}
+            Found::SameUnmarked => {
+                broken.push(format!("{key} at {} came late and is in no rollup", frame.ts_ms));
+            }
             Found::Nothing => missing += 1,
             Found::Other { raw: other, scale: other_scale } => broken.push(format!(
                 "{key} at {} is {raw} ({scale}) and stored as {other} ({other_scale})",

@@ -89,11 +89,6 @@ impl Network {
         ReceiverStream::new(accepted)
     }
 
-    /// True when somebody listens at `host`.
-    pub(crate) fn listens(&self, host: &str) -> bool {
-        self.0.lock().listeners.get(host).is_some_and(|accept| !accept.is_closed())
-    }
-
     /// Opens a connection. Waits while the way is held.
     pub(crate) async fn connect(&self, client: String, server: String) -> io::Result<Conn> {
         let pair = (client, server);

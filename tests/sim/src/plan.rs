@@ -3,11 +3,12 @@
 use std::fmt::{Display, Formatter};
 use std::time::Duration;
 
+use flyball_agent::spool::memory_disk::{Faults, Operation};
 use flyball_collector::ingest::IngestSettings;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::agent::{Load, Setup};
+use crate::agent::{Death, Load, Setup};
 use crate::net::Cut;
 use crate::store::Weather;
 
@@ -44,8 +45,10 @@ pub(crate) enum Fault {
     KillCollector { collector: usize, cut: Cut, time: Duration },
     /// A collector is stopped in order and started again.
     StopCollector { collector: usize, patience: Duration, time: Duration },
-    /// An agent is killed and started again.
-    KillAgent { agent: usize, cut: Cut, time: Duration },
+    /// An agent dies and is started again.
+    KillAgent { agent: usize, death: Death, cut: Cut, time: Duration },
+    /// An agent's disk fails for a time.
+    Disk { agent: usize, faults: Faults, time: Duration },
     /// An agent is stopped in order and started again.
     StopAgent { agent: usize, time: Duration },
     /// The database is killed and started again.
@@ -72,7 +75,7 @@ impl Plan {
         let agents = (1..=rng.random_range(1..=4)).map(|i| setup(rng, i, &collectors)).collect();
         let length = Duration::from_secs(rng.random_range(60..=240));
         // Some worlds begin shortly before a full hour, where blocks of two hours meet.
-        let before_hour_ms = if rng.random_bool(0.3) {
+        let before_hour_ms = if rng.random_bool(0.5) {
             rng.random_range(0..length.as_millis() as i64)
         } else {
             rng.random_range(0..HOUR_MS)
@@ -117,7 +120,7 @@ impl Plan {
         let cut = [Cut::Now, Cut::AfterDelivery, Cut::Silent][rng.random_range(0..3)];
         match kind {
             0 => Fault::Cut { agent, cut },
-            1 => Fault::Hold { agent, collector, time: time(rng, 60_000) },
+            1 => Fault::Hold { agent, collector, time: time(rng, 90_000) },
             2 => Fault::Slow { longest_ms: rng.random_range(10..3_000), time: time(rng, 20_000) },
             3 => Fault::KillCollector { collector, cut, time: time(rng, 30_000) },
             4 => Fault::StopCollector {
@@ -125,17 +128,18 @@ impl Plan {
                 patience: time(rng, 6_000),
                 time: time(rng, 30_000),
             },
-            5 => Fault::KillAgent { agent, cut, time: time(rng, 20_000) },
+            5 => Fault::KillAgent { agent, death: death(rng), cut, time: time(rng, 20_000) },
             6 => Fault::StopAgent { agent, time: time(rng, 20_000) },
-            7 => Fault::KillDatabase { time: time(rng, 60_000) },
-            8 => Fault::PauseDatabase { time: time(rng, 60_000) },
-            9 => Fault::StepClock { agent, by_ms: rng.random_range(500..400_000) },
+            7 => Fault::KillDatabase { time: time(rng, 90_000) },
+            8 => Fault::PauseDatabase { time: time(rng, 90_000) },
+            9 => Fault::Disk { agent, faults: disk_faults(rng), time: time(rng, 90_000) },
+            10 => Fault::StepClock { agent, by_ms: rng.random_range(500..400_000) },
             _ => Fault::Weather { weather: weather(rng), time: time(rng, 40_000) },
         }
     }
 }
 
-const KINDS: u32 = 13;
+const KINDS: u32 = 14;
 
 fn seed_is_even(seed: u64) -> bool {
     seed.is_multiple_of(2)
@@ -147,21 +151,36 @@ fn time(rng: &mut StdRng, longest_ms: u64) -> Duration {
     Duration::from_millis((longest_ms as f64).powf(power) as u64)
 }
 
+fn death(rng: &mut StdRng) -> Death {
+    if rng.random_bool(0.5) { Death::Killed } else { Death::PowerCut }
+}
+
+fn disk_faults(rng: &mut StdRng) -> Faults {
+    let mut faults = Faults::default();
+    match rng.random_range(0..6) {
+        0 => faults.calls_left = Some(rng.random_range(0..200)),
+        1 => faults.capacity_bytes = Some(rng.random_range(0..50_000)),
+        2 => faults.failing = &[Operation::Write],
+        3 => faults.failing = &[Operation::Sync],
+        4 => faults.failing = &[Operation::Read],
+        _ => faults.failing = &[Operation::Write, Operation::Sync, Operation::Remove],
+    }
+    faults
+}
+
 fn setup(rng: &mut StdRng, number: usize, collectors: &[String]) -> Setup {
-    let mut collectors = collectors.to_vec();
-    let first = rng.random_range(0..collectors.len());
-    collectors.rotate_left(first);
-    let memory_bytes = if rng.random_bool(0.3) { rng.random_range(8..64) * 1_024 } else { 8 << 20 };
+    let memory_bytes = [64 << 10, 2 << 20][rng.random_range(0..2)];
     Setup {
         name: format!("a{number}"),
         interval: Duration::from_millis([100, 1_000, 1_000, 5_000][rng.random_range(0..4)]),
         memory_bytes,
+        spool_bytes: [64 << 10, 10 << 20, 10 << 20][rng.random_range(0..3)],
         load: Load {
             series: rng.random_range(1..40),
             churn: [0.0, 0.02, 0.5][rng.random_range(0..3)],
             holes: [0.0, 0.3][rng.random_range(0..2)],
         },
-        collectors,
+        collectors: collectors.to_vec(),
     }
 }
 

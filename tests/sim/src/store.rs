@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flyball_collector::ingest::Sink;
-use flyball_collector::store::{SampleRow, SeriesRow, StoreError};
+use flyball_collector::store::{LateMark, SampleRow, SeriesRow, StoreError};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -166,6 +166,10 @@ impl Sink for Client {
             return Err(StoreError::MixedHours { first: rows[0].hour(), other: other.hour() });
         }
         self.insert(Block::samples(rows, token)).await
+    }
+
+    async fn insert_late_marks(&self, marks: &[LateMark], id: u64) -> Result<(), StoreError> {
+        self.insert(Block::marks(marks, id)).await
     }
 }
 

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use flyball_agent::spool::memory_disk::Faults;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Death};
 use crate::collector::Collector;
 use crate::journal::{Account, SharedJournal};
 use crate::net::{Cut, Network};
@@ -19,8 +20,12 @@ use crate::{kernel, trace};
 
 /// Time between two checks while the world runs.
 const CHECK: Duration = Duration::from_millis(500);
-/// Time until a collector whose database does not answer tries to start again.
+/// Time until a process that could not start tries again.
 const RESTART: Duration = Duration::from_secs(1);
+/// So long after all faults an agent has found its collector again: the longest wait for a connection that says nothing and the longest backoff.
+const RECOVER: Duration = Duration::from_secs(80);
+/// Then a frame is stored within this time and two intervals.
+const LIVE_LAG: Duration = Duration::from_secs(4);
 /// A healed world has stored everything within this time: the longest waits of agent and collector, twice, and the longest request.
 const SETTLE: Duration = Duration::from_mins(3);
 /// Most violations that are told.
@@ -68,6 +73,8 @@ enum Action {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Thing {
     Way(usize, usize),
+    /// An agent's disk, and whether its process ends with it.
+    Disk(usize, bool),
     Latency,
     DatabaseMode,
     Weather,
@@ -82,6 +89,7 @@ pub(crate) async fn run(seed: u64) -> Report {
     world.start();
     world.go_wrong().await;
     world.heal();
+    world.recover().await;
     world.settle().await;
     world.judge().await
 }
@@ -123,9 +131,14 @@ impl World {
 
     /// Injects the plan's faults and ends them.
     async fn go_wrong(&mut self) {
-        let end = Instant::now() + self.plan.length;
+        self.run_for(self.plan.length).await;
+    }
+
+    async fn run_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
         while let Some(Reverse((at, number, action))) = self.due.pop() {
             if at > end {
+                self.due.push(Reverse((at, number, action)));
                 break;
             }
             sleep_until(at).await;
@@ -142,8 +155,9 @@ impl World {
                 self.inject(fault).await;
             }
             Action::StartAgent(index) => {
-                if !self.agents[index].is_running() {
-                    self.agents[index].start();
+                let agent = &mut self.agents[index];
+                if !agent.is_running() && !agent.start() {
+                    self.after(RESTART, Action::StartAgent(index));
                 }
             }
             Action::StartCollector(index) => {
@@ -189,9 +203,13 @@ impl World {
                 self.collectors[collector].stop(patience);
                 self.after(patience + time, Action::StartCollector(collector));
             }
-            Fault::KillAgent { agent, cut, time } => {
-                self.agents[agent].kill(cut);
+            Fault::KillAgent { agent, death, cut, time } => {
+                self.agents[agent].kill(death, cut);
                 self.after(time, Action::StartAgent(agent));
+            }
+            Fault::Disk { agent, faults, time } => {
+                self.agents[agent].set_disk_faults(faults);
+                self.heal_after(time, Thing::Disk(agent, faults.calls_left.is_some()));
             }
             Fault::StopAgent { agent, time } => {
                 self.agents[agent].stop().await;
@@ -217,7 +235,7 @@ impl World {
         self.until.insert(thing, number);
     }
 
-    fn mend(&self, thing: Thing) {
+    fn mend(&mut self, thing: Thing) {
         trace::line("ok", format_args!("{thing:?}"));
         match thing {
             Thing::Way(agent, collector) => {
@@ -230,35 +248,55 @@ impl World {
             Thing::Latency => {
                 self.network.set_latency_ms(self.plan.latency_ms.0, self.plan.latency_ms.1);
             }
+            Thing::Disk(agent, false) => self.agents[agent].set_disk_faults(Faults::default()),
+            // The process was to end in the midst of a call; if it made too few, it ends here.
+            Thing::Disk(agent, true) => {
+                self.agents[agent].kill(Death::Killed, Cut::Now);
+                self.after(RESTART, Action::StartAgent(agent));
+            }
             Thing::DatabaseMode => self.database.set_mode(Mode::Up),
             Thing::Weather => self.database.set_weather(Weather::default()),
         }
     }
 
-    /// Ends all faults and lets agents sample no more.
+    /// Ends all faults.
     fn heal(&mut self) {
         trace::line("ok", "everything is healed");
+        self.due.clear();
         for thing in std::mem::take(&mut self.until).into_keys() {
             self.mend(thing);
         }
-        self.due.clear();
         for index in 0..self.collectors.len() {
             self.after(Duration::ZERO, Action::StartCollector(index));
         }
         for index in 0..self.agents.len() {
             self.after(Duration::ZERO, Action::StartAgent(index));
         }
+        self.after(CHECK, Action::Check);
+    }
+
+    /// Lets the healed world run until what is measured now must be stored at once, whatever waits from before.
+    async fn recover(&mut self) {
+        self.run_for(RECOVER).await;
         for agent in &self.agents {
-            agent.quiesce();
+            let most = LIVE_LAG + agent.setup.interval * 2;
+            let lag = agent.live_lag();
+            if lag.is_none_or(|lag| lag > most) {
+                let text = format!(
+                    "{} stored nothing new for {lag:?}, {RECOVER:?} after all faults",
+                    agent.name()
+                );
+                self.journal.lock().broken.push(text);
+            }
         }
     }
 
-    /// Waits until everything is stored.
+    /// Lets agents sample no more and waits until everything is stored.
     async fn settle(&mut self) {
-        let end = Instant::now() + SETTLE;
-        while let Some(Reverse((_, number, action))) = self.due.pop() {
-            self.act(number, action).await;
+        for agent in &self.agents {
+            agent.quiesce();
         }
+        let end = Instant::now() + SETTLE;
         while Instant::now() < end && !self.agents.iter().all(Agent::is_drained) {
             sleep(CHECK).await;
             self.check();
@@ -279,10 +317,10 @@ impl World {
     }
 
     async fn judge(mut self) -> Report {
+        self.check();
         for agent in &mut self.agents {
             agent.stop().await;
         }
-        self.check();
         for collector in &mut self.collectors {
             collector.kill(Cut::Now);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use flyball_agent::schedule::{Next, Now, Schedule};
 use flyball_agent::ship::outbox::SharedOutbox;
-use flyball_agent::ship::segment::NewFrame;
+use flyball_agent::spool::NewFrame;
 use flyball_proto::frame::{Encoder, Limits, Slot};
 use flyball_proto::series::{Kind, Scale, Series};
 use rand::RngExt as _;
@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::journal::{Frame, Sample, SharedJournal, key};
+use crate::journal::{Epoch, Frame, Sample, SharedJournal, key};
 use crate::kernel;
 
 /// Longest sleep of the sampling loop, as in the agent.
@@ -48,7 +48,7 @@ pub(super) struct Producer {
     named: u32,
     outbox: Arc<SharedOutbox>,
     journal: SharedJournal,
-    process: usize,
+    epoch: Epoch,
     payload: Vec<u8>,
 }
 
@@ -75,10 +75,11 @@ impl WallClock {
 impl Producer {
     pub(super) fn new(
         agent: &str,
+        epoch: Epoch,
         load: Load,
         rng: StdRng,
         outbox: Arc<SharedOutbox>,
-        (journal, process): (SharedJournal, usize),
+        journal: SharedJournal,
     ) -> Self {
         Self {
             agent: agent.to_owned(),
@@ -89,7 +90,7 @@ impl Producer {
             named: 0,
             outbox,
             journal,
-            process,
+            epoch,
             payload: Vec::new(),
         }
     }
@@ -181,9 +182,10 @@ impl Producer {
         let info = self.encoder.encode(ts_ms, &mut self.payload);
         assert_eq!((info.samples, info.remaining), (samples.len(), 0), "one frame for each tick");
         let (seq, keyframe) = (info.seq, info.keyframe);
-        self.journal.lock().produced(self.process, Frame { seq, ts_ms, samples });
+        let frame = Frame { epoch: self.epoch, seq, ts_ms, samples, at: kernel::elapsed() };
+        self.journal.lock().produced(&self.agent, frame);
         let samples = info.samples as u32;
-        outbox.append(NewFrame { seq, samples, keyframe, payload: &self.payload });
+        outbox.append(&NewFrame { seq, ts_ms, samples, keyframe, payload: &self.payload });
         drop(outbox);
         self.outbox.notify();
     }

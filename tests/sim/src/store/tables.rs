@@ -1,17 +1,20 @@
 //! What is stored, and what no collector may do to it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{Display, Formatter};
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
-use flyball_collector::store::{SampleRow, SeriesRow};
+use flyball_collector::store::{LateMark, SampleRow, SeriesRow};
 use twox_hash::XxHash3_64;
 
-use crate::trace;
+use crate::{kernel, trace};
 
 /// Tokens that a table remembers.
 const WINDOW: usize = 1_000;
+/// So long after its end ten minutes are rolled up.
+const ROLLED_UP_MS: i64 = 60_000;
 /// Blocks of a collector of which the token is checked.
 const ATTEMPTS: usize = 64;
 
@@ -20,7 +23,9 @@ const ATTEMPTS: usize = 64;
 pub(crate) struct Tables {
     series: BTreeMap<u64, SeriesRow>,
     ids: BTreeMap<String, u64>,
-    samples: BTreeMap<(u64, i64), (i64, i8)>,
+    samples: BTreeMap<(u64, i64), Stored>,
+    /// When each mark was set last, by the wall clock.
+    marks: BTreeMap<LateMark, i64>,
     windows: BTreeMap<&'static str, VecDeque<(String, u64)>>,
     attempts: BTreeMap<(String, &'static str), VecDeque<(String, u64)>>,
     /// What must never happen and did.
@@ -29,6 +34,15 @@ pub(crate) struct Tables {
     pub(crate) deduplicated: u64,
     /// Rows that were there before, with the same value.
     pub(crate) repeated_rows: u64,
+}
+
+/// A sample.
+#[derive(Debug, Clone, Copy)]
+struct Stored {
+    raw: i64,
+    scale: i8,
+    /// When it was stored first, by the wall clock.
+    at_ms: i64,
 }
 
 /// Rows with their token.
@@ -43,13 +57,19 @@ pub(crate) struct Block {
 enum Rows {
     Series(Arc<[SeriesRow]>),
     Samples(Arc<[SampleRow]>),
+    Marks(Arc<[LateMark]>),
 }
 
 /// What is stored at an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     Same,
-    Other { raw: i64, scale: i8 },
+    /// As it was produced, but its rollups were computed without it and will not be computed again.
+    SameUnmarked,
+    Other {
+        raw: i64,
+        scale: i8,
+    },
     Nothing,
 }
 
@@ -76,10 +96,21 @@ impl Block {
         Self { rows, token: token.to_owned(), content: hash.finish() }
     }
 
+    pub(super) fn marks(marks: &[LateMark], id: u64) -> Self {
+        let mut hash = XxHash3_64::new();
+        hash.write_u64(id);
+        for mark in marks {
+            hash.write_i64(mark.span_ms);
+            hash.write_u16(mark.node);
+        }
+        Self { rows: Rows::Marks(marks.into()), token: id.to_string(), content: hash.finish() }
+    }
+
     const fn table(&self) -> &'static str {
         match self.rows {
             Rows::Series(_) => "series",
             Rows::Samples(_) => "samples",
+            Rows::Marks(_) => "marks",
         }
     }
 
@@ -87,6 +118,7 @@ impl Block {
         match &self.rows {
             Rows::Series(rows) => rows.len(),
             Rows::Samples(rows) => rows.len(),
+            Rows::Marks(marks) => marks.len(),
         }
     }
 }
@@ -110,12 +142,20 @@ impl Tables {
 
     /// What is stored of the series that [`key_of`] names, at a time.
     pub(crate) fn find(&self, key: &str, ts_ms: i64, raw: i64, scale: i8) -> Found {
-        let stored = self.ids.get(key).and_then(|&id| self.samples.get(&(id, ts_ms)));
-        match stored {
-            Some(&stored) if stored == (raw, scale) => Found::Same,
-            Some(&(raw, scale)) => Found::Other { raw, scale },
-            None => Found::Nothing,
+        let Some((id, stored)) =
+            self.ids.get(key).and_then(|&id| Some((id, self.samples.get(&(id, ts_ms))?)))
+        else {
+            return Found::Nothing;
+        };
+        if (stored.raw, stored.scale) != (raw, scale) {
+            return Found::Other { raw: stored.raw, scale: stored.scale };
         }
+        let mark = LateMark::of(&SampleRow { series_id: id, ts_ms, raw, scale });
+        let is_late = stored.at_ms > mark.end_ms() + ROLLED_UP_MS;
+        if is_late && self.marks.get(&mark).is_none_or(|at_ms| *at_ms < stored.at_ms) {
+            return Found::SameUnmarked;
+        }
+        Found::Same
     }
 
     /// The token of a block that is sent again stays the same.
@@ -159,6 +199,9 @@ impl Tables {
         match block.rows {
             Rows::Series(rows) => rows.iter().for_each(|row| self.add_series(row)),
             Rows::Samples(rows) => rows.iter().for_each(|row| self.add_sample(row)),
+            Rows::Marks(marks) => {
+                self.marks.extend(marks.iter().map(|mark| (*mark, kernel::wall_ms())));
+            }
         }
     }
 
@@ -183,15 +226,18 @@ impl Tables {
                 .push(format!("a sample of series {:x}, which is not stored", row.series_id));
             return;
         };
-        let value = (row.raw, row.scale);
-        match self.samples.insert((row.series_id, row.ts_ms), value) {
-            Some(before) if before == value => self.repeated_rows += 1,
-            Some(before) => self.broken.push(format!(
-                "{} at {}: {value:?} in place of {before:?}",
+        let SampleRow { series_id, ts_ms, raw, scale } = *row;
+        let new = Stored { raw, scale, at_ms: kernel::wall_ms() };
+        match self.samples.entry((series_id, ts_ms)) {
+            Entry::Vacant(entry) => drop(entry.insert(new)),
+            Entry::Occupied(entry) if (entry.get().raw, entry.get().scale) == (raw, scale) => {
+                self.repeated_rows += 1;
+            }
+            Entry::Occupied(entry) => self.broken.push(format!(
+                "{} at {ts_ms}: {new:?} in place of {:?}",
                 key(series),
-                row.ts_ms
+                entry.get()
             )),
-            None => {}
         }
     }
 }
