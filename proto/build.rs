@@ -10,7 +10,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(PROTOS, ["."])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("flyball.v1.descriptor.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().bytes(".flyball.v1.Frame").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .bytes(".flyball.v1.Frame")
+        .codec_path("crate::codec::Codec")
+        .compile_fds(descriptors)?;
     for proto in PROTOS {
         println!("cargo:rerun-if-changed={proto}");
     }

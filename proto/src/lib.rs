@@ -1,5 +1,6 @@
 //! The wire of Flyball: protobuf services, series definitions and the frame codec. No I/O.
 
+pub mod codec;
 pub mod frame;
 pub mod series;
 

@@ -1,7 +1,9 @@
 //! The frame codec from outside: what goes in comes out, whatever is done to the dictionary between.
 
+use std::sync::Arc;
+
 use flyball_proto::frame::{
-    DecodeError, Decoder, DefineError, Encoder, Limits, Remedy, Slot, peek,
+    DecodeError, Decoder, DefineError, Encoder, Limits, Remedy, Scratch, SeriesPool, Slot, peek,
 };
 use flyball_proto::series::{Invalid, Kind, Scale, Series};
 use flyball_proto::v1;
@@ -319,5 +321,48 @@ fn the_worst_tick_keeps_the_limit_of_bytes() {
             assert_eq!(left, 0);
         }
         assert!((1000..=limits.frame_bytes).contains(&largest), "{largest} bytes");
+    }
+}
+
+#[test]
+fn streams_of_different_sizes_share_scratch_space_and_definitions() {
+    let pool = Arc::new(SeriesPool::default());
+    let mut scratch = Scratch::default();
+    let mut streams: Vec<_> = [3, 300, 70]
+        .into_iter()
+        .map(|slots| {
+            let mut encoder = Encoder::new(Limits::default());
+            for slot in 0..slots {
+                encoder.define(series(&format!("m{slot}"), Scale::UNIT)).unwrap();
+            }
+            let mut decoders = [
+                Decoder::pooled(Limits::default(), Arc::clone(&pool)),
+                Decoder::new(Limits::default()),
+            ];
+            while let Some(define) = encoder.pending_define() {
+                for decoder in &mut decoders {
+                    decoder.define(define.clone()).unwrap();
+                }
+            }
+            (slots, encoder, decoders)
+        })
+        .collect();
+    assert_eq!(pool.len(), 300);
+    for tick in 0..200_u32 {
+        for (slots, encoder, [shared, own]) in &mut streams {
+            for slot in (0..*slots).filter(|slot| (slot + tick) % 7 != 0) {
+                let raw = i64::from(slot) * i64::from(tick);
+                if (slot + tick) % 50 == 0 {
+                    encoder.set_after_reset(Slot(slot), raw);
+                } else {
+                    encoder.set(Slot(slot), raw);
+                }
+            }
+            let payload = frame(encoder, i64::from(tick) * 1_000);
+            // What is refused leaves nothing behind that the next stream could see.
+            assert!(shared.decode_in(&mut scratch, &payload[..payload.len() - 1]).is_err());
+            let expected = own.decode(&payload).unwrap();
+            assert_eq!(shared.decode_in(&mut scratch, &payload).unwrap(), expected);
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! The collector's side of the codec.
 
+use std::sync::Arc;
+
 use crate::series::{Invalid, Series};
 use crate::v1;
 
 use super::dictionary::{check, series_bytes};
 use super::error::{DecodeError, DefineError};
 use super::header::{Header, unseal};
+use super::pool::SeriesPool;
 use super::presence::{Patterns, SlotSet};
 use super::values::{Change, History};
 use super::wire::{Reader, unzigzag};
@@ -15,20 +18,30 @@ use super::{Limits, Slot};
 ///
 /// A frame is read into scratch space as a whole; only when all of it is well-formed does the decoder take over its values. So after an
 /// error the decoder is as it was, and either the frame that was missing or any later keyframe goes on from there.
+///
+/// Whoever decodes many streams gives all of them one [`SeriesPool`] and decodes in one [`Scratch`]: a stream then keeps some 20 bytes for each of its series.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     limits: Limits,
     dictionary_version: u32,
     dictionary_bytes: usize,
-    series: Vec<Series>,
+    series: Vec<Arc<Series>>,
+    pool: Option<Arc<SeriesPool>>,
     /// Number of the last frame; 0 before the first.
     last_seq: u64,
     /// A frame of this dictionary version has been decoded.
     synced: bool,
     clock: Clock,
     patterns: Patterns,
-    present: SlotSet,
     history: History,
+    /// Empty for as long as frames are decoded in another one.
+    scratch: Scratch,
+}
+
+/// Space that a frame is read into. Holds nothing from one frame to the next, so that one serves any number of decoders, one after the other.
+#[derive(Debug, Clone, Default)]
+pub struct Scratch {
+    present: SlotSet,
     changed: SlotSet,
     resets: SlotSet,
     changes: Vec<Change>,
@@ -60,7 +73,7 @@ pub struct Decoded<'a> {
     /// The samples, in ascending order of their slots.
     pub samples: &'a [Sample],
     /// Series by slot.
-    series: &'a [Series],
+    series: &'a [Arc<Series>],
 }
 
 /// Series that a message has defined.
@@ -69,7 +82,7 @@ pub struct Definitions<'a> {
     /// All slots before were dropped: a new version of the dictionary has begun.
     pub restarted: bool,
     first: usize,
-    series: &'a [Series],
+    series: &'a [Arc<Series>],
 }
 
 /// Time of the last frame and the usual time between two.
@@ -82,13 +95,13 @@ struct Clock {
 impl<'a> Decoded<'a> {
     /// The series of a sample of this frame.
     pub fn series(&self, slot: Slot) -> Option<&'a Series> {
-        self.series.get(slot.index())
+        self.series.get(slot.index()).map(Arc::as_ref)
     }
 }
 
 impl<'a> Definitions<'a> {
     /// The new series with their slots, in ascending order.
-    pub fn iter(&self) -> impl Iterator<Item = (Slot, &'a Series)> + use<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &'a Arc<Series>)> + use<'a> {
         (self.first as u32..).map(Slot).zip(self.series)
     }
 }
@@ -101,17 +114,19 @@ impl Decoder {
             dictionary_version: 0,
             dictionary_bytes: 0,
             series: Vec::new(),
+            pool: None,
             last_seq: 0,
             synced: false,
             clock: Clock::default(),
             patterns: Patterns::default(),
-            present: SlotSet::default(),
-            samples: Vec::new(),
             history: History::default(),
-            changed: SlotSet::default(),
-            resets: SlotSet::default(),
-            changes: Vec::new(),
+            scratch: Scratch::default(),
         }
+    }
+
+    /// A decoder that shares its definitions with the other decoders of `pool`, and is to decode in a [`Scratch`] that it shares too.
+    pub fn pooled(limits: Limits, pool: Arc<SeriesPool>) -> Self {
+        Self { pool: Some(pool), ..Self::new(limits) }
     }
 
     /// Takes over definitions. A higher version than the current one drops all slots first, and its first frame must be a keyframe.
@@ -145,17 +160,26 @@ impl Decoder {
                 other => other,
             })?;
             bytes += series_bytes(&series);
-            added.push(series);
+            added.push(match &self.pool {
+                Some(pool) => pool.share(series),
+                None => Arc::new(series),
+            });
         }
         if restarted {
             self.restart(got);
         }
         self.dictionary_bytes = bytes;
+        self.history.reserve(added.len());
         for series in &added {
             self.history.push(series.scale.is_float());
         }
+        self.series.reserve_exact(added.len());
         self.series.append(&mut added);
-        self.grow();
+        if self.pool.is_none() {
+            // A decoder with space of its own allocates nothing for frames, not even for the first one.
+            self.scratch.grow(self.series.len());
+            self.patterns.grow(self.series.len());
+        }
         Ok(Definitions { restarted, first, series: &self.series[first..] })
     }
 
@@ -166,7 +190,7 @@ impl Decoder {
 
     /// The series of a slot.
     pub fn series(&self, slot: Slot) -> Option<&Series> {
-        self.series.get(slot.index())
+        self.series.get(slot.index()).map(Arc::as_ref)
     }
 
     /// Decodes one frame.
@@ -174,6 +198,32 @@ impl Decoder {
     /// # Errors
     /// When the frame does not follow the last one or is not well-formed; [`DecodeError::remedy`] says what to do. The decoder is as it was before.
     pub fn decode(&mut self, payload: &[u8]) -> Result<Decoded<'_>, DecodeError> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let result = self.read(&mut scratch, payload);
+        self.scratch = scratch;
+        let header = result?;
+        Ok(self.decoded(header, &self.scratch))
+    }
+
+    /// Decodes one frame in scratch space that other decoders use too.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_in<'a>(
+        &'a mut self,
+        scratch: &'a mut Scratch,
+        payload: &[u8],
+    ) -> Result<Decoded<'a>, DecodeError> {
+        let header = self.read(scratch, payload)?;
+        Ok(self.decoded(header, scratch))
+    }
+
+    /// Reads a frame and takes its values over. Gives its header and the number of frames missing before it.
+    fn read(
+        &mut self,
+        scratch: &mut Scratch,
+        payload: &[u8],
+    ) -> Result<(Header, u64), DecodeError> {
         if payload.len() > self.limits.frame_bytes {
             let (bytes, limit) = (payload.len(), self.limits.frame_bytes);
             return Err(DecodeError::TooLarge { bytes, limit });
@@ -181,32 +231,40 @@ impl Decoder {
         let mut reader = Reader::new(unseal(payload)?);
         let header = Header::read(&mut reader)?;
         self.check_order(&header)?;
-        let clock = self.read_time(&mut reader, header.keyframe)?;
-        let slots = self.series.len();
-        let choice =
-            self.patterns.decode(&mut reader, header.keyframe, slots, &mut self.present)?;
-        let resets = header.resets.then_some(&mut self.resets);
-        let (present, changed, changes) = (&self.present, &mut self.changed, &mut self.changes);
         let keyframe = header.keyframe;
+        let clock = self.read_time(&mut reader, keyframe)?;
+        let slots = self.series.len();
+        scratch.grow(slots);
+        let Scratch { present, changed, resets, changes, .. } = scratch;
+        let choice = self.patterns.decode(&mut reader, keyframe, slots, present)?;
+        let resets = header.resets.then_some(resets);
         self.history.decode(reader.rest(), present, resets, keyframe, changed, changes)?;
         let skipped = if self.last_seq == 0 { 0 } else { header.seq - self.last_seq - 1 };
         if keyframe {
             self.patterns.clear();
         }
-        self.patterns.commit(choice, &self.present);
-        self.history.commit(&self.present, keyframe, &self.changed, &self.changes);
-        self.collect_samples(header.resets);
+        self.patterns.commit(choice, present);
+        self.history.commit(present, keyframe, changed, changes);
+        scratch.collect_samples(self.history.lasts(), header.resets);
         self.clock = clock;
         self.last_seq = header.seq;
         self.synced = true;
-        Ok(Decoded {
+        Ok((header, skipped))
+    }
+
+    fn decoded<'a>(
+        &'a self,
+        (header, skipped): (Header, u64),
+        scratch: &'a Scratch,
+    ) -> Decoded<'a> {
+        Decoded {
             seq: header.seq,
-            ts_ms: clock.ts_ms,
+            ts_ms: self.clock.ts_ms,
             keyframe: header.keyframe,
             skipped,
-            samples: &self.samples,
+            samples: &scratch.samples,
             series: &self.series,
-        })
+        }
     }
 
     /// Forgets everything but the number of the last frame.
@@ -215,22 +273,7 @@ impl Decoder {
         self.series.clear();
         self.history = History::default();
         self.patterns = Patterns::default();
-        self.present = SlotSet::default();
-        self.changed = SlotSet::default();
-        self.resets = SlotSet::default();
         self.synced = false;
-    }
-
-    fn grow(&mut self) {
-        let slots = self.series.len();
-        for set in [&mut self.present, &mut self.changed, &mut self.resets] {
-            set.grow(slots);
-        }
-        self.changes.clear();
-        self.changes.reserve(slots);
-        self.patterns.grow(slots);
-        self.samples.clear();
-        self.samples.reserve(slots);
     }
 
     fn check_order(&self, header: &Header) -> Result<(), DecodeError> {
@@ -261,13 +304,24 @@ impl Decoder {
             Clock { ts_ms: ts_ms.wrapping_add(step_ms).wrapping_add(first), step_ms }
         })
     }
+}
+
+impl Scratch {
+    /// Empties it and makes room for exactly the slots below `slots`, however many the decoder before had.
+    fn grow(&mut self, slots: usize) {
+        for set in [&mut self.present, &mut self.changed, &mut self.resets] {
+            set.resize(slots);
+        }
+        self.changes.clear();
+        self.changes.reserve(slots);
+        self.samples.clear();
+        self.samples.reserve(slots);
+    }
 
     /// Lists the present slots with their values, which have been taken over.
-    fn collect_samples(&mut self, resets: bool) {
-        let lasts = self.history.lasts();
+    fn collect_samples(&mut self, lasts: &[i64], resets: bool) {
         let sample =
             |slot: usize| Sample { slot: Slot(slot as u32), raw: lasts[slot], reset: false };
-        self.samples.clear();
         self.samples.extend(self.present.iter().map(sample));
         if resets {
             for sample in &mut self.samples {

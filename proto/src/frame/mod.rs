@@ -16,16 +16,18 @@ mod dictionary;
 mod encode;
 mod error;
 mod header;
+mod pool;
 mod presence;
 mod values;
 mod wire;
 
 use crate::v1;
 
-pub use decode::{Decoded, Decoder, Definitions, Sample};
+pub use decode::{Decoded, Decoder, Definitions, Sample, Scratch};
 pub use encode::{Encoder, FrameInfo, Renumbering};
 pub use error::{DecodeError, DefineError, Remedy};
 pub use header::{Peek, peek};
+pub use pool::SeriesPool;
 
 /// Frames from one keyframe to the next, unless one is asked for earlier.
 pub const KEYFRAME_PERIOD: u32 = 60;

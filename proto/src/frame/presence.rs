@@ -24,7 +24,8 @@ pub(super) struct SlotSet {
 /// Recently used sets, most recent first.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Patterns {
-    sets: [SlotSet; PATTERNS],
+    /// The first `used` ones count; the others keep their room. Most streams use one or two.
+    sets: Vec<SlotSet>,
     used: usize,
     difference: SlotSet,
 }
@@ -44,6 +45,12 @@ impl SlotSet {
         if self.words.len() < words {
             self.words.resize(words, 0);
         }
+    }
+
+    /// Empties the set and gives it room for slots below `slots` and no more.
+    pub(super) fn resize(&mut self, slots: usize) {
+        self.words.clear();
+        self.words.resize(slots.div_ceil(BITS), 0);
     }
 
     pub(super) fn clear(&mut self) {
@@ -176,8 +183,9 @@ impl SlotSet {
 }
 
 impl Patterns {
-    /// Makes room for slots below `slots`.
+    /// Makes room for all sets of slots below `slots`. Without it each set gets its room when it is first used.
     pub(super) fn grow(&mut self, slots: usize) {
+        self.sets.resize_with(PATTERNS, SlotSet::default);
         for set in self.sets.iter_mut().chain([&mut self.difference]) {
             set.grow(slots);
         }
@@ -259,7 +267,11 @@ impl Patterns {
             self.sets[..=choice.nearest].rotate_right(1);
         } else {
             self.used = PATTERNS.min(self.used + 1);
+            if self.sets.len() < self.used {
+                self.sets.push(SlotSet::default());
+            }
             self.sets[..self.used].rotate_right(1);
+            self.sets[0].grow(set.words.len() * BITS);
             self.sets[0].copy_from(set);
         }
     }

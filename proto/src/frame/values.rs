@@ -73,6 +73,12 @@ impl Shape {
 }
 
 impl History {
+    /// Makes room for exactly so many more slots.
+    pub(super) fn reserve(&mut self, slots: usize) {
+        self.lasts.reserve_exact(slots);
+        self.shapes.reserve_exact(slots);
+    }
+
     /// Adds a slot.
     pub(super) fn push(&mut self, float: bool) {
         self.lasts.push(0);
