@@ -93,6 +93,11 @@ const SECTIONS: &[(&str, &[Key])] = &[
                 "",
             ),
             ("decisions_retention_days", "Days that decisions are kept; they are small.", ""),
+            (
+                "fsync",
+                "An insert waits until the disk has it. false: a power cut loses what was acknowledged in the seconds before it; a killed process loses nothing.",
+                "",
+            ),
             ("timeout_ms", "Longest time that one request may take, in milliseconds.", ""),
             (
                 "max_series",

@@ -1,29 +1,35 @@
 //! The one task that writes samples: gathers frames into batches by rows, bytes and period, and settles them when ClickHouse has accepted their blocks.
 //!
+//! Up to [`WRITES`] batches are written at the same time, while the next one is gathered. They settle in the order in which they were gathered, whichever
+//! is through first: within a stream what comes later never settles first.
+//!
 //! A flush is one insert of new series, then one insert for each hour that has samples (one, but for the full hour and catching up). A block that
 //! fails is tried again as it is, under the same token, until it is accepted or refused for good; meanwhile the gate is closed and what arrives waits, bounded,
-//! in the queue. Frames settle only when all blocks of their batch are through: within a stream what comes later never settles first.
+//! in the queue. Frames settle only when all blocks of their batch are through.
+
+mod gather;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flyball_model::backoff::Backoff;
-use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout_at};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesOrdered;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use self::gather::{Gathered, Gatherer};
 use super::IngestSettings;
 use super::batch::{Batch, Submission};
 use super::gate::Gate;
 use super::metrics::IngestMetrics;
 use crate::store::{Catalog, ErrorClass, LateMark, SampleRow, SeriesId, SeriesRow, StoreError};
 
-/// Frames taken from the queue at once.
-const TAKE: usize = 256;
-/// Part of the period by which a flush may come early, so that several collectors do not insert in step.
-const JITTER: f64 = 0.1;
+/// Batches that are written at the same time: while ClickHouse writes one part to the disk, the next one is encoded, sent and sorted in.
+const WRITES: usize = 2;
 /// Samples that are stored later than this after the end of their ten minutes are marked as late. Half of the least delay of the rollups, so that what is not
 /// marked was stored well before they were computed.
 const LATE_MS: i64 = 30_000;
@@ -91,67 +97,83 @@ enum Outcome {
     GivenUp,
 }
 
+/// A batch whose blocks are through, and the hours that were refused for good; `None`: given up.
+type Written = (Gathered, Option<BTreeMap<i64, String>>);
+
 impl<S: Sink> Batcher<S> {
     /// Runs until it is closed and empty, or told to give up.
-    pub(super) async fn run(mut self) {
-        let mut batch = Batch::default();
-        let mut taken = Vec::with_capacity(TAKE);
-        while self.gather(&mut batch, &mut taken).await {
-            if self.write(&mut batch).await == Outcome::GivenUp {
-                tracing::warn!(
-                    rows = batch.rows(),
-                    "stopping without an answer from clickhouse, the agents keep these rows"
-                );
-                batch.clear();
-                break;
-            }
-        }
-    }
-
-    /// Fills the batch. False when nothing is left and nothing will come.
-    async fn gather(&mut self, batch: &mut Batch, taken: &mut Vec<Submission>) -> bool {
+    pub(super) async fn run(self) {
+        let Self { sink, catalog, queue, gate, settings, metrics, stop } = self;
+        let (batches, gathered) = mpsc::channel(WRITES);
+        let places = Arc::new(Semaphore::new(WRITES));
+        let gatherer = Gatherer { queue, settings, stop: stop.clone(), places, batches };
+        let writer = Writer { sink, catalog, gate, metrics, stop };
+        let gathering = gatherer.run();
+        let writing = writer.run(gathered);
+        tokio::pin!(writing);
         tokio::select! {
-            biased;
-            count = self.queue.recv_many(taken, TAKE) => if count == 0 { return false; },
-            () = self.stop.close.cancelled() => return false,
+            () = &mut writing => return,
+            () = gathering => {}
         }
-        let deadline = tokio::time::Instant::now() + self.period();
-        loop {
-            let now = Instant::now();
-            for submission in taken.drain(..) {
-                batch.add(submission, now);
-            }
-            if batch.rows() >= self.settings.batch_rows
-                || batch.bytes() >= self.settings.batch_bytes
-            {
-                return true;
-            }
-            let more = tokio::select! {
+        writing.await;
+    }
+}
+
+/// Writes batches and settles their frames.
+struct Writer<S> {
+    sink: S,
+    catalog: Arc<Catalog>,
+    gate: Arc<Gate>,
+    metrics: IngestMetrics,
+    stop: Stop,
+}
+
+impl<S: Sink> Writer<S> {
+    /// Runs until no more batches come, or until it is told to give up.
+    async fn run(&self, mut gathered: mpsc::Receiver<Gathered>) {
+        // At most one: samples never go before the series that an earlier batch has brought.
+        let mut defining = FuturesOrdered::new();
+        let mut writing = FuturesOrdered::new();
+        let mut is_open = true;
+        while is_open || !defining.is_empty() || !writing.is_empty() {
+            tokio::select! {
                 biased;
-                more = timeout_at(deadline, self.queue.recv_many(taken, TAKE)) => more,
-                () = self.stop.drain.cancelled() => return true,
-            };
-            if !matches!(more, Ok(1..)) {
-                return true;
+                Some((Gathered { batch, place }, refused)) = writing.next() => {
+                    let Some(refused) = refused else { return give_up(&batch) };
+                    self.settle(batch, &refused);
+                    drop(place);
+                }
+                Some((next, series)) = defining.next() => {
+                    let (next, series): (Gathered, Outcome) = (next, series);
+                    if series == Outcome::GivenUp {
+                        return give_up(&next.batch);
+                    }
+                    writing.push_back(self.write(next, series));
+                }
+                next = gathered.recv(), if is_open && defining.is_empty() => match next {
+                    Some(next) => defining.push_back(self.define(next)),
+                    None => is_open = false,
+                },
             }
         }
     }
 
-    fn period(&self) -> Duration {
-        let early = JITTER * rand::random::<f64>();
-        Duration::from_millis(self.settings.period_ms).mul_f64(1.0 - early)
+    async fn define(&self, gathered: Gathered) -> (Gathered, Outcome) {
+        let outcome = self.write_series(&gathered.batch).await;
+        (gathered, outcome)
     }
 
-    /// Writes the batch and settles its frames.
-    async fn write(&self, batch: &mut Batch) -> Outcome {
+    async fn write(&self, gathered: Gathered, series: Outcome) -> Written {
+        let refused = self.write_blocks(&gathered.batch, series).await;
+        (gathered, refused)
+    }
+
+    /// Writes the blocks of a batch whose series are through. Gives the hours that were refused for good; `None`: given up.
+    async fn write_blocks(&self, batch: &Batch, series: Outcome) -> Option<BTreeMap<i64, String>> {
         let mut refused = BTreeMap::new();
-        match self.write_series(batch).await {
-            Outcome::GivenUp => return Outcome::GivenUp,
-            Outcome::Accepted => {}
-            Outcome::Refused(reason) => {
-                // Samples without their series could never be found.
-                refused.extend(batch.hours().map(|(hour, _)| (hour, reason.clone())));
-            }
+        if let Outcome::Refused(reason) = series {
+            // Samples without their series could never be found.
+            refused.extend(batch.hours().map(|(hour, _)| (hour, reason.clone())));
         }
         for (hour, rows) in batch.hours() {
             if refused.contains_key(&hour) {
@@ -160,23 +182,26 @@ impl<S: Sink> Batcher<S> {
             let token = batch.hour_token(hour);
             match self.insert(|| self.sink.insert_samples(rows, &token)).await {
                 Outcome::Accepted => {}
-                Outcome::GivenUp => return Outcome::GivenUp,
+                Outcome::GivenUp => return None,
                 Outcome::Refused(reason) => {
                     tracing::error!(hour, rows = rows.len(), reason, "samples refused for good");
                     refused.insert(hour, reason);
                 }
             }
         }
-        if self.mark_late(batch).await == Outcome::GivenUp {
-            return Outcome::GivenUp;
+        match self.mark_late(batch).await {
+            Outcome::GivenUp => None,
+            _ => Some(refused),
         }
+    }
+
+    fn settle(&self, batch: Batch, refused: &BTreeMap<i64, String>) {
         self.metrics.batch_rows.observe(batch.rows() as f64);
         if let Some(first_at) = batch.first_at() {
             self.metrics.flush_seconds.observe(first_at.elapsed().as_secs_f64());
         }
-        batch.settle(&refused);
+        batch.settle(refused);
         self.gate.update();
-        Outcome::Accepted
     }
 
     /// Marks what is late, after it was stored and before it is acknowledged: rollups that were computed before it are computed again.
@@ -200,7 +225,7 @@ impl<S: Sink> Batcher<S> {
             return Outcome::Accepted;
         }
         let token = batch.series_token();
-        let outcome = self.insert(|| self.sink.insert_series(series, &token)).await;
+        let outcome = self.insert(|| self.sink.insert_series(&series, &token)).await;
         match &outcome {
             Outcome::Accepted => {
                 let ids: Vec<_> = series.iter().map(|row| SeriesId::from(row.series_id)).collect();
@@ -266,6 +291,11 @@ impl<S: Sink> Batcher<S> {
             tracing::info!(outage_ms, "clickhouse accepts samples again");
         }
     }
+}
+
+fn give_up(batch: &Batch) {
+    let rows = batch.rows();
+    tracing::warn!(rows, "stopping without an answer from clickhouse, the agents keep these rows");
 }
 
 fn backoff(floor: Duration, cap: Duration) -> Backoff {

@@ -8,19 +8,18 @@
 
 use std::sync::Arc;
 
-use flyball_proto::frame::{DecodeError, Decoder, DefineError, Remedy, peek};
+use flyball_proto::frame::{DecodeError, Decoder, DefineError, Remedy, Scratch, peek};
 use flyball_proto::series::NodeName;
 use flyball_proto::v1;
 use tonic::Status;
 
 use super::Shared;
-use super::batch::Submission;
+use super::batch::{NewSeries, Submission};
 use super::hello::{Epoch, Hello};
 use super::ledger::{ALL_SLOTS, Ledger, Refused};
 use super::slots::{Rows, Slots};
 use crate::account::Accounting;
 use crate::live::{NodeFeed, now_ms};
-use crate::store::SeriesRow;
 
 /// Frames that may arrive after a resync was asked for before the stream is given up.
 const MAX_DROPPED: u32 = 1_024;
@@ -46,7 +45,7 @@ pub(super) struct Intake {
     decoder: Decoder,
     slots: Slots,
     /// Series to be written with the next frame.
-    unwritten: Vec<SeriesRow>,
+    unwritten: Vec<NewSeries>,
     /// The node's present; `None` on the backlog lane, whose frames are of the past.
     feed: Option<NodeFeed>,
     ledger: Arc<Ledger>,
@@ -64,7 +63,7 @@ impl Intake {
         ledger: Arc<Ledger>,
     ) -> Self {
         Self {
-            decoder: Decoder::new(shared.settings.limits()),
+            decoder: Decoder::pooled(shared.settings.limits(), Arc::clone(&shared.definitions)),
             slots: Slots::new(Arc::clone(&shared), hello.info.node.clone(), feed.is_some()),
             shared,
             node: hello.info.node.clone(),
@@ -121,17 +120,14 @@ impl Intake {
                 feed.clear();
             }
         }
-        for (number, series) in definitions.iter() {
-            if let Some(feed) = &self.feed {
-                feed.define(number.0, Arc::new(series.clone()));
-            }
+        if let Some(feed) = &self.feed {
+            feed.define(definitions.iter().map(|(slot, series)| (slot.0, series)));
         }
         self.slots.define(definitions.iter().map(|(_, series)| series), &mut self.unwritten);
         Ok(())
     }
 
     fn frame(&mut self, payload: &[u8]) -> Result<Taken, Status> {
-        let metrics = &self.shared.metrics;
         if let (Some(dropped), Ok(seen)) = (&mut self.dropped, peek(payload)) {
             if seen.seq > self.highest_seq {
                 self.highest_seq = seen.seq;
@@ -143,7 +139,15 @@ impl Intake {
             }
             self.dropped = None;
         }
-        let decoded = match self.decoder.decode(payload) {
+        let mut scratch = self.shared.scratches.lock().pop().unwrap_or_default();
+        let taken = self.decode(&mut scratch, payload);
+        self.shared.scratches.lock().push(scratch);
+        taken
+    }
+
+    fn decode(&mut self, scratch: &mut Scratch, payload: &[u8]) -> Result<Taken, Status> {
+        let metrics = &self.shared.metrics;
+        let decoded = match self.decoder.decode_in(scratch, payload) {
             Ok(decoded) => decoded,
             Err(error) => return self.refuse(payload, error),
         };

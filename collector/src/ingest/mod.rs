@@ -24,6 +24,8 @@ mod sums;
 
 use std::sync::Arc;
 
+use flyball_proto::frame::{Scratch, SeriesPool};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -64,6 +66,10 @@ struct Shared {
     live: Live,
     accounts: Accounts,
     catalog: Arc<Catalog>,
+    /// Definitions that streams have in common.
+    definitions: Arc<SeriesPool>,
+    /// Space to decode in: as many as threads have decoded at once.
+    scratches: Mutex<Vec<Scratch>>,
     gate: Arc<Gate>,
     queue: mpsc::Sender<Submission>,
     metrics: IngestMetrics,
@@ -150,6 +156,8 @@ impl Ingest {
             live,
             accounts,
             catalog,
+            definitions: Arc::default(),
+            scratches: Mutex::default(),
             gate,
             queue,
             metrics,
@@ -200,7 +208,7 @@ impl Ingest {
 impl Shared {
     /// Waits for room for a frame; `None` when the batcher has ended.
     async fn room(&self, submission: Option<&Submission>) -> Option<Room<'_>> {
-        let rows = self.gate.admit(submission?.rows.len()).await.ok()?;
+        let rows = self.gate.admit(submission?.weight()).await.ok()?;
         let place = self.queue.reserve().await.ok()?;
         Some(Room { rows, place })
     }

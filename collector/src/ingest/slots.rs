@@ -12,11 +12,12 @@ use flyball_proto::frame::{Decoded, Sample};
 use flyball_proto::series::{NodeName, Series};
 
 use super::Shared;
+use super::batch::NewSeries;
 use super::ledger::Refused;
 use super::sums::Sums;
 use crate::account::Kind;
 use crate::live::now_ms;
-use crate::store::{SampleRow, SeriesId, SeriesRow};
+use crate::store::{SampleRow, SeriesId};
 
 /// What tells a series that keeps sums from others, by OpenTelemetry's name.
 const OVERFLOW_ATTRIBUTE: (&str, &str) = ("otel.metric.overflow", "true");
@@ -80,11 +81,12 @@ impl Slots {
     /// Adds the slots of a message. Rows of series that are still to be written go to `unwritten`.
     pub(super) fn define<'a>(
         &mut self,
-        series: impl Iterator<Item = &'a Series>,
-        unwritten: &mut Vec<SeriesRow>,
+        series: impl Iterator<Item = &'a Arc<Series>>,
+        unwritten: &mut Vec<NewSeries>,
     ) {
         let now_s = seconds(now_ms());
         let mut room = Room { free: self.free(None), counted: false };
+        self.all.reserve_exact(series.size_hint().0);
         for series in series {
             let has_room = room.take(|| self.free(Some(now_s)));
             let (place, target) = self.place(series, has_room, unwritten);
@@ -156,12 +158,12 @@ impl Slots {
 
     fn place(
         &mut self,
-        series: &Series,
+        series: &Arc<Series>,
         has_room: bool,
-        unwritten: &mut Vec<SeriesRow>,
+        unwritten: &mut Vec<NewSeries>,
     ) -> (Place, u64) {
         if has_room && let Ok((id, to_write)) = self.shared.catalog.resolve(&self.node, series) {
-            unwritten.extend(to_write.then(|| SeriesRow::new(id, &self.node, series, now_ms())));
+            unwritten.extend(to_write.then(|| NewSeries::new(id, &self.node, series)));
             return (Place::Own, id.get());
         }
         let sum = self.sums.find(&series.metric).or_else(|| self.open(series, unwritten));
@@ -171,15 +173,16 @@ impl Slots {
         }
     }
 
-    fn open(&mut self, series: &Series, unwritten: &mut Vec<SeriesRow>) -> Option<u32> {
+    fn open(&mut self, series: &Series, unwritten: &mut Vec<NewSeries>) -> Option<u32> {
         if self.sums.is_full() {
             return None;
         }
         let (key, value) = OVERFLOW_ATTRIBUTE;
-        let overflow = Series { attributes: vec![(key.into(), value.into())], ..series.clone() };
+        let attributes = vec![(key.into(), value.into())];
+        let overflow = Arc::new(Series { attributes, ..series.clone() });
         let resolved = self.shared.catalog.resolve_overflow(&self.node, &overflow);
         let (id, to_write) = resolved.ok()?;
-        unwritten.extend(to_write.then(|| SeriesRow::new(id, &self.node, &overflow, now_ms())));
+        unwritten.extend(to_write.then(|| NewSeries::new(id, &self.node, &overflow)));
         self.sums.open(&overflow, id)
     }
 

@@ -100,7 +100,7 @@ impl Derived {
     /// Takes the values of the frame at `ts_ms` into the rates.
     pub(super) fn advance(&mut self, slots: &[Option<Slot>], ts_ms: i64) {
         for tracked in self.tracked.iter_mut().filter(|t| t.role.is_rate()) {
-            let Some(slot) = slot(slots, tracked.slot).filter(|slot| slot.ts_ms == ts_ms) else {
+            let Some(slot) = slot(slots, tracked.slot).filter(|slot| slot.ts_ms() == ts_ms) else {
                 continue;
             };
             // The tick's first frame had this series already.
@@ -111,7 +111,7 @@ impl Derived {
             let scale = slot.series.scale;
             tracked.rate = tracked.previous.and_then(|(raw, from_ms)| {
                 let delta = scale.value(slot.raw) - scale.value(raw);
-                let usable = !slot.reset && from_ms < ts_ms && delta >= 0.0;
+                let usable = !slot.reset() && from_ms < ts_ms && delta >= 0.0;
                 usable.then(|| delta / seconds(from_ms))
             });
             tracked.previous = Some((slot.raw, ts_ms));
@@ -124,7 +124,7 @@ impl Derived {
         let mut sums = [None; 4];
         (status.memory_utilization, status.load_1m) = (None, None);
         for tracked in &self.tracked {
-            let Some(slot) = slot(slots, tracked.slot).filter(|s| s.ts_ms >= oldest_ms) else {
+            let Some(slot) = slot(slots, tracked.slot).filter(|s| s.ts_ms() >= oldest_ms) else {
                 continue;
             };
             let value = || Some(slot.value()).filter(|value| value.is_finite());

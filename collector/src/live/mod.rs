@@ -247,11 +247,14 @@ impl NodeFeed {
         }
     }
 
-    /// Defines the series of a slot.
-    pub fn define(&self, slot: u32, series: Arc<Series>) {
+    /// Defines the series of some slots.
+    pub fn define<'a>(&self, series: impl Iterator<Item = (u32, &'a Arc<Series>)>) {
         let mut state = self.node.state.lock();
         if state.stream == Some(self.stream) {
-            state.define(slot, series);
+            state.reserve(series.size_hint().0);
+            for (slot, series) in series {
+                state.define(slot, Arc::clone(series));
+            }
         }
     }
 

@@ -23,12 +23,17 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Streams that one connection may hold open.
 const STREAMS_OF_CONNECTION: u32 = 128;
 
+/// Bytes that a stream may send ahead of being read. An agent's credits are less in frames of usual size; a stream that is not read, because there is no room
+/// for its frames, costs no more.
+const STREAM_WINDOW_BYTES: u32 = 16 * 1024;
+
 /// The settings that every gRPC connection is served with.
 pub fn grpc_server() -> Server {
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(STREAMS_OF_CONNECTION)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
 }
 
 /// Serves gRPC: Telemetry, Performance, health and reflection.

@@ -46,6 +46,8 @@ pub struct ClickHouseSettings {
     pub rollup_1h_days: u32,
     /// Days that decisions are kept: 10 years, they are small.
     pub decisions_retention_days: u32,
+    /// An insert waits until the disk has it. Off, a power cut loses what was acknowledged in the seconds before it; a killed process loses nothing.
+    pub fsync: bool,
     /// Longest time that one request may take, in milliseconds.
     pub timeout_ms: u64,
     /// Most series that are stored; samples of further ones add up in one series for each node and metric.
@@ -117,8 +119,9 @@ impl Default for ClickHouseSettings {
             rollup_1m_days: 180,
             rollup_1h_days: 1_825,
             decisions_retention_days: 3_650,
+            fsync: true,
             timeout_ms: 30_000,
-            max_series: 1_000_000,
+            max_series: 3_000_000,
         }
     }
 }

@@ -10,6 +10,7 @@ mod cluster;
 pub mod config;
 pub mod engine;
 mod error;
+mod fsync;
 mod hex;
 mod metrics;
 pub mod migrate;
@@ -130,6 +131,7 @@ async fn open_at(
         }
     }
     retention::apply(&store.schema, settings).await?;
+    fsync::apply(&store.schema, settings).await?;
     store.check_settings().await?;
     let catalog = Arc::new(store.load_catalog().await?);
     Ok((store, catalog))

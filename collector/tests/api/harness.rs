@@ -161,7 +161,7 @@ impl Server {
             host: HostStatus { cpus: Some(2), ..HostStatus::default() },
         };
         let feed = self.live.connect(&info).unwrap();
-        feed.define(1, std::sync::Arc::new(series));
+        feed.define([(1, &std::sync::Arc::new(series))].into_iter());
         feed
     }
 }

@@ -233,3 +233,29 @@ async fn a_server_that_is_there_already_is_used_as_it_is() {
     let error = second.store.ping().await.unwrap_err().to_string();
     assert!(error.contains("cannot be reached"), "{error}");
 }
+
+#[tokio::test]
+async fn whether_inserts_wait_for_the_disk_follows_the_configuration() {
+    let in_force = async |store: &Store| {
+        let sql = "SELECT countIf(match(engine_full, 'fsync_after_insert = (1|true)') AND match(engine_full, 'fsync_part_directory = (1|true)')) \
+                   FROM system.tables WHERE database = currentDatabase() AND name IN ('performance_metrics', 'series', 'rollup_1m', 'optimization_logs')";
+        store.client().query(sql).fetch_one::<u64>().await.unwrap()
+    };
+    let opened = Opened::new().await;
+    assert_eq!(in_force(opened.store()).await, 4);
+    let dir = opened.close().await;
+
+    let mut off = config(dir.path());
+    off.clickhouse.fsync = false;
+    // The log of decisions stays synced. The second start alters nothing and finds the same.
+    for _ in 0..2 {
+        let again = open_in(&off).await;
+        assert_eq!(in_force(&again.store).await, 1);
+        again.store.insert_samples(&[sample(1, today_ms(), 1, Scale::UNIT)], "t").await.unwrap();
+        assert_eq!(count(&again.store, "").await, 1);
+        again.engine.unwrap().stop().await;
+    }
+    let on = open_in(&config(dir.path())).await;
+    assert_eq!(in_force(&on.store).await, 4);
+    on.engine.unwrap().stop().await;
+}

@@ -2,8 +2,10 @@ use std::collections::VecDeque;
 
 use flyball_proto::series::{Kind, NodeName, Scale, Series};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::super::batch::NewSeries;
 use super::super::ledger::Ledger;
 use super::*;
 use crate::store::HOUR_MS;
@@ -18,12 +20,25 @@ type Call = (&'static str, usize, String);
 struct Scripted {
     answers: Arc<Mutex<VecDeque<Answer>>>,
     calls: Arc<Mutex<Vec<Call>>>,
+    released: Arc<TestSemaphore>,
+}
+
+/// Without permits at first.
+#[derive(Debug)]
+struct TestSemaphore(Semaphore);
+
+impl Default for TestSemaphore {
+    fn default() -> Self {
+        Self(Semaphore::new(0))
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Answer {
     Accept,
     Fail(&'static str),
+    /// Accepts when the test adds a permit to `released`.
+    Wait,
     Never,
 }
 
@@ -35,6 +50,10 @@ impl Scripted {
             Answer::Accept => Ok(()),
             Answer::Fail(text) => {
                 Err(clickhouse::error::Error::BadResponse(text.to_owned()).into())
+            }
+            Answer::Wait => {
+                self.released.0.acquire().await.expect("it is never closed").forget();
+                Ok(())
             }
             Answer::Never => std::future::pending().await,
         }
@@ -118,7 +137,10 @@ impl Bench {
             ledger: Arc::clone(&self.ledger),
             epoch: [0; 16],
             seq: self.seq,
-            series: defines.then(|| SeriesRow::new(id, &node, &series(), 0)).into_iter().collect(),
+            series: defines
+                .then(|| NewSeries::new(id, &node, &Arc::new(series())))
+                .into_iter()
+                .collect(),
             samples: samples as u64,
             rows: vec![row; samples],
             refused: Vec::new(),
@@ -140,6 +162,16 @@ impl Bench {
 
     fn calls(&self) -> Vec<Call> {
         self.sink.calls.lock().clone()
+    }
+
+    /// Waits until so many inserts were tried and everything that was submitted is out of the queue.
+    async fn called(&self, count: usize) {
+        let called = async {
+            while self.calls().len() < count || self.queue.capacity() < self.queue.max_capacity() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(DEADLINE, called).await.expect("the blocks are tried");
     }
 
     async fn end(self) {
@@ -275,14 +307,60 @@ async fn to_drain_is_to_write_at_once() {
 async fn to_give_up_settles_nothing() {
     let mut bench = Bench::start(quick(), [Answer::Never]);
     bench.submit(0, 2, false).await;
-    let called = async {
-        while bench.calls().is_empty() {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(DEADLINE, called).await.expect("the block is tried");
+    bench.called(1).await;
     bench.stop.give_up.cancel();
     timeout(DEADLINE, &mut bench.task).await.expect("ends in time").unwrap();
     assert_eq!(bench.ledger.frames_in_flight(), 1);
     assert_eq!(bench.ledger.take(), None);
+}
+
+#[tokio::test]
+async fn batches_are_written_together_and_settle_in_their_order() {
+    let settings = IngestSettings { batch_rows: 2, ..quick() };
+    let mut bench = Bench::start(settings, [Answer::Wait, Answer::Accept]);
+    bench.submit(0, 2, false).await;
+    bench.called(1).await;
+    for ts_ms in [1, 2] {
+        bench.submit(ts_ms, 3, false).await;
+    }
+    bench.called(2).await;
+    assert_eq!(bench.calls().len(), WRITES, "the third one has no place yet");
+    assert_eq!(bench.ledger.take(), None, "the second one is through and waits for the first");
+    bench.sink.released.0.add_permits(1);
+    let ack = bench.settled().await;
+    assert_eq!((ack.durable_seq, ack.written), (3, 8));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn samples_wait_for_the_series_of_an_earlier_batch() {
+    let settings = IngestSettings { batch_rows: 2, ..quick() };
+    let mut bench = Bench::start(settings, [Answer::Wait]);
+    bench.submit(0, 2, true).await;
+    bench.called(1).await;
+    bench.submit(1, 3, false).await;
+    bench.called(1).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.calls().len(), 1, "the samples of the second batch are not tried");
+    bench.sink.released.0.add_permits(1);
+    assert_eq!(bench.settled().await.written, 5);
+    let calls: Vec<_> = bench.calls().iter().map(|(table, ..)| *table).collect();
+    assert_eq!(calls, ["series", "samples", "samples"]);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn to_give_up_ends_all_batches_that_are_written() {
+    let settings = IngestSettings { batch_rows: 2, ..quick() };
+    let mut bench = Bench::start(settings, [Answer::Never, Answer::Accept]);
+    for ts_ms in [0, 1] {
+        bench.submit(ts_ms, 2, false).await;
+        bench.called(1 + ts_ms as usize).await;
+    }
+    bench.stop.give_up.cancel();
+    timeout(DEADLINE, &mut bench.task).await.expect("ends in time").unwrap();
+    assert_eq!(bench.ledger.take(), None, "the second one is stored, but not the first");
+    assert_eq!(bench.ledger.frames_in_flight(), 2);
 }
