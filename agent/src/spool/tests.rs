@@ -1,6 +1,7 @@
 //! The spool on a real directory.
 
 mod damage;
+mod host;
 mod model;
 mod thinning;
 
