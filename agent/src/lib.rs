@@ -9,3 +9,4 @@ pub mod schedule;
 pub mod sense;
 pub mod ship;
 pub mod spool;
+pub mod stamps;

@@ -5,7 +5,8 @@
 //! within half an interval of its measurement. Each tick is found from the clock, not by adding to the last one's firing, so nothing drifts.
 //!
 //! The wall clock may be set. A second, monotonic clock shows it: when the two moved apart by more than half an interval since the last tick, the clock
-//! *stepped*; the schedule starts again at the next multiple and no tick counts as missed.
+//! *stepped*; the schedule starts again at the next multiple and no tick counts as missed. Times that come again by that are told apart by
+//! [`crate::stamps`].
 //!
 //! Properties, each a test: fired ticks are multiples of the interval and increase, but for a step back; a tick never fires before its time nor
 //! more than half an interval after it; between two steps, fired + missed ticks are all the multiples that went by.
@@ -30,8 +31,17 @@ pub struct Tick {
     pub jitter: Duration,
     /// Ticks before this one that went by unused.
     pub missed: u64,
-    /// The wall clock stepped since the last tick.
-    pub stepped: bool,
+    /// How the wall clock stepped since the last tick; of several steps the last one.
+    pub step: Option<Step>,
+}
+
+/// Where a clock was set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// To a later time.
+    Forward,
+    /// To an earlier time: times come again.
+    Backward,
 }
 
 /// What to do now.
@@ -51,7 +61,7 @@ pub struct Schedule {
     last_ns: i64,
     /// Clocks when the schedule last looked at them.
     seen: Now,
-    stepped: bool,
+    step: Option<Step>,
 }
 
 impl Schedule {
@@ -65,7 +75,7 @@ impl Schedule {
             interval_ns > 0 && interval_ns % 1_000_000 == 0,
             "an interval is whole milliseconds"
         );
-        Self { interval_ns, last_ns: floor(now.wall_ns, interval_ns), seen: now, stepped: false }
+        Self { interval_ns, last_ns: floor(now.wall_ns, interval_ns), seen: now, step: None }
     }
 
     /// Waits or fires, by the clocks.
@@ -87,7 +97,7 @@ impl Schedule {
             scheduled_ms: nearest_ns / 1_000_000,
             jitter: Duration::from_nanos((now.wall_ns - nearest_ns) as u64),
             missed,
-            stepped: std::mem::take(&mut self.stepped),
+            step: self.step.take(),
         })
     }
 
@@ -97,7 +107,7 @@ impl Schedule {
         let monotonic = now.monotonic_ns - self.seen.monotonic_ns;
         self.seen = now;
         if (wall - monotonic).abs() > self.interval_ns / 2 {
-            self.stepped = true;
+            self.step = Some(if wall > monotonic { Step::Forward } else { Step::Backward });
             self.last_ns = floor(now.wall_ns, self.interval_ns);
         }
     }
@@ -154,7 +164,7 @@ mod tests {
             let tick = clocks.until_tick(&mut schedule, 60_000);
             assert_eq!(tick.scheduled_ms, (1_700_000_000 + second) * 1000);
             assert_eq!(tick.jitter, Duration::from_micros(60));
-            assert_eq!((tick.missed, tick.stepped), (0, false));
+            assert_eq!((tick.missed, tick.step), (0, None));
         }
     }
 
@@ -170,7 +180,7 @@ mod tests {
         clocks.pass(SECOND_NS / 2 + 3 * SECOND_NS + SECOND_NS / 2 + 1);
         let after = clocks.until_tick(&mut schedule, 0);
         assert_eq!(after.scheduled_ms, late.scheduled_ms + 5000);
-        assert_eq!((after.missed, after.jitter, after.stepped), (4, Duration::ZERO, false));
+        assert_eq!((after.missed, after.jitter, after.step), (4, Duration::ZERO, None));
     }
 
     #[test]
@@ -181,11 +191,12 @@ mod tests {
             let before = clocks.until_tick(&mut schedule, 0);
             clocks.0.wall_ns += step_s * SECOND_NS + 300_000_000;
             let after = clocks.until_tick(&mut schedule, 0);
-            assert!(after.stepped, "{step_s}");
+            let step = if step_s > 0 { Step::Forward } else { Step::Backward };
+            assert_eq!(after.step, Some(step), "{step_s}");
             assert_eq!(after.missed, 0, "{step_s}");
             assert_eq!(after.scheduled_ms, before.scheduled_ms + (step_s + 1) * 1000, "{step_s}");
             let next = clocks.until_tick(&mut schedule, 0);
-            assert_eq!((next.stepped, next.scheduled_ms), (false, after.scheduled_ms + 1000));
+            assert_eq!((next.step, next.scheduled_ms), (None, after.scheduled_ms + 1000));
         }
     }
 
@@ -198,7 +209,7 @@ mod tests {
         clocks.pass(time.as_nanos() as i64);
         clocks.0.wall_ns -= 10 * SECOND_NS;
         let after = clocks.until_tick(&mut schedule, 0);
-        assert!(after.stepped);
+        assert_eq!(after.step, Some(Step::Backward));
         assert_eq!(after.scheduled_ms, before.scheduled_ms - 8000);
     }
 
@@ -218,7 +229,7 @@ mod tests {
                 prop_assert!(tick.jitter.as_nanos() as i64 <= interval_ns / 2);
                 prop_assert_eq!(clocks.0.wall_ns - tick.jitter.as_nanos() as i64, tick.scheduled_ms * 1_000_000);
                 prop_assert_eq!(tick.scheduled_ms, last_ms + (tick.missed as i64 + 1) * interval_ms);
-                prop_assert!(!tick.stepped);
+                prop_assert_eq!(tick.step, None);
                 last_ms = tick.scheduled_ms;
             }
         }

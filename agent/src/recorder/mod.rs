@@ -104,9 +104,14 @@ impl Recorder {
     pub fn tick(&mut self, tick: &Tick) {
         let deadline = Instant::now() + self.deadline;
         let ts_ms = tick.scheduled_ms;
-        if tick.stepped {
-            tracing::warn!(now_ms = ts_ms, "the wall clock was set");
+        let stamp_ms = self.outbox.lock().stamp(ts_ms, tick.step);
+        if let Some(step) = tick.step {
+            tracing::warn!(now_ms = ts_ms, ?step, ?stamp_ms, "the wall clock was set");
         }
+        let Some(stamp_ms) = stamp_ms else {
+            self.own.missed(tick);
+            return;
+        };
         while let Ok(late) = self.answers.try_recv() {
             self.take(late, ts_ms);
         }
@@ -127,9 +132,11 @@ impl Recorder {
                 self.govern(&usage);
             }
         }
-        let totals = self.outbox.lock().totals();
-        self.own.tick(tick, &totals, &mut self.entries, &mut self.encoder);
-        self.append(ts_ms);
+        let outbox = self.outbox.lock();
+        let (totals, steps) = (outbox.totals(), outbox.clock_steps());
+        drop(outbox);
+        self.own.tick(tick, &totals, steps, &mut self.entries, &mut self.encoder);
+        self.append(stamp_ms);
     }
 
     /// Asks the threaded samplers that are due. Returns how many answers are to be awaited.

@@ -53,8 +53,8 @@ const MISSED: Metric = counter(
 const STEPS: Metric = counter(
     "flyball.agent.clock.steps",
     "{step}",
-    &[],
-    "Steps of the wall clock by more than half an interval.",
+    &["flyball.direction"],
+    "Steps of the wall clock by more than half an interval, forward and backward, since the data directory was made.",
 );
 const PRODUCED: Metric = counter(
     "flyball.agent.samples.produced",
@@ -119,7 +119,7 @@ pub(super) struct Own {
     slots: Slots,
     jitter: Handle,
     missed: Handle,
-    steps: Handle,
+    steps: [Handle; 2],
     produced: Handle,
     acked: Handle,
     shed: [Handle; Shed::ALL.len()],
@@ -129,7 +129,6 @@ pub(super) struct Own {
     samplers: Vec<OfSampler>,
     detail_due_ms: i64,
     ticks_missed: u64,
-    clock_steps: u64,
 }
 
 /// The series of one sampler.
@@ -174,7 +173,8 @@ impl Own {
         Self {
             jitter: r.define(&JITTER, &[]),
             missed: r.define(&MISSED, &[]),
-            steps: r.define(&STEPS, &[]),
+            steps: ["forward", "backward"]
+                .map(|direction| r.define(&STEPS, &[("flyball.direction", direction)])),
             produced: r.define(&PRODUCED, &[]),
             acked: r.define(&ACKED, &[]),
             shed: Shed::ALL.map(|reason| r.define(&SHED, &[("flyball.reason", reason.as_str())])),
@@ -186,31 +186,36 @@ impl Own {
             slots: Slots::default(),
             detail_due_ms: i64::MIN,
             ticks_missed: 0,
-            clock_steps: 0,
         }
     }
 
-    /// Sets the values of a tick. `totals` are those before this tick's frame.
+    /// A tick that has no timestamp: nothing is read in it.
+    pub(super) fn missed(&mut self, tick: &Tick) {
+        self.ticks_missed += tick.missed + 1;
+    }
+
+    /// Sets the values of a tick. `totals` are those before this tick's frame, `steps` those of the clock forward and backward.
     pub(super) fn tick(
         &mut self,
         tick: &Tick,
         totals: &Totals,
+        steps: (u64, u64),
         entries: &mut [Entry],
         encoder: &mut Encoder,
     ) {
         self.ticks_missed += tick.missed;
-        self.clock_steps += u64::from(tick.stepped);
         let r = &mut self.readings;
         r.set(self.jitter, tick.jitter.as_micros() as i64);
         r.set(self.missed, self.ticks_missed as i64);
-        r.set(self.steps, self.clock_steps as i64);
+        r.set(self.steps[0], steps.0 as i64);
+        r.set(self.steps[1], steps.1 as i64);
         r.set(self.produced, totals.produced as i64);
         r.set(self.acked, totals.acked as i64);
         for (handle, samples) in self.shed.iter().zip(totals.shed) {
             r.set(*handle, samples as i64);
         }
         r.set(self.in_flight, totals.in_flight as i64);
-        if tick.scheduled_ms >= self.detail_due_ms || tick.stepped {
+        if tick.scheduled_ms >= self.detail_due_ms || tick.step.is_some() {
             self.detail_due_ms =
                 (tick.scheduled_ms.div_euclid(DETAIL_PERIOD_MS) + 1) * DETAIL_PERIOD_MS;
             r.set_value(self.outbox, totals.bytes as f64);

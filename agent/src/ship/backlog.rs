@@ -21,7 +21,7 @@ use super::pace::Pace;
 use super::replay::{Cost, Replay, Step, message};
 use super::verdict::{End, Verdict};
 
-/// Time without anything to send until the disk is asked again for what it could not read: it may have been a passing fault.
+/// Time until the disk is asked again for what it could not read: it may have been a passing fault.
 const READ_AGAIN: Duration = Duration::from_secs(30);
 
 /// Sends the backlog.
@@ -32,6 +32,8 @@ pub(super) struct BacklogLane<'a> {
     pub(super) channel: watch::Receiver<Option<Channel>>,
     pub(super) pace: Pace,
     pub(super) backoff: Backoff,
+    /// When the disk was last asked again for what it could not read.
+    pub(super) asked_at: Instant,
 }
 
 /// The stream of one segment.
@@ -52,7 +54,9 @@ impl BacklogLane<'_> {
             };
             let Some(channel) = channel else { continue };
             let Some(backlog) = self.outbox.lock().backlog() else {
-                if timeout(READ_AGAIN, self.outbox.backlog_changed()).await.is_err() {
+                let _ = timeout(READ_AGAIN, self.outbox.backlog_changed()).await;
+                if self.asked_at.elapsed() >= READ_AGAIN {
+                    self.asked_at = Instant::now();
                     self.outbox.lock().read_again();
                 }
                 continue;

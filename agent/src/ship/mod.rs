@@ -104,6 +104,7 @@ impl Ship {
             channel,
             pace: Pace::new(interval, self.replay_rate, Instant::now()),
             backoff: backoff(),
+            asked_at: Instant::now(),
         };
         tokio::select! {
             () = self.live(connection, &drain) => {}

@@ -35,6 +35,8 @@ use crate::spool::{
     NewFrame, PersistedTotals, Recovery, SegmentHeader, SegmentId, SegmentMeta, Spool, SpoolError,
 };
 
+use crate::schedule::Step;
+
 use dictionary::{Dictionaries, Told};
 use live::{Home, Live};
 use memory::{Memory, MemorySegment};
@@ -113,6 +115,7 @@ pub struct SharedOutbox {
 impl Outbox {
     /// An outbox upon a spool that was just opened.
     pub fn new(settings: OutboxSettings, spool: Spool, recovery: &Recovery) -> Self {
+        let stamps = recovery.totals.stamps.caught_up(recovery.totals.highest_ts_ms);
         Self {
             settings,
             spool,
@@ -120,7 +123,7 @@ impl Outbox {
             live: Live::new(settings.memory_bytes / LIVE_PART),
             dictionaries: Dictionaries::default(),
             spooled_slots: 0,
-            totals: recovery.totals,
+            totals: PersistedTotals { stamps, ..recovery.totals },
             last_seq: 0,
             last_ts_ms: recovery.totals.highest_ts_ms,
             segment_wanted: false,
@@ -174,20 +177,22 @@ impl Outbox {
         self.segment_wanted = true;
     }
 
-    /// The wall clock was set.
-    pub fn clock_stepped(&mut self, forward: bool) {
-        let steps = if forward {
-            &mut self.totals.clock_steps_forward
-        } else {
-            &mut self.totals.clock_steps_backward
-        };
-        *steps += 1;
-        self.commit();
-    }
-
-    /// The highest time that a frame ever had; `i64::MIN` before the first.
-    pub fn highest_ts_ms(&self) -> i64 {
-        self.totals.highest_ts_ms
+    /// Gives the timestamp of a tick, one that no frame of this node ever had; `None` when there is none left that is close enough. A time at or before the
+    /// newest frame of an earlier process counts as a step backward.
+    pub fn stamp(&mut self, scheduled_ms: i64, step: Option<Step>) -> Option<i64> {
+        let started_behind = self.last_seq == 0 && scheduled_ms <= self.totals.highest_ts_ms;
+        match step.or(started_behind.then_some(Step::Backward)) {
+            Some(Step::Forward) => self.totals.clock_steps_forward += 1,
+            Some(Step::Backward) => self.totals.clock_steps_backward += 1,
+            None => {}
+        }
+        let before = self.totals.stamps.offset_ms();
+        let stamp_ms = self.totals.stamps.give(scheduled_ms, self.settings.interval_ms);
+        if step.is_some() || started_behind || self.totals.stamps.offset_ms() != before {
+            // A kill may lose what was given since the last time, but not on which track.
+            self.commit();
+        }
+        stamp_ms
     }
 
     /// Times that the wall clock was set forward and backward.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::disk::{Disk, DiskFile};
 use super::record::{Fields, NoRecord};
 use super::{PersistedTotals, REASONS, SegmentId};
+use crate::stamps::{OFFSETS, Stamps};
 
 /// Name of the file.
 pub(super) const NAME: &str = "ledger";
@@ -23,7 +24,7 @@ const SLOT_BYTES: usize = 8192;
 /// Magic, version, length, checksum.
 const HEAD_BYTES: usize = 20;
 /// Most notes of a state. More would need as many segments that are acknowledged in part; the oldest notes are left out then, and their frames are sent again.
-const MAX_NOTES: usize = (SLOT_BYTES - 512) / NOTE_BYTES;
+const MAX_NOTES: usize = (SLOT_BYTES - 512 - 8 * OFFSETS) / NOTE_BYTES;
 const NOTE_BYTES: usize = 24;
 
 /// In the place of a frame's number: the segment is given up.
@@ -158,6 +159,12 @@ fn put(out: &mut Vec<u8>, number: u64, state: &State) {
     out.extend_from_slice(&totals.highest_ts_ms.to_le_bytes());
     out.extend_from_slice(&totals.clock_steps_forward.to_le_bytes());
     out.extend_from_slice(&totals.clock_steps_backward.to_le_bytes());
+    let (track, stamps) = totals.stamps.kept();
+    out.extend_from_slice(&track.to_le_bytes());
+    out.extend_from_slice(&(stamps.len() as u64).to_le_bytes());
+    for last_ms in stamps {
+        out.extend_from_slice(&last_ms.to_le_bytes());
+    }
     for note in state.notes.iter().rev().take(MAX_NOTES) {
         out.extend_from_slice(&note.id.0.to_le_bytes());
         out.extend_from_slice(&note.acked_seq.to_le_bytes());
@@ -167,6 +174,16 @@ fn put(out: &mut Vec<u8>, number: u64, state: &State) {
     out[12..16].copy_from_slice(&length.to_le_bytes());
     let sum = crc32c::crc32c(&out[HEAD_BYTES..]);
     out[16..20].copy_from_slice(&sum.to_le_bytes());
+}
+
+fn parse_stamps(fields: &mut Fields<'_>) -> Result<Stamps, NoRecord> {
+    let (track, count) = (fields.u64()?, fields.u64()?);
+    if count > OFFSETS as u64 {
+        return Err(NoRecord::Corrupt);
+    }
+    let last_ms: Vec<_> =
+        (0..count).map(|_| fields.u64().map(|ms| ms as i64)).collect::<Result<_, _>>()?;
+    Ok(Stamps::from_kept(track, last_ms))
 }
 
 fn parse(bytes: &[u8]) -> Result<(u64, State), NoRecord> {
@@ -194,6 +211,7 @@ fn parse(bytes: &[u8]) -> Result<(u64, State), NoRecord> {
         highest_ts_ms: fields.u64()? as i64,
         clock_steps_forward: fields.u64()?,
         clock_steps_backward: fields.u64()?,
+        stamps: parse_stamps(&mut fields)?,
     };
     let mut notes = Vec::new();
     while !fields.0.is_empty() {

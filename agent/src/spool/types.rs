@@ -6,6 +6,7 @@ use std::time::Duration;
 use flyball_proto::v1;
 
 use super::record::{FrameRecord, Summary};
+use crate::stamps::Stamps;
 
 /// Reasons that samples may be shed for, at most; which is which the outbox knows.
 pub const REASONS: usize = 8;
@@ -116,6 +117,8 @@ pub struct PersistedTotals {
     pub clock_steps_forward: u64,
     /// Steps of the wall clock backward.
     pub clock_steps_backward: u64,
+    /// Timestamps that were given, so that none is given again.
+    pub stamps: Stamps,
 }
 
 /// What went wrong with the disk since the spool was opened.
@@ -166,6 +169,7 @@ impl Default for PersistedTotals {
             highest_ts_ms: i64::MIN,
             clock_steps_forward: 0,
             clock_steps_backward: 0,
+            stamps: Stamps::default(),
         }
     }
 }

@@ -596,3 +596,31 @@ fn frames_in_memory_keep_the_segment_that_they_continue() {
     model.drain();
     assert_eq!(model.outbox.totals().acked, 20);
 }
+
+#[test]
+fn a_time_that_comes_again_is_told_apart_also_after_a_kill() {
+    let start_ms = 1_700_000_000_000;
+    let mut model = Model::new();
+    let mut given = Vec::new();
+    let mut tick = |model: &mut Model, second: i64, step| {
+        let stamp_ms = model.outbox.stamp(start_ms + second * 1_000, step).unwrap();
+        model.seq += 1;
+        let frame = payload(model.seq, model.version, model.slots, model.seq == 1, 10);
+        let keyframe = model.seq == 1;
+        let seq = model.seq;
+        let frame = NewFrame { seq, ts_ms: stamp_ms, samples: 1, keyframe, payload: &frame };
+        model.outbox.append(&frame);
+        given.push(stamp_ms - start_ms);
+    };
+    (1..=5).for_each(|second| tick(&mut model, second, None));
+    tick(&mut model, 3, Some(Step::Backward));
+    tick(&mut model, 4, None);
+    model.kill();
+    // The clock of the next process is behind as well.
+    tick(&mut model, 4, None);
+    tick(&mut model, 6, None);
+    tick(&mut model, 60, Some(Step::Forward));
+    assert_eq!(given, [1_000, 2_000, 3_000, 4_000, 5_000, 3_001, 4_001, 4_002, 6_000, 60_000]);
+    let report = model.outbox.report();
+    assert_eq!((report.clock_steps_forward, report.clock_steps_backward), (1, 2));
+}
