@@ -39,7 +39,7 @@ async fn nothing_is_lost_or_doubled_by_any_kind_of_fault() -> Result<()> {
         (plain, Fault::Restart(SHORT)),
         (plain, Fault::Link(Mode::Delay(Duration::from_millis(100)), LONG)),
     ];
-    if shape.agents[0].clock {
+    if shape.agents[0].clock.is_some() {
         // The ticks before each step back come again after it.
         steps.extend([-1_000, 20_000, -21_000].map(|ms| (clock, Fault::Clock(ms))));
     }
@@ -57,7 +57,7 @@ async fn nothing_is_lost_or_doubled_by_any_kind_of_fault() -> Result<()> {
     // Where the disk was full the oldest frames may have made room for new ones.
     let sheds = tally.accounts.iter().map(|account| !account.shed.is_empty());
     ensure!(sheds.enumerate().all(|(agent, shed)| agent == 1 || !shed), "{:?}", tally.accounts);
-    if shape.agents[0].clock {
+    if shape.agents[0].clock.is_some() {
         let flagged = tally.accounts[0].clock_steps;
         ensure!(flagged == ClockSteps { forward: 1, backward: 2 }, "{flagged:?}");
     }

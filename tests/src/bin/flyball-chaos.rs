@@ -3,8 +3,9 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Parser;
+use flyball_service::shutdown;
 use flyball_tests::chaos::campaign::{self, Size};
 use flyball_tests::chaos::{SEED, seed};
 
@@ -36,7 +37,11 @@ async fn run(cli: &Cli) -> Result<()> {
     let mut out = std::io::stdout();
     writeln!(out, "replay with {SEED}={seed}\n")?;
     let size = Size { faults: cli.faults, per_round: cli.per_round.max(1) };
-    let tally = campaign::run(seed, size).await?;
+    let interrupted = shutdown::on_signal()?;
+    let tally = tokio::select! {
+        tally = campaign::run(seed, size) => tally?,
+        () = interrupted.cancelled() => bail!("interrupted"),
+    };
     writeln!(out, "\n{tally}")?;
     Ok(())
 }

@@ -17,14 +17,15 @@ pub struct Size {
     pub per_round: usize,
 }
 
-/// Two collectors and four agents: one on a small disk, one in a network namespace, one plain.
+/// How far a clock is behind that makes all samples late: rollups of ten minutes are computed a minute after their end.
+const PAST_MS: i64 = -40 * 60_000;
+
+/// Two collectors and four agents: one whose samples are all late, one on a small disk, one in a network namespace, one plain.
 pub fn shape() -> Shape {
+    let past = Abilities { clock: Some(PAST_MS), ..Abilities::default() };
     let disk = Abilities { disk: true, ..Abilities::default() };
     let namespace = Abilities { namespace: true, ..Abilities::default() };
-    Shape {
-        collectors: 2,
-        agents: vec![Abilities::default(), disk, namespace, Abilities::default()],
-    }
+    Shape { collectors: 2, agents: vec![past, disk, namespace, Abilities::default()] }
 }
 
 /// Plays rounds until there were enough faults. Gives what happened, with the table of each round on standard error.

@@ -16,14 +16,14 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that is right, steered by a file in `dir`; `None` where libfaketime is not installed.
+    /// A clock that is `offset_ms` from the right time, steered by a file in `dir`; `None` where libfaketime is not installed.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn new(dir: &Path) -> Result<Option<Self>> {
+    pub fn new(dir: &Path, offset_ms: i64) -> Result<Option<Self>> {
         let Some(library) = library() else { return Ok(None) };
         let mut clock = Self { library, file: dir.join("clock"), offset_ms: 0 };
-        clock.step(0)?;
+        clock.step(offset_ms)?;
         Ok(Some(clock))
     }
 

@@ -36,8 +36,8 @@ pub struct Step {
 /// What an agent's surroundings allow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Abilities {
-    /// Its clock can be set.
-    pub clock: bool,
+    /// Its clock can be set, and is this many milliseconds from the right time at the start.
+    pub clock: Option<i64>,
     /// Its spool is on a small disk.
     pub disk: bool,
     /// It is in a network namespace.
@@ -121,7 +121,7 @@ fn fault(random: &mut StdRng, target: Target, shape: &Shape) -> Fault {
 
 fn agent_fault(random: &mut StdRng, abilities: Abilities) -> Fault {
     let special = random.random_bool(0.3);
-    if special && abilities.clock {
+    if special && abilities.clock.is_some() {
         let step = random.random_range(500..60_000);
         return Fault::Clock(if random.random_bool(0.5) { step } else { -step });
     }
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     fn shape() -> Shape {
-        let all = |i| Abilities { clock: i == 0, disk: i == 1, namespace: i == 2 };
+        let all = |i| Abilities { clock: (i == 0).then_some(0), disk: i == 1, namespace: i == 2 };
         Shape { collectors: 2, agents: (0..4).map(all).collect() }
     }
 

@@ -3,16 +3,21 @@
 //! Each series is asked for alone, so that the answer is what one series comes to in each bucket.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::answer::{Points, points};
+use super::check::Node;
 use super::stored::Stored;
 use crate::http::Api;
 use crate::journal::Journal;
+use crate::wait::until;
 
 /// Samples of a counter further apart than this, or than one step, say nothing about the time between them.
 const LONGEST_GAP_MS: i64 = 5 * 60_000;
+/// Longest time until the rollups of late samples are computed again: marks wait 15 s, and other work may come first.
+const CORRECTED: Duration = Duration::from_mins(3);
 /// Sums of doubles depend on the order; more than this is an error.
 const TOLERANCE: f64 = 1e-9;
 
@@ -32,6 +37,17 @@ const STEPS_MS: [i64; 2] = [10_000, 60_000];
 
 /// Samples of each series of one metric and node, by attributes.
 pub type Samples = BTreeMap<BTreeMap<String, String>, BTreeMap<i64, f64>>;
+
+/// Waits until wide buckets of one node are right: rollups of samples that came late are corrected soon, not at once. Gives the points by tier.
+///
+/// # Errors
+/// When they do not become right.
+pub async fn wait_node(api: &Api, name: &str, node: &Node) -> Result<BTreeMap<String, usize>> {
+    until("the rollups to be what the samples come to", CORRECTED, || {
+        check_node(api, name, &node.journal, &node.stored)
+    })
+    .await
+}
 
 /// Compares wide buckets of [`METRICS`] for one node. Gives the points by tier.
 ///

@@ -195,11 +195,12 @@ impl World {
         let node = format!("agent-{number}");
         let dir = self.dir().join(&node);
         std::fs::create_dir_all(&dir)?;
-        let clock = if wanted.clock { Clock::new(&dir)? } else { None };
+        let clock =
+            wanted.clock.map(|offset_ms| Clock::new(&dir, offset_ms)).transpose()?.flatten();
         let disk = if wanted.disk { Disk::mount(&dir.join("disk"), TMPFS_BYTES)? } else { None };
         let namespace = if wanted.namespace { Namespace::create().await? } else { None };
         let got = Abilities {
-            clock: clock.is_some(),
+            clock: clock.as_ref().and(wanted.clock),
             disk: disk.is_some(),
             namespace: namespace.is_some(),
         };
@@ -256,7 +257,10 @@ fn agent_toml(side: &AgentSide, data_dir: &Path, links: &[Proxy]) -> Result<Stri
 fn tell_missing(node: &str, wanted: Abilities, got: Abilities) {
     use std::io::Write as _;
     let lines = [
-        (wanted.clock && !got.clock, "no clock steps: install the Debian package libfaketime"),
+        (
+            wanted.clock != got.clock,
+            "its clock is the host's: install the Debian package libfaketime",
+        ),
         (wanted.disk && !got.disk, "no full disk: mounting a tmpfs needs root"),
         (
             wanted.namespace && !got.namespace,
