@@ -49,6 +49,7 @@ async fn nothing_is_lost_or_doubled_by_any_kind_of_fault() -> Result<()> {
     if shape.agents[2].namespace {
         steps.push((namespace, Fault::Partition(LONG)));
     }
+    steps.push((namespace, Fault::Corrupt(20_011)));
     let step =
         |(target, fault)| Step { target, after: if target == clock { LONG } else { SHORT }, fault };
     let steps: Vec<_> = steps.into_iter().map(step).collect();

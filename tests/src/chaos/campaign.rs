@@ -1,10 +1,12 @@
 //! Many rounds with one seed: the long form.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::plan::{Abilities, Shape};
+use super::fault::Fault;
+use super::plan::{Abilities, Shape, Step, Target};
 use super::round;
 use super::tally::Tally;
 
@@ -17,6 +19,12 @@ pub struct Size {
     pub per_round: usize,
 }
 
+/// The engine does nothing for half a minute, once in a campaign.
+const LONG_PAUSE: Step = Step {
+    target: Target::Engine,
+    after: Duration::from_secs(1),
+    fault: Fault::Pause(Duration::from_secs(30)),
+};
 /// How far a clock is behind that makes all samples late: rollups of ten minutes are computed a minute after their end.
 const PAST_MS: i64 = -40 * 60_000;
 
@@ -40,7 +48,8 @@ pub async fn run(seed: u64, size: Size) -> Result<Tally> {
         let round_seed = seed.wrapping_add(round.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let left = size.faults - all.fault_count() as usize;
         say(&format!("\nround {round}, seed {round_seed}"));
-        let tally = round::run(round_seed, &shape(), size.per_round.min(left)).await;
+        let first: &[Step] = if round == 0 { &[LONG_PAUSE] } else { &[] };
+        let tally = round::run(round_seed, &shape(), size.per_round.min(left), first).await;
         let tally = tally.with_context(|| format!("round {round} of seed {seed}"))?;
         all.add(&tally);
         let (faults, samples) = (all.fault_count(), &all.samples);

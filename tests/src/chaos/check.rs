@@ -3,6 +3,7 @@
 //! Three things are compared, sample for sample: the agent's own record, the rows that SQL gives, and the answers of every collector's HTTP API. Allowed are
 //!
 //! - samples of the record that are not stored, as many as the agent reported as shed;
+//! - more than that where a segment of the agent's spool was damaged on purpose, see [`damage`](super::damage);
 //! - stored samples that are not in the record, of one tick for each kill of the agent: it died after the spool had taken the tick and before the record had.
 
 use std::collections::BTreeSet;
@@ -10,6 +11,7 @@ use std::fmt;
 
 use anyhow::{Result, ensure};
 
+use super::damage;
 use super::stored::Stored;
 use super::world::{AgentSide, World};
 use crate::journal::Journal;
@@ -25,6 +27,8 @@ pub struct Account {
     pub shed: u64,
     /// In the record, neither stored nor shed.
     pub lost: u64,
+    /// As `lost`, but in segments of the spool that were damaged on purpose.
+    pub destroyed: u64,
     /// Rows beyond the first of a sample.
     pub doubled: u64,
     /// Stored with another value than produced.
@@ -37,6 +41,15 @@ pub struct Account {
     pub collisions: u64,
     /// The first few samples that are lost or changed.
     pub examples: Vec<String>,
+}
+
+/// What an agent has suffered that explains something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// Times that it was killed.
+    pub kills: u64,
+    /// Times that its spool was damaged.
+    pub damages: u64,
 }
 
 /// All that is known of one node.
@@ -78,7 +91,8 @@ impl fmt::Display for Account {
 }
 
 /// Compares what the record and the store hold of one node.
-pub fn account(journal: &Journal, stored: &Stored, shed: u64, kills: u64) -> Account {
+pub fn account(journal: &Journal, stored: &Stored, shed: u64, hits: Hits) -> Account {
+    let Hits { kills, damages } = hits;
     let mut account = Account {
         produced: journal.samples.len() as u64,
         stored: stored.samples.len() as u64,
@@ -108,8 +122,11 @@ pub fn account(journal: &Journal, stored: &Stored, shed: u64, kills: u64) -> Acc
         account.changed += 1;
         account.example("a recorded tick is stored with more samples than it had".to_owned());
     }
-    account.lost = (missing.len() as u64).saturating_sub(shed);
-    if account.lost > 0 {
+    let unexplained = (missing.len() as u64).saturating_sub(shed);
+    if unexplained > 0 && damage::explains(journal, &missing, damages) {
+        account.destroyed = unexplained;
+    } else if unexplained > 0 {
+        account.lost = unexplained;
         missing.sort_unstable_by_key(|(number, ts_ms)| (*ts_ms, *number));
         let (first, last) = (missing[0].1, missing[missing.len() - 1].1);
         account.example(format!("{} are missing, from {first} to {last}", missing.len()));
@@ -142,7 +159,7 @@ pub async fn node(world: &World, number: usize, shed: u64) -> Result<Node> {
     let journal = Journal::read(record)?;
     ensure!(!journal.frames.is_empty(), "{node} has produced nothing");
     let stored = Stored::read(&world.clickhouse, node, &journal).await?;
-    let account = account(&journal, &stored, shed, world.agents[number].kills.into());
+    let account = account(&journal, &stored, shed, world.agents[number].hits);
     Ok(Node { journal, stored, account })
 }
 
@@ -150,6 +167,10 @@ pub async fn node(world: &World, number: usize, shed: u64) -> Result<Node> {
 mod tests {
     use super::*;
     use crate::journal::{FrameNote, Value};
+
+    fn kills(kills: u64) -> Hits {
+        Hits { kills, ..Hits::default() }
+    }
 
     /// Three ticks of two series.
     fn world() -> (Journal, Stored) {
@@ -171,7 +192,7 @@ mod tests {
     #[test]
     fn all_stored_once_is_right() {
         let (journal, stored) = world();
-        let account = account(&journal, &stored, 0, 0);
+        let account = account(&journal, &stored, 0, kills(0));
         assert!(account.is_right(), "{account}");
         assert_eq!((account.produced, account.stored), (6, 6));
     }
@@ -180,22 +201,22 @@ mod tests {
     fn a_missing_sample_is_lost_unless_it_was_reported_as_shed() {
         let (journal, mut stored) = world();
         stored.samples.remove(&(1, 200));
-        let lost = account(&journal, &stored, 0, 9);
+        let lost = account(&journal, &stored, 0, kills(9));
         assert_eq!((lost.lost, lost.is_right()), (1, false));
         assert!(lost.to_string().contains("missing: b {} at 200"), "{lost}");
-        assert!(account(&journal, &stored, 1, 0).is_right());
+        assert!(account(&journal, &stored, 1, kills(0)).is_right());
     }
 
     #[test]
     fn another_value_a_second_row_and_a_second_id_are_wrong() {
         let (journal, mut stored) = world();
         stored.samples.insert((0, 100), Value { raw: 1, scale: 1 });
-        assert!(!account(&journal, &stored, 9, 9).is_right());
+        assert!(!account(&journal, &stored, 9, kills(9)).is_right());
         let (journal, stored) = world();
         let doubled = Stored { doubled: 1, samples: stored.samples.clone(), ..Stored::default() };
-        assert!(!account(&journal, &doubled, 9, 9).is_right());
+        assert!(!account(&journal, &doubled, 9, kills(9)).is_right());
         let twice = Stored { series_twice: 1, samples: stored.samples, ..Stored::default() };
-        assert!(!account(&journal, &twice, 9, 9).is_right());
+        assert!(!account(&journal, &twice, 9, kills(9)).is_right());
     }
 
     #[test]
@@ -203,23 +224,32 @@ mod tests {
         let (journal, mut stored) = world();
         stored.samples.insert((0, 400), Value { raw: 4, scale: 0 });
         stored.samples.insert((1, 400), Value { raw: 4, scale: 0 });
-        assert!(!account(&journal, &stored, 0, 0).is_right());
-        assert!(account(&journal, &stored, 0, 1).is_right());
+        assert!(!account(&journal, &stored, 0, kills(0)).is_right());
+        assert!(account(&journal, &stored, 0, kills(1)).is_right());
         stored.samples.insert((1, 500), Value { raw: 4, scale: 0 });
-        assert!(!account(&journal, &stored, 0, 1).is_right());
+        assert!(!account(&journal, &stored, 0, kills(1)).is_right());
     }
 
     #[test]
     fn a_recorded_tick_must_not_have_more_samples_than_recorded() {
         let (mut journal, stored) = world();
         journal.samples.remove(&(1, 300));
-        assert!(!account(&journal, &stored, 0, 5).is_right());
+        assert!(!account(&journal, &stored, 0, kills(5)).is_right());
     }
 
     #[test]
     fn a_time_given_twice_is_wrong() {
         let (mut journal, stored) = world();
         journal.collisions = 1;
-        assert!(!account(&journal, &stored, 0, 0).is_right());
+        assert!(!account(&journal, &stored, 0, kills(0)).is_right());
+    }
+
+    #[test]
+    fn what_was_damaged_is_told_apart() {
+        let (journal, mut stored) = world();
+        stored.samples.retain(|(_, ts_ms), _| *ts_ms < 200);
+        let hits = Hits { kills: 1, damages: 1 };
+        let account = account(&journal, &stored, 1, hits);
+        assert_eq!((account.lost, account.destroyed), (0, 3));
     }
 }

@@ -10,6 +10,7 @@ pub mod campaign;
 pub mod catalog;
 pub mod check;
 pub mod clock;
+mod damage;
 pub mod disk;
 pub mod fault;
 pub mod namespace;

@@ -25,13 +25,14 @@ const REST: Duration = Duration::from_millis(200);
 /// How long an agent with a backlog runs before it is stopped again.
 const DRAIN_AGAIN: Duration = Duration::from_secs(2);
 
-/// Plays a plan made from `seed`.
+/// Plays a plan made from `seed`, after the steps of `first`.
 ///
 /// # Errors
 /// When a process fails in a way that no fault explains, or the check does.
-pub async fn run(seed: u64, wanted: &Shape, faults: usize) -> Result<Tally> {
+pub async fn run(seed: u64, wanted: &Shape, faults: usize, first: &[Step]) -> Result<Tally> {
     let (world, shape) = World::start(wanted).await?;
-    let steps = plan(seed, &shape, faults);
+    let mut steps = first.to_vec();
+    steps.extend(plan(seed, &shape, faults));
     play(world, &steps).await
 }
 

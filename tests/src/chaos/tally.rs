@@ -42,6 +42,7 @@ impl Tally {
         sum.stored += account.stored;
         sum.shed += account.shed;
         sum.lost += account.lost;
+        sum.destroyed += account.destroyed;
         sum.doubled += account.doubled;
         sum.changed += account.changed;
         sum.collisions += account.collisions;
@@ -82,14 +83,24 @@ impl fmt::Display for Tally {
             writeln!(f, "| {fault} | {target} | {count} |")?;
         }
         writeln!(f, "| all | | {} |", self.fault_count())?;
-        let Account { produced, stored, shed, lost, doubled, changed, unrecorded_ticks, .. } =
-            self.samples;
+        let Account {
+            produced,
+            stored,
+            shed,
+            lost,
+            destroyed,
+            doubled,
+            changed,
+            unrecorded_ticks,
+            ..
+        } = self.samples;
         writeln!(f, "\n| samples | number |\n|---|---|")?;
         let rows = [
             ("produced, by the agents' own records", produced),
             ("stored", stored),
             ("shed, as the agents reported", shed),
             ("lost", lost),
+            ("in segments damaged on purpose, not counted by the agent", destroyed),
             ("doubled", doubled),
             ("changed", changed),
             (

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use tokio::process::Command;
 use tokio::time::sleep;
 
+use super::check::Hits;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::fault::Fault;
@@ -52,8 +53,8 @@ pub struct Unit {
     pub namespace: Option<Namespace>,
     /// Directory of its spool.
     pub spool: Option<PathBuf>,
-    /// Times that it was killed.
-    pub kills: u32,
+    /// What it has suffered.
+    pub hits: Hits,
     /// Times that it ended by itself and was started again, as a service manager would.
     pub revivals: u32,
     ending: Ending,
@@ -77,7 +78,7 @@ impl Unit {
             disk: None,
             namespace: None,
             spool: None,
-            kills: 0,
+            hits: Hits::default(),
             revivals: 0,
             ending,
             command: Box::new(command),
@@ -176,7 +177,8 @@ impl Unit {
             Fault::Clock(by_ms) => self.clock.as_mut().context("it has a clock")?.step(by_ms),
             Fault::Corrupt(at) => {
                 self.kill().await?;
-                spool::corrupt(self.spool.as_deref().context("it has a spool")?, at)?;
+                let spool = self.spool.as_deref().context("it has a spool")?;
+                self.hits.damages += u64::from(spool::corrupt(spool, at)?.is_some());
                 self.run()
             }
             Fault::FullDisk(time) => {
@@ -201,7 +203,7 @@ impl Unit {
                 process.signal(Signal::KILL)?;
                 process.wait(STOPPED).await?;
             }
-            self.kills += 1;
+            self.hits.kills += 1;
         }
         Ok(())
     }
