@@ -85,7 +85,7 @@ impl fmt::Display for Account {
             "produced {produced}, stored {stored}, shed {shed}, lost {lost}, doubled {doubled}, changed {changed}, "
         )?;
         write!(f, "collisions {collisions}, unrecorded ticks {}", self.unrecorded_ticks)?;
-        write!(f, " in {} kills", self.kills)?;
+        write!(f, " in {} kills, destroyed {}", self.kills, self.destroyed)?;
         self.examples.iter().try_for_each(|example| write!(f, "\n    {example}"))
     }
 }
