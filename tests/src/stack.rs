@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use flyball_service::endpoints;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -140,11 +140,47 @@ impl Stack {
         .await
     }
 
-    /// Stops agents and collector as a person would; all must end with code 0.
+    /// Checks that every sample is accounted for: by each agent (produced = stored + in flight + shed) and by the collector (received = stored + in flight +
+    /// rejected), and that no alert says otherwise.
     ///
     /// # Errors
-    /// When one does not.
+    /// When something does not add up, or an agent that runs has not reported.
+    pub async fn check_accounts(&self) -> Result<()> {
+        wait::until("accounts that add up", wait::SOON, || async {
+            let fleet = self.collector.api.json("/api/performance/status").await?;
+            for node in fleet["nodes"].as_array().context("status has nodes")? {
+                let account = &node["accounting"];
+                ensure!(account.is_null() || account["gap"] == 0, "a gap: {node}");
+            }
+            let reported = fleet["accounting"]["nodes"].as_u64().unwrap_or_default();
+            ensure!(self.agents.is_empty() || reported > 0, "no agent has reported: {fleet}");
+            Ok(())
+        })
+        .await?;
+        let alerts = self.collector.api.json("/api/performance/alerts").await?;
+        let alerts = alerts["alerts"].as_array().context("alerts are a list")?;
+        ensure!(alerts.iter().all(|alert| alert["name"] != "accounting.gap"), "{alerts:?}");
+        // Four counts are not read at one moment: while frames arrive they may differ for an instant.
+        wait::until("the collector's own account", wait::SOON, || async {
+            let (_, text) = self.collector.api.get("/metrics").await?;
+            let sum = |name: &str| -> f64 {
+                let name = format!("flyball_ingest_samples_{name}{{");
+                let of_nodes = text.lines().filter(|line| line.starts_with(&name));
+                of_nodes.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+            };
+            let known = sum("stored_total") + sum("in_flight") + sum("rejected_total");
+            ensure!((sum("received_total") - known).abs() < 0.5, "{text}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Checks the accounts, then stops agents and collector as a person would; all must end with code 0.
+    ///
+    /// # Errors
+    /// When samples are not accounted for, or a process does not end as it should.
     pub async fn stop(self) -> Result<()> {
+        self.check_accounts().await?;
         self.shut_down().await?;
         Ok(())
     }
