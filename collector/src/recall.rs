@@ -1,13 +1,19 @@
-//! What the store remembers of nodes when the collector starts: their names, and when each was last heard of.
+//! What the store remembers of nodes: their names, and when each was last heard of. Asked when the collector starts, and from then on for the nodes whose
+//! agents are connected to another collector on the same database.
 //!
 //! One series stands for each node. Its newest time within the last hour is a read of one or two granules, because the table is ordered by
 //! (series, time); only nodes that were silent for longer are looked up over all days.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flyball_proto::series::NodeName;
 
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::live::{Live, now_ms};
 use crate::store::catalog::Selector;
 use crate::store::{Catalog, Store, StoreError};
 
@@ -15,6 +21,54 @@ use crate::store::{Catalog, Store, StoreError};
 const PULSES: [&str; 3] = ["flyball.agent.memory.usage", "system.uptime", "system.memory.limit"];
 /// Nodes that were heard of within this time are found cheaply.
 const RECENT_SECONDS: u32 = 3_600;
+
+/// Time between two looks at nodes that are not connected here.
+const FOLLOW: Duration = Duration::from_secs(10);
+/// A node whose newest sample is younger than this reports to another collector.
+const ELSEWHERE: Duration = Duration::from_secs(30);
+
+/// Tells `live` of nodes whose samples others store, until `shutdown`. What they are is in the catalog, which takes over series of others.
+pub(crate) async fn follow(
+    store: Store,
+    catalog: Arc<Catalog>,
+    live: Live,
+    shutdown: CancellationToken,
+) {
+    let mut ticks = interval(FOLLOW);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = shutdown.cancelled() => return,
+        }
+        if let Err(error) = look(&store, &catalog, &live).await {
+            tracing::debug!(%error, "cannot look for nodes of other collectors");
+        }
+    }
+}
+
+/// One look: new nodes are seeded, and those that are not connected here are told when they were last heard of.
+async fn look(store: &Store, catalog: &Catalog, live: &Live) -> Result<(), StoreError> {
+    let names = catalog.nodes().into_iter().filter_map(|name| NodeName::new(&name).ok());
+    let unknown: Vec<_> = names.filter(|name| !live.knows(name)).collect();
+    live.seed(unknown.into_iter().map(|name| (name, None)));
+    let absent = live.absent();
+    if absent.is_empty() {
+        return Ok(());
+    }
+    let pulses = pulses(catalog);
+    let ids = absent.iter().filter_map(|name| pulses.get(name.as_str()));
+    let recent = ELSEWHERE.as_secs() as u32;
+    let seen = newest(store, ids, "AND ts >= now64(3) - ?", recent).await?;
+    let oldest_ms = now_ms() - ELSEWHERE.as_millis() as i64;
+    for name in &absent {
+        let newest_ms = pulses.get(name.as_str()).and_then(|id| seen.get(id));
+        if let Some(&newest_ms) = newest_ms.filter(|&&newest_ms| newest_ms >= oldest_ms) {
+            live.heard(name, newest_ms, ELSEWHERE);
+        }
+    }
+    Ok(())
+}
 
 /// All nodes of the catalog and when each was last heard of, in milliseconds since the Unix epoch.
 ///

@@ -209,6 +209,11 @@ impl Running {
             let catalog = Arc::clone(&catalog);
             async move { accounts.run(catalog, ending).await }
         });
+        // Nobody else stores into the embedded engine.
+        let follow = engine.is_none().then(|| {
+            let (store, catalog) = (store.clone(), Arc::clone(&catalog));
+            tokio::spawn(recall::follow(store, catalog, live.clone(), ending.clone()))
+        });
         let state = AppState::new(Parts {
             store,
             catalog,
@@ -219,7 +224,9 @@ impl Running {
             shutdown: shutdown.clone(),
             limits: Limits { queries: config.query, ..Limits::default() },
         });
-        Self { ingest, state, engine, ending, tasks: vec![tell, judge, roll, tokio::spawn(watch)] }
+        let mut tasks = vec![tell, judge, roll, tokio::spawn(watch)];
+        tasks.extend(follow);
+        Self { ingest, state, engine, ending, tasks }
     }
 
     /// Starts both servers. What is returned ends when one of them ends by itself, with its name.

@@ -131,6 +131,23 @@ impl Live {
         FleetStatus { nodes, totals, accounting }
     }
 
+    /// Nodes whose agents are not connected to this collector.
+    pub fn absent(&self) -> Vec<NodeName> {
+        let nodes = self.0.nodes.read();
+        let absent = nodes.values().filter(|node| node.state.lock().stream.is_none());
+        absent.map(|node| node.name.clone()).collect()
+    }
+
+    /// A node that is not connected here was heard of elsewhere at `ts_ms`. It counts as up until nothing newer was heard for `patience`; its values are
+    /// not known here.
+    pub fn heard(&self, node: &NodeName, ts_ms: i64, patience: Duration) {
+        let Some(node) = self.0.nodes.read().get(node).map(Arc::clone) else { return };
+        let changed = node.state.lock().heard(ts_ms, patience, Instant::now());
+        if changed {
+            self.touch(&node);
+        }
+    }
+
     /// True when the node has ever been seen.
     pub fn knows(&self, node: &NodeName) -> bool {
         self.0.nodes.read().contains_key(node)

@@ -129,6 +129,21 @@ impl NodeState {
         status.host = Some(Arc::new(info.host.clone()));
     }
 
+    /// Takes note that another collector has stored a sample of `ts_ms`. True when that is news.
+    pub(super) fn heard(&mut self, ts_ms: i64, patience: Duration, now: Instant) -> bool {
+        let is_news = self.status.last_seen_ms.is_none_or(|last_ms| last_ms < ts_ms);
+        if self.stream.is_some() || !is_news {
+            return false;
+        }
+        self.arrived = Some(now);
+        // Silence is judged by three intervals.
+        self.interval = patience / 3;
+        let status = Arc::make_mut(&mut self.status);
+        (status.up, status.last_seen_ms) = (true, Some(ts_ms));
+        status.forget_values();
+        true
+    }
+
     pub(super) fn disconnect(&mut self) {
         self.stream = None;
         self.set_down();

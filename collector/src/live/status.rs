@@ -119,6 +119,24 @@ impl Totals {
     }
 }
 
+// === impl NodeStatus ===
+
+impl NodeStatus {
+    /// Forgets what frames say; who the node is stays.
+    pub(super) fn forget_values(&mut self) {
+        *self = Self {
+            node: std::mem::take(&mut self.node),
+            up: self.up,
+            last_seen_ms: self.last_seen_ms,
+            agent_version: self.agent_version.take(),
+            policy_revision: self.policy_revision,
+            host: self.host.take(),
+            accounting: self.accounting.take(),
+            ..Self::default()
+        };
+    }
+}
+
 // === impl HostStatus ===
 
 impl From<v1::Host> for HostStatus {

@@ -288,3 +288,21 @@ async fn a_reader_comes_back_to_where_it_was_or_is_told_that_it_missed_something
     let mut from_another_life = live.subscribe(filter, Some(u64::MAX));
     assert!(matches!(soon(from_another_life.next()).await.unwrap().body, EventBody::Resync));
 }
+
+#[test]
+fn a_node_that_is_heard_of_elsewhere_is_up_until_it_falls_silent_there_too() {
+    let live = Live::new(10);
+    let name = name("far");
+    live.seed([(name.clone(), Some(1_000))]);
+    let patience = Duration::from_secs(30);
+    let up = || live.status(std::slice::from_ref(&name)).nodes[0].up;
+    live.heard(&name, 1_000, patience);
+    assert!(!up(), "nothing new");
+    live.heard(&name, 2_000, patience);
+    assert!(up());
+    assert_eq!(live.absent(), std::slice::from_ref(&name));
+    live.sweep(Instant::now() + Duration::from_secs(29));
+    assert!(up());
+    live.sweep(Instant::now() + Duration::from_secs(31));
+    assert!(!up());
+}

@@ -165,3 +165,31 @@ async fn a_backlog_stream_has_no_report_to_give() {
     collector.stopped().await;
     clickhouse.stop().await;
 }
+
+#[tokio::test]
+async fn two_collectors_on_one_database_answer_for_all_nodes() {
+    let clickhouse = ClickHouse::start().await;
+    let (first, second) =
+        (Collector::start(&clickhouse).await, Collector::start(&clickhouse).await);
+    let mut recorder = Recorder::new("web-1", 3);
+    recorder.define_pulse();
+    let mut stream = recorder.connect(&first, 0).await;
+    stream.send(Up::Frame(recorder.frame(now_ms()))).await;
+    stream.wait_for_ack(1).await;
+    let mut seq = 1;
+    until("the other collector shows the node as up", async || {
+        stream.send(Up::Frame(recorder.frame(now_ms()))).await;
+        seq += 1;
+        stream.wait_for_ack(seq).await;
+        (second.status("web-1").await["up"] == true).then_some(())
+    })
+    .await;
+    let question = "/api/performance/metrics?metric=test.gauge&agg=last&by=node&step=1h";
+    let (code, text) = second.get(question).await;
+    assert_eq!(code, 200, "{text}");
+    assert!(text.contains("web-1"), "{text}");
+    assert!(second.metric("flyball_store_series_learned_total").await >= 4.0);
+    first.stopped().await;
+    second.stopped().await;
+    clickhouse.stop().await;
+}
