@@ -136,14 +136,25 @@ impl Batch {
         self.series.iter().map(NewSeries::row).collect()
     }
 
-    /// Token of the block of new series.
-    pub(super) fn series_token(&self) -> String {
-        let mut hash = Sha256::new();
-        for row in &self.series {
-            hash.update(row.id.get().to_le_bytes());
-            hash.update(row.first_seen_ms.to_le_bytes());
+    /// Leaves the samples of some series out, and rejects them for their frames.
+    pub(super) fn reject_series(&mut self, is_rejected: impl Fn(u64) -> bool, reason: &str) {
+        for (hour, rows) in &mut self.hours {
+            if !rows.iter().any(|row| is_rejected(row.series_id)) {
+                continue;
+            }
+            // A frame's rows lie together, in the order of the frames.
+            let mut rest = rows.as_slice();
+            for frame in self.frames.iter_mut().filter(|frame| frame.hour == Some(*hour)) {
+                let (of_frame, others) = rest.split_at(frame.rows as usize);
+                rest = others;
+                let left_out = of_frame.iter().filter(|row| is_rejected(row.series_id)).count();
+                frame.reject(left_out as u64, reason);
+            }
+            let before = rows.len();
+            rows.retain(|row| !is_rejected(row.series_id));
+            self.rows -= before - rows.len();
         }
-        token("series", &hash.finalize())
+        self.hours.retain(|_, rows| !rows.is_empty());
     }
 
     /// Blocks of samples by hour.
@@ -201,6 +212,29 @@ impl Batch {
             frame.ledger.settled(frame.seq, written, frame.refused);
         }
     }
+}
+
+impl FrameEntry {
+    /// So many rows are not written. The last ones take along the samples that no row of their own stood for.
+    fn reject(&mut self, rows: u64, reason: &str) {
+        if rows == 0 {
+            return;
+        }
+        self.rows -= rows;
+        let samples = if self.rows == 0 { self.samples } else { rows.min(self.samples) };
+        self.samples -= samples;
+        self.refused.push(Refused { slot: ALL_SLOTS, samples, reason: reason.to_owned() });
+    }
+}
+
+/// Token of a block of series.
+pub(super) fn series_token(rows: &[SeriesRow]) -> String {
+    let mut hash = Sha256::new();
+    for row in rows {
+        hash.update(row.series_id.to_le_bytes());
+        hash.update(row.first_seen.to_le_bytes());
+    }
+    token("series", &hash.finalize())
 }
 
 fn token(what: &str, hash: &[u8]) -> String {
@@ -279,6 +313,32 @@ mod tests {
         assert_ne!(token(&[1, 2], 3), token(&[1, 3], 3));
         assert_ne!(token(&[1, 2], 3), token(&[1, 2], 4));
         assert_ne!(token(&[1, 2], 3), token(&[2, 1], 3));
+    }
+
+    #[test]
+    fn samples_of_rejected_series_are_left_out_and_counted_for_their_frames() {
+        let (ledger, now) = (ledger(), Instant::now());
+        let mut batch = Batch::default();
+        batch.add(frame(&ledger, 1, HOUR_MS, 3), now);
+        batch.add(frame(&ledger, 2, 5, 1), now);
+        let summed = Submission { samples: 7, ..frame(&ledger, 3, 5, 2) };
+        batch.add(summed, now);
+        ledger.submitted(5);
+        ledger.submitted(0);
+        batch.reject_series(|id| id == 2, "no");
+        batch.reject_series(|id| id == 0, "never");
+        let hours: Vec<_> = batch
+            .hours()
+            .map(|(hour, rows)| (hour, rows.iter().map(|row| row.series_id).collect::<Vec<_>>()))
+            .collect();
+        assert_eq!(hours, [(0, vec![1]), (1, vec![1])]);
+        assert_eq!(batch.rows(), 2);
+        batch.settle(&BTreeMap::new());
+        let ack = ledger.take().unwrap();
+        let rejected: Vec<_> =
+            ack.rejected.iter().map(|r| (r.samples, r.reason.as_str())).collect();
+        assert_eq!((ack.durable_seq, ack.written), (3, 7));
+        assert_eq!(rejected, [(3, "never"), (1, "no")]);
     }
 
     #[test]

@@ -17,15 +17,18 @@ use std::time::Duration;
 use flyball_model::backoff::Backoff;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::gather::{Gathered, Gatherer};
 use super::IngestSettings;
-use super::batch::{Batch, Submission};
+use super::batch::{Batch, Submission, series_token};
+use super::exiles::{Exiles, SPLITS};
 use super::gate::Gate;
 use super::metrics::IngestMetrics;
+use crate::account::{Accounts, Kind};
 use crate::store::{Catalog, ErrorClass, LateMark, SampleRow, SeriesId, SeriesRow, StoreError};
 
 /// Batches that are written at the same time: while ClickHouse writes one part to the disk, the next one is encoded, sent and sorted in.
@@ -86,6 +89,8 @@ pub(super) struct Batcher<S> {
     pub(super) gate: Arc<Gate>,
     pub(super) settings: IngestSettings,
     pub(super) metrics: IngestMetrics,
+    /// Hears of series that are refused.
+    pub(super) accounts: Accounts,
     pub(super) stop: Stop,
 }
 
@@ -103,11 +108,12 @@ type Written = (Gathered, Option<BTreeMap<i64, String>>);
 impl<S: Sink> Batcher<S> {
     /// Runs until it is closed and empty, or told to give up.
     pub(super) async fn run(self) {
-        let Self { sink, catalog, queue, gate, settings, metrics, stop } = self;
+        let Self { sink, catalog, queue, gate, settings, metrics, accounts, stop } = self;
         let (batches, gathered) = mpsc::channel(WRITES);
         let places = Arc::new(Semaphore::new(WRITES));
         let gatherer = Gatherer { queue, settings, stop: stop.clone(), places, batches };
-        let writer = Writer { sink, catalog, gate, metrics, stop };
+        let exiles = Mutex::default();
+        let writer = Writer { sink, catalog, gate, metrics, accounts, stop, exiles };
         let gathering = gatherer.run();
         let writing = writer.run(gathered);
         tokio::pin!(writing);
@@ -125,7 +131,9 @@ struct Writer<S> {
     catalog: Arc<Catalog>,
     gate: Arc<Gate>,
     metrics: IngestMetrics,
+    accounts: Accounts,
     stop: Stop,
+    exiles: Mutex<Exiles>,
 }
 
 impl<S: Sink> Writer<S> {
@@ -143,12 +151,12 @@ impl<S: Sink> Writer<S> {
                     self.settle(batch, &refused);
                     drop(place);
                 }
-                Some((next, series)) = defining.next() => {
-                    let (next, series): (Gathered, Outcome) = (next, series);
-                    if series == Outcome::GivenUp {
+                Some((next, is_through)) = defining.next() => {
+                    let (next, is_through): (Gathered, bool) = (next, is_through);
+                    if !is_through {
                         return give_up(&next.batch);
                     }
-                    writing.push_back(self.write(next, series));
+                    writing.push_back(self.write(next));
                 }
                 next = gathered.recv(), if is_open && defining.is_empty() => match next {
                     Some(next) => defining.push_back(self.define(next)),
@@ -158,27 +166,27 @@ impl<S: Sink> Writer<S> {
         }
     }
 
-    async fn define(&self, gathered: Gathered) -> (Gathered, Outcome) {
-        let outcome = self.write_series(&gathered.batch).await;
-        (gathered, outcome)
+    /// Writes the series of a batch, and leaves out the samples of those that are refused. False: given up.
+    async fn define(&self, mut gathered: Gathered) -> (Gathered, bool) {
+        let series = gathered.batch.series();
+        let is_through = self.write_series(series).await;
+        let exiles = self.exiles.lock();
+        if !exiles.is_empty() {
+            gathered.batch.reject_series(|id| exiles.has(id), exiles.reason());
+        }
+        drop(exiles);
+        (gathered, is_through)
     }
 
-    async fn write(&self, gathered: Gathered, series: Outcome) -> Written {
-        let refused = self.write_blocks(&gathered.batch, series).await;
+    async fn write(&self, gathered: Gathered) -> Written {
+        let refused = self.write_blocks(&gathered.batch).await;
         (gathered, refused)
     }
 
     /// Writes the blocks of a batch whose series are through. Gives the hours that were refused for good; `None`: given up.
-    async fn write_blocks(&self, batch: &Batch, series: Outcome) -> Option<BTreeMap<i64, String>> {
+    async fn write_blocks(&self, batch: &Batch) -> Option<BTreeMap<i64, String>> {
         let mut refused = BTreeMap::new();
-        if let Outcome::Refused(reason) = series {
-            // Samples without their series could never be found.
-            refused.extend(batch.hours().map(|(hour, _)| (hour, reason.clone())));
-        }
         for (hour, rows) in batch.hours() {
-            if refused.contains_key(&hour) {
-                continue;
-            }
             let token = batch.hour_token(hour);
             match self.insert(|| self.sink.insert_samples(rows, &token)).await {
                 Outcome::Accepted => {}
@@ -219,24 +227,51 @@ impl<S: Sink> Writer<S> {
         outcome
     }
 
-    async fn write_series(&self, batch: &Batch) -> Outcome {
-        let series = batch.series();
-        if series.is_empty() {
-            return Outcome::Accepted;
+    /// Writes new series, and again those that were refused when it is time. False: given up.
+    async fn write_series(&self, new: Vec<SeriesRow>) -> bool {
+        let again = self.exiles.lock().due(Instant::now());
+        if new.is_empty() && again.is_empty() {
+            return true;
         }
-        let token = batch.series_token();
-        let outcome = self.insert(|| self.sink.insert_series(&series, &token)).await;
-        match &outcome {
-            Outcome::Accepted => {
-                let ids: Vec<_> = series.iter().map(|row| SeriesId::from(row.series_id)).collect();
-                self.catalog.mark_written(&ids);
+        for rows in [new, again] {
+            if !self.write_or_split(rows).await {
+                return false;
             }
-            Outcome::Refused(reason) => {
-                tracing::error!(series = series.len(), reason, "series refused for good");
-            }
-            Outcome::GivenUp => {}
         }
-        outcome
+        let text = self.exiles.lock().text();
+        self.accounts.set(Kind::SeriesRefused, None, text);
+        true
+    }
+
+    /// Writes a block of series. One that is refused is split, so that only the rows at fault are left. False: given up.
+    async fn write_or_split(&self, rows: Vec<SeriesRow>) -> bool {
+        let mut parts = vec![rows];
+        let mut splits = 0;
+        while let Some(mut rows) = parts.pop() {
+            if rows.is_empty() {
+                continue;
+            }
+            let token = series_token(&rows);
+            match self.insert(|| self.sink.insert_series(&rows, &token)).await {
+                Outcome::GivenUp => return false,
+                Outcome::Accepted => {
+                    let ids: Vec<_> =
+                        rows.iter().map(|row| SeriesId::from(row.series_id)).collect();
+                    self.catalog.mark_written(&ids);
+                    self.exiles.lock().remove(&rows);
+                }
+                Outcome::Refused(_) if rows.len() > 1 && splits < SPLITS => {
+                    splits += 1;
+                    let half = rows.split_off(rows.len() / 2);
+                    parts.extend([half, rows]);
+                }
+                Outcome::Refused(reason) => {
+                    tracing::error!(series = rows.len(), reason, "series refused for good");
+                    self.exiles.lock().add(&rows, reason, Instant::now());
+                }
+            }
+        }
+        true
     }
 
     /// Inserts a block, again and again until there is an answer that stays.

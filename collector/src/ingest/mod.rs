@@ -11,6 +11,7 @@
 
 mod batch;
 mod batcher;
+mod exiles;
 mod gate;
 mod hello;
 mod intake;
@@ -141,6 +142,7 @@ impl Ingest {
             gate: Arc::clone(&gate),
             settings: settings.clone(),
             metrics: metrics.clone(),
+            accounts: accounts.clone(),
             stop: stop.clone(),
         };
         let guard = ended.clone().drop_guard();

@@ -1,4 +1,5 @@
-//! Caps on series: above them samples are kept as sums, nothing is refused, the totals stay right and the offender is named.
+//! Caps on series: above them samples are kept as sums, nothing is refused, the totals stay right and the offender is named. And series that ClickHouse
+//! itself refuses: only their own samples are.
 
 use flyball_proto::series::{Kind, Scale, Series};
 use flyball_proto::v1::agent_message::Kind as Up;
@@ -135,6 +136,45 @@ async fn samples_over_the_collectors_cap_are_kept_as_sums_and_the_largest_nodes_
     .await;
     assert_eq!(full["node"], Value::Null);
     assert!(full["text"].as_str().unwrap().contains("web-1 (4)"), "{full}");
+    collector.stopped().await;
+    clickhouse.stop().await;
+}
+
+#[tokio::test]
+async fn a_series_that_clickhouse_refuses_costs_no_other_series_a_sample() {
+    let clickhouse = ClickHouse::start().await;
+    let client = clickhouse.open.store.client();
+    let forbid = "ALTER TABLE series ADD CONSTRAINT not_bad CHECK metric != 'test.counter'";
+    client.query(forbid).execute().await.unwrap();
+    let collector = Collector::start(&clickhouse).await;
+    let mut good = Recorder::new("good", 20);
+    let mut bad = recorder(2, 1);
+    let mut stream = good.connect(&collector, 0).await;
+    let mut of_bad = bad.connect(&collector, 0).await;
+    for round in 1..=3 {
+        stream.send(Up::Frame(good.frame(now_ms()))).await;
+        of_bad.send(Up::Frame(bad.frame(now_ms()))).await;
+        stream.wait_for_ack(round).await;
+        of_bad.wait_for_ack(round).await;
+    }
+    assert_eq!((stream.acked.written, stream.acked.rejected.len()), (60, 0));
+    assert_eq!(of_bad.acked.written, 6);
+    assert_eq!(of_bad.acked.rejected.iter().map(|r| r.samples).sum::<u64>(), 3);
+    assert_eq!(collector.account("web-1").await, [9, 6, 3, 0]);
+    let counted = "SELECT count() FROM performance_metrics WHERE series_id NOT IN (SELECT series_id FROM series)";
+    assert_eq!(client.query(counted).fetch_one::<u64>().await.unwrap(), 0, "without their series");
+    let alerts = firing(&collector, "series.refused").await;
+    assert!(alerts[0]["text"].as_str().unwrap().contains("test.counter of web-1"), "{alerts:?}");
+
+    // Mended: the next stream that defines the series writes its row.
+    client.query("ALTER TABLE series DROP CONSTRAINT not_bad").execute().await.unwrap();
+    drop(of_bad);
+    let mut again = bad.connect(&collector, 3).await;
+    bad.encoder.request_keyframe();
+    again.send(Up::Frame(bad.frame(now_ms()))).await;
+    again.wait_for_ack(4).await;
+    assert_eq!((again.acked.written, again.acked.rejected.len()), (3, 0));
+    assert_eq!(firing(&collector, "series.refused").await, [Value::Null; 0]);
     collector.stopped().await;
     clickhouse.stop().await;
 }

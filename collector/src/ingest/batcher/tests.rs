@@ -88,6 +88,7 @@ struct Bench {
     ledger: Arc<Ledger>,
     gate: Arc<Gate>,
     catalog: Arc<Catalog>,
+    accounts: Accounts,
     stop: Stop,
     task: tokio::task::JoinHandle<()>,
     seq: u64,
@@ -113,6 +114,7 @@ impl Bench {
         let ledger = Arc::new(Ledger::new(metrics.account("a"), 0));
         let (queue, submissions) = mpsc::channel(100);
         let stop = Stop::default();
+        let accounts = Accounts::new(crate::live::Live::new(1), 1);
         let batcher = Batcher {
             sink: sink.clone(),
             catalog: Arc::clone(&catalog),
@@ -120,10 +122,11 @@ impl Bench {
             gate: Arc::clone(&gate),
             settings,
             metrics,
+            accounts: accounts.clone(),
             stop: stop.clone(),
         };
         let task = tokio::spawn(batcher.run());
-        Self { sink, queue, ledger, gate, catalog, stop, task, seq: 0 }
+        Self { sink, queue, ledger, gate, catalog, accounts, stop, task, seq: 0 }
     }
 
     /// A frame of `samples` samples, with the definition of a series when `defines`.
@@ -277,6 +280,28 @@ async fn samples_are_rejected_with_the_series_that_they_need() {
     assert_eq!(bench.calls().len(), 1, "the samples were not tried");
     let (_, to_write) = bench.catalog.resolve(&NodeName::new("a").unwrap(), &series()).unwrap();
     assert!(to_write, "whoever sends the series next writes it");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn later_frames_of_a_refused_series_are_rejected_until_its_row_is_accepted() {
+    let wrong = Answer::Fail("Code: 53. DB::Exception: Type mismatch");
+    let mut bench = Bench::start(quick(), [wrong]);
+    bench.submit(0, 3, true).await;
+    assert_eq!(bench.settled().await.rejected[0].samples, 3);
+    bench.submit(1, 2, false).await;
+    let ack = bench.settled().await;
+    assert_eq!((ack.written, ack.rejected[0].samples), (0, 2));
+    assert!(ack.rejected[0].reason.contains("Type mismatch"), "{ack:?}");
+    assert_eq!(bench.calls().len(), 1, "no sample was written");
+    let alerts = bench.accounts.alerts();
+    assert_eq!((alerts.len(), alerts[0].name), (1, "series.refused"));
+
+    bench.submit(2, 2, true).await;
+    assert_eq!(bench.settled().await.written, 2);
+    bench.submit(3, 1, false).await;
+    assert_eq!(bench.settled().await.written, 1);
+    assert_eq!(bench.accounts.alerts()[0].state, crate::account::AlertState::Resolved);
     bench.end().await;
 }
 
