@@ -81,7 +81,7 @@ impl AppState {
         let metrics = ApiMetrics::register(parts.registry.sub_registry_with_prefix("flyball"));
         let document = docs::openapi();
         Self(Arc::new(Inner {
-            querier: Querier::new(parts.store.servers(), &parts.limits.queries),
+            querier: Querier::new(&parts.store, &parts.limits.queries),
             store: parts.store,
             catalog: parts.catalog,
             live: parts.live,

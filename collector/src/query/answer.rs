@@ -6,15 +6,26 @@ use flyball_proto::v1;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::rollup::RollupTier;
+
 /// Start of a bucket in epoch milliseconds, and its value; null when it is not known, which is not zero.
 pub type Point = (i64, Option<f64>);
 
-/// Which table answered. Rollups of 10 s, 1 min and 1 h will join the raw samples.
+/// Which tables answered: the coarsest one, which has the beginning of the range; finer ones and the samples have what it does not hold yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum Tier {
     /// The samples themselves.
     #[serde(rename = "raw")]
     Raw,
+    /// Rollups of 10 s.
+    #[serde(rename = "10s")]
+    TenSeconds,
+    /// Rollups of 1 min.
+    #[serde(rename = "1m")]
+    Minute,
+    /// Rollups of 1 h.
+    #[serde(rename = "1h")]
+    Hour,
 }
 
 /// Which cache answered.
@@ -57,6 +68,19 @@ impl Tier {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Raw => "raw",
+            Self::TenSeconds => "10s",
+            Self::Minute => "1m",
+            Self::Hour => "1h",
+        }
+    }
+}
+
+impl From<RollupTier> for Tier {
+    fn from(tier: RollupTier) -> Self {
+        match tier {
+            RollupTier::TenSeconds => Self::TenSeconds,
+            RollupTier::Minute => Self::Minute,
+            RollupTier::Hour => Self::Hour,
         }
     }
 }
@@ -97,6 +121,13 @@ impl From<SeriesAnswer> for v1::MetricSeries {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_tier_is_called_alike_in_json_and_grpc() {
+        for tier in [Tier::Raw, Tier::TenSeconds, Tier::Minute, Tier::Hour] {
+            assert_eq!(serde_json::to_value(tier).unwrap(), tier.as_str());
+        }
+    }
 
     #[test]
     fn a_point_is_a_pair_and_unknown_is_null() {

@@ -52,7 +52,7 @@ impl QueryLimits {
     }
 
     /// The settings of ClickHouse that enforce the bounds of one query.
-    pub(super) fn settings(&self) -> [(&'static str, String); 7] {
+    pub(super) fn settings(&self) -> [(&'static str, String); 8] {
         [
             ("max_execution_time", format!("{:.3}", self.time_ms as f64 / 1_000.0)),
             ("max_rows_to_read", self.rows.to_string()),
@@ -60,6 +60,8 @@ impl QueryLimits {
             ("max_memory_usage", self.memory_bytes.to_string()),
             // Ids of 20,000 series.
             ("max_query_size", "2000000".to_owned()),
+            // All tables of a cluster are sharded by series.
+            ("distributed_product_mode", "local".to_owned()),
             ("readonly", "2".to_owned()),
             ("cancel_http_readonly_queries_on_client_close", "1".to_owned()),
         ]

@@ -12,6 +12,7 @@ pub mod error;
 pub mod limits;
 pub mod plan;
 pub mod run;
+pub mod source;
 pub mod sql;
 pub mod time;
 pub mod validate;

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use super::answer::Tier;
 use super::validate::NODE;
-use super::{Agg, Buckets, MAX_SERIES_READ, MetricsQuery, QueryError, sql};
+use super::{Agg, Buckets, MAX_SERIES_READ, MetricsQuery, QueryError, source, sql};
+use crate::rollup::Progress;
 use crate::store::catalog::SelectedSeries;
 
 /// Attributes that the series of a group have in common.
@@ -15,6 +17,8 @@ pub type GroupKey = BTreeMap<String, String>;
 /// What ClickHouse is asked, and what its rows mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
+    /// Which tables answer.
+    pub tier: Tier,
     /// SQL with placeholders for ids, groups, step, begin and end of what is read, begin and end of the grid, and gap.
     pub sql: String,
     /// Ids of the series to read.
@@ -33,11 +37,11 @@ pub struct Plan {
     pub gap_ms: i64,
 }
 
-/// Makes the plan of a query.
+/// Makes the plan of a query. `progress` says how far the rollups are complete.
 ///
 /// # Errors
 /// When it would read too many series.
-pub fn plan(query: &MetricsQuery) -> Result<Plan, QueryError> {
+pub fn plan(query: &MetricsQuery, progress: Progress) -> Result<Plan, QueryError> {
     let count = query.series.len();
     if count > MAX_SERIES_READ {
         return Err(QueryError::TooExpensive(format!(
@@ -58,15 +62,19 @@ pub fn plan(query: &MetricsQuery) -> Result<Plan, QueryError> {
     let (ids, groups) = pairs.into_iter().unzip();
     let buckets = query.buckets;
     let gap_ms = sql::LONGEST_GAP_MS.max(buckets.step_ms());
-    let around_ms = if query.agg == Agg::Rate { sql::LONGEST_GAP_MS } else { 0 };
+    let around_ms = if query.agg == Agg::Rate { gap_ms } else { 0 };
+    let read_from_ms = (buckets.first_ms() - around_ms).max(0);
+    let read_to_ms = buckets.end_ms() + around_ms;
+    let sources = source::pick(query.agg, buckets.step_ms(), (read_from_ms, read_to_ms), progress);
     Ok(Plan {
-        sql: sql::text(query.agg),
+        sql: sql::text(query.agg, &sources),
+        tier: source::tier(&sources),
         ids,
         groups,
         keys,
         buckets,
-        read_from_ms: (buckets.first_ms() - around_ms).max(0),
-        read_to_ms: buckets.end_ms() + around_ms,
+        read_from_ms,
+        read_to_ms,
         gap_ms,
     })
 }

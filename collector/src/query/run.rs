@@ -4,19 +4,21 @@
 //! and in points of its answer here. A caller that goes away takes its query with it: the future is dropped, the connection closes, ClickHouse stops.
 //! Measured on two cores over HTTP for an hour at one sample a second: one series 5 ms, 200 series in ten groups 35 ms (avg) and 110 ms (rate).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clickhouse::{Client, Row};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use super::answer::{CacheLevel, Point, Tier};
+use super::answer::{CacheLevel, Point};
 use super::plan::{GroupKey, Plan, plan};
 use super::{
     Agg, Buckets, MAX_ANSWER_POINTS, MetricsAnswer, MetricsQuery, QueryError, QueryLimits,
     SeriesAnswer,
 };
-use crate::store::{Servers, StoreError};
+use crate::rollup::RollupProgress;
+use crate::store::{Servers, Store, StoreError};
 
 /// Time beyond that of one query that a query may wait for its turn and its rows.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Querier {
     servers: Servers,
+    rollups: Arc<RollupProgress>,
     /// Running and waiting.
     admitted: Semaphore,
     running: Semaphore,
@@ -49,13 +52,15 @@ struct Grid {
 }
 
 impl Querier {
-    /// Queries to these servers.
-    pub fn new(servers: &Servers, limits: &QueryLimits) -> Self {
+    /// Queries to this store.
+    pub fn new(store: &Store, limits: &QueryLimits) -> Self {
         let settings = limits.settings().into_iter();
-        let servers = settings
-            .fold(servers.clone(), |servers, (name, value)| servers.with_setting(name, &value));
+        let servers = settings.fold(store.servers().clone(), |servers, (name, value)| {
+            servers.with_setting(name, &value)
+        });
         Self {
             servers,
+            rollups: Arc::clone(store.rollups()),
             admitted: Semaphore::new(limits.running + limits.waiting),
             running: Semaphore::new(limits.running),
             timeout: Duration::from_millis(limits.time_ms) + PATIENCE,
@@ -68,7 +73,7 @@ impl Querier {
     /// When it asks for too much, too many queries run, or the store fails.
     pub async fn metrics(&self, query: &MetricsQuery) -> Result<MetricsAnswer, QueryError> {
         let _admitted = self.admitted.try_acquire().map_err(|_| QueryError::Busy)?;
-        let plan = plan(query)?;
+        let plan = plan(query, self.rollups.get())?;
         let started = Instant::now();
         let answer = async {
             let _running = self.running.acquire().await.map_err(|_| QueryError::Busy)?;
@@ -79,12 +84,13 @@ impl Querier {
         })??;
         let (metric, agg) = (query.metric.as_str(), query.agg);
         let elapsed_ms = started.elapsed().as_millis() as u64;
-        tracing::debug!(metric, %agg, series = series.len(), elapsed_ms, "queried");
+        let tier = plan.tier.as_str();
+        tracing::debug!(metric, %agg, tier, series = series.len(), elapsed_ms, "queried");
         Ok(MetricsAnswer {
             metric: query.metric.clone(),
             unit: unit(&query.unit, query.agg),
             step_ms: query.buckets.step_ms(),
-            tier: Tier::Raw,
+            tier: plan.tier,
             cache: CacheLevel::Miss,
             series,
         })

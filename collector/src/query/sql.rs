@@ -8,9 +8,15 @@
 //! all buckets add up to the rise of the counter. A series' rate is the rise over the time that is covered, not over the width of the bucket.
 //! Pairs further apart than the gap are not used, and buckets in the midst of a longer pair get nothing: they are not known.
 //!
+//! From rollups the same comes out: a row of a bucket stands for its samples, with their sum and count, smallest, largest, first and last one, and the rise between
+//! first and last. Only between rows are rises laid into buckets by time; what rose within a row rose within the bucket, because the step is a multiple of the row's.
+//! Rollups and samples of one query are made alike and then treated alike. Where a series has no rollups of 10 s, being sampled too rarely, its samples are read.
+//!
 //! `FINAL` makes the answer free of duplicates, whatever has been merged yet. Values that are not finite are not known and are left out.
 
 use super::Agg;
+use super::source::Source;
+use crate::rollup::{RollupTier, SPARSE_SCALE};
 
 /// Samples of a counter further apart than this, or than one step, say nothing about the time between them.
 pub const LONGEST_GAP_MS: i64 = 5 * 60_000;
@@ -38,7 +44,10 @@ GROUP BY group, bucket
 ORDER BY group, bucket";
 
 /// SQL that gives rows of group (`UInt32`), start of the bucket (`Int64`) and value (`Float64`), ordered by group and bucket.
-pub fn text(agg: Agg) -> String {
+pub fn text(agg: Agg, sources: &[Source]) -> String {
+    if sources.iter().any(|source| source.rollup.is_some()) {
+        return rolled(agg, sources);
+    }
     match agg {
         Agg::Avg => leveled("avg(value)", "avg"),
         Agg::Sum => leveled("avg(value)", "sum"),
@@ -100,5 +109,127 @@ FROM (
     GROUP BY series_id, bucket
 )
 {ORDER}"
+    )
+}
+
+/// What of a row is needed: from rollups, from samples. `b` and `t` are the start of the row's bucket and the time of the sample.
+struct Needed {
+    rollup: &'static str,
+    sample: &'static str,
+}
+
+/// Over rollups, and samples where there are none.
+fn rolled(agg: Agg, sources: &[Source]) -> String {
+    let (needed, within, across) = match agg {
+        Agg::Avg => (SUMS, "sum(a) / sum(n)", "avg"),
+        Agg::Sum => (SUMS, "sum(a) / sum(n)", "sum"),
+        Agg::Last => (LASTS, "argMax(a, moment)", "avg"),
+        Agg::Min => (Needed { rollup: "min_value AS a", sample: "value AS a" }, "min(a)", "min"),
+        Agg::Max => (Needed { rollup: "max_value AS a", sample: "value AS a" }, "max(a)", "max"),
+        Agg::Rate => return rolled_rate(sources),
+        Agg::Percentile(p) => return percentile(p),
+    };
+    format!(
+        "\
+{PARAMETERS}
+SELECT {GROUP}, bucket, {across}(level) AS result
+FROM (
+    SELECT series_id, b - b % step_ms AS bucket, {within} AS level
+    FROM (
+        {rows}
+    )
+    GROUP BY series_id, bucket
+)
+{ORDER}",
+        rows = rows(sources, &needed),
+    )
+}
+
+const SUMS: Needed =
+    Needed { rollup: "sum AS a, toUInt64(count) AS n", sample: "value AS a, toUInt64(1) AS n" };
+const LASTS: Needed =
+    Needed { rollup: "last_value AS a, b + last_ms AS moment", sample: "value AS a, t AS moment" };
+const ENDS: Needed = Needed {
+    rollup: "b + first_ms AS t0, first_value AS v0, b + last_ms AS t1, last_value AS v1, v1 - v0 + lost AS rise",
+    sample: "t AS t0, value AS v0, t AS t1, value AS v1, 0. AS rise",
+};
+
+fn rolled_rate(sources: &[Source]) -> String {
+    format!(
+        "\
+{PARAMETERS}
+SELECT {GROUP}, bucket, sum(level) AS result
+FROM (
+    SELECT series_id, part.1 AS bucket, 1000 * sum(part.3) / sum(part.2) AS level
+    FROM (
+        SELECT series_id, t0, t1, rise, lagInFrame(t1, 1, t0) OVER pair AS p, lagInFrame(v1, 1, v0) OVER pair AS pv,
+            t0 - p AS span, if(v0 < pv, v0, v0 - pv) AS gained
+        FROM (
+        {rows}
+        )
+        WINDOW pair AS (PARTITION BY series_id ORDER BY t0 ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
+    )
+    ARRAY JOIN arrayConcat(
+        if(t1 > t0, [(t0 - t0 % step_ms, t1 - t0, rise)], []),
+        multiIf(
+            span <= 0 OR span > gap_ms, [],
+            intDiv(p, step_ms) = intDiv(t0 - 1, step_ms), [(p - p % step_ms, span, gained)],
+            [(p - p % step_ms, step_ms - p % step_ms, gained / span * (step_ms - p % step_ms)),
+             (t0 - 1 - (t0 - 1) % step_ms, (t0 - 1) % step_ms + 1, gained / span * ((t0 - 1) % step_ms + 1))])
+    ) AS part
+    WHERE bucket >= first_ms AND bucket < end_ms
+    GROUP BY series_id, bucket
+)
+{ORDER}",
+        rows = rows(sources, &ENDS),
+    )
+}
+
+/// The rows of all sources, alike.
+fn rows(sources: &[Source], needed: &Needed) -> String {
+    let mut parts = Vec::new();
+    for source in sources {
+        match source.rollup {
+            None => parts.push(samples(source, needed, "")),
+            Some(RollupTier::TenSeconds) => {
+                let sparse = |columns: &str| {
+                    let rows = of_rollup(RollupTier::TenSeconds, source);
+                    format!("(SELECT {columns} {rows} AND scale = {SPARSE_SCALE})")
+                };
+                let spans = sparse("series_id, toUInt32(intDiv(toUnixTimestamp(ts), 600))");
+                let dense = format!(
+                    " AND scale != {SPARSE_SCALE} AND (series_id, toUInt32(intDiv(toUnixTimestamp(ts), 600))) NOT IN {spans}"
+                );
+                parts.push(rollups(RollupTier::TenSeconds, source, needed) + &dense);
+                let only = format!(
+                    " AND series_id IN {} AND (series_id, toUInt32(intDiv(toUnixTimestamp64Milli(ts), 600000))) IN {spans}",
+                    sparse("series_id"),
+                );
+                parts.push(samples(source, needed, &only));
+            }
+            Some(tier) => parts.push(rollups(tier, source, needed)),
+        }
+    }
+    parts.join("\n        UNION ALL\n        ")
+}
+
+fn rollups(tier: RollupTier, source: &Source, needed: &Needed) -> String {
+    let (columns, rows) = (needed.rollup, of_rollup(tier, source));
+    format!("SELECT series_id, toInt64(toUnixTimestamp(ts)) * 1000 AS b, {columns} {rows}")
+}
+
+fn of_rollup(tier: RollupTier, source: &Source) -> String {
+    let (table, from_s, to_s) = (tier.table(), source.from_ms / 1_000, source.to_ms / 1_000);
+    format!(
+        "FROM {table} FINAL WHERE series_id IN ids AND ts >= toDateTime({from_s}, 'UTC') AND ts < toDateTime({to_s}, 'UTC')"
+    )
+}
+
+fn samples(source: &Source, needed: &Needed, only: &str) -> String {
+    let Source { from_ms, to_ms, .. } = source;
+    format!(
+        "SELECT series_id, toUnixTimestamp64Milli(ts) AS t, {} FROM performance_metrics FINAL WHERE series_id IN ids \
+         AND ts >= fromUnixTimestamp64Milli(toInt64({from_ms})) AND ts < fromUnixTimestamp64Milli(toInt64({to_ms})) AND isFinite(value){only}",
+        needed.sample
     )
 }

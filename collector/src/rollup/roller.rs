@@ -216,13 +216,36 @@ impl Roller {
             return Ok(false);
         }
         let scope = Scope { from_ms: fine_ms, to_ms, ids: (0, u64::MAX), nodes: &[], version: 0 };
-        if self.ask::<bool>(&sql::any_sample(&scope)).await? {
+        held.state.fine_until = if self.ask::<bool>(&sql::any_sample(&scope)).await? {
             self.spans(held, scope).await?;
+            to_ms
+        } else {
+            self.end_of_gap(scope, due_ms).await?
+        };
+        if hour_ms == fine_ms && held.state.fine_until > to_ms {
+            held.state.hours_until = held.state.fine_until;
         }
-        self.metrics.spans.inc_by(((to_ms - fine_ms) / SPAN_MS).cast_unsigned());
-        held.state.fine_until = to_ms;
+        let spans = (held.state.fine_until - fine_ms) / SPAN_MS;
+        self.metrics.spans.inc_by(spans.cast_unsigned());
         held.save(&self.servers).await?;
         Ok(true)
+    }
+
+    /// The end of a time without samples, which is passed over at once: all that is due, a day, or just what is empty for certain.
+    async fn end_of_gap(&self, empty: Scope<'_>, due_ms: i64) -> Result<i64, StoreError> {
+        if empty.from_ms % HOUR_MS != 0 {
+            return Ok(empty.to_ms);
+        }
+        for to_ms in [due_ms - due_ms % HOUR_MS, empty.from_ms + DAY_MS] {
+            let gap = Scope { to_ms, ..empty };
+            if to_ms > empty.to_ms
+                && to_ms <= due_ms
+                && !self.ask::<bool>(&sql::any_sample(&gap)).await?
+            {
+                return Ok(to_ms);
+            }
+        }
+        Ok(empty.to_ms)
     }
 
     /// Settles the late marks of one hour. False when there are none that are due.

@@ -8,9 +8,13 @@
 
 mod errors;
 mod events;
+#[path = "../store/rollups/fleet.rs"]
+#[allow(dead_code, reason = "shared with the tests of the store")]
+mod fleet;
 mod grpc;
 mod harness;
 mod metrics;
 mod openapi;
 mod operation;
 mod reference;
+mod rollups;

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use flyball_proto::series::Kind;
 
 use super::*;
+use crate::store::HOUR_MS;
 
 fn series(id: u64, node: &str, attributes: &[(&str, &str)]) -> SelectedSeries {
     let pair = |(k, v): &(&str, &str)| (Arc::from(*k), Arc::from(*v));
@@ -40,7 +41,7 @@ fn fleet() -> Vec<SelectedSeries> {
 
 #[test]
 fn without_by_each_series_is_a_group_of_its_own() {
-    let plan = plan(&query(Agg::Avg, &[], fleet())).unwrap();
+    let plan = plan(&query(Agg::Avg, &[], fleet()), Progress::default()).unwrap();
     assert_eq!(plan.ids, [10, 20, 30, 40]);
     assert_eq!(plan.keys.len(), 4);
     let keys: Vec<_> = plan.groups.iter().map(|g| plan.keys[*g as usize].clone()).collect();
@@ -50,10 +51,10 @@ fn without_by_each_series_is_a_group_of_its_own() {
 
 #[test]
 fn by_joins_series_and_one_without_the_attribute_is_apart() {
-    let by_node = plan(&query(Agg::Sum, &["node"], fleet())).unwrap();
+    let by_node = plan(&query(Agg::Sum, &["node"], fleet()), Progress::default()).unwrap();
     assert_eq!(by_node.keys, [key(&[("node", "a")]), key(&[("node", "b")])]);
     assert_eq!(by_node.groups, [0, 0, 1, 1]);
-    let by_mode = plan(&query(Agg::Sum, &["mode"], fleet())).unwrap();
+    let by_mode = plan(&query(Agg::Sum, &["mode"], fleet()), Progress::default()).unwrap();
     assert_eq!(by_mode.keys, [key(&[]), key(&[("mode", "idle")]), key(&[("mode", "user")])]);
     assert_eq!(by_mode.groups, [0, 2, 1, 2]);
 }
@@ -61,15 +62,16 @@ fn by_joins_series_and_one_without_the_attribute_is_apart() {
 #[test]
 fn two_series_that_differ_in_nothing_shown_share_a_group() {
     let twins = vec![series(1, "a", &[("node", "x")]), series(2, "a", &[])];
-    let plan = plan(&query(Agg::Avg, &[], twins)).unwrap();
+    let plan = plan(&query(Agg::Avg, &[], twins), Progress::default()).unwrap();
     assert_eq!((plan.keys, plan.groups), (vec![key(&[("node", "a")])], vec![0, 0]));
 }
 
 #[test]
 fn only_rates_read_beyond_the_grid() {
-    let avg = plan(&query(Agg::Avg, &[], fleet())).unwrap();
+    let avg = plan(&query(Agg::Avg, &[], fleet()), Progress::default()).unwrap();
     assert_eq!((avg.read_from_ms, avg.read_to_ms), (1_000_000, 1_000_030));
-    let rate = plan(&query(Agg::Rate, &[], fleet())).unwrap();
+    assert_eq!(avg.tier, Tier::Raw);
+    let rate = plan(&query(Agg::Rate, &[], fleet()), Progress::default()).unwrap();
     assert_eq!((rate.read_from_ms, rate.read_to_ms), (700_000, 1_300_030));
     assert_eq!(rate.gap_ms, sql::LONGEST_GAP_MS);
 }
@@ -77,12 +79,15 @@ fn only_rates_read_beyond_the_grid() {
 #[test]
 fn too_many_series_are_refused_before_the_store_is_asked() {
     let many = (0..=MAX_SERIES_READ as u64).map(|id| series(id, "a", &[])).collect();
-    assert!(matches!(plan(&query(Agg::Avg, &[], many)), Err(QueryError::TooExpensive(_))));
+    assert!(matches!(
+        plan(&query(Agg::Avg, &[], many), Progress::default()),
+        Err(QueryError::TooExpensive(_))
+    ));
 }
 
 #[test]
 fn a_level_is_taken_of_each_series_before_the_group() {
-    let sql = plan(&query(Agg::Sum, &[], fleet())).unwrap().sql;
+    let sql = plan(&query(Agg::Sum, &[], fleet()), Progress::default()).unwrap().sql;
     let expected = "\
 WITH ? AS ids, ? AS groups, toInt64(?) AS step_ms, toInt64(?) AS read_from_ms, toInt64(?) AS read_to_ms,
     toInt64(?) AS first_ms, toInt64(?) AS end_ms, toInt64(?) AS gap_ms
@@ -101,14 +106,31 @@ ORDER BY group, bucket";
 }
 
 #[test]
+fn rollups_and_samples_are_made_alike_with_the_same_parameters() {
+    let mut query = query(Agg::Rate, &[], fleet());
+    query.buckets = Buckets::covering(0, 10 * HOUR_MS, 60_000);
+    let progress = Progress { fine_until_ms: 5 * HOUR_MS, ..Progress::default() };
+    for agg in [Agg::Avg, Agg::Min, Agg::Max, Agg::Sum, Agg::Last, Agg::Rate] {
+        query.agg = agg;
+        let plan = plan(&query, progress).unwrap();
+        assert_eq!(plan.tier, Tier::Minute, "{agg}");
+        assert_eq!(plan.sql.matches('?').count(), 8, "{agg}");
+        assert_eq!(plan.sql.matches("FROM rollup_1m FINAL").count(), 1, "{agg}");
+        assert_eq!(plan.sql.matches("FROM performance_metrics FINAL").count(), 1, "{agg}");
+    }
+    query.agg = Agg::Percentile(99);
+    assert_eq!(plan(&query, progress).unwrap().tier, Tier::Raw);
+}
+
+#[test]
 fn every_aggregation_reads_once_free_of_duplicates_with_the_same_parameters() {
     let all = [Agg::Avg, Agg::Min, Agg::Max, Agg::Sum, Agg::Last, Agg::Rate, Agg::Percentile(5)];
     for agg in all {
-        let sql = plan(&query(agg, &[], fleet())).unwrap().sql;
+        let sql = plan(&query(agg, &[], fleet()), Progress::default()).unwrap().sql;
         assert_eq!(sql.matches('?').count(), 8, "{agg}");
         assert_eq!(sql.matches("FROM performance_metrics FINAL").count(), 1, "{agg}");
         assert!(sql.contains("isFinite(value)"), "{agg}");
     }
-    let sql = plan(&query(Agg::Percentile(5), &[], fleet())).unwrap().sql;
+    let sql = plan(&query(Agg::Percentile(5), &[], fleet()), Progress::default()).unwrap().sql;
     assert!(sql.contains("quantileExactInclusive(0.05)(value)"));
 }

@@ -1,8 +1,8 @@
 //! Series with seeded random samples, and the rows of rollups that they must give, computed the slow and plain way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use flyball_collector::store::{HOUR_MS, SampleRow, SeriesId, SeriesRow, Store};
+use flyball_collector::store::{HOUR_MS, LateMark, SampleRow, SeriesId, SeriesRow, Store};
 use flyball_proto::series::{Kind, NodeName, Scale, Series};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
@@ -84,7 +84,7 @@ impl Fleet {
             unit: "1".into(),
             kind,
             scale,
-            attributes: vec![("number".into(), number)],
+            attributes: vec![("kind".into(), "x".into()), ("number".into(), number)],
         };
         let mut samples = BTreeMap::new();
         let (mut ts, mut total) = (from_ms + self.random.random_range(0..every_ms), 1_000_000_i64);
@@ -169,6 +169,13 @@ impl Fleet {
                 store.insert_samples(rows, &token).await.unwrap();
             }
         }
+    }
+
+    /// Marks what these rows are late for, as the ingest path does after it has stored them.
+    pub(super) async fn mark(&mut self, store: &Store, rows: &[SampleRow]) {
+        let marks: BTreeSet<_> = rows.iter().map(LateMark::of).collect();
+        let marks: Vec<_> = marks.into_iter().collect();
+        store.insert_late_marks(&marks, self.random.random()).await.unwrap();
     }
 
     /// The rows of buckets of `width_ms` that end by `until_ms`, of the series that `wanted` accepts.

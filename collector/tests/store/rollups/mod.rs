@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use flyball_collector::rollup::{
     Roller, RollupMetrics, RollupSettings, RollupTier, SPAN_MS, SPARSE_SCALE, Step,
 };
-use flyball_collector::store::{HOUR_MS, Store};
+use flyball_collector::store::{HOUR_MS, LateMark, Store};
 
 use clickhouse::Row;
 use serde::Deserialize;
 
 use self::fleet::{Expected, Fleet, Key, Shape};
-use crate::Opened;
+use crate::{Opened, config, open_in};
 
 fn now_ms() -> i64 {
     flyball_collector::live::now_ms()
@@ -172,4 +172,200 @@ async fn every_tier_is_what_its_samples_say() {
     assert!(from_ms < progress.hours_until_ms);
     check(opened.store(), &fleet, progress.fine_until_ms).await;
     opened.close().await;
+}
+
+#[tokio::test]
+async fn late_samples_correct_every_tier_and_repeated_ones_change_nothing() {
+    let opened = Opened::new().await;
+    let (store, seed) = (opened.store(), 2);
+    println!("seed {seed}");
+    let (mut fleet, from_ms) = fleet(seed, 3);
+    fleet.define(store, &opened.open.catalog).await;
+    // One node misses half an hour over the edge of an hour, all of them every ninth second.
+    let outage = from_ms + 50 * 60_000..from_ms + 80 * 60_000;
+    let is_late =
+        |node: &str, ts: i64| (node == "a" && outage.contains(&ts)) || (ts / 1_000) % 9 == 0;
+    let rows = fleet.rows(|known, ts| !is_late(known.node, ts));
+    fleet.store(store, &rows).await;
+    let mut roller = roller(store, "one");
+    roll(&mut roller).await;
+
+    let late = fleet.rows(|known, ts| is_late(known.node, ts));
+    let (first, second) = late.split_at(late.len() / 2);
+    for late in [first, second] {
+        fleet.store(store, late).await;
+        fleet.mark(store, late).await;
+        roll(&mut roller).await;
+    }
+    check(store, &fleet, store.rollups().get().fine_until_ms).await;
+    assert_eq!(marks(store).await, 0);
+
+    // All of it comes again, and every mark with it.
+    let before = table(store, RollupTier::Hour).await;
+    fleet.store(store, &rows).await;
+    fleet.mark(store, &rows).await;
+    roll(&mut roller).await;
+    check(store, &fleet, store.rollups().get().fine_until_ms).await;
+    assert_eq!(table(store, RollupTier::Hour).await.len(), before.len());
+    opened.close().await;
+}
+
+#[tokio::test]
+async fn two_rollers_at_once_give_what_one_gives() {
+    let opened = Opened::new().await;
+    let (store, seed) = (opened.store(), 3);
+    println!("seed {seed}");
+    let (mut fleet, _) = fleet(seed, 2);
+    fleet.define(store, &opened.open.catalog).await;
+    let rows = fleet.rows(|_, _| true);
+    let (soon, late) = rows.split_at(rows.len() * 4 / 5);
+    fleet.store(store, soon).await;
+    fleet.store(store, late).await;
+    fleet.mark(store, late).await;
+
+    let (mut one, mut two) = (roller(store, "one"), roller(store, "two"));
+    let mut worked = [0, 0];
+    // Both start together; then one holds the lease, gives it back after each third step, and the other goes on where it stopped.
+    loop {
+        let (a, b) = tokio::join!(one.step(), two.step());
+        let steps = [a.unwrap(), b.unwrap()];
+        for (worked, step) in worked.iter_mut().zip(steps) {
+            *worked += usize::from(step == Step::Worked);
+        }
+        if steps == [Step::Idle; 2] {
+            break;
+        }
+        assert!(worked.iter().sum::<usize>() < 1_000, "never done");
+        if worked.iter().sum::<usize>().is_multiple_of(3) {
+            one.release().await.unwrap();
+            two.release().await.unwrap();
+        }
+    }
+    println!("steps of each: {worked:?}");
+    check(store, &fleet, store.rollups().get().fine_until_ms).await;
+    assert_eq!(marks(store).await, 0);
+    opened.close().await;
+}
+
+#[tokio::test]
+async fn a_lease_is_respected_until_it_is_over() {
+    let opened = Opened::new().await;
+    let store = opened.store();
+    let (mut one, mut two) = (roller(store, "one"), roller(store, "two"));
+    one.step().await.unwrap();
+    let holder = async || {
+        let sql = "SELECT splitByChar(' ', holder)[1] FROM rollup_state";
+        store.client().query(sql).fetch_one::<String>().await.unwrap()
+    };
+    assert_eq!(holder().await, "one");
+    two.step().await.unwrap();
+    assert_eq!(holder().await, "one", "its lease is not over");
+    // It dies, and its lease ends.
+    drop(one);
+    let sql = "INSERT INTO rollup_state SELECT name, sequence + 1, holder, now64(3) - 1, fine_until, hours_until, version FROM rollup_state";
+    store.client().query(sql).execute().await.unwrap();
+    two.step().await.unwrap();
+    assert_eq!(holder().await, "two");
+    opened.close().await;
+}
+
+#[tokio::test]
+async fn a_roller_that_was_cut_off_anywhere_is_made_good_by_the_next_one() {
+    let opened = Opened::new().await;
+    let seed = 4;
+    println!("seed {seed}");
+    let (mut fleet, _) = fleet(seed, 3);
+    let store = opened.store().clone();
+    fleet.define(&store, &opened.open.catalog).await;
+    let rows = fleet.rows(|_, _| true);
+    let (soon, late) = rows.split_at(rows.len() * 9 / 10);
+    fleet.store(&store, soon).await;
+    // Each roller is dropped in the middle of a statement, later and later.
+    let mut cut = 0;
+    for patience_ms in std::iter::successors(Some(20), |ms| Some(ms * 3 / 2)) {
+        let mut roller = roller(&store, "one");
+        take_over(&store).await;
+        let patience = std::time::Duration::from_millis(patience_ms);
+        match tokio::time::timeout(patience, roll(&mut roller)).await {
+            // Idle also where the statement of one that was cut off took the lease back.
+            Ok(_) if store.rollups().get().lag_ms() < SPAN_MS + 61_000 => break,
+            Ok(_) => {}
+            Err(_) => cut += 1,
+        }
+        assert!(patience_ms < 60_000, "never done");
+    }
+    println!("cut off {cut} times");
+    assert!(cut > 3);
+    // Killed between the mark and the computation: the marks are there, the samples are not in the rollups.
+    fleet.store(&store, late).await;
+    fleet.mark(&store, late).await;
+    assert!(marks(&store).await > 0);
+    let dir = opened.close().await;
+    let again = open_in(&config(dir.path())).await;
+    assert_eq!(again.store.rollups().get().fine_until_ms, 0, "nothing is known yet");
+    let mut roller = roller(&again.store, "two");
+    take_over(&again.store).await;
+    roll(&mut roller).await;
+    check(&again.store, &fleet, again.store.rollups().get().fine_until_ms).await;
+    assert_eq!(marks(&again.store).await, 0);
+    again.engine.unwrap().stop().await;
+}
+
+#[tokio::test]
+async fn a_mark_that_comes_while_it_is_settled_stays() {
+    let opened = Opened::new().await;
+    let store = opened.store();
+    let span_ms = hours_ago(2);
+    let mark = [LateMark { span_ms, node: 7 }];
+    store.insert_late_marks(&mark, 1).await.unwrap();
+    store.insert_late_marks(&mark, 1).await.unwrap();
+    assert_eq!(marks(store).await, 1, "a retry is the same mark");
+    store.insert_late_marks(&mark, 2).await.unwrap();
+    assert_eq!(marks(store).await, 2);
+    // Only the first one was read when the rollups were computed.
+    let sql = format!(
+        "INSERT INTO rollup_marks (span, node, id, sign) VALUES ({}, 7, 1, -1)",
+        span_ms / 1_000
+    );
+    store.client().query(&sql).execute().await.unwrap();
+    assert_eq!(marks(store).await, 1);
+    store.client().query("OPTIMIZE TABLE rollup_marks FINAL").execute().await.unwrap();
+    assert_eq!(marks(store).await, 1);
+    opened.close().await;
+}
+
+#[tokio::test]
+async fn without_samples_the_rollups_go_on_and_old_marks_are_dropped() {
+    let opened = Opened::new().await;
+    let store = opened.store();
+    let mut one = roller(store, "one");
+    roll(&mut one).await;
+    let progress = store.rollups().get();
+    assert!(progress.lag_ms() <= SPAN_MS + 61_000, "{progress:?}");
+    assert_eq!(progress.describe(), format!("complete up to {} s ago", progress.lag_ms() / 1_000));
+    let old = LateMark { span_ms: hours_ago(31 * 24), node: 7 };
+    store.insert_late_marks(&[old], 1).await.unwrap();
+    roll(&mut one).await;
+    assert_eq!(marks(store).await, 0);
+    // After a long stop it begins where the samples begin that are not about to be deleted.
+    one.release().await.unwrap();
+    let sql = "INSERT INTO rollup_state SELECT name, sequence + 1, holder, lease_until, fine_until - toIntervalDay(40), hours_until - toIntervalDay(40), version FROM rollup_state";
+    store.client().query(sql).execute().await.unwrap();
+    let steps = roll(&mut roller(store, "two")).await;
+    println!("{steps} steps for a stop of 40 days without samples");
+    assert!(steps <= 100, "a time without samples is passed over");
+    assert!(store.rollups().get().lag_ms() <= SPAN_MS + 61_000);
+    opened.close().await;
+}
+
+/// Marks that wait.
+async fn marks(store: &Store) -> u64 {
+    let sql = "SELECT count() FROM rollup_marks WHERE sign = 1";
+    store.client().query(sql).fetch_one().await.unwrap()
+}
+
+/// Ends the lease of a roller that is gone.
+async fn take_over(store: &Store) {
+    let sql = "INSERT INTO rollup_state SELECT name, sequence + 1, holder, now64(3) - 1, fine_until, hours_until, version FROM rollup_state";
+    store.client().query(sql).execute().await.unwrap();
 }
