@@ -23,6 +23,7 @@ mod backlog;
 mod dictionary;
 mod live;
 mod memory;
+mod room;
 
 use std::time::Duration;
 
@@ -88,6 +89,8 @@ pub struct Outbox {
     disk: Disk,
     /// Segments that the disk could not read when it was asked last.
     unreadable: Vec<SegmentId>,
+    /// The segment on disk that the backlog lane read last.
+    sending: Option<Home>,
     limits: Option<v1::Limits>,
     /// No frame follows.
     is_sealed: bool,
@@ -129,6 +132,7 @@ impl Outbox {
             segment_wanted: false,
             disk: Disk::Works,
             unreadable: Vec::new(),
+            sending: None,
             limits: None,
             is_sealed: false,
         }
@@ -393,7 +397,7 @@ impl Outbox {
             first_seq: frame.seq,
             produced_before: self.totals.produced,
         };
-        while self.spool.is_over_limit() && self.shed_oldest_on_disk() {}
+        self.keep_within_limit();
         let id = loop {
             match self.spool.begin(&header, self.dictionaries.series()) {
                 Err(SpoolError::Full(_)) if self.shed_oldest_on_disk() => {}
@@ -442,7 +446,7 @@ impl Outbox {
                 }
             }
         }
-        while self.spool.is_over_limit() && self.shed_oldest_on_disk() {}
+        self.keep_within_limit();
         Ok(id)
     }
 

@@ -118,7 +118,7 @@ impl Outbox {
         Some(Unit(home))
     }
 
-    fn units_on_disk(&self) -> impl Iterator<Item = &SegmentMeta> {
+    pub(super) fn units_on_disk(&self) -> impl Iterator<Item = &SegmentMeta> {
         let open = self.spool.open_segment();
         self.spool.segments().filter(move |meta| {
             let is_lives = meta.epoch == self.settings.epoch && self.live.covers(meta.first_seq);
@@ -144,6 +144,7 @@ impl Outbox {
     fn read(&mut self, id: SegmentId) -> Option<SegmentContents> {
         match self.spool.read(id) {
             Ok(contents) => {
+                self.sending = Some(Home::Disk(id));
                 let samples = contents.lost_samples;
                 if samples > 0 {
                     tracing::warn!(segment = id.0, samples, "a part of a segment cannot be read");
