@@ -13,12 +13,14 @@ mod record;
 mod runner;
 mod slots;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use flyball_model::budget::{Limits, Load, Step, Usage, solve};
 use flyball_proto::frame::{self, Encoder};
+use flyball_proto::v1;
 
 use crate::schedule::Tick;
 use crate::sense::{Isolation, Sampler};
@@ -29,6 +31,7 @@ use entry::Entry;
 use overhead::Overhead;
 use own::Own;
 use runner::{Answer, Runner, Thread, sample};
+use slots::Slots;
 
 pub use own::METRICS;
 pub use record::Record;
@@ -50,6 +53,7 @@ pub struct Recorder {
     answers: Receiver<Answer>,
     deadline: Duration,
     encoder: Encoder,
+    frame_limits: frame::Limits,
     outbox: Arc<SharedOutbox>,
     limits: Limits,
     overhead: Overhead,
@@ -79,12 +83,14 @@ impl Recorder {
             let runner = Runner::new(sampler, index, &answer)?;
             entries.push(Entry::new(name, rank, runner, period.max(interval)));
         }
+        let mut encoder = Encoder::new(frame::Limits::default());
         Ok(Self {
-            own: Own::new(&entries),
+            own: Own::new(&entries, &mut encoder),
             entries,
             answers,
             deadline: DEADLINE.1.min(interval / DEADLINE.0),
-            encoder: Encoder::new(frame::Limits::default()),
+            encoder,
+            frame_limits: frame::Limits::default(),
             outbox,
             limits,
             overhead: Overhead::start(),
@@ -104,7 +110,12 @@ impl Recorder {
     pub fn tick(&mut self, tick: &Tick) {
         let deadline = Instant::now() + self.deadline;
         let ts_ms = tick.scheduled_ms;
-        let stamp_ms = self.outbox.lock().stamp(ts_ms, tick.step);
+        let mut outbox = self.outbox.lock();
+        let (stamp_ms, limits) = (outbox.stamp(ts_ms, tick.step), outbox.take_limits());
+        drop(outbox);
+        if let Some(limits) = limits {
+            self.keep_to(&limits);
+        }
         if let Some(step) = tick.step {
             tracing::warn!(now_ms = ts_ms, ?step, ?stamp_ms, "the wall clock was set");
         }
@@ -225,12 +236,46 @@ impl Recorder {
         }
     }
 
+    /// Keeps to the limits of a collector: series that it does not take are left out, and those that another one did not take come back.
+    fn keep_to(&mut self, limits: &v1::Limits) {
+        let limits = frame::Limits::default().tightened(limits);
+        if limits == self.frame_limits {
+            return;
+        }
+        tracing::info!(?limits, "the collector's limits");
+        self.frame_limits = limits;
+        self.encoder.set_limits(limits);
+        let excess: HashMap<_, _> = self.encoder.excess().into_iter().collect();
+        if !excess.is_empty() {
+            tracing::warn!(series = excess.len(), "series left out for the collector's limits");
+            for entry in &mut self.entries {
+                entry.slots.leave_out(&excess, &mut self.encoder);
+            }
+            self.own.slots.leave_out(&excess, &mut self.encoder);
+        }
+        self.restart_dictionary();
+    }
+
+    /// Starts a new version of the dictionary, with room for what was left out.
+    fn restart_dictionary(&mut self) {
+        let renumbering = self.encoder.restart_dictionary();
+        self.own.slots.renumber(&renumbering);
+        self.entries.iter_mut().for_each(|entry| entry.slots.renumber(&renumbering));
+        self.own.slots.take_in(&mut self.encoder);
+        self.entries.iter_mut().for_each(|entry| entry.slots.take_in(&mut self.encoder));
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slots> {
+        self.entries.iter().map(|entry| &entry.slots).chain([&self.own.slots])
+    }
+
     /// Encodes what was set in this tick and appends it to the outbox.
     fn append(&mut self, ts_ms: i64) {
-        if self.encoder.needs_new_dictionary() {
-            let renumbering = self.encoder.restart_dictionary();
-            self.entries.iter_mut().for_each(|entry| entry.slots.renumber(&renumbering));
-            self.own.renumber(&renumbering);
+        let is_left_out = self.slots().any(|slots| slots.left_out() > 0);
+        if self.encoder.needs_new_dictionary()
+            || is_left_out && self.encoder.has_room_after_restart()
+        {
+            self.restart_dictionary();
         }
         let mut outbox = self.outbox.lock();
         if outbox.keyframe_wanted() {

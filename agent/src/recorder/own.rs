@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use flyball_proto::frame::{Encoder, Renumbering};
+use flyball_proto::frame::Encoder;
 use flyball_proto::series::{Kind, Scale};
 
 use super::entry::Entry;
@@ -86,6 +86,13 @@ const SPOOL: Metric = gauge(
     &[],
     "Room that the spool takes on disk.",
 );
+const LEFT_OUT: Metric = gauge(
+    "flyball.agent.series.left_out",
+    "{series}",
+    Scale::UNIT,
+    &[],
+    "Series that are not sent because the dictionary or the collector's limits have no room for them.",
+);
 const DURATION: Metric = gauge(
     "flyball.agent.sampler.duration",
     "s",
@@ -109,14 +116,14 @@ const PERIOD: Metric = gauge(
 
 /// Everything that the recorder publishes by itself.
 pub const METRICS: &[Metric] = &[
-    JITTER, MISSED, STEPS, PRODUCED, ACKED, SHED, IN_FLIGHT, OUTBOX, SPOOL, DURATION, FAILURES,
-    PERIOD,
+    JITTER, MISSED, STEPS, PRODUCED, ACKED, SHED, IN_FLIGHT, OUTBOX, SPOOL, LEFT_OUT, DURATION,
+    FAILURES, PERIOD,
 ];
 
 /// The recorder's own series.
 pub(super) struct Own {
     readings: Readings,
-    slots: Slots,
+    pub(super) slots: Slots,
     jitter: Handle,
     missed: Handle,
     steps: [Handle; 2],
@@ -126,6 +133,7 @@ pub(super) struct Own {
     in_flight: Handle,
     outbox: Handle,
     spool: Handle,
+    left_out: Handle,
     samplers: Vec<OfSampler>,
     detail_due_ms: i64,
     ticks_missed: u64,
@@ -167,10 +175,10 @@ impl OfSampler {
 }
 
 impl Own {
-    /// Defines the series.
-    pub(super) fn new(entries: &[Entry]) -> Self {
+    /// Defines the series, before all others: where room is short, the account of it is not what is left out.
+    pub(super) fn new(entries: &[Entry], encoder: &mut Encoder) -> Self {
         let mut r = Readings::default();
-        Self {
+        let mut own = Self {
             jitter: r.define(&JITTER, &[]),
             missed: r.define(&MISSED, &[]),
             steps: ["forward", "backward"]
@@ -181,12 +189,15 @@ impl Own {
             in_flight: r.define(&IN_FLIGHT, &[]),
             outbox: r.define(&OUTBOX, &[]),
             spool: r.define(&SPOOL, &[]),
+            left_out: r.define(&LEFT_OUT, &[]),
             samplers: entries.iter().map(|entry| OfSampler::new(entry, &mut r)).collect(),
             readings: r,
             slots: Slots::default(),
             detail_due_ms: i64::MIN,
             ticks_missed: 0,
-        }
+        };
+        own.slots.publish(&mut own.readings, encoder);
+        own
     }
 
     /// A tick that has no timestamp: nothing is read in it.
@@ -220,15 +231,12 @@ impl Own {
                 (tick.scheduled_ms.div_euclid(DETAIL_PERIOD_MS) + 1) * DETAIL_PERIOD_MS;
             r.set_value(self.outbox, totals.bytes as f64);
             r.set_value(self.spool, totals.spool_bytes as f64);
+            let left_out: usize = entries.iter().map(|entry| entry.slots.left_out()).sum();
+            r.set(self.left_out, (left_out + self.slots.left_out()) as i64);
             for (of, entry) in self.samplers.iter().zip(entries) {
                 of.set(entry, r);
             }
         }
         self.slots.publish(r, encoder);
-    }
-
-    /// Moves into a new version of the dictionary.
-    pub(super) fn renumber(&mut self, renumbering: &Renumbering) {
-        self.slots.renumber(renumbering);
     }
 }

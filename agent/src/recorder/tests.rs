@@ -392,3 +392,67 @@ fn over_budget_the_dearest_sampler_is_read_less_often_and_over_the_ceiling_memor
     assert_eq!(get(&values, "flyball.agent.sampler.period{cheap}"), Some(64.0));
     assert_eq!(get(&values, "flyball.agent.samples.shed{memory}"), Some(0.0), "all is on disk");
 }
+
+#[test]
+fn a_collector_with_tighter_limits_gets_fewer_series_and_another_one_all_again() {
+    let many = |name: &'static str, count: i64| {
+        let mut handles: Vec<Handle> = Vec::new();
+        fake(name, Isolation::Inline, move |readings| {
+            if handles.is_empty() {
+                let define = |i: i64| readings.define(&VALUE, &[("of", &format!("{name}-{i}"))]);
+                handles = (0..count).map(define).collect();
+            }
+            (1..).zip(&handles).for_each(|(raw, handle)| readings.set(*handle, raw));
+            Ok(())
+        })
+    };
+    let mut harness = Harness::new(vec![many("a", 20), many("b", 20)]);
+    let values = |harness: &mut Harness| {
+        let values = harness.tick_after(INTERVAL * 10);
+        let of = values.iter().filter(|(name, _)| name.starts_with("value{"));
+        assert!(of.clone().all(|(name, value)| {
+            let number: f64 =
+                name.trim_end_matches('}').rsplit('-').next().unwrap().parse().unwrap();
+            (value - number - 1.0).abs() < 0.1
+        }));
+        let left_out = get(&values, "flyball.agent.series.left_out{}");
+        (of.count(), values.len(), left_out)
+    };
+    let (all, in_all, left_out) = values(&mut harness);
+    assert_eq!((all, left_out), (40, Some(0.0)));
+    let limit = in_all as u32 - 15;
+    let limits = v1::Limits { slots: limit, ..v1::Limits::default() };
+    harness.recorder.outbox.lock().limit(limits);
+    let (_, sent, left_out) = values(&mut harness);
+    assert_eq!((sent as u32, left_out), (limit, Some(15.0)));
+    harness.recorder.outbox.lock().limit(v1::Limits::default());
+    assert_eq!(values(&mut harness), (40, in_all, Some(0.0)));
+}
+
+#[test]
+fn a_series_without_room_comes_when_others_have_ended() {
+    let mut round = 0;
+    let mut handles: Vec<Handle> = Vec::new();
+    let churn = fake("churn", Isolation::Inline, move |readings| {
+        round += 1;
+        match round {
+            1 => {
+                let define = |i: i64| readings.define(&VALUE, &[("of", &format!("first-{i}"))]);
+                handles = (0..30).map(define).collect();
+            }
+            2 => handles.push(readings.define(&VALUE, &[("of", "late")])),
+            3 => handles.drain(..20).for_each(|handle| readings.retire(handle)),
+            _ => {}
+        }
+        for handle in &handles {
+            readings.set(*handle, round);
+        }
+        Ok(())
+    });
+    let mut harness = Harness::new(vec![churn]);
+    let slots = harness.tick().len() as u32;
+    harness.recorder.encoder.set_limits(frame::Limits { slots, ..frame::Limits::default() });
+    assert_eq!(get(&harness.tick(), "value{late}"), None);
+    harness.tick();
+    assert_eq!(get(&harness.tick(), "value{late}"), Some(4.0));
+}

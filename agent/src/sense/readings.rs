@@ -42,6 +42,11 @@ impl Handle {
     pub const fn index(self) -> usize {
         self.0 as usize
     }
+
+    /// The handle with this number.
+    pub(crate) const fn from_index(index: usize) -> Self {
+        Self(index as u32)
+    }
 }
 
 impl Readings {

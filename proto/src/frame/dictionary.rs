@@ -73,6 +73,10 @@ impl Dictionary {
         self.entries.len()
     }
 
+    pub(super) const fn retired(&self) -> usize {
+        self.retired
+    }
+
     pub(super) fn series(&self) -> impl Iterator<Item = &Series> {
         self.entries.iter().map(|entry| &entry.series)
     }

@@ -14,6 +14,9 @@ use super::{KEYFRAME_PERIOD, Limits, Slot};
 /// Most bytes of a frame that do not depend on the number of samples or slots.
 const FIXED_BYTES: usize = 64;
 
+/// Part of a full dictionary that must be retired before a new version of it is worth its definitions.
+const RESTART_PART: usize = 16;
+
 /// Encodes ticks of samples into frames.
 ///
 /// ```
@@ -115,6 +118,28 @@ impl Encoder {
     /// Holds frames and definitions from now on to other limits, such as those of a [`v1::Welcome`].
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+    }
+
+    /// Series that these limits would not take, with their slots: those with a value that is too long, and the last ones of too many. To be retired, and the
+    /// dictionary restarted, after limits were tightened.
+    pub fn excess(&self) -> Vec<(Slot, Series)> {
+        let is_long = |series: &Series| {
+            series.attributes.iter().any(|(_, value)| value.len() > self.limits.attribute_bytes)
+        };
+        let live = |(index, _): &(usize, &Series)| self.live.contains(*index);
+        let mut room = self.limits.slots;
+        let over = |(_, series): &(usize, &Series)| {
+            let is_over = is_long(series) || room == 0;
+            room -= u32::from(!is_over);
+            is_over
+        };
+        let excess = self.dictionary.series().enumerate().filter(live).filter(over);
+        excess.map(|(index, series)| (Slot(index as u32), series.clone())).collect()
+    }
+
+    /// True when a new version of the dictionary has room for series that this one has none for.
+    pub fn has_room_after_restart(&self) -> bool {
+        self.dictionary.retired() * RESTART_PART > self.dictionary.len()
     }
 
     /// Defines a series in the next slot. Its definition is to be sent before the first frame with a sample of it.
