@@ -123,7 +123,8 @@ impl Intake {
         if let Some(feed) = &self.feed {
             feed.define(definitions.iter().map(|(slot, series)| (slot.0, series)));
         }
-        self.slots.define(definitions.iter().map(|(_, series)| series), &mut self.unwritten);
+        let series = definitions.iter().map(|(_, series)| series);
+        self.slots.define(series, now_ms(), &mut self.unwritten);
         Ok(())
     }
 

@@ -16,7 +16,6 @@ use super::batch::NewSeries;
 use super::ledger::Refused;
 use super::sums::Sums;
 use crate::account::Kind;
-use crate::live::now_ms;
 use crate::store::{SampleRow, SeriesId};
 
 /// What tells a series that keeps sums from others, by OpenTelemetry's name.
@@ -78,13 +77,14 @@ impl Slots {
         self.sums = Sums::default();
     }
 
-    /// Adds the slots of a message. Rows of series that are still to be written go to `unwritten`.
+    /// Adds the slots of a message. Series that are still to be written go to `unwritten`.
     pub(super) fn define<'a>(
         &mut self,
         series: impl Iterator<Item = &'a Arc<Series>>,
+        now_ms: i64,
         unwritten: &mut Vec<NewSeries>,
     ) {
-        let now_s = seconds(now_ms());
+        let now_s = seconds(now_ms);
         let mut room = Room { free: self.free(None), counted: false };
         self.all.reserve_exact(series.size_hint().0);
         for series in series {
@@ -244,4 +244,114 @@ fn refused(sample: &Sample) -> Refused {
 /// Seconds since the Unix epoch, until 2106.
 fn seconds(ms: i64) -> u32 {
     u32::try_from(ms / 1_000).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use flyball_proto::frame::{Decoder, Encoder, Limits};
+    use flyball_proto::series::{Kind as SeriesKind, Scale};
+
+    use super::*;
+    use crate::account::Accounts;
+    use crate::ingest::batcher::Sink;
+    use crate::ingest::{Ingest, IngestMetrics, IngestParts, IngestSettings};
+    use crate::live::Live;
+    use crate::store::{Catalog, SeriesRow, StoreError};
+
+    /// Takes everything.
+    struct Nowhere;
+
+    impl Sink for Nowhere {
+        async fn insert_series(&self, _: &[SeriesRow], _: &str) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        async fn insert_samples(&self, _: &[SampleRow], _: &str) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    fn shared(max_series_per_agent: usize) -> Arc<Shared> {
+        let live = Live::new(10);
+        let parts = IngestParts {
+            name: "test".to_owned(),
+            settings: IngestSettings { max_series_per_agent, ..IngestSettings::default() },
+            retention_days: 1,
+            live: live.clone(),
+            accounts: Accounts::new(live, 10),
+            catalog: Arc::new(Catalog::new(100)),
+            metrics: IngestMetrics::new(10),
+        };
+        Arc::clone(&Ingest::start_with(parts, Nowhere).shared)
+    }
+
+    fn slots(shared: &Arc<Shared>) -> Slots {
+        Slots::new(Arc::clone(shared), NodeName::new("web-1").unwrap(), true)
+    }
+
+    fn series(number: usize) -> Arc<Series> {
+        Arc::new(Series {
+            metric: "m".into(),
+            unit: "1".into(),
+            kind: SeriesKind::Gauge,
+            scale: Scale::UNIT,
+            attributes: vec![("n".into(), number.to_string())],
+        })
+    }
+
+    fn define(slots: &mut Slots, numbers: std::ops::Range<usize>, now_ms: i64) -> usize {
+        let (all, mut unwritten): (Vec<_>, _) = (numbers.map(series).collect(), Vec::new());
+        slots.define(all.iter(), now_ms, &mut unwritten);
+        unwritten.len()
+    }
+
+    fn places(slots: &Slots) -> Vec<Place> {
+        slots.all.iter().map(|slot| slot.place).collect()
+    }
+
+    #[tokio::test]
+    async fn a_stream_uses_its_series_until_its_dictionary_or_itself_ends() {
+        let shared = shared(3);
+        let (mut first, mut second) = (slots(&shared), slots(&shared));
+        assert_eq!(define(&mut first, 0..5, 0), 4, "three of their own and a sum");
+        assert_eq!(define(&mut second, 0..2, 0), 2, "nobody has written them yet");
+        let catalog = &shared.catalog;
+        catalog.mark_written(&catalog.unwritten_ids());
+        assert_eq!(catalog.unwritten_ids(), [], "those in use are not meant");
+        let all: Vec<_> = first.all.iter().map(|slot| SeriesId::from(slot.target)).collect();
+        catalog.mark_written(&all[..3]);
+        assert_eq!((catalog.written_ids(true).len(), catalog.written_ids(false).len()), (3, 0));
+        first.clear();
+        assert_eq!((catalog.written_ids(true).len(), catalog.written_ids(false).len()), (2, 1));
+        drop(second);
+        assert_eq!(catalog.written_ids(false).len(), 3);
+        assert_eq!(catalog.unwritten_ids().len(), 1, "the sum");
+        drop(first);
+        assert_eq!(catalog.written_ids(false).len(), 3, "released once");
+    }
+
+    #[tokio::test]
+    async fn slots_without_samples_for_long_make_room_for_new_ones() {
+        let shared = shared(2);
+        let mut slots = slots(&shared);
+        define(&mut slots, 0..2, 0);
+        define(&mut slots, 2..3, 1_000);
+        assert_eq!(places(&slots), [Place::Own, Place::Own, Place::Sum]);
+        assert_eq!(shared.accounts.alerts().len(), 1);
+
+        // Only the first one goes on.
+        let mut encoder = Encoder::new(Limits::default());
+        let slot = encoder.define((*series(0)).clone()).unwrap();
+        let mut decoder = Decoder::new(Limits::default());
+        for message in encoder.definitions() {
+            decoder.define(message).unwrap();
+        }
+        let late_ms = i64::from(IDLE_S) * 1_000;
+        encoder.set(slot, 1);
+        let mut payload = Vec::new();
+        encoder.encode(late_ms - 1_000, &mut payload);
+        slots.rows(&decoder.decode(&payload).unwrap(), late_ms - 1_000);
+        define(&mut slots, 3..5, late_ms);
+        assert_eq!(places(&slots)[3..], [Place::Own, Place::Sum], "one was idle");
+    }
 }
