@@ -222,8 +222,8 @@ impl<'a> Finder<'a> {
         }
         self.unsealed.push(id);
         let bytes = scan.seal(&*file, id).unwrap_or(scan.good_bytes);
-        let Scan { header, thinned, summary, .. } = scan;
-        Ok((Glance { header, thinned, summary }, bytes))
+        let Scan { header, thinned, summary, samples_behind, .. } = scan;
+        Ok((Glance { header, thinned, summary, samples_behind }, bytes))
     }
 
     /// Segments that may not be on the medium as far as the system has them.
@@ -236,8 +236,8 @@ impl<'a> Finder<'a> {
 
     /// Puts a segment into the index, unless nothing in it is of use any more.
     fn take(&mut self, id: SegmentId, found: &Glance, bytes: u64, note: Option<Note>) {
-        let Glance { header, thinned, summary } = found;
-        let produced = header.produced_before.saturating_add(summary.samples);
+        let Glance { header, thinned, summary, samples_behind } = found;
+        let produced = header.produced_before.saturating_add(summary.samples + samples_behind);
         self.produced = self.produced.max(produced);
         let highest = &mut self.recovery.totals.highest_ts_ms;
         let mut meta = SegmentMeta::new(id, header, bytes);

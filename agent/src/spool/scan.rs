@@ -14,6 +14,8 @@ use super::{SegmentHeader, SegmentId};
 
 /// Longest file that can be a segment: frames, the definitions of a full dictionary, and some.
 pub(super) const MAX_SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
+/// Most bytes that are checksummed in search of frames behind damage: some 10 ms.
+const SEARCH_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes that hold preamble and header record.
 const FRONT_BYTES: usize = PREAMBLE_BYTES + 64;
 
@@ -28,6 +30,8 @@ pub(super) struct Scan {
     pub(super) ending: Ending,
     /// Bytes up to the end of the last record that could be read.
     pub(super) good_bytes: u64,
+    /// Samples of frames behind damage: nothing can decode them, but they were produced.
+    pub(super) samples_behind: u64,
 }
 
 /// What the ends of a segment say of it.
@@ -36,6 +40,8 @@ pub(super) struct Glance {
     pub(super) header: SegmentHeader,
     pub(super) thinned: bool,
     pub(super) summary: Summary,
+    /// Samples of frames that cannot be decoded any more.
+    pub(super) samples_behind: u64,
 }
 
 /// How a segment ends.
@@ -85,7 +91,9 @@ pub(super) fn glance(
     };
     let end = read(file, at, END_RECORD_BYTES)?;
     Ok(match take(&end, Place { segment: id, offset: at }) {
-        Ok((Record::End(summary), _)) => Some(Glance { header, thinned, summary }),
+        Ok((Record::End(summary), _)) => {
+            Some(Glance { header, thinned, summary, samples_behind: 0 })
+        }
         _ => None,
     })
 }
@@ -105,6 +113,7 @@ pub(super) fn scan(file: &dyn DiskFile, id: SegmentId, bytes: u64) -> Result<Sca
         frames: Vec::new(),
         ending: Ending::Open,
         good_bytes: offset,
+        samples_behind: 0,
     };
     while (offset as usize) < bytes.len() {
         let read = take(&bytes.slice(offset as usize..), Place { segment: id, offset });
@@ -120,10 +129,40 @@ pub(super) fn scan(file: &dyn DiskFile, id: SegmentId, bytes: u64) -> Result<Sca
             Err(NoRecord::Torn) => Ending::Torn,
         };
         scan.ending = failure;
+        scan.samples_behind = samples_behind(&bytes, id, offset);
         break;
     }
     scan.good_bytes = offset;
     Ok(scan)
+}
+
+/// Samples of the frames behind `from` that are as they were written. A record is checksummed for its place, so one is found wherever it begins.
+fn samples_behind(bytes: &Bytes, id: SegmentId, from: u64) -> u64 {
+    let (mut offset, mut samples, mut searched) = (from as usize, 0_u64, 0);
+    while offset < bytes.len() && searched < SEARCH_BYTES {
+        let place = Place { segment: id, offset: offset as u64 };
+        offset += match take(&bytes.slice(offset..), place) {
+            Ok((record, length)) => {
+                if let Record::Frame(frame) = record {
+                    samples += u64::from(frame.samples);
+                }
+                length
+            }
+            Err(failure) => {
+                // What looks like a whole record was checksummed in vain.
+                searched +=
+                    if failure == NoRecord::Corrupt { claimed_bytes(bytes, offset) } else { 1 };
+                1
+            }
+        };
+    }
+    samples
+}
+
+/// Length of the record that seems to begin at `offset`.
+fn claimed_bytes(bytes: &Bytes, offset: usize) -> usize {
+    let claim = bytes[offset..].first_chunk::<4>();
+    claim.map_or(1, |claim| u32::from_le_bytes(*claim) as usize + 1)
 }
 
 impl Scan {

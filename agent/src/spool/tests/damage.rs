@@ -136,6 +136,36 @@ fn every_flipped_bit_of_a_segment_is_skipped_and_counted() {
 }
 
 #[test]
+fn frames_behind_damage_are_counted_even_if_the_account_had_not_seen_them() {
+    const FRAMES: u64 = 6;
+    let image = Image::of(FRAMES, false);
+    // The agent was killed before any account of these frames.
+    let before = MemoryDisk::new();
+    drop(open(&before));
+    let ledger = before.content(ledger::NAME).unwrap();
+    let whole = image.disk(&image.segment, &ledger);
+    assert_eq!(open(&whole).1.totals.produced, FRAMES * SAMPLES);
+
+    let front = record::PREAMBLE_BYTES + 62;
+    let mut least = FRAMES;
+    for at in front..image.segment.len() {
+        damage(&image.segment, at, |segment| {
+            let (_, recovery) = open(&image.disk(segment, &ledger));
+            let in_flight: u64 = recovery.segments.iter().map(SegmentMeta::in_flight).sum();
+            let totals = recovery.totals;
+            assert_eq!(
+                (totals.outstanding(), totals.lost),
+                (in_flight, totals.produced - in_flight)
+            );
+            // Only the damaged frame's own samples may stay unknown.
+            assert!(totals.produced >= (FRAMES - 1) * SAMPLES, "byte {at}: {totals:?}");
+            least = least.min(in_flight / SAMPLES);
+        });
+    }
+    assert_eq!(least, 0, "damage among the first definitions leaves no frame");
+}
+
+#[test]
 fn a_segment_cut_anywhere_gives_the_frames_before_the_cut() {
     const FRAMES: u64 = 6;
     let image = Image::of(FRAMES, true);
