@@ -73,8 +73,10 @@ impl Roller {
             ("split_parts_ranges_into_intersecting_and_non_intersecting_final", "0".to_owned()),
             ("split_intersecting_parts_ranges_into_layers_final", "0".to_owned()),
             ("distributed_foreground_insert", "1".to_owned()),
-            // All tables are sharded by series.
-            ("distributed_product_mode", "local".to_owned()),
+            // The shards would get statements whose subqueries name tables of our database without it.
+            ("parallel_distributed_insert_select", "0".to_owned()),
+            // A replica that lags would leave rows out for good.
+            ("fallback_to_stale_replicas_for_distributed_queries", "0".to_owned()),
             ("wait_end_of_query", "1".to_owned()),
         ]
         .into_iter()

@@ -20,8 +20,6 @@ use super::within;
 /// Shorter than the 10 s that ClickHouse keeps an idle connection for: a connection that it may be closing is not used again.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Seconds by which a replica may lag and still answer. Below the minute after which a closed bucket is rolled up: a replica that lags more would leave rows out.
-const REPLICA_DELAY_S: u32 = 30;
 
 /// Where a server is and who we are to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +53,8 @@ pub fn configured_endpoints(settings: &ClickHouseSettings) -> Result<Vec<Endpoin
 pub(super) fn servers(endpoints: &[Endpoint], settings: &ClickHouseSettings) -> Servers {
     let client = |endpoint: &Endpoint| {
         let client = endpoint.bare_client().with_database(&settings.database);
-        let client = query_settings(settings)
+        let client = settings
+            .query_settings()
             .into_iter()
             .fold(client, |client, (name, value)| client.with_setting(name, value));
         (endpoint.url.clone(), client)
@@ -88,25 +87,6 @@ pub(super) async fn create_database(
         return Ok(());
     }
     Schema::new(&servers, settings).run(DATABASE).await
-}
-
-/// What makes a query right and bounded, for each layout.
-fn query_settings(settings: &ClickHouseSettings) -> Vec<(&'static str, String)> {
-    let mut all = vec![
-        ("max_execution_time", settings.timeout().as_secs().max(1).to_string()),
-        ("final", "1".to_owned()),
-        ("do_not_merge_across_partitions_select_final", "1".to_owned()),
-    ];
-    if settings.layout() != Layout::Single {
-        // A subquery on a Distributed table is answered by all shards and not, silently, by each shard for itself. A shard that is away fails the
-        // query: an answer without its series would be wrong.
-        all.push(("distributed_product_mode", "global".to_owned()));
-        all.push(("skip_unavailable_shards", "0".to_owned()));
-    }
-    if matches!(settings.layout(), Layout::Replicated { .. }) {
-        all.push(("max_replica_delay_for_distributed_queries", REPLICA_DELAY_S.to_string()));
-    }
-    all
 }
 
 impl Endpoint {

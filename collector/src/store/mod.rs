@@ -16,6 +16,7 @@ mod metrics;
 pub mod migrate;
 mod prune;
 mod refresh;
+mod requests;
 mod retention;
 mod rows;
 mod schema;
@@ -130,9 +131,14 @@ async fn open_at(
             return Err(StoreError::MigrationsMissing { missing });
         }
     }
-    retention::apply(&store.schema, settings).await?;
-    fsync::apply(&store.schema, settings).await?;
-    store.check_settings().await?;
+    let tables = async {
+        retention::apply(&store.schema, settings).await?;
+        fsync::apply(&store.schema, settings).await?;
+        store.check_settings().await
+    };
+    let timeout_ms = settings.timeout_ms;
+    let tables = tokio::time::timeout(settings.timeout(), tables).await;
+    tables.map_err(|_| StoreError::Timeout { timeout_ms })??;
     let catalog = Arc::new(store.load_catalog().await?);
     Ok((store, catalog))
 }
@@ -222,7 +228,7 @@ impl Store {
     pub async fn load_catalog(&self) -> Result<Catalog, StoreError> {
         let catalog = Catalog::counted(self.settings.max_series, self.writer.series_gauge());
         let (mut cursor, mut left_out) = (self.series_cursor()?, 0_u64);
-        while let Some(row) = cursor.next().await? {
+        while let Some(row) = within(self.settings.timeout(), cursor.next()).await? {
             left_out += u64::from(!catalog.load(row));
         }
         if left_out > 0 {

@@ -16,7 +16,7 @@ use clickhouse::{Client, Row};
 use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 
-use super::config::{ClickHouseSettings, Layout};
+use super::config::ClickHouseSettings;
 use super::error::StoreError;
 use super::metrics::{StoreMetrics, Table};
 use super::rows::{LateMark, SampleRow, SeriesRow};
@@ -53,7 +53,8 @@ impl Writer {
         settings: &ClickHouseSettings,
         metrics: StoreMetrics,
     ) -> Self {
-        let servers = insert_settings(settings)
+        let servers = settings
+            .insert_settings()
             .into_iter()
             .fold(servers.clone(), |servers, (name, value)| servers.with_setting(name, &value));
         Self { servers, timeout: settings.timeout(), metrics }
@@ -173,30 +174,6 @@ impl Writer {
         }
         result
     }
-}
-
-/// What makes an insert whole, acknowledged only when it is stored, and harmless to repeat.
-fn insert_settings(settings: &ClickHouseSettings) -> Vec<(&'static str, String)> {
-    let mut all = vec![
-        ("async_insert", "0".to_owned()),
-        ("insert_deduplicate", "1".to_owned()),
-        ("max_partitions_per_insert_block", "1".to_owned()),
-        ("optimize_on_insert", "0".to_owned()),
-    ];
-    if settings.layout() != Layout::Single {
-        // The server that takes the block answers after every shard has its part, and gives up no later than we do.
-        all.push(("distributed_foreground_insert", "1".to_owned()));
-        all.push(("insert_distributed_timeout", settings.timeout().as_secs().max(1).to_string()));
-    }
-    if matches!(settings.layout(), Layout::Replicated { .. }) {
-        let quorum = settings.insert_quorum;
-        all.push((
-            "insert_quorum",
-            if quorum == 0 { "auto".to_owned() } else { quorum.to_string() },
-        ));
-        all.push(("insert_quorum_timeout", settings.timeout_ms.to_string()));
-    }
-    all
 }
 
 /// One block of `performance_metrics` in the Native format: for each column its name, its type and its values, little endian.

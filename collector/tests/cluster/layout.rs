@@ -2,6 +2,7 @@
 
 use crate::harness::{open, sharded};
 use crate::server::Server;
+use flyball_collector::store::migrate::{down_sql, up_sql};
 use flyball_collector::store::{ClickHouseSettings, StoreError};
 
 async fn refused(settings: &ClickHouseSettings) -> String {
@@ -23,6 +24,27 @@ async fn what_a_cluster_lacks_is_said_before_anything_is_created() {
     let error = refused(&ClickHouseSettings { replicated: true, ..both.clone() }).await;
     assert!(error.contains("lack shard and replica"), "{error}");
     assert!(!a.has_database().await);
+}
+
+/// Replication itself needs a server with Keeper. What can be known without it: the statements are ones that ClickHouse understands, and it knows the settings.
+#[tokio::test]
+async fn clickhouse_understands_the_statements_for_a_replicated_cluster() {
+    let dir = tempfile::tempdir().unwrap();
+    let [a] = Server::shards(dir.path(), ["a"]).await;
+    let settings = ClickHouseSettings { replicated: true, ..sharded(&[a.http]) };
+    for text in [up_sql(&settings), down_sql(&settings)] {
+        for section in text.split(";\n\n").filter(|section| !section.trim().is_empty()) {
+            let code: Vec<_> = section.lines().filter(|line| !line.starts_with("--")).collect();
+            let statement = code.join("\n");
+            assert!(statement.contains(" ON CLUSTER two"), "{statement}");
+            a.ask(&format!("EXPLAIN AST {statement}")).await;
+        }
+    }
+    for (name, value) in settings.query_settings().into_iter().chain(settings.insert_settings()) {
+        a.ask(&format!("SELECT 1 SETTINGS {name} = '{value}'")).await;
+    }
+    let known = "SELECT count() FROM system.merge_tree_settings WHERE name IN ('replicated_deduplication_window', 'replicated_deduplication_window_seconds')";
+    a.ask(&format!("SELECT throwIf(({known}) != 2)")).await;
 }
 
 #[tokio::test]

@@ -117,6 +117,12 @@ impl Server {
         query.fetch_one::<u64>().await.unwrap() == 1
     }
 
+    /// Runs a statement that needs no database.
+    pub async fn ask(&self, sql: &str) {
+        let client = self.client.clone().with_database("system");
+        client.query_raw(sql).execute().await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
     pub async fn execute(&self, sql: &str) {
         self.client.query_raw(sql).execute().await.unwrap_or_else(|e| panic!("{sql}: {e}"));
     }

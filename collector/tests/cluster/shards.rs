@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use flyball_collector::rollup::{Roller, RollupMetrics, RollupSettings, Step};
 use flyball_collector::store::catalog::Selector;
 use flyball_collector::store::{
-    DAY_MS, ErrorClass, HOUR_MS, OpenStore, SampleRow, SeriesId, SeriesRow, Store, StoreError,
+    DAY_MS, ErrorClass, HOUR_MS, LateMark, OpenStore, SampleRow, SeriesId, SeriesRow, Store,
+    StoreError,
 };
 use flyball_proto::series::{Kind, NodeName, Scale, Series};
 use serde_json::Value;
@@ -157,6 +159,65 @@ async fn each_series_is_on_one_shard_and_answers_are_those_of_a_single_server() 
     }
     one.stopped().await;
     two.stopped().await;
+}
+
+/// Computes all rollups that are due, late marks too.
+async fn roll(store: &Store) {
+    let (settings, metrics) = (RollupSettings::default(), RollupMetrics::default());
+    let mut roller = Roller::new(store, settings, metrics, "test").impatient();
+    let mut idle = 0;
+    while idle < 2 {
+        idle = if roller.step().await.unwrap() == Step::Idle { idle + 1 } else { 0 };
+    }
+    roller.release().await.unwrap();
+}
+
+/// Rows and a fingerprint of a tier's content.
+async fn tier(store: &Store, table: &str) -> (u64, u64) {
+    let sql = format!(
+        "SELECT count(), groupBitXor(cityHash64(series_id, ts, scale, count, first_ms, last_ms, first, change, below, above, sum, if(isNaN(lost), 0, lost))) FROM {table}"
+    );
+    store.client().query(&sql).fetch_one().await.unwrap()
+}
+
+#[tokio::test]
+async fn rollups_of_shards_are_those_of_a_single_server_and_late_samples_correct_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b] = Server::shards(dir.path(), ["a", "b"]).await;
+    let mut one = single(a.http);
+    one.database = "one".to_owned();
+    let (one, two) = (open(&one).await.unwrap(), open(&sharded(&[a.http, b.http])).await.unwrap());
+    let tiers = ["rollup_10s", "rollup_1m", "rollup_1h"];
+    let mut before = Vec::new();
+    for open in [&one, &two] {
+        fill(open).await;
+        roll(&open.store).await;
+    }
+    for table in tiers {
+        let (single, shards) = (tier(&one.store, table).await, tier(&two.store, table).await);
+        assert!(single.0 >= SERIES as u64, "{table}: {single:?}");
+        assert_eq!(single, shards, "{table}");
+        let local = format!("{table}_local");
+        assert!(ids(&a, &local).await.is_disjoint(&ids(&b, &local).await), "{table}");
+        before.push(single);
+    }
+
+    for (number, open) in [&one, &two].into_iter().enumerate() {
+        let mut late = next_tick(open);
+        late.extend(late.clone().iter().map(|row| SampleRow { ts_ms: row.ts_ms + 1_000, ..*row }));
+        let span = end_s() * 1_000 - (end_s() * 1_000).rem_euclid(LateMark::SPAN_MS);
+        let marks: BTreeSet<_> = late.iter().map(LateMark::of).collect();
+        assert!(marks.iter().all(|mark| mark.span_ms == span), "{marks:?}");
+        let marks: Vec<_> = marks.into_iter().collect();
+        open.store.insert_late_marks(&marks, number as u64 + 1).await.unwrap();
+        open.store.insert_samples(&late, "late").await.unwrap();
+        roll(&open.store).await;
+    }
+    for (table, before) in tiers.into_iter().zip(before) {
+        let (single, shards) = (tier(&one.store, table).await, tier(&two.store, table).await);
+        assert_ne!(single.1, before.1, "{table}: the late samples are in it");
+        assert_eq!(single, shards, "{table}");
+    }
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::store::config::Secret;
 use crate::store::error::StoreError;
+use crate::store::within;
 
 /// How long a holder that was killed blocks the next one.
 pub(super) const LEASE: Duration = Duration::from_secs(15);
@@ -199,17 +200,16 @@ impl Lock {
 }
 
 async fn now_s(client: &Client) -> Result<u64, StoreError> {
-    Ok(client.query("SELECT toUInt64(toUnixTimestamp(now()))").fetch_one().await?)
+    let query = client.query("SELECT toUInt64(toUnixTimestamp(now()))");
+    within(LEASE, async { query.fetch_one().await }).await
 }
 
 /// The lock of the highest generation, held or expired.
 async fn newest(client: &Client) -> Result<Option<Seen>, StoreError> {
     let now_s = now_s(client).await?;
-    let rows: Vec<(String, String)> = client
-        .query("SELECT name, comment FROM system.tables WHERE database = currentDatabase() AND startsWith(name, ?)")
-        .bind(PREFIX)
-        .fetch_all()
-        .await?;
+    let sql = "SELECT name, comment FROM system.tables WHERE database = currentDatabase() AND startsWith(name, ?)";
+    let query = client.query(sql).bind(PREFIX);
+    let rows = within(LEASE, async { query.fetch_all::<(String, String)>().await }).await?;
     let seen = rows.iter().filter_map(|(name, comment)| parse(name, comment, now_s));
     Ok(seen.max_by_key(|seen| seen.generation))
 }

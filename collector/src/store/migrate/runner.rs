@@ -1,5 +1,7 @@
 //! Migrations of one place: a server, or a replicated cluster through any of its servers.
 
+use std::time::Duration;
+
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +10,10 @@ use super::lock::{Lease, Request};
 use super::{MigrationState, MigrationStatus};
 use crate::store::error::StoreError;
 use crate::store::servers::Choice;
+use crate::store::within;
 
+/// Longest that a server may take to say what is there. Statements of migrations have no bound.
+const ANSWER: Duration = Duration::from_secs(30);
 const UP: i8 = 1;
 const DOWN: i8 = 2;
 
@@ -126,7 +131,8 @@ impl Runner<'_> {
     /// Creates the log when it is missing; `ON CLUSTER` waits for every server, so not for nothing.
     async fn prepare(&self) -> Result<(), StoreError> {
         let exists = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'migrations'";
-        if self.choice.client.query(exists).fetch_one::<u64>().await? == 1 {
+        let query = self.choice.client.query(exists);
+        if within(ANSWER, async { query.fetch_one::<u64>().await }).await? == 1 {
             return Ok(());
         }
         Ok(self.choice.client.query_raw(&self.template.fill(LOG)).execute().await?)
@@ -134,12 +140,8 @@ impl Runner<'_> {
 
     /// The last event of each version that is up, by version.
     async fn applied(&self) -> Result<Vec<Event>, StoreError> {
-        let events: Vec<Event> = self
-            .choice
-            .client
-            .query("SELECT ?fields FROM migrations ORDER BY sequence")
-            .fetch_all()
-            .await?;
+        let query = self.choice.client.query("SELECT ?fields FROM migrations ORDER BY sequence");
+        let events = within(ANSWER, async { query.fetch_all::<Event>().await }).await?;
         let mut applied = std::collections::BTreeMap::new();
         for event in events {
             match event.direction {
