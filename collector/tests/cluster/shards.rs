@@ -109,10 +109,10 @@ fn same(left: &Value, right: &Value) -> bool {
     }
 }
 
-fn points(answer: &str) -> Value {
+fn parsed(answer: &str) -> Value {
     let answer: Value = serde_json::from_str(answer).unwrap();
     assert!(answer["series"].as_array().is_some_and(|series| !series.is_empty()), "{answer}");
-    answer["series"].clone()
+    answer
 }
 
 #[tokio::test]
@@ -128,6 +128,7 @@ async fn each_series_is_on_one_shard_and_answers_are_those_of_a_single_server() 
         let expected = SERIES as u64 * TICKS as u64;
         assert_eq!(count(&open.store, true).await, expected);
         assert_eq!(count(&open.store, false).await, expected + expected / 3);
+        roll(&open.store).await;
     }
     for table in ["series_local", "performance_metrics_local"] {
         let (on_a, on_b) = (ids(&a, table).await, ids(&b, table).await);
@@ -137,19 +138,24 @@ async fn each_series_is_on_one_shard_and_answers_are_those_of_a_single_server() 
 
     let (one, two) = (Collector::start_ready(&one).await, Collector::start_ready(&two).await);
     let (from, to) = (start_ms(), start_ms() + TICKS * 1_000);
+    let mut tiers = BTreeSet::new();
     let aggregations =
         ["avg", "min", "max", "sum", "last", "p50", "p99"].map(|a| (a, "test.gauge"));
     for (agg, metric) in aggregations.into_iter().chain([("rate", "test.counter")]) {
-        for rest in ["&by=node", "&by=number", "&node=web-2", "&filter=number=03"] {
+        for rest in ["5000&by=node", "10000&by=number", "60000&node=web-2", "1000&filter=number=03"]
+        {
             let path = format!(
-                "/api/performance/metrics?metric={metric}&agg={agg}&from={from}&to={to}&step=10000{rest}"
+                "/api/performance/metrics?metric={metric}&agg={agg}&from={from}&to={to}&step={rest}"
             );
             let answers = (one.get(&path).await, two.get(&path).await);
             assert_eq!((answers.0.status, answers.1.status), (200, 200), "{}", answers.1.text);
-            let (left, right) = (points(&answers.0.text), points(&answers.1.text));
-            assert!(same(&left, &right), "{path}: {left} {right}");
+            let (left, right) = (parsed(&answers.0.text), parsed(&answers.1.text));
+            assert!(same(&left["series"], &right["series"]), "{path}: {left} {right}");
+            assert_eq!(left["tier"], right["tier"], "{path}");
+            tiers.insert(left["tier"].as_str().unwrap().to_owned());
         }
     }
+    assert!(["raw", "10s", "1m"].iter().all(|tier| tiers.contains(*tier)), "{tiers:?}");
     for path in ["/api/performance/catalog", "/api/performance/status"] {
         let answers = (one.get(path).await.text, two.get(path).await.text);
         let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap();
