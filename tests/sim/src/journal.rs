@@ -68,7 +68,7 @@ struct Book {
     /// Frames that waited when they were last looked at, by index.
     open: Vec<usize>,
     samples: u64,
-    /// Samples that neither wait nor are stored.
+    /// Samples that neither wait nor are stored with all that belongs to it.
     missing: u64,
     excused: u64,
     /// Samples that the agent's account does not know of any more.
@@ -128,9 +128,9 @@ impl Journal {
         let settled: Vec<usize> = settled;
         for index in settled {
             let frame = &book.frames[index];
-            let count = missing(frame, database, broken);
-            book.missing += count;
-            if count > 0 && book.missing > shed + book.excused {
+            let count = look_up(frame, database, broken);
+            book.missing += count.missing + count.unmarked;
+            if count != LookedUp::default() && book.missing > shed + book.excused {
                 broken.push(format!(
                     "{agent} let go of frame {} of {:02x?}: {} samples are missing, {shed} were given up, {} excused",
                     frame.seq, &frame.epoch[..2], book.missing, book.excused
@@ -205,9 +205,13 @@ impl Journal {
         let Self { books, broken, identities } = self;
         let mut account = Account { produced: identities.len() as u64, ..Account::default() };
         for (agent, book) in books {
-            let gone: u64 = book.frames.iter().map(|f| missing(f, database, broken)).sum();
+            let mut gone = 0;
+            for frame in &book.frames {
+                let LookedUp { missing, unmarked } = look_up(frame, database, broken);
+                account.missing += missing;
+                gone += missing + unmarked;
+            }
             let Book { shed, excused, samples, .. } = book;
-            account.missing += gone;
             account.shed += *shed;
             account.excused += *excused;
             if gone > *shed + *excused {
@@ -231,21 +235,27 @@ fn is_waiting(frame: &Frame, waiting: &Waiting) -> bool {
     waiting.iter().any(of)
 }
 
-/// Samples of a frame that are not stored.
-fn missing(frame: &Frame, database: &Database, broken: &mut Vec<String>) -> u64 {
-    let mut missing = 0;
+/// Samples of a frame that nobody may have acknowledged.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct LookedUp {
+    /// Not stored.
+    missing: u64,
+    /// Stored late and without the mark that gets them into the rollups, as when the collector died between the two and the agent then gave them up.
+    unmarked: u64,
+}
+
+fn look_up(frame: &Frame, database: &Database, broken: &mut Vec<String>) -> LookedUp {
+    let mut found = LookedUp::default();
     for Sample { key, raw, scale } in &frame.samples {
         match database.tables(|tables| tables.find(key, frame.ts_ms, *raw, *scale)) {
             Found::Same => {}
-            Found::SameUnmarked => {
-                broken.push(format!("{key} at {} came late and is in no rollup", frame.ts_ms));
-            }
-            Found::Nothing => missing += 1,
+            Found::SameUnmarked => found.unmarked += 1,
+            Found::Nothing => found.missing += 1,
             Found::Other { raw: other, scale: other_scale } => broken.push(format!(
                 "{key} at {} is {raw} ({scale}) and stored as {other} ({other_scale})",
                 frame.ts_ms
             )),
         }
     }
-    missing
+    found
 }

@@ -133,7 +133,7 @@ impl Plan {
             7 => Fault::KillDatabase { time: time(rng, 90_000) },
             8 => Fault::PauseDatabase { time: time(rng, 90_000) },
             9 => Fault::Disk { agent, faults: disk_faults(rng), time: time(rng, 90_000) },
-            10 => Fault::StepClock { agent, by_ms: rng.random_range(500..400_000) },
+            10 => Fault::StepClock { agent, by_ms: rng.random_range(-200_000..200_000) },
             _ => Fault::Weather { weather: weather(rng), time: time(rng, 40_000) },
         }
     }

@@ -105,7 +105,12 @@ impl Producer {
         let mut schedule = Schedule::new(interval, clock.now());
         while !stop.is_cancelled() {
             match schedule.next(clock.now()) {
-                Next::Fire(tick) => self.tick(tick.scheduled_ms),
+                Next::Fire(tick) => {
+                    let stamp_ms = self.outbox.lock().stamp(tick.scheduled_ms, tick.step);
+                    if let Some(stamp_ms) = stamp_ms {
+                        self.tick(stamp_ms);
+                    }
+                }
                 Next::Wait(time) => {
                     tokio::select! {
                         biased;
