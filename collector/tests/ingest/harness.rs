@@ -110,7 +110,10 @@ impl Collector {
         });
         let endpoints: BTreeMap<String, SocketAddr> = endpoints.await;
         let (http, grpc) = (endpoints["http"], endpoints["grpc"]);
-        Self { http, grpc, shutdown, task, _dir: dir }
+        let collector = Self { http, grpc, shutdown, task, _dir: dir };
+        // On a slow machine it listens before its store is open.
+        until("ready", async || (collector.get("/readyz").await.0 == 200).then_some(())).await;
+        collector
     }
 
     pub async fn channel(&self) -> Channel {
