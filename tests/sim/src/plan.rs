@@ -197,11 +197,12 @@ fn ingest(rng: &mut StdRng) -> IngestSettings {
 
 fn weather(rng: &mut StdRng) -> Weather {
     let mut weather = Weather::default();
-    match rng.random_range(0..4) {
+    match rng.random_range(0..5) {
         0 => weather.refused = rng.random_range(0.1..1.0),
         1 => weather.too_many_parts = rng.random_range(0.1..1.0),
         2 => weather.answer_lost = rng.random_range(0.1..1.0),
-        _ => weather.takes_ms = (10, rng.random_range(1_000..40_000)),
+        3 => weather.takes_ms = (10, rng.random_range(1_000..40_000)),
+        _ => weather.refused_for_good = rng.random_range(0.0..0.3),
     }
     weather
 }
