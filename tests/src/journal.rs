@@ -82,12 +82,6 @@ impl Journal {
         self.counters.contains(metric)
     }
 
-    /// Times of the first and the last frame.
-    pub fn span_ms(&self) -> Option<(i64, i64)> {
-        let times = || self.frames.iter().map(|frame| frame.ts_ms);
-        Some((times().min()?, times().max()?))
-    }
-
     fn decode(mut bytes: &[u8]) -> Result<Self> {
         use v1::agent_message::Kind as Message;
         let mut journal = Self::default();
@@ -196,7 +190,6 @@ mod tests {
         assert_eq!(journal.series.len(), 1);
         assert_eq!((journal.samples.len(), journal.collisions), (3, 0));
         assert_eq!(journal.samples[&(0, 1_200)].number().to_bits(), 0.07_f64.to_bits());
-        assert_eq!(journal.span_ms(), Some((1_000, 1_200)));
         assert_eq!(journal.frames[2], FrameNote { run: 1, seq: 1, ts_ms: 1_200, samples: 1 });
     }
 

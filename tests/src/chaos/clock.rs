@@ -45,11 +45,6 @@ impl Clock {
         std::fs::write(&new, format!("{sign}{}.{:03}\n", ms / 1_000, ms % 1_000))?;
         std::fs::rename(&new, &self.file).context("set the clock")
     }
-
-    /// How far it is from the real one.
-    pub fn offset_ms(&self) -> i64 {
-        self.offset_ms
-    }
 }
 
 fn library() -> Option<PathBuf> {

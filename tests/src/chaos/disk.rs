@@ -42,20 +42,9 @@ impl Disk {
     /// # Errors
     /// When the file cannot be made.
     pub fn fill(&self) -> Result<()> {
-        self.occupy(u64::MAX)
-    }
-
-    /// Writes a file of `bytes`, or as much as fits.
-    ///
-    /// # Errors
-    /// When the file cannot be made.
-    pub fn occupy(&self, bytes: u64) -> Result<()> {
         let mut file = File::create(self.path.join(BALLAST)).context("the file that fills")?;
-        let block = [0; 4096];
-        let mut left = bytes;
-        while left > 0 && file.write_all(&block[..block.len().min(left as usize)]).is_ok() {
-            left = left.saturating_sub(block.len() as u64);
-        }
+        // Ends with the first write that finds no room.
+        while file.write_all(&[0; 4096]).is_ok() {}
         Ok(())
     }
 

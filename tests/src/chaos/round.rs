@@ -107,7 +107,7 @@ async fn settle(world: &mut World) -> Result<Tally> {
     }
     for (side, node) in world.nodes.iter().zip(&nodes) {
         let api = &world.sides[0].api;
-        tally.add_tiers(&tiers::wait_node(api, &side.node, node).await?);
+        tally.add_tiers(&tiers::wait_node(api, side, node).await?);
         tally.add_samples(&node.account);
     }
     compare_status(world).await?;

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::answer::{Points, points};
 use super::check::Node;
 use super::stored::Stored;
+use super::world::AgentSide;
 use crate::http::Api;
 use crate::journal::Journal;
 use crate::wait::until;
@@ -38,13 +39,21 @@ const STEPS_MS: [i64; 2] = [10_000, 60_000];
 /// Samples of each series of one metric and node, by attributes.
 pub type Samples = BTreeMap<BTreeMap<String, String>, BTreeMap<i64, f64>>;
 
-/// Waits until wide buckets of one node are right: rollups of samples that came late are corrected soon, not at once. Gives the points by tier.
+/// Waits until wide buckets of one node are right, and come from rollups where all its samples are late: rollups are corrected soon, not at once. Gives
+/// the points by tier.
 ///
 /// # Errors
 /// When they do not become right.
-pub async fn wait_node(api: &Api, name: &str, node: &Node) -> Result<BTreeMap<String, usize>> {
-    until("the rollups to be what the samples come to", CORRECTED, || {
-        check_node(api, name, &node.journal, &node.stored)
+pub async fn wait_node(
+    api: &Api,
+    side: &AgentSide,
+    node: &Node,
+) -> Result<BTreeMap<String, usize>> {
+    until("the rollups to be what the samples come to", CORRECTED, || async {
+        let tiers = check_node(api, &side.node, &node.journal, &node.stored).await?;
+        let is_rolled = tiers.contains_key("10s") && tiers.contains_key("1m");
+        ensure!(is_rolled || !side.is_late, "{} has no rollups yet: {tiers:?}", side.node);
+        Ok(tiers)
     })
     .await
 }

@@ -34,6 +34,8 @@ const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Samplers that are left out: what remains is a mix of steady series and ones that come and go.
 const SAMPLERS_OFF: [&str; 6] =
     ["disk", "filesystem", "network", "transport", "pressure", "paging"];
+/// A clock that is this far behind makes all samples late: ten minutes, a minute until their rollups are computed, and as much again.
+const LATE_MS: i64 = -22 * 60_000;
 const TMPFS_BYTES: u64 = 2 << 20;
 
 /// One collector from outside.
@@ -53,6 +55,8 @@ pub struct AgentSide {
     pub record: PathBuf,
     /// Time between two of its frames.
     pub interval: Duration,
+    /// All its samples are late: the time that they are of has rollups.
+    pub is_late: bool,
 }
 
 /// All processes and what is between them.
@@ -213,7 +217,9 @@ impl World {
         }
         let data_dir = disk.as_ref().map_or_else(|| dir.join("data"), |d| d.path().join("data"));
         let interval = Duration::from_millis([100, 200][number % 2]);
-        let side = AgentSide { node: node.clone(), record: dir.join("record"), interval };
+        let is_late = got.clock.is_some_and(|offset_ms| offset_ms <= LATE_MS);
+        let record = dir.join("record");
+        let side = AgentSide { node: node.clone(), record, interval, is_late };
         let file = dir.join("agent.toml");
         std::fs::write(&file, agent_toml(&side, &data_dir, &links)?)?;
         let (inside, seen) = (namespace.as_ref().map(Namespace::number), clock.clone());
@@ -239,7 +245,7 @@ impl World {
 /// Settings of an agent that may use all the CPU that it needs: slowed samplers would only make the run shorter of samples.
 fn agent_toml(side: &AgentSide, data_dir: &Path, links: &[Proxy]) -> Result<String> {
     let urls: Vec<_> = links.iter().map(|link| format!("http://{}", link.address())).collect();
-    let AgentSide { node, record, interval } = side;
+    let AgentSide { node, record, interval, .. } = side;
     let mut text = format!(
         "[agent]\ncollector = \"{}\"\nnode = \"{node}\"\ninterval = \"{}ms\"\ndata_dir = \"{}\"\nrecord = \"{}\"\ninsecure = true\n\
          [budget]\ncpu_percent = 100.0\n[sense.processes]\nperiod_seconds = 1\n",
