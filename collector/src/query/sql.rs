@@ -16,7 +16,7 @@
 
 use super::Agg;
 use super::source::Source;
-use crate::rollup::{RollupTier, SPARSE_SCALE};
+use crate::rollup::{RollupTier, SPAN_MS, SPARSE_SCALE};
 
 /// Samples of a counter further apart than this, or than one step, say nothing about the time between them.
 pub const LONGEST_GAP_MS: i64 = 5 * 60_000;
@@ -192,8 +192,11 @@ fn rows(sources: &[Source], needed: &Needed) -> String {
         match source.rollup {
             None => parts.push(samples(source, needed, "")),
             Some(RollupTier::TenSeconds) => {
+                // The mark of a sparse series is at the start of its ten minutes, which may be before what is read.
+                let marks =
+                    Source { from_ms: source.from_ms - source.from_ms % SPAN_MS, ..*source };
                 let sparse = |columns: &str| {
-                    let rows = of_rollup(RollupTier::TenSeconds, source);
+                    let rows = of_rollup(RollupTier::TenSeconds, &marks);
                     format!("(SELECT {columns} {rows} AND scale = {SPARSE_SCALE})")
                 };
                 let spans = sparse("series_id, toUInt32(intDiv(toUnixTimestamp(ts), 600))");
@@ -232,4 +235,22 @@ fn samples(source: &Source, needed: &Needed, only: &str) -> String {
          AND ts >= fromUnixTimestamp64Milli(toInt64({from_ms})) AND ts < fromUnixTimestamp64Milli(toInt64({to_ms})) AND isFinite(value){only}",
         needed.sample
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_of_sparse_series_are_looked_for_from_the_start_of_their_ten_minutes() {
+        let tier = Some(RollupTier::TenSeconds);
+        let source = Source { rollup: tier, from_ms: SPAN_MS + 180_000, to_ms: SPAN_MS + 190_000 };
+        let text = rows(&[source], &LASTS);
+        let marks = "ts >= toDateTime(600, 'UTC') AND ts < toDateTime(790, 'UTC') AND scale = 127";
+        assert_eq!(text.matches(marks).count(), 3, "{text}");
+        let buckets =
+            "ts >= toDateTime(780, 'UTC') AND ts < toDateTime(790, 'UTC') AND scale != 127";
+        assert_eq!(text.matches(buckets).count(), 1, "{text}");
+        assert_eq!(text.matches("toInt64(780000)").count(), 1, "{text}");
+    }
 }
