@@ -1,6 +1,7 @@
 //! One round: start everything, let the faults of a plan happen, heal, wait until the backlog is stored, check.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -45,12 +46,11 @@ pub async fn play(mut world: World, steps: &[Step]) -> Result<Tally> {
     for step in steps {
         say(&format!("  {step}"));
     }
-    let result = strike_all(&mut world, steps).await;
-    let mut tally = match result {
-        Ok(()) => settle(&mut world).await,
+    let result = match strike_all(&mut world, steps).await {
+        Ok(()) => settle_tended(&mut world).await,
         Err(error) => Err(error),
-    }
-    .map_err(|error| keep(world, error))?;
+    };
+    let mut tally = result.map_err(|error| keep(world, error))?;
     tally.add_faults(steps);
     tally.time = start.elapsed();
     Ok(tally)
@@ -79,6 +79,24 @@ async fn strike(target: Target, unit: &mut Unit, steps: &[Step]) -> Result<()> {
         unit.strike(step.fault).await.with_context(|| step.to_string())?;
     }
     Ok(())
+}
+
+/// As [`settle`], while somebody starts ClickHouse again whenever it ends by itself.
+async fn settle_tended(world: &mut World) -> Result<Tally> {
+    let mut engine = world.engine.take().context("the engine is there")?;
+    let tended = async {
+        loop {
+            engine.rest(REST).await?;
+        }
+    };
+    let settled = tokio::select! {
+        settled = settle(world) => settled,
+        Err::<Infallible, _>(error) = tended => Err(error),
+    };
+    let mut tally = settled?;
+    tally.revivals += u64::from(engine.revivals);
+    world.engine = Some(engine);
+    Ok(tally)
 }
 
 /// Ends the faults, waits until the agents have sent everything, and compares.

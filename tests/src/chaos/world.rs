@@ -63,8 +63,8 @@ pub struct AgentSide {
 pub struct World {
     /// The server behind the engine.
     pub clickhouse: ClickHouse,
-    /// The ClickHouse server's process.
-    pub engine: Unit,
+    /// The ClickHouse server's process; taken out by who looks after it.
+    pub engine: Option<Unit>,
     /// The collectors.
     pub collectors: Vec<Unit>,
     /// Where the collectors are.
@@ -87,10 +87,11 @@ impl World {
         let dir = tempfile::Builder::new().prefix("flyball-chaos-").tempdir()?;
         let clickhouse = ClickHouse::prepare(dir.path())?;
         let server = clickhouse.clone();
-        let engine = Unit::new("engine", dir.path(), Ending::Input, move || server.command());
+        let mut engine = Unit::new("engine", dir.path(), Ending::Input, move || server.command());
+        engine.run()?;
+        let engine = Some(engine);
         let (collectors, sides, agents, nodes) = (vec![], vec![], vec![], vec![]);
         let mut world = Self { clickhouse, engine, collectors, sides, agents, nodes, dir };
-        world.engine.run()?;
         until("ClickHouse to answer", READY, || world.clickhouse.query("SELECT 1")).await?;
         for number in 0..wanted.collectors {
             world.add_collector(number).await?;
@@ -120,8 +121,8 @@ impl World {
         let collectors = collectors.map(|(number, unit)| (Target::Collector(number), unit));
         let agents = self.agents.iter_mut().enumerate();
         let agents = agents.map(|(number, unit)| (Target::Agent(number), unit));
-        let engine = (Target::Engine, &mut self.engine);
-        [engine].into_iter().chain(collectors).chain(agents).collect()
+        let engine = self.engine.iter_mut().map(|unit| (Target::Engine, unit));
+        engine.chain(collectors).chain(agents).collect()
     }
 
     /// Waits until collector `number` is ready, starting it again when it has ended by itself.
