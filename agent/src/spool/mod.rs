@@ -243,13 +243,17 @@ impl Spool {
     /// Makes the account and everything that was noted and freed since the last time durable, as one; then removes the files.
     ///
     /// # Errors
-    /// When the ledger cannot be written. The files are removed nevertheless.
+    /// When the ledger cannot be written. Then files are removed only if that was for want of room; otherwise they go with the next commit.
     pub fn commit(&mut self, totals: &PersistedTotals) -> Result<(), SpoolError> {
         self.poll();
         let state = self.state(totals);
         let committed = self.ledger.commit(&state);
-        self.remove_freed();
-        committed.map_err(|e| SpoolError::new("keep the account of", e))
+        let committed = committed.map_err(|e| SpoolError::new("keep the account of", e));
+        // Some file systems need room even to overwrite; on a disk that fails removing would only make the account wrong.
+        if matches!(committed, Ok(()) | Err(SpoolError::Full(_))) {
+            self.remove_freed();
+        }
+        committed
     }
 
     /// What is known of all segments, oldest first.

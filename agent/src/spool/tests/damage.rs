@@ -1,7 +1,7 @@
 //! Damaged files: whatever was done to them, what is read was written, and what is missing is counted.
 
 use super::*;
-use crate::spool::memory_disk::MemoryDisk;
+use crate::spool::memory_disk::{Faults, MemoryDisk, Operation};
 
 const SAMPLES: u64 = 10;
 
@@ -257,7 +257,6 @@ fn segments_of_another_version_give_way_when_room_is_needed() {
 
 #[test]
 fn a_disk_that_cannot_be_read_costs_nothing_but_time() {
-    use crate::spool::memory_disk::{Faults, Operation};
     let (disk, id) = written(5, true);
     let (mut spool, _) = open(&disk);
     disk.set_faults(Faults { failing: &[Operation::Read], ..Faults::default() });
@@ -266,4 +265,19 @@ fn a_disk_that_cannot_be_read_costs_nothing_but_time() {
     disk.set_faults(Faults::default());
     assert_eq!(spool.read(id).unwrap().frames.len(), 5);
     assert_eq!(spool.health().corrupt_segments, 0);
+}
+
+#[test]
+fn a_segment_goes_when_the_account_says_so_and_not_before() {
+    let (disk, id) = written(5, true);
+    let (mut spool, recovery) = open(&disk);
+    spool.free(id);
+    let totals = PersistedTotals { stored: 50, ..recovery.totals };
+    disk.set_faults(Faults { failing: &[Operation::Write], ..Faults::default() });
+    assert!(matches!(spool.commit(&totals), Err(SpoolError::Io { .. })));
+    assert!(disk.content(&file_name(id)).is_some());
+    disk.set_faults(Faults::default());
+    spool.commit(&totals).unwrap();
+    assert!(disk.content(&file_name(id)).is_none());
+    assert_eq!(open(&disk).1.totals.outstanding(), 0);
 }
