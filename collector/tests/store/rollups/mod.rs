@@ -13,7 +13,7 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use self::fleet::{Expected, Fleet, Key, Shape};
-use crate::{Opened, config, open_in};
+use crate::{Opened, config, kill, open_in, until};
 
 fn now_ms() -> i64 {
     flyball_collector::live::now_ms()
@@ -309,6 +309,35 @@ async fn a_roller_that_was_cut_off_anywhere_is_made_good_by_the_next_one() {
     check(&again.store, &fleet, again.store.rollups().get().fine_until_ms).await;
     assert_eq!(marks(&again.store).await, 0);
     again.engine.unwrap().stop().await;
+}
+
+#[tokio::test]
+async fn an_engine_that_is_killed_in_the_middle_costs_a_failure_and_nothing_else() {
+    let opened = Opened::new().await;
+    let (store, seed) = (opened.store(), 5);
+    println!("seed {seed}");
+    let (mut fleet, _) = fleet(seed, 2);
+    fleet.define(store, &opened.open.catalog).await;
+    let rows = fleet.rows(|_, _| true);
+    fleet.store(store, &rows).await;
+    let mut roller = roller(store, "one");
+    assert_eq!(roller.step().await.unwrap(), Step::Worked);
+    kill(opened.engine().state().borrow().pid.unwrap());
+    let mut failures = 0;
+    until("the rollups go on", async || match roller.step().await {
+        Ok(Step::Worked) => true,
+        Ok(Step::Idle) => false,
+        Err(error) => {
+            println!("{error}");
+            failures += 1;
+            false
+        }
+    })
+    .await;
+    assert!(failures > 0, "the engine was away");
+    roll(&mut roller).await;
+    check(store, &fleet, store.rollups().get().fine_until_ms).await;
+    opened.close().await;
 }
 
 #[tokio::test]
