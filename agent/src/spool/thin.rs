@@ -73,13 +73,6 @@ impl Spool {
         Ok(samples)
     }
 
-    /// The oldest segment that can be thinned.
-    pub fn thinnable(&self) -> Option<SegmentId> {
-        let open = self.open_segment();
-        let mut segments = self.segments.iter();
-        segments.find(|m| !m.thinned && m.acked_seq == 0 && Some(m.id) != open).map(|m| m.id)
-    }
-
     /// The segment without detail; `None` when it has none or is damaged, which reading it will show.
     fn without_detail(&self, index: usize) -> Result<Option<Thinned>, SpoolError> {
         let meta = &self.segments[index];
