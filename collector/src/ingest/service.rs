@@ -88,7 +88,7 @@ impl Streams {
         let (node, lane) = (hello.info.node.clone(), hello.lane);
         let mut place = self.current.take(&hello, shared)?;
         shared.metrics.streams_replaced.inc_by(u64::from(place.has_replaced));
-        tracing::info!(%node, ?lane, agent_version = hello.info.agent_version, acked_seq = hello.acked_seq, "agent connected");
+        log_begin(&hello);
         let account = shared.metrics.account(node.as_str());
         let ledger = Arc::new(Ledger::new(account, hello.acked_seq));
         let intake =
@@ -97,15 +97,7 @@ impl Streams {
         let shared = Arc::clone(shared);
         let session = Session { shared, inbound, outbound, ledger, intake, lane, replaced };
         let end = session.run().await;
-        match &end {
-            Ok(()) => tracing::info!(%node, ?lane, "agent disconnected"),
-            Err(status) if status.code() == tonic::Code::Cancelled => {
-                tracing::info!(%node, ?lane, reason = status.message(), "agent disconnected");
-            }
-            Err(status) => {
-                tracing::warn!(%node, ?lane, code = ?status.code(), reason = status.message(), "stream ended");
-            }
-        }
+        log_end(&node, lane, &end);
         end
     }
 }
@@ -188,6 +180,30 @@ impl Drop for Place {
         let streams = lanes.of(self.lane);
         if streams.get(&self.node).is_some_and(|(number, _)| *number == self.number) {
             streams.remove(&self.node);
+        }
+    }
+}
+
+/// A backlog is one stream for each of its segments: what goes well there is not worth a line each.
+fn log_begin(hello: &Hello) {
+    let (node, acked_seq) = (&hello.info.node, hello.acked_seq);
+    match hello.lane {
+        Lane::Live => {
+            tracing::info!(%node, agent_version = hello.info.agent_version, acked_seq, "agent connected");
+        }
+        Lane::Backlog => tracing::debug!(%node, acked_seq, "a segment of a backlog begins"),
+    }
+}
+
+fn log_end(node: &NodeName, lane: Lane, end: &Result<(), Status>) {
+    match end {
+        Ok(()) if lane == Lane::Live => tracing::info!(%node, "agent disconnected"),
+        Ok(()) => tracing::debug!(%node, "a segment of a backlog is stored"),
+        Err(status) if status.code() == tonic::Code::Cancelled => {
+            tracing::info!(%node, ?lane, reason = status.message(), "agent disconnected");
+        }
+        Err(status) => {
+            tracing::warn!(%node, ?lane, code = ?status.code(), reason = status.message(), "stream ended");
         }
     }
 }
