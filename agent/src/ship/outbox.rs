@@ -24,6 +24,7 @@ mod dictionary;
 mod live;
 mod memory;
 mod room;
+mod write;
 
 use std::time::Duration;
 
@@ -32,9 +33,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tonic::codegen::Bytes;
 
-use crate::spool::{
-    NewFrame, PersistedTotals, Recovery, SegmentHeader, SegmentId, SegmentMeta, Spool, SpoolError,
-};
+use crate::spool::{NewFrame, PersistedTotals, Recovery, SegmentId, Spool};
 
 use crate::schedule::Step;
 
@@ -369,190 +368,6 @@ impl Outbox {
     fn attach(&mut self) {
         if self.live.attach() {
             self.segment_wanted = true;
-        }
-    }
-
-    /// Begins a segment with a keyframe.
-    fn begin(&mut self, frame: &NewFrame<'_>) -> Option<Home> {
-        self.close();
-        self.segment_wanted = false;
-        if self.is_disk_tried(frame.seq) {
-            match self.begin_on_disk(frame) {
-                Ok(id) => {
-                    self.disk_works();
-                    return Some(Home::Disk(id));
-                }
-                Err(error) => self.disk_failed(frame.seq, &error),
-            }
-        }
-        self.begin_in_memory(None);
-        self.append_in_memory(frame)
-    }
-
-    fn begin_on_disk(&mut self, frame: &NewFrame<'_>) -> Result<SegmentId, SpoolError> {
-        let header = SegmentHeader {
-            epoch: self.settings.epoch,
-            interval_ms: self.settings.interval_ms,
-            dictionary_version: self.dictionaries.version(),
-            first_seq: frame.seq,
-            produced_before: self.totals.produced,
-        };
-        self.keep_within_limit();
-        let id = loop {
-            match self.spool.begin(&header, self.dictionaries.series()) {
-                Err(SpoolError::Full(_)) if self.shed_oldest_on_disk() => {}
-                begun => break begun?,
-            }
-        };
-        self.spooled_slots = self.dictionaries.series().len();
-        self.append_on_disk(id, frame)
-    }
-
-    /// Appends to the open segment; where the disk fails, to one in memory that continues it.
-    fn go_on(&mut self, frame: &NewFrame<'_>) -> Option<Home> {
-        let Some(id) = self.spool.open_segment() else { return self.append_in_memory(frame) };
-        let defined = self.dictionaries.series();
-        if self.spooled_slots < defined.len() {
-            self.spool.define(&defined[self.spooled_slots..]);
-            self.spooled_slots = defined.len();
-        }
-        match self.append_on_disk(id, frame) {
-            Ok(id) => Some(Home::Disk(id)),
-            Err(error) => {
-                self.disk_failed(frame.seq, &error);
-                // In this order: a segment that another one continues is not freed.
-                self.begin_in_memory(Some(id));
-                let home = self.append_in_memory(frame);
-                self.close_on_disk();
-                home
-            }
-        }
-    }
-
-    /// Appends to the open segment on disk; for want of room others are shed.
-    fn append_on_disk(
-        &mut self,
-        id: SegmentId,
-        frame: &NewFrame<'_>,
-    ) -> Result<SegmentId, SpoolError> {
-        loop {
-            match self.spool.append(frame) {
-                Err(SpoolError::Full(_)) if self.shed_oldest_on_disk() => {}
-                // Written, but the medium does not confirm it: it is as safe as a frame can be here.
-                Err(_) if self.spool.segment(id).is_some_and(|m| m.last_seq == frame.seq) => break,
-                appended => {
-                    appended?;
-                    break;
-                }
-            }
-        }
-        self.keep_within_limit();
-        Ok(id)
-    }
-
-    fn begin_in_memory(&mut self, base: Option<SegmentId>) {
-        let (version, bytes) = (self.dictionaries.version(), self.dictionaries.current_bytes());
-        self.memory.begin(base, version, self.dictionaries.series(), bytes);
-    }
-
-    fn append_in_memory(&mut self, frame: &NewFrame<'_>) -> Option<Home> {
-        self.memory.append(frame, self.dictionaries.series()).map(Home::Memory)
-    }
-
-    fn has_open_segment(&self) -> bool {
-        self.spool.open_segment().is_some() || self.memory.open().is_some()
-    }
-
-    /// True when the next keyframe should begin a segment.
-    fn is_segment_due(&self, seq: u64) -> bool {
-        match self.memory.open() {
-            Some(open) => {
-                self.is_disk_tried(seq + 1)
-                    || open.bytes() > self.settings.memory_bytes / SEGMENTS_AT_LEAST
-            }
-            None => self.spool.is_segment_full(),
-        }
-    }
-
-    /// Ends the open segment.
-    fn close(&mut self) {
-        if let Some(number) = self.memory.close() {
-            self.drop_settled(number);
-        }
-        self.close_on_disk();
-    }
-
-    fn close_on_disk(&mut self) {
-        if let Some(id) = self.spool.open_segment() {
-            self.spool.close();
-            self.free_settled(id);
-            self.commit();
-        }
-    }
-
-    fn is_disk_tried(&self, seq: u64) -> bool {
-        match self.disk {
-            Disk::Works => true,
-            Disk::Failed { retry_seq, .. } => seq >= retry_seq,
-        }
-    }
-
-    fn disk_failed(&mut self, seq: u64, error: &SpoolError) {
-        let wait_ms = match self.disk {
-            Disk::Works => {
-                tracing::error!(%error, "the spool cannot be written: frames stay in memory until it can");
-                RETRY_MS.0
-            }
-            Disk::Failed { wait_ms, .. } => (wait_ms * 2).min(RETRY_MS.1),
-        };
-        let frames = wait_ms.div_ceil(u64::from(self.settings.interval_ms.max(1)));
-        self.disk = Disk::Failed { retry_seq: seq + frames, wait_ms };
-    }
-
-    fn disk_works(&mut self) {
-        if self.disk != Disk::Works {
-            tracing::info!(in_memory = self.unspooled(), "the spool can be written again");
-            self.disk = Disk::Works;
-        }
-    }
-
-    /// Gives up the oldest closed segment on disk. False when there is none.
-    fn shed_oldest_on_disk(&mut self) -> bool {
-        let open = self.spool.open_segment();
-        let Some(id) = self.spool.segments().map(|meta| meta.id).find(|id| Some(*id) != open)
-        else {
-            return false;
-        };
-        self.shed_on_disk(id, Shed::Full);
-        self.commit();
-        true
-    }
-
-    fn shed_on_disk(&mut self, id: SegmentId, reason: Shed) {
-        if let Some(number) = self.memory.upon(id) {
-            self.shed_in_memory(number, reason);
-        }
-        let samples = self.spool.segment(id).map_or(0, SegmentMeta::in_flight);
-        self.spool.free(id);
-        account::shed(&mut self.totals, reason, samples);
-        self.live.forget(Home::Disk(id));
-    }
-
-    fn shed_oldest_in_memory(&mut self, reason: Shed) -> bool {
-        let Some(number) = self.memory.iter().next().map(|segment| segment.number) else {
-            return false;
-        };
-        self.shed_in_memory(number, reason);
-        true
-    }
-
-    fn shed_in_memory(&mut self, number: memory::Number, reason: Shed) {
-        let Some(segment) = self.memory.remove(number) else { return };
-        account::shed(&mut self.totals, reason, segment.in_flight());
-        self.live.forget(Home::Memory(number));
-        self.segment_wanted |= !segment.is_closed();
-        if let Some(base) = segment.base {
-            self.free_settled(base);
         }
     }
 

@@ -1,11 +1,11 @@
-//! Room on disk: what goes when there is none.
+//! Room, on disk and in memory: what goes when there is none.
 //!
 //! Detail goes first: the oldest segments of the backlog are [thinned](crate::spool::Spool::thin) one after the other. When none is left to be thinned the oldest is given
 //! up whole. So hosts keep a long past, and processes a short one.
 
 use super::live::Home;
-use super::{Outbox, Shed};
-use crate::spool::SegmentId;
+use super::{Outbox, Shed, account, memory};
+use crate::spool::{SegmentId, SegmentMeta};
 
 /// Segments that are thinned with one frame at most: each costs some milliseconds and a sync, and frees room for some minutes.
 const THINNED_AT_ONCE: usize = 2;
@@ -53,6 +53,46 @@ impl Outbox {
         };
         let whole = self.units_on_disk().filter(|meta| !meta.thinned && meta.acked_seq == 0);
         whole.map(|meta| meta.id).find(waits)
+    }
+
+    /// Gives up the oldest closed segment on disk. False when there is none.
+    pub(super) fn shed_oldest_on_disk(&mut self) -> bool {
+        let open = self.spool.open_segment();
+        let Some(id) = self.spool.segments().map(|meta| meta.id).find(|id| Some(*id) != open)
+        else {
+            return false;
+        };
+        self.shed_on_disk(id, Shed::Full);
+        self.commit();
+        true
+    }
+
+    pub(super) fn shed_on_disk(&mut self, id: SegmentId, reason: Shed) {
+        if let Some(number) = self.memory.upon(id) {
+            self.shed_in_memory(number, reason);
+        }
+        let samples = self.spool.segment(id).map_or(0, SegmentMeta::in_flight);
+        self.spool.free(id);
+        account::shed(&mut self.totals, reason, samples);
+        self.live.forget(Home::Disk(id));
+    }
+
+    pub(super) fn shed_oldest_in_memory(&mut self, reason: Shed) -> bool {
+        let Some(number) = self.memory.iter().next().map(|segment| segment.number) else {
+            return false;
+        };
+        self.shed_in_memory(number, reason);
+        true
+    }
+
+    pub(super) fn shed_in_memory(&mut self, number: memory::Number, reason: Shed) {
+        let Some(segment) = self.memory.remove(number) else { return };
+        account::shed(&mut self.totals, reason, segment.in_flight());
+        self.live.forget(Home::Memory(number));
+        self.segment_wanted |= !segment.is_closed();
+        if let Some(base) = segment.base {
+            self.free_settled(base);
+        }
     }
 }
 
