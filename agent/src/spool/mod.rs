@@ -6,7 +6,7 @@
 //! at the end of a segment.
 //!
 //! The spool knows files, nothing of streams. Its owner, the outbox, says how far a segment is acknowledged and what is freed, and keeps the account of all
-//! samples; [`Spool::commit`] makes both durable in one write of the [ledger](ledger), then removes what was freed. So after `kill -9` at any moment
+//! samples; [`Spool::commit`] makes both durable in one write of the [ledger], then removes what was freed. So after `kill -9` at any moment
 //!
 //! ```text
 //! produced = stored + in the segments + shed + lost

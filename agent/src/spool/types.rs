@@ -20,9 +20,9 @@ pub struct SegmentId(pub u64);
 /// How much the spool keeps and how well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpoolSettings {
-    /// Room on disk, in bytes. Not enforced here: see [`Spool::is_over_limit`].
+    /// Room on disk, in bytes. Not enforced here: see [`Spool::is_over_limit`](super::Spool::is_over_limit).
     pub limit_bytes: u64,
-    /// Longest time that a frame is neither acknowledged nor synced; zero: each frame is synced before [`Spool::append`] returns.
+    /// Longest time that a frame is neither acknowledged nor synced; zero: each frame is synced before [`Spool::append`](super::Spool::append) returns.
     pub fsync: Duration,
 }
 
@@ -137,7 +137,7 @@ pub struct Health {
 /// Why something was not written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
-    /// The disk, the quota or the file is at its limit. With segments freed and [committed](Spool::commit) it can be tried again.
+    /// The disk, the quota or the file is at its limit. With segments freed and [committed](super::Spool::commit) it can be tried again.
     #[error("no room left on the spool's disk: {0}")]
     Full(#[source] io::Error),
     /// The disk failed.

@@ -3,7 +3,7 @@
 //! Three things are compared, sample for sample: the agent's own record, the rows that SQL gives, and the answers of every collector's HTTP API. Allowed are
 //!
 //! - samples of the record that are not stored, as many as the agent reported as shed;
-//! - more than that where a segment of the agent's spool was damaged on purpose, see [`damage`](super::damage);
+//! - more than that where a segment of the agent's spool was damaged on purpose, see [`super::damage`];
 //! - stored samples that are not in the record, of one tick for each kill of the agent: it died after the spool had taken the tick and before the record had.
 
 use std::collections::BTreeSet;
