@@ -192,8 +192,9 @@ impl Outbox {
         let before = self.totals.stamps.offset_ms();
         let stamp_ms = self.totals.stamps.give(scheduled_ms, self.settings.interval_ms);
         if step.is_some() || started_behind || self.totals.stamps.offset_ms() != before {
-            // A kill may lose what was given since the last time, but not on which track.
+            // What was given since the last time may be lost, but not on which track; nor by a power cut: this clock may be behind what was given before.
             self.commit();
+            self.spool.sync_account();
         }
         stamp_ms
     }

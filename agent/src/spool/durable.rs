@@ -38,6 +38,11 @@ impl Spool {
         committed && failed == 0 && !self.ledger.is_exposed()
     }
 
+    /// Lets the account that was committed last be synced, without waiting for it: for what a power cut must not undo though no frame is exposed.
+    pub fn sync_account(&mut self) {
+        self.submit(None);
+    }
+
     fn wait(&mut self, deadline: Instant) {
         while let Some(done) = self.syncer.wait(deadline) {
             self.done(&done);
