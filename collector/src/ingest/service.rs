@@ -12,6 +12,8 @@ use flyball_proto::v1;
 use flyball_proto::v1::telemetry_server::{Telemetry, TelemetryServer};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
+use tokio_stream::adapters::Map;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,7 +24,7 @@ use super::hello::{Hello, Lane};
 use super::intake::Intake;
 use super::ledger::Ledger;
 use super::metrics::Code;
-use super::session::{Outbound, Session, greet};
+use super::session::{Message, Outbound, Session, greet};
 use crate::live::NodeFeed;
 
 /// Messages to an agent that may wait for the connection.
@@ -104,7 +106,7 @@ impl Streams {
 
 #[tonic::async_trait]
 impl Telemetry for Streams {
-    type StreamStream = ReceiverStream<Result<v1::CollectorMessage, Status>>;
+    type StreamStream = Map<ReceiverStream<Box<Message>>, fn(Box<Message>) -> Message>;
 
     async fn stream(
         &self,
@@ -130,10 +132,11 @@ impl Telemetry for Streams {
             metrics.streams_ended.get_or_create(&Code { code: format!("{code:?}") }).inc();
             if let Err(status) = end {
                 // The agent may be gone or not reading; then nobody is there to be told.
-                let _ = outbound.try_send(Err(status));
+                let _ = outbound.try_send(Box::new(Err(status)));
             }
         });
-        Ok(Response::new(ReceiverStream::new(messages)))
+        let unboxed: fn(Box<Message>) -> Message = |message| *message;
+        Ok(Response::new(ReceiverStream::new(messages).map(unboxed)))
     }
 }
 

@@ -23,8 +23,10 @@ use super::ledger::Ledger;
 /// A stream that says nothing for this long after it was opened is ended.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Messages to the agent.
-pub(super) type Outbound = mpsc::Sender<Result<v1::CollectorMessage, Status>>;
+/// What the agent is told: a message, or why its stream ends.
+pub(super) type Message = Result<v1::CollectorMessage, Status>;
+/// Messages to the agent. In boxes, because the channel makes room for 32 at once, for as long as the stream lives.
+pub(super) type Outbound = mpsc::Sender<Box<Message>>;
 
 /// A stream after its Hello.
 pub(super) struct Session {
@@ -84,7 +86,7 @@ impl Session {
                 permit = self.outbound.reserve(), if news.is_some(&self.ledger) => {
                     let Ok(permit) = permit else { return Ok(()) };
                     if let Some(message) = news.next(&self.ledger) {
-                        permit.send(Ok(message));
+                        permit.send(Box::new(Ok(message)));
                     }
                 }
                 () = self.ledger.changed() => {}
@@ -118,7 +120,7 @@ impl Session {
             limits: Some(shared.settings.limits().into()),
             credits: news.credits(),
         };
-        let sent = self.outbound.send(Ok(message(Kind::Welcome(welcome)))).await;
+        let sent = self.outbound.send(Box::new(Ok(message(Kind::Welcome(welcome))))).await;
         sent.map_err(|_| Status::cancelled("the agent has gone"))
     }
 

@@ -41,7 +41,7 @@ impl Default for IngestSettings {
         let limits = Limits::default();
         Self {
             period_ms: 500,
-            batch_rows: 500_000,
+            batch_rows: 250_000,
             batch_bytes: 16 * 1024 * 1024,
             max_rows_in_flight: 1_000_000,
             credits: 64,

@@ -86,7 +86,11 @@ impl Slots {
     ) {
         let now_s = seconds(now_ms);
         let mut room = Room { free: self.free(None), counted: false };
-        self.all.reserve_exact(series.size_hint().0);
+        let more = series.size_hint().0;
+        if self.all.capacity() - self.all.len() < more {
+            // Little more than that: a fleet has millions of slots.
+            self.all.reserve_exact(more.max(self.all.len() / 8));
+        }
         for series in series {
             let has_room = room.take(|| self.free(Some(now_s)));
             let (place, target) = self.place(series, has_room, unwritten);

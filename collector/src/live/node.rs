@@ -158,9 +158,11 @@ impl NodeState {
         self.derived.clear();
     }
 
-    /// Makes room for exactly so many more slots.
+    /// Makes room for so many more slots, and little more than that.
     pub(super) fn reserve(&mut self, slots: usize) {
-        self.slots.reserve_exact(slots);
+        if self.slots.capacity() - self.slots.len() < slots {
+            self.slots.reserve_exact(slots.max(self.slots.len() / 8));
+        }
     }
 
     pub(super) fn define(&mut self, slot: u32, series: Arc<Series>) {

@@ -18,14 +18,15 @@ use crate::api::{self, ApiError, AppState, Readiness};
 use crate::ingest::{Ingest, Streams};
 
 /// Time between two pings of a silent connection, and the time an answer may take: a host that vanished is noticed within both together.
-const KEEPALIVE: Duration = Duration::from_secs(10);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Agents that send every 10 s are not pinged, and a host that is busy for some seconds is not cut off: coming back would only add to its work.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Streams that one connection may hold open.
 const STREAMS_OF_CONNECTION: u32 = 128;
 
-/// Bytes that a stream may send ahead of being read. An agent's credits are less in frames of usual size; a stream that is not read, because there is no room
-/// for its frames, costs no more.
-const STREAM_WINDOW_BYTES: u32 = 16 * 1024;
+/// Bytes that a stream may send ahead of being read: some five frames of two hundred samples. Two buffers of each connection grow to it and stay so, and a
+/// stream that is not read, because there is no room for its frames, holds no more.
+const STREAM_WINDOW_BYTES: u32 = 2 * 1024;
 
 /// The settings that every gRPC connection is served with.
 pub fn grpc_server() -> Server {

@@ -19,12 +19,14 @@ use super::{Limits, Slot};
 /// A frame is read into scratch space as a whole; only when all of it is well-formed does the decoder take over its values. So after an
 /// error the decoder is as it was, and either the frame that was missing or any later keyframe goes on from there.
 ///
-/// Whoever decodes many streams gives all of them one [`SeriesPool`] and decodes in one [`Scratch`]: a stream then keeps some 20 bytes for each of its series.
+/// Whoever decodes many streams gives all of them one [`SeriesPool`] and decodes in one [`Scratch`]: a stream then keeps some 10 bytes for each of its series.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     limits: Limits,
     dictionary_version: u32,
     dictionary_bytes: usize,
+    slots: usize,
+    /// Series by slot; with a pool those of the last definitions only.
     series: Vec<Arc<Series>>,
     pool: Option<Arc<SeriesPool>>,
     /// Number of the last frame; 0 before the first.
@@ -93,7 +95,7 @@ struct Clock {
 }
 
 impl<'a> Decoded<'a> {
-    /// The series of a sample of this frame.
+    /// The series of a sample of this frame; `None` from a decoder with a pool.
     pub fn series(&self, slot: Slot) -> Option<&'a Series> {
         self.series.get(slot.index()).map(Arc::as_ref)
     }
@@ -113,6 +115,7 @@ impl Decoder {
             limits,
             dictionary_version: 0,
             dictionary_bytes: 0,
+            slots: 0,
             series: Vec::new(),
             pool: None,
             last_seq: 0,
@@ -140,7 +143,7 @@ impl Decoder {
         }
         let restarted = got > have;
         let (first, mut bytes) =
-            if restarted { (0, 0) } else { (self.series.len(), self.dictionary_bytes) };
+            if restarted { (0, 0) } else { (self.slots, self.dictionary_bytes) };
         if define.series.len() > self.limits.slots as usize - first.min(self.limits.slots as usize)
         {
             return Err(DefineError::Slots { limit: self.limits.slots });
@@ -173,24 +176,30 @@ impl Decoder {
         for series in &added {
             self.history.push(series.scale.is_float());
         }
-        self.series.reserve_exact(added.len());
-        self.series.append(&mut added);
-        if self.pool.is_none() {
-            // A decoder with space of its own allocates nothing for frames, not even for the first one.
-            self.scratch.grow(self.series.len());
-            self.patterns.grow(self.series.len());
+        self.slots = first + added.len();
+        if self.pool.is_some() {
+            self.series = added;
+            return Ok(Definitions { restarted, first, series: &self.series });
         }
+        self.series.append(&mut added);
+        // A decoder with space of its own allocates nothing for frames, not even for the first one.
+        self.scratch.grow(self.slots);
+        self.patterns.grow(self.slots);
         Ok(Definitions { restarted, first, series: &self.series[first..] })
     }
 
     /// Slots defined in the current version of the dictionary.
     pub fn slots(&self) -> usize {
-        self.series.len()
+        self.slots
     }
 
-    /// The series of a slot.
+    /// The series of a slot. A decoder with a pool knows those of the last definitions only, and not by slot: `None`.
     pub fn series(&self, slot: Slot) -> Option<&Series> {
-        self.series.get(slot.index()).map(Arc::as_ref)
+        self.by_slot().get(slot.index()).map(Arc::as_ref)
+    }
+
+    fn by_slot(&self) -> &[Arc<Series>] {
+        if self.pool.is_some() { &[] } else { &self.series }
     }
 
     /// Decodes one frame.
@@ -233,7 +242,7 @@ impl Decoder {
         self.check_order(&header)?;
         let keyframe = header.keyframe;
         let clock = self.read_time(&mut reader, keyframe)?;
-        let slots = self.series.len();
+        let slots = self.slots;
         scratch.grow(slots);
         let Scratch { present, changed, resets, changes, .. } = scratch;
         let choice = self.patterns.decode(&mut reader, keyframe, slots, present)?;
@@ -263,7 +272,7 @@ impl Decoder {
             keyframe: header.keyframe,
             skipped,
             samples: &scratch.samples,
-            series: &self.series,
+            series: self.by_slot(),
         }
     }
 
@@ -271,6 +280,7 @@ impl Decoder {
     fn restart(&mut self, version: u32) {
         self.dictionary_version = version;
         self.series.clear();
+        self.slots = 0;
         self.history = History::default();
         self.patterns = Patterns::default();
         self.synced = false;

@@ -9,8 +9,8 @@ use super::{Limits, Slot};
 /// So many retired slots are never a reason for a new version: each costs a few dozen bytes of memory and nothing on the wire, where a new version
 /// sends every definition again.
 const RETIRED_FREE: usize = 2_048;
-/// A message holds about so many bytes of names and attributes at most, well below the usual limits of gRPC messages.
-const MESSAGE_BYTES: usize = 512 * 1024;
+/// A message holds about so many bytes of names and attributes at most: a receiver keeps for each stream a buffer as large as the largest message.
+const MESSAGE_BYTES: usize = 1_024;
 
 /// Series by slot.
 #[derive(Debug)]
@@ -148,9 +148,10 @@ impl Dictionary {
 
     fn message(&self, first: usize) -> v1::Define {
         let mut room = MESSAGE_BYTES;
-        let fits = |(_, entry): &(usize, &Entry)| {
+        let fits = |(slot, entry): &(usize, &Entry)| {
             let bytes = series_bytes(&entry.series);
-            let fits = bytes <= room;
+            // One that is larger than a message goes alone.
+            let fits = bytes <= room || *slot == first;
             room = room.saturating_sub(bytes);
             fits
         };

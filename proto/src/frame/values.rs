@@ -73,10 +73,13 @@ impl Shape {
 }
 
 impl History {
-    /// Makes room for exactly so many more slots.
+    /// Makes room for so many more slots, and little more than that.
     pub(super) fn reserve(&mut self, slots: usize) {
-        self.lasts.reserve_exact(slots);
-        self.shapes.reserve_exact(slots);
+        if self.lasts.capacity() - self.lasts.len() < slots {
+            let slots = slots.max(self.lasts.len() / 8);
+            self.lasts.reserve_exact(slots);
+            self.shapes.reserve_exact(slots);
+        }
     }
 
     /// Adds a slot.
