@@ -78,9 +78,14 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // Its end of the link goes with it, and so does the other one. What is left after a failure does no harm to the next run.
-        let _ =
-            std::process::Command::new("ip").args(["netns", "delete", &name(self.number)]).status();
+        // The link first: the kernel takes down what a namespace leaves behind at a time of its own, when a browser may be looking at the host's addresses.
+        // What is left after a failure does no harm to the next run.
+        for arguments in [
+            ["link", "delete", &format!("fly{}", self.number)],
+            ["netns", "delete", &name(self.number)],
+        ] {
+            let _ = std::process::Command::new("ip").args(arguments).status();
+        }
     }
 }
 
