@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use tokio::process::{Child, Command};
 use tokio::time::MissedTickBehavior;
 
+use super::progress;
 use super::table::Table;
 use crate::process::{Process, Usage, usage};
 use crate::stack::Stack;
@@ -29,14 +30,14 @@ pub async fn run(
     stack.start_agent("bench", &["--interval", "1s"])?;
     let exporter = Exporter::start(&stack).await?;
     stack.wait_up("bench").await?;
-    progress("settling", settle);
+    progress("agent: settling", settle);
     scrape(&exporter, settle).await?;
 
     let agent = stack.agents[0].pid().context("the agent runs")?;
     let collector = stack.collector.process.pid().context("the collector runs")?;
     let mut figures = Figures::default();
     for round in 0..rounds {
-        progress(&format!("round {} of {rounds}", round + 1), window);
+        progress(&format!("agent: round {} of {rounds}", round + 1), window);
         let (start, before) = (Instant::now(), (usage(agent)?, exporter.process.usage()?));
         scrape(&exporter, window).await?;
         let seconds = start.elapsed().as_secs_f64();
@@ -137,10 +138,4 @@ fn idle_processes() -> Result<Vec<Child>> {
 
 fn mebibytes(usage: Usage) -> f64 {
     usage.rss_bytes as f64 / f64::from(1 << 20)
-}
-
-fn progress(what: &str, time: Duration) {
-    use std::io::Write as _;
-    // Progress is for people and may be lost.
-    let _ = writeln!(std::io::stderr(), "agent: {what}, {} s", time.as_secs());
 }

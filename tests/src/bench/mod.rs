@@ -1,8 +1,11 @@
 //! Benchmarks of the shipped binaries, each beside its peer or its bar, as one table.
 
+mod account;
 pub mod agent;
 pub mod disk;
 pub mod latency;
+pub mod outage;
+pub mod replay;
 pub mod screenshot;
 pub mod start;
 pub mod table;
@@ -14,4 +17,10 @@ pub mod victoria;
 /// When the directory cannot be made.
 pub fn temporary() -> std::io::Result<tempfile::TempDir> {
     tempfile::Builder::new().prefix("flyball-bench-").tempdir()
+}
+
+/// Tells people how long something will take. May be lost.
+fn progress(what: &str, time: std::time::Duration) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{what}, {} s", time.as_secs());
 }

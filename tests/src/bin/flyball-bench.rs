@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use flyball_tests::bench::disk;
 use flyball_tests::bench::table::Table;
-use flyball_tests::bench::{agent, latency, screenshot, start};
+use flyball_tests::bench::{agent, latency, outage, replay, screenshot, start};
 use flyball_tests::load::{self, Pace, Plan, Scale};
 use flyball_tests::workload::SERIES_PER_NODE;
 
@@ -55,6 +55,21 @@ enum What {
     /// Simulated agents against the shipped collector: acknowledged samples, latency, CPU, memory, and the check that none was lost or doubled.
     #[command(subcommand)]
     Load(Load),
+    /// The backlog of an hour sent beside live samples: memory of the agent, and how late live samples are seen meanwhile.
+    Replay {
+        /// Times, each with a new agent and collector.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
+    /// ClickHouse away for minutes: memory of the agent, and whether everything is stored afterwards.
+    Outage {
+        /// Seconds that the agent runs before.
+        #[arg(long, default_value_t = 240)]
+        settle: u64,
+        /// Seconds without ClickHouse.
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+    },
     /// Starts a stack, lets it collect, and has a script draw it.
     Screenshot {
         /// Script that is given the dashboard's address and the output file.
@@ -97,6 +112,9 @@ enum Load {
         /// Connections that they share; one for each by default.
         #[arg(long)]
         connections: Option<u64>,
+        /// Series of each agent that end and make room for new ones in a minute.
+        #[arg(long, default_value_t = 0.0)]
+        churn: f64,
         /// Agents take turns within the interval; real ones all sample at its multiples.
         #[arg(long)]
         spread: bool,
@@ -145,6 +163,7 @@ async fn run_load(table: &mut Table, what: Load) -> Result<()> {
             series,
             interval_ms,
             connections,
+            churn,
             spread,
             warmup,
             seconds: window,
@@ -155,6 +174,7 @@ async fn run_load(table: &mut Table, what: Load) -> Result<()> {
                 series,
                 connections: connections.unwrap_or(agents),
                 pace: if spread { Pace::Spread(interval) } else { Pace::Aligned(interval) },
+                churn,
                 warmup: seconds(warmup),
                 window: seconds(window),
                 settings: Vec::new(),
@@ -187,6 +207,11 @@ async fn main() -> Result<()> {
             }
         }
         What::Load(what) => run_load(&mut table, what).await?,
+        What::Replay { rounds } => replay::run(&mut table, rounds).await?,
+        What::Outage { settle, seconds } => {
+            let (settle, outage) = (Duration::from_secs(settle), Duration::from_secs(seconds));
+            outage::run(&mut table, settle, outage).await?;
+        }
         What::Screenshot { script, output, collect } => {
             return screenshot::run(&script, &output, Duration::from_secs(collect)).await;
         }

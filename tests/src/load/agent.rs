@@ -34,6 +34,8 @@ pub(super) struct Fleet {
     pub(super) stories: Arc<Stories>,
     pub(super) seed: u64,
     pub(super) pace: Pace,
+    /// Series of an agent that end and make room for new ones in a minute.
+    pub(super) churn: f64,
     pub(super) agents: u64,
     /// The instant at which latencies are counted from, and the wall clock then, in milliseconds.
     pub(super) origin: (Instant, i64),
@@ -72,13 +74,25 @@ struct Pending {
     raw: i64,
 }
 
+/// The series of an agent, some of which end while new ones begin, as processes do.
+struct Turnover {
+    /// Where each series of the templates is in the dictionary.
+    slots: Vec<Slot>,
+    /// Series that are to be replaced by now.
+    owed: f64,
+    /// Series replaced so far.
+    replaced: usize,
+}
+
 /// See the module.
 pub(super) struct Agent {
     fleet: Arc<Fleet>,
     index: u64,
     encoder: Encoder,
+    turnover: Turnover,
     teller: Teller,
-    outbox: VecDeque<v1::Frame>,
+    /// Definitions and frames in the order in which they are to be sent.
+    outbox: VecDeque<Up>,
     /// Frames in the outbox and on their way, oldest first.
     pending: VecDeque<Pending>,
     sent: usize,
@@ -104,14 +118,43 @@ impl Fleet {
     }
 }
 
+impl Turnover {
+    fn new(encoder: &mut Encoder, fleet: &Fleet) -> Result<Self> {
+        let define = |template: &Template| encoder.define(template.series.clone());
+        let slots = fleet.templates.iter().map(define).collect::<Result<_, _>>()?;
+        Ok(Self { slots, owed: 0.0, replaced: 0 })
+    }
+
+    /// Replaces what is due with a tick: one series after the other, in turn.
+    fn tick(&mut self, encoder: &mut Encoder, fleet: &Fleet) -> Result<()> {
+        self.owed += fleet.churn * fleet.pace.interval().as_secs_f64() / 60.0;
+        while self.owed >= 1.0 {
+            self.owed -= 1.0;
+            let place = self.replaced % self.slots.len();
+            self.replaced += 1;
+            encoder.retire(self.slots[place]);
+            let mut series = fleet.templates[place].series.clone();
+            series.attributes.push(("process.pid".to_owned(), self.replaced.to_string()));
+            series.attributes.sort();
+            self.slots[place] = encoder.define(series)?;
+        }
+        if encoder.needs_new_dictionary() {
+            let renumbering = encoder.restart_dictionary();
+            for slot in &mut self.slots {
+                *slot = renumbering.get(*slot).context("a slot that is in use was retired")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Agent {
     pub(super) fn new(fleet: Arc<Fleet>, index: u64) -> Result<Self> {
         let mut encoder = Encoder::new(Limits::default());
-        for template in &fleet.templates {
-            encoder.define(template.series.clone())?;
-        }
+        let turnover = Turnover::new(&mut encoder, &fleet)?;
         Ok(Self {
             encoder,
+            turnover,
             teller: Teller::new(Arc::clone(&fleet.stories), fleet.seed, index),
             outbox: VecDeque::new(),
             pending: VecDeque::new(),
@@ -167,6 +210,7 @@ impl Agent {
             self.next = (due + interval, ts_ms + interval.as_millis() as i64);
             ensure!(self.pending.len() < OUTBOX, "the collector is {OUTBOX} frames behind");
             if self.fleet.go.is_cancelled() || self.acked.is_empty() {
+                self.turnover.tick(&mut self.encoder, &self.fleet)?;
                 self.frame(due, ts_ms);
             }
         }
@@ -190,14 +234,17 @@ impl Agent {
     }
 
     fn frame(&mut self, due: Instant, ts_ms: i64) {
-        let (mut sum, encoder) = (0_i64, &mut self.encoder);
+        let (mut sum, encoder, slots) = (0_i64, &mut self.encoder, &self.turnover.slots);
         self.teller.tell(|series, raw| {
-            encoder.set(Slot(series as u32), raw);
+            encoder.set(slots[series], raw);
             sum = sum.wrapping_add(raw);
         });
+        while let Some(define) = encoder.pending_define() {
+            self.outbox.push_back(Up::Define(define));
+        }
         let mut payload = Vec::with_capacity(512);
         let info = self.encoder.encode(ts_ms, &mut payload);
-        self.outbox.push_back(v1::Frame { payload: payload.into() });
+        self.outbox.push_back(Up::Frame(v1::Frame { payload: payload.into() }));
         self.pending.push_back(Pending {
             due,
             seq: info.seq,
@@ -209,15 +256,15 @@ impl Agent {
     /// Sends what the credits allow.
     fn send(&mut self, up: &mpsc::Sender<v1::AgentMessage>) {
         while self.sent < self.credits.min(QUEUE) {
-            let Some(frame) = self.outbox.pop_front() else { return };
-            match up.try_send(message(Up::Frame(frame))) {
-                Ok(()) => self.sent += 1,
+            let Some(kind) = self.outbox.pop_front() else { return };
+            let is_frame = matches!(kind, Up::Frame(_));
+            match up.try_send(message(kind)) {
+                Ok(()) => self.sent += usize::from(is_frame),
                 // The connection ends: the answers say why.
                 Err(mpsc::error::TrySendError::Closed(_)) => return,
                 Err(mpsc::error::TrySendError::Full(message)) => {
-                    if let Some(Up::Frame(frame)) = message.kind {
-                        self.outbox.push_front(frame);
-                    }
+                    self.outbox.extend(message.kind);
+                    self.outbox.rotate_right(1);
                     return;
                 }
             }

@@ -22,7 +22,7 @@ pub async fn flood(
     let series = SERIES_PER_NODE;
     let warmup = window / 4;
     let (pace, settings) = (Pace::Flood, Vec::new());
-    let plan = Plan { agents, series, connections, pace, warmup, window, settings };
+    let plan = Plan { agents, series, connections, pace, churn: 0.0, warmup, window, settings };
     let outcome = run(&plan).await?;
     // 1.5 million samples a second.
     let bars = Bars { us_a_sample: Some(1.0 / 1.5), cpu: Some(1.0), ..Bars::default() };

@@ -45,6 +45,7 @@ fn plan(setting: &'static str, window: Duration) -> Plan {
         series: SERIES_PER_NODE,
         connections: 200,
         pace: Pace::Aligned(Duration::from_secs(1)),
+        churn: 0.0,
         warmup: Duration::from_secs(10),
         window,
         settings: vec![("FLYBALL_INGEST_PERIOD_MS", "1000"), ("FLYBALL_CLICKHOUSE_FSYNC", setting)],

@@ -47,6 +47,8 @@ pub struct Plan {
     pub connections: u64,
     /// When frames are due.
     pub pace: Pace,
+    /// Series that each agent replaces by new ones in a minute.
+    pub churn: f64,
     /// From the moment when all agents are connected to the measured window.
     pub warmup: Duration,
     /// The measured window.
@@ -114,7 +116,10 @@ pub async fn run(plan: &Plan) -> Result<Outcome> {
 /// As [`run`].
 pub async fn steady(table: &mut Table, plan: &Plan) -> Result<()> {
     let outcome = run(plan).await?;
-    let what = format!("{} agents x {} series", plan.agents, plan.series);
+    let mut what = format!("{} agents x {} series", plan.agents, plan.series);
+    if plan.churn > 0.0 {
+        what = format!("{what}, {} replaced a minute", plan.churn);
+    }
     let big = plan.agents * plan.series as u64 >= 2_000_000;
     outcome.push(
         table,
@@ -122,7 +127,8 @@ pub async fn steady(table: &mut Table, plan: &Plan) -> Result<()> {
         &Bars {
             p99_ms: Some(3_000.0),
             rss_mib: big.then_some(512.0),
-            growth_mib: Some(1.0),
+            // New series stay known for as long as their samples do.
+            growth_mib: (plan.churn == 0.0).then_some(1.0),
             ..Bars::default()
         },
     );
@@ -181,6 +187,7 @@ fn fleet(plan: &Plan) -> Fleet {
         templates,
         seed: SEED,
         pace: plan.pace,
+        churn: plan.churn,
         agents: plan.agents,
         origin: (Instant::now(), now_ms()),
         go: CancellationToken::new(),

@@ -47,6 +47,7 @@ pub async fn scale(table: &mut Table, scale: &Scale, picture: &Path) -> Result<(
                 series,
                 connections: agents,
                 pace,
+                churn: 0.0,
                 warmup,
                 window,
                 settings: Vec::new(),
