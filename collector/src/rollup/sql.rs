@@ -134,30 +134,28 @@ FROM ({rows}) GROUP BY series_id, b, scale",
 }
 
 /// Computes an hour of `rollup_1h` from `rollup_1m`. `scope` is that hour.
+///
+/// Falls between two minutes are found in arrays of the minutes' first and last values. Sixty of them are few enough for that, and it costs less than a window.
 pub(super) fn from_minutes(scope: &Scope<'_>) -> String {
-    let rows = format!(
-        "SELECT series_id, scale, toUInt32((toUnixTimestamp(ts) - {from_s}) * 1000 + first_ms) AS o, toUInt32((toUnixTimestamp(ts) - {from_s}) * 1000 + last_ms) AS o1,
-        first AS f, first + change AS l, {low} AS lo, {high} AS hi, count AS n, sum AS v, lost, last_value AS lv
-    FROM rollup_1m FINAL
-    PREWHERE {scope}",
-        from_s = scope.from_ms / 1_000,
-        low = key("(first + below)"),
-        high = key("(first + change + above)"),
-        scope = scope.of_buckets(),
-    );
-    let rows = with_previous(&rows, &[("l", "f"), ("lv", "lv"), ("scale", "scale")], "o");
     format!(
         "INSERT INTO rollup_1h ({COLUMNS})
-WITH argMin(f, o) AS first_raw, argMax(l, o1) AS last_raw
+WITH argMin(f, o) AS first_raw, argMax(l, o1) AS last_raw, NOT isNaN(lost) AS known,
+    arrayPopFront(groupArrayIf(f, known)) AS firsts, arrayPopBack(groupArrayIf(l, known)) AS lasts, arrayPopBack(groupArrayIf(lv, known)) AS values
 SELECT series_id, toDateTime({from_s}, 'UTC'), scale, sum(n), min(o), max(o1), first_raw, last_raw - first_raw, {low} - first_raw, {high} - last_raw,
-    sum(v), sum(lost) + sumIf(plv, {first} < {previous} AND pscale = scale), {version}
-FROM ({rows}) GROUP BY series_id, scale",
+    sum(v), sum(lost) + arraySum((f, l, v) -> if({first} < {last}, v, 0.), firsts, lasts, values), {version}
+FROM (SELECT series_id, scale, toUInt32((toUnixTimestamp(ts) - {from_s}) * 1000 + first_ms) AS o, toUInt32((toUnixTimestamp(ts) - {from_s}) * 1000 + last_ms) AS o1,
+        first AS f, first + change AS l, {low_of_row} AS lo, {high_of_row} AS hi, count AS n, sum AS v, lost, last_value AS lv
+    FROM rollup_1m FINAL
+    PREWHERE {scope}) GROUP BY series_id, scale",
         from_s = scope.from_ms / 1_000,
         low = key("min(lo)"),
         high = key("max(hi)"),
         first = key("f"),
-        previous = key("pl"),
+        last = key("l"),
+        low_of_row = key("(first + below)"),
+        high_of_row = key("(first + change + above)"),
         version = scope.version,
+        scope = scope.of_buckets(),
     )
 }
 
