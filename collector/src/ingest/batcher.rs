@@ -102,6 +102,15 @@ enum Outcome {
     GivenUp,
 }
 
+/// What a refusal for good means for a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    /// It stays out, and its agents are told.
+    Final,
+    /// Everything else depends on it: it is tried again until somebody has mended the table, and the gate is closed meanwhile.
+    Passing,
+}
+
 /// A batch whose blocks are through, and the hours that were refused for good; `None`: given up.
 type Written = (Gathered, Option<BTreeMap<i64, String>>);
 
@@ -188,7 +197,8 @@ impl<S: Sink> Writer<S> {
         let mut refused = BTreeMap::new();
         for (hour, rows) in batch.hours() {
             let token = batch.hour_token(hour);
-            match self.insert(|| self.sink.insert_samples(rows, &token)).await {
+            let insert = || self.sink.insert_samples(rows, &token);
+            match self.insert(insert, Refusal::Final).await {
                 Outcome::Accepted => {}
                 Outcome::GivenUp => return None,
                 Outcome::Refused(reason) => {
@@ -220,11 +230,7 @@ impl<S: Sink> Writer<S> {
         }
         self.metrics.late_marks.inc_by(marks.len() as u64);
         let id = rand::random();
-        let outcome = self.insert(|| self.sink.insert_late_marks(&marks, id)).await;
-        if let Outcome::Refused(reason) = &outcome {
-            tracing::error!(marks = marks.len(), reason, "marks of late samples refused for good");
-        }
-        outcome
+        self.insert(|| self.sink.insert_late_marks(&marks, id), Refusal::Passing).await
     }
 
     /// Writes new series, and again those that were refused when it is time. False: given up.
@@ -252,7 +258,8 @@ impl<S: Sink> Writer<S> {
                 continue;
             }
             let token = series_token(&rows);
-            match self.insert(|| self.sink.insert_series(&rows, &token)).await {
+            let insert = || self.sink.insert_series(&rows, &token);
+            match self.insert(insert, Refusal::Final).await {
                 Outcome::GivenUp => return false,
                 Outcome::Accepted => {
                     let ids: Vec<_> =
@@ -278,6 +285,7 @@ impl<S: Sink> Writer<S> {
     async fn insert<F: Future<Output = Result<(), StoreError>>>(
         &self,
         attempt: impl Fn() -> F,
+        refusal: Refusal,
     ) -> Outcome {
         let mut backoff = backoff(Duration::from_millis(100), Duration::from_secs(5));
         let mut merges = backoff_for_merges();
@@ -293,7 +301,7 @@ impl<S: Sink> Writer<S> {
             };
             let random = rand::random();
             let delay = match error.class() {
-                ErrorClass::Permanent => {
+                ErrorClass::Permanent if refusal == Refusal::Final => {
                     // The server answers: a failure before this one is over.
                     self.recovered();
                     return Outcome::Refused(
@@ -301,7 +309,7 @@ impl<S: Sink> Writer<S> {
                     );
                 }
                 ErrorClass::TooManyParts => merges.next_delay(random),
-                ErrorClass::Retryable => backoff.next_delay(random),
+                ErrorClass::Retryable | ErrorClass::Permanent => backoff.next_delay(random),
             };
             self.failed(&error, delay);
             tokio::select! {

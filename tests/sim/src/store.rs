@@ -100,12 +100,7 @@ impl Database {
         let fate = {
             let state = &mut *self.0.state.lock();
             state.tables.note_attempt(&collector, &block);
-            let mut weather = state.weather;
-            if block.is_marks() {
-                // Two integers that every table of marks takes.
-                weather.refused_for_good = 0.0;
-            }
-            weather.fate(&mut state.rng)
+            state.weather.fate(&mut state.rng)
         };
         let (answer, answered) = oneshot::channel();
         match fate {

@@ -260,6 +260,24 @@ async fn late_samples_are_marked_after_they_are_stored_and_before_they_are_ackno
 }
 
 #[tokio::test]
+async fn marks_that_are_refused_hold_everything_until_they_are_taken() {
+    let wrong = Answer::Fail("Code: 60. DB::Exception: Table flyball.rollup_marks does not exist");
+    let mut bench = Bench::start(quick(), [Answer::Accept, wrong, wrong]);
+    let mut flow = bench.gate.watch(super::super::hello::Lane::Live);
+    bench.submit(NOW_MS - LateMark::SPAN_MS - LATE_MS, 3, false).await;
+    timeout(DEADLINE, flow.changed()).await.expect("the gate closes").unwrap();
+    let failure = bench.gate.health().failure.expect("it says why");
+    assert!(failure.error.contains("rollup_marks"), "{failure:?}");
+    let ack = bench.settled().await;
+    assert_eq!((ack.written, ack.rejected.len()), (3, 0));
+    let calls = bench.calls();
+    let marks: Vec<_> = calls.iter().filter(|(what, ..)| *what == "marks").collect();
+    assert!(marks.len() == 3 && marks.iter().all(|call| *call == marks[0]), "{calls:?}");
+    assert!(!bench.gate.health().is_closed);
+    bench.end().await;
+}
+
+#[tokio::test]
 async fn a_refusal_after_a_failure_opens_the_gate_again() {
     let down = Answer::Fail("Code: 210. DB::NetException: refused");
     let wrong = Answer::Fail("Code: 53. DB::Exception: Type mismatch");

@@ -106,10 +106,6 @@ impl Block {
         Self { rows: Rows::Marks(marks.into()), token: id.to_string(), content: hash.finish() }
     }
 
-    pub(super) const fn is_marks(&self) -> bool {
-        matches!(self.rows, Rows::Marks(_))
-    }
-
     const fn table(&self) -> &'static str {
         match self.rows {
             Rows::Series(_) => "series",
