@@ -95,10 +95,15 @@ impl NewSeries {
 }
 
 impl Submission {
-    /// What it takes of the bound on rows in flight: a new series counts as two rows.
+    /// What it takes of the bound on rows in flight.
     pub(super) fn weight(&self) -> usize {
-        self.rows.len() + 2 * self.series.len()
+        weight(self.rows.len(), self.series.len())
     }
+}
+
+/// What rows and new series take of the bound on rows in flight: a new series counts as two rows.
+pub(super) const fn weight(rows: usize, series: usize) -> usize {
+    rows + 2 * series
 }
 
 impl Batch {

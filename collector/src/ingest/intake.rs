@@ -14,7 +14,7 @@ use flyball_proto::v1;
 use tonic::Status;
 
 use super::Shared;
-use super::batch::{NewSeries, Submission};
+use super::batch::{NewSeries, Submission, weight};
 use super::hello::{Epoch, Hello};
 use super::ledger::{ALL_SLOTS, Ledger, Refused};
 use super::slots::{Rows, Slots};
@@ -24,13 +24,13 @@ use crate::live::{NodeFeed, now_ms};
 /// Frames that may arrive after a resync was asked for before the stream is given up.
 const MAX_DROPPED: u32 = 1_024;
 
-/// What a message leads to.
+/// What a frame leads to.
 #[derive(Debug)]
 pub(super) enum Taken {
     /// Nothing to store or to say.
     Nothing,
-    /// A frame to store.
-    Frame(Box<Submission>),
+    /// Something to store.
+    Frame(Submission),
     /// The agent is to send again what is not acknowledged; says why.
     Resync(String),
 }
@@ -77,16 +77,21 @@ impl Intake {
         }
     }
 
-    /// Takes a message after Hello.
-    pub(super) fn take(&mut self, message: v1::AgentMessage) -> Result<Taken, Status> {
+    /// Takes a message after Hello. A frame is given back: [`Intake::frame`] decodes it when there is room for its rows.
+    pub(super) fn take(&mut self, message: v1::AgentMessage) -> Result<Option<v1::Frame>, Status> {
         use v1::agent_message::Kind;
         match message.kind {
-            Some(Kind::Define(define)) => self.define(define).map(|()| Taken::Nothing),
-            Some(Kind::Frame(frame)) => self.frame(&frame.payload),
-            Some(Kind::Report(report)) => self.report(report).map(|()| Taken::Nothing),
+            Some(Kind::Define(define)) => self.define(define).map(|()| None),
+            Some(Kind::Frame(frame)) => Ok(Some(frame)),
+            Some(Kind::Report(report)) => self.report(report).map(|()| None),
             Some(Kind::Hello(_)) => Err(Status::invalid_argument("a second hello")),
             None => Err(Status::invalid_argument("a message of an unknown kind")),
         }
+    }
+
+    /// The most that the next frame can take of the bound on rows in flight.
+    pub(super) fn most_weight(&self) -> usize {
+        weight(self.slots.len(), self.unwritten.len())
     }
 
     fn report(&self, report: v1::Report) -> Result<(), Status> {
@@ -128,7 +133,8 @@ impl Intake {
         Ok(())
     }
 
-    fn frame(&mut self, payload: &[u8]) -> Result<Taken, Status> {
+    /// Decodes a frame.
+    pub(super) fn frame(&mut self, payload: &[u8]) -> Result<Taken, Status> {
         if let (Some(dropped), Ok(seen)) = (&mut self.dropped, peek(payload)) {
             if seen.seq > self.highest_seq {
                 self.highest_seq = seen.seq;
@@ -180,7 +186,7 @@ impl Intake {
             },
             Err(_) => Rows::default(),
         };
-        Ok(Taken::Frame(Box::new(Submission {
+        Ok(Taken::Frame(Submission {
             ledger: Arc::clone(&self.ledger),
             epoch: self.epoch,
             seq,
@@ -189,7 +195,7 @@ impl Intake {
             rows,
             refused,
             room: None,
-        })))
+        }))
     }
 
     fn refuse(&mut self, payload: &[u8], error: DecodeError) -> Result<Taken, Status> {

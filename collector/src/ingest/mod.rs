@@ -208,9 +208,9 @@ impl Ingest {
 }
 
 impl Shared {
-    /// Waits for room for a frame; `None` when the batcher has ended.
-    async fn room(&self, submission: Option<&Submission>) -> Option<Room<'_>> {
-        let rows = self.gate.admit(submission?.weight()).await.ok()?;
+    /// Waits for room for a frame of at most this weight; `None` when the batcher has ended.
+    async fn room(&self, most_weight: usize) -> Option<Room<'_>> {
+        let rows = self.gate.admit(most_weight).await.ok()?;
         let place = self.queue.reserve().await.ok()?;
         Some(Room { rows, place })
     }
@@ -229,7 +229,9 @@ impl Shared {
 
 impl Room<'_> {
     /// From here on the frame counts as received: one that is given up before was never taken, and its agent sends it again.
-    fn submit(self, mut submission: Submission) {
+    fn submit(mut self, mut submission: Submission) {
+        let excess = self.rows.num_permits().saturating_sub(submission.weight());
+        drop(self.rows.split(excess));
         submission.ledger.submitted(submission.samples);
         submission.room = Some(self.rows);
         self.place.send(submission);

@@ -75,11 +75,24 @@ impl Streams {
         TelemetryServer::new(self)
     }
 
+    /// Serves a stream to its end. What it holds meanwhile, for each of thousands of agents, is kept small: what only its beginning needs is freed then.
     async fn serve(
+        &self,
+        inbound: Streaming<v1::AgentMessage>,
+        outbound: Outbound,
+    ) -> Result<(), Status> {
+        let (session, place) = Box::pin(self.open(inbound, outbound)).await?;
+        let end = session.run().await;
+        log_end(&place.node, place.lane, &end);
+        end
+    }
+
+    /// Waits for the agent's Hello and gives its stream a place.
+    async fn open(
         &self,
         mut inbound: Streaming<v1::AgentMessage>,
         outbound: Outbound,
-    ) -> Result<(), Status> {
+    ) -> Result<(Box<Session>, Place), Status> {
         let shared = &self.shared;
         let hello = tokio::select! {
             hello = greet(&mut inbound) => hello?,
@@ -87,20 +100,18 @@ impl Streams {
                 return Err(Status::unavailable("the collector is stopping"));
             }
         };
-        let (node, lane) = (hello.info.node.clone(), hello.lane);
+        let lane = hello.lane;
         let mut place = self.current.take(&hello, shared)?;
         shared.metrics.streams_replaced.inc_by(u64::from(place.has_replaced));
         log_begin(&hello);
-        let account = shared.metrics.account(node.as_str());
+        let account = shared.metrics.account(hello.info.node.as_str());
         let ledger = Arc::new(Ledger::new(account, hello.acked_seq));
         let intake =
             Intake::new(Arc::clone(shared), &hello, place.feed.take(), Arc::clone(&ledger));
         let replaced = place.replaced.clone();
         let shared = Arc::clone(shared);
         let session = Session { shared, inbound, outbound, ledger, intake, lane, replaced };
-        let end = session.run().await;
-        log_end(&node, lane, &end);
-        end
+        Ok((Box::new(session), place))
     }
 }
 

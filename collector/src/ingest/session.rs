@@ -1,7 +1,7 @@
 //! One stream: reads the agent's messages, waits for room in the queue, and tells the agent what was stored and whether it may send.
 //!
 //! What goes down is always the newest state (one acknowledgement, one credit), never a queue of messages, so an agent that does not read costs nothing.
-//! While a frame waits for room the stream is not read: HTTP/2's flow control then holds the agent.
+//! While a frame waits for room it is not decoded, so it takes some hundred bytes, and the stream is not read: HTTP/2's flow control then holds the agent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
 use super::Shared;
-use super::batch::Submission;
 use super::gate::Flow;
 use super::hello::{Hello, Lane};
 use super::intake::{Intake, Taken};
@@ -62,7 +61,7 @@ pub(super) async fn greet(inbound: &mut Streaming<v1::AgentMessage>) -> Result<H
 
 impl Session {
     /// Serves the stream until it ends; `Err` says what the agent is told.
-    pub(super) async fn run(mut self) -> Result<(), Status> {
+    pub(super) async fn run(mut self: Box<Self>) -> Result<(), Status> {
         let shared = Arc::clone(&self.shared);
         let mut news = News {
             flow: shared.gate.watch(self.lane),
@@ -71,7 +70,9 @@ impl Session {
             resync: None,
         };
         self.welcome(&mut news).await?;
-        let mut waiting: Option<Box<Submission>> = None;
+        let mut waiting: Option<v1::Frame> = None;
+        // Held until the next message comes, so that the buffer that both were read into is let go: definitions make it eight times as large as frames need.
+        let mut last = v1::Frame::default();
         let mut is_reading = true;
         while is_reading || waiting.is_some() || !self.is_settled() {
             tokio::select! {
@@ -91,17 +92,18 @@ impl Session {
                 }
                 () = self.ledger.changed() => {}
                 Ok(()) = news.flow.changed() => news.credit_changed = true,
-                room = shared.room(waiting.as_deref()), if waiting.is_some() => {
-                    if let (Some(submission), Some(room)) = (waiting.take(), room) {
-                        room.submit(*submission);
+                room = shared.room(self.intake.most_weight()), if waiting.is_some() => {
+                    if let (Some(frame), Some(room)) = (waiting.take(), room) {
+                        match self.intake.frame(&frame.payload)? {
+                            Taken::Nothing => {}
+                            Taken::Frame(submission) => room.submit(submission),
+                            Taken::Resync(reason) => news.resync = Some(reason),
+                        }
+                        drop(std::mem::replace(&mut last, frame));
                     }
                 }
                 message = self.inbound.message(), if is_reading && waiting.is_none() => match message {
-                    Ok(Some(message)) => match self.intake.take(message)? {
-                        Taken::Nothing => {}
-                        Taken::Frame(submission) => waiting = Some(submission),
-                        Taken::Resync(reason) => news.resync = Some(reason),
-                    },
+                    Ok(Some(message)) => waiting = self.intake.take(message)?,
                     Ok(None) => is_reading = false,
                     Err(status) => return Err(from_transport(&status)),
                 },

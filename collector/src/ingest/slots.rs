@@ -70,6 +70,11 @@ impl Slots {
         Self { shared, node, all: Vec::new(), sums: Sums::default(), tells, told: 0 }
     }
 
+    /// Slots of the dictionary. A frame has no more rows than that.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
     /// The dictionary begins anew.
     pub(super) fn clear(&mut self) {
         self.release();
