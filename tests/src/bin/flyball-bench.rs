@@ -97,6 +97,9 @@ enum Load {
         /// Seconds measured, after a quarter of that as warm-up.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
+        /// Times, each with a new collector.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
     },
     /// A fleet at its own pace: latency from the time a frame was due, memory, growth.
     Steady {
@@ -154,9 +157,9 @@ enum Load {
 async fn run_load(table: &mut Table, what: Load) -> Result<()> {
     let seconds = Duration::from_secs;
     match what {
-        Load::Flood { agents, connections, seconds: window } => {
+        Load::Flood { agents, connections, seconds: window, rounds } => {
             let connections = connections.unwrap_or(agents);
-            load::flood(table, agents, connections, seconds(window)).await
+            load::flood(table, agents, connections, seconds(window), rounds).await
         }
         Load::Steady {
             agents,

@@ -121,7 +121,8 @@ pub async fn steady(table: &mut Table, plan: &Plan) -> Result<()> {
         what = format!("{what}, {} replaced a minute", plan.churn);
     }
     let big = plan.agents * plan.series as u64 >= 2_000_000;
-    outcome.push(
+    Outcome::push(
+        &[outcome],
         table,
         &what,
         &Bars {
@@ -143,6 +144,7 @@ pub(super) struct Bars {
     pub(super) p99_ms: Option<f64>,
     pub(super) rss_mib: Option<f64>,
     pub(super) growth_mib: Option<f64>,
+    pub(super) generator_cpu: Option<f64>,
 }
 
 impl Outcome {
@@ -156,26 +158,26 @@ impl Outcome {
         self.collector_cpu + self.engine_cpu
     }
 
-    /// Adds everything to `table`.
-    pub(super) fn push(&self, table: &mut Table, what: &str, bars: &Bars) {
-        let mut push = |name: &str, value: f64, bar| {
-            table.push(&format!("{what}: {name}"), vec![value], bar);
+    /// Adds everything about runs of one plan to `table`.
+    pub(super) fn push(rounds: &[Self], table: &mut Table, what: &str, bars: &Bars) {
+        let mut push = |name: &str, bar, figure: fn(&Self) -> f64| {
+            table.push(&format!("{what}: {name}"), rounds.iter().map(figure).collect(), bar);
         };
-        push("k samples/s acknowledged", self.rate / 1e3, None);
-        push("us between two samples acknowledged", 1e6 / self.rate, bars.us_a_sample);
-        push("collector + engine, CPU s/M", self.servers_cpu(), bars.cpu);
-        push("collector, CPU s/M", self.collector_cpu, None);
-        push("engine, CPU s/M", self.engine_cpu, None);
-        push("engine with the merges after it, CPU s/M", self.engine_cpu_settled, None);
-        push("generator, CPU s/M", self.generator_cpu, Some(0.15));
-        push("due to acknowledged, p50 ms", self.latency(0.5), None);
-        push("due to acknowledged, p99 ms", self.latency(0.99), bars.p99_ms);
-        push("due to acknowledged, p99.9 ms", self.latency(0.999), None);
-        push("collector RSS, MiB", self.collector_mib, bars.rss_mib);
-        push("collector RSS, growth MiB/min", self.growth_mib, bars.growth_mib);
-        push("engine RSS, MiB", self.engine_mib, None);
-        push("until all series are stored, s", self.connect_s, None);
-        push("M samples acknowledged, each found once", self.samples as f64 / 1e6, None);
+        push("k samples/s acknowledged", None, |run| run.rate / 1e3);
+        push("us between two samples acknowledged", bars.us_a_sample, |run| 1e6 / run.rate);
+        push("collector + engine, CPU s/M", bars.cpu, Self::servers_cpu);
+        push("collector, CPU s/M", None, |run| run.collector_cpu);
+        push("engine, CPU s/M", None, |run| run.engine_cpu);
+        push("engine with the merges after it, CPU s/M", None, |run| run.engine_cpu_settled);
+        push("generator, CPU s/M", bars.generator_cpu, |run| run.generator_cpu);
+        push("due to acknowledged, p50 ms", None, |run| run.latency(0.5));
+        push("due to acknowledged, p99 ms", bars.p99_ms, |run| run.latency(0.99));
+        push("due to acknowledged, p99.9 ms", None, |run| run.latency(0.999));
+        push("collector RSS, MiB", bars.rss_mib, |run| run.collector_mib);
+        push("collector RSS, growth MiB/min", bars.growth_mib, |run| run.growth_mib);
+        push("engine RSS, MiB", None, |run| run.engine_mib);
+        push("until all series are stored, s", None, |run| run.connect_s);
+        push("M samples acknowledged, each found once", None, |run| run.samples as f64 / 1e6);
     }
 }
 

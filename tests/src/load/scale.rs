@@ -1,4 +1,5 @@
-//! Cost as the fleet grows, as a table and a picture. Each size gets a fresh collector.
+//! Cost as the fleet grows, as a table and a picture. Each size gets a fresh collector. Rollups are off: they come every ten minutes, into some of the windows
+//! and not into others.
 //!
 //! Twice: at one interval for all sizes, where the rate grows with the fleet and fixed costs (an insert each half second, the engine's housekeeping) are
 //! spread over more samples; and at one rate for all sizes, where small fleets sample more often, which shows what agents and series cost by themselves.
@@ -50,7 +51,7 @@ pub async fn scale(table: &mut Table, scale: &Scale, picture: &Path) -> Result<(
                 churn: 0.0,
                 warmup,
                 window,
-                settings: Vec::new(),
+                settings: vec![("FLYBALL_ROLLUP_ENABLED", "false")],
             };
             let outcome = run(&plan).await?;
             push(table, &format!("{name}, {agents} agents each {interval_ms} ms"), &outcome);
