@@ -6,7 +6,14 @@ cd "$(dirname "$0")/.."
 scripts/need.sh rust prometheus-node-exporter=prometheus-node-exporter victoria-metrics=victoria-metrics
 export FLYBALL_BIN_DIR=$1
 bench=$1/flyball-bench status=0
-if [ -n "${QUICK:-}" ]; then agent=(--settle 30 --window 30) ticks=30 millions=1; else agent=() ticks=100 millions=10; fi
+if [ -n "${QUICK:-}" ]; then
+  agent=(--settle 30 --window 30) ticks=30 millions=1
+  flood=(--seconds 20 --rounds 1) fleet=(--agents 2000 --warmup 30 --seconds 60) scale=(--sizes "10,100,1000" --warmup 15 --seconds 30)
+  fsync=(--seconds 20) replay=(--rounds 1) outage=(--settle 60 --seconds 60)
+else
+  agent=() ticks=100 millions=10
+  flood=() fleet=(--agents 10000 --warmup 120 --seconds 600) scale=(--warmup 30 --seconds 60) fsync=() replay=() outage=()
+fi
 
 step() { printf '\n### %s\n\n' "$1"; shift; "$@" || status=1; }
 
@@ -14,11 +21,21 @@ printf 'Machine: %s, %s CPUs, %s MB, Linux %s. Date: %s.\n' "$(sed -n 's/^model 
   "$(awk '/MemTotal/ {print int($2/1024)}' /proc/meminfo)" "$(uname -r)" "$(date -u +%F)"
 # The lines for people among criterion's own.
 codec() { cargo bench --locked --quiet -p flyball-proto --bench frame 2>&1 | grep -E '^(frame\.|error)'; }
+# A connection for each of ten thousand agents.
+fleet() { (ulimit -n "$(ulimit -Hn)"; "$@"); }
 
 step "Frame codec and payload on the wire" codec
 step "Host samplers" cargo bench --locked --quiet -p flyball-agent --bench sense
 step "From the command to live points" "$bench" start
 step "From a sample to an event and an answer" "$bench" latency --ticks "$ticks"
+step "Ingest: the highest rate" fleet "$bench" load flood "${flood[@]}"
+step "Ingest: a fleet at its own pace" fleet "$bench" load steady "${fleet[@]}"
+step "Ingest: series that come and go" fleet "$bench" load steady --agents 1000 --churn 20 --seconds 60
+step "Ingest: cost as the fleet grows (docs/scale.svg)" fleet "$bench" load scale "${scale[@]}" --picture docs/scale.svg
+step "Ingest: waiting for the disk" "$bench" load fsync "${fsync[@]}"
+step "The backlog of an hour" "$bench" replay "${replay[@]}"
+step "ClickHouse away" "$bench" outage "${outage[@]}"
+step "Rollups" cargo bench --locked --quiet -p flyball-collector --bench rollup
 step "On disk, beside VictoriaMetrics" "$bench" disk --millions "$millions"
 step "Store: ways to insert, fsync, memory" cargo bench --locked --quiet -p flyball-collector --bench store
 step "Agent beside node_exporter" "$bench" agent "${agent[@]}"

@@ -3,6 +3,7 @@
 //! Addresses are bound first, so that a wrong one costs no start of the engine. While a ClickHouse that is not ours is away, they say so ([`opening`]). On shutdown no new connection is accepted; frames that were read are
 //! written and acknowledged, streams end, then the servers, and the engine last.
 
+mod files;
 mod opening;
 mod servers;
 mod watch;
@@ -115,6 +116,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
 }
 
 async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    let max_open_files = files::raise_limit();
+    tracing::debug!(max_open_files, "each agent's connection is one");
     let data_dir = config.data_dir();
     prepare(&data_dir)?;
     let http = listen(config.server.http, "--http").await?;
