@@ -237,3 +237,56 @@ impl Room<'_> {
         self.place.send(submission);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ledger::Ledger;
+    use super::*;
+
+    /// Takes everything, when a batch's half second is over.
+    struct Nowhere;
+
+    impl Sink for Nowhere {
+        async fn insert_series(&self, _: &[SeriesRow], _: &str) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        async fn insert_samples(&self, _: &[SampleRow], _: &str) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    /// What streams share, over a store that takes everything.
+    pub(super) fn shared(max_series_per_agent: usize) -> Arc<Shared> {
+        let live = Live::new(10);
+        let parts = IngestParts {
+            name: "test".to_owned(),
+            settings: IngestSettings { max_series_per_agent, ..IngestSettings::default() },
+            retention_days: 1,
+            live: live.clone(),
+            accounts: Accounts::new(live, 10),
+            catalog: Arc::new(Catalog::new(100)),
+            metrics: IngestMetrics::new(10),
+        };
+        Arc::clone(&Ingest::start_with(parts, Nowhere).shared)
+    }
+
+    #[tokio::test]
+    async fn room_that_a_frame_did_not_need_is_given_back() {
+        let shared = shared(10);
+        let room = shared.room(100).await.unwrap();
+        assert_eq!(shared.gate.health().rows, 100, "as many as its dictionary has slots");
+        let row = SampleRow { series_id: 1, ts_ms: 0, raw: 0, scale: 0 };
+        room.submit(Submission {
+            ledger: Arc::new(Ledger::new(shared.metrics.account("a"), 0)),
+            epoch: [0; 16],
+            seq: 1,
+            series: Vec::new(),
+            samples: 3,
+            rows: vec![row; 3],
+            refused: Vec::new(),
+            room: None,
+        });
+        assert_eq!(shared.gate.health().rows, 3);
+    }
+}

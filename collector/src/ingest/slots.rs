@@ -261,38 +261,7 @@ mod tests {
     use flyball_proto::series::{Kind as SeriesKind, Scale};
 
     use super::*;
-    use crate::account::Accounts;
-    use crate::ingest::batcher::Sink;
-    use crate::ingest::{Ingest, IngestMetrics, IngestParts, IngestSettings};
-    use crate::live::Live;
-    use crate::store::{Catalog, SeriesRow, StoreError};
-
-    /// Takes everything.
-    struct Nowhere;
-
-    impl Sink for Nowhere {
-        async fn insert_series(&self, _: &[SeriesRow], _: &str) -> Result<(), StoreError> {
-            Ok(())
-        }
-
-        async fn insert_samples(&self, _: &[SampleRow], _: &str) -> Result<(), StoreError> {
-            Ok(())
-        }
-    }
-
-    fn shared(max_series_per_agent: usize) -> Arc<Shared> {
-        let live = Live::new(10);
-        let parts = IngestParts {
-            name: "test".to_owned(),
-            settings: IngestSettings { max_series_per_agent, ..IngestSettings::default() },
-            retention_days: 1,
-            live: live.clone(),
-            accounts: Accounts::new(live, 10),
-            catalog: Arc::new(Catalog::new(100)),
-            metrics: IngestMetrics::new(10),
-        };
-        Arc::clone(&Ingest::start_with(parts, Nowhere).shared)
-    }
+    use crate::ingest::tests::shared;
 
     fn slots(shared: &Arc<Shared>) -> Slots {
         Slots::new(Arc::clone(shared), NodeName::new("web-1").unwrap(), true)

@@ -21,8 +21,8 @@ use crate::stack::Stack;
 const NODE: &str = "bench";
 const SERIES: usize = 300;
 const FRAMES: u64 = 3_600;
-/// Watched after the backlog is stored.
-const AFTERWARDS: Duration = Duration::from_mins(2);
+/// Watched after the backlog is stored: about as long as before.
+const AFTERWARDS: Duration = Duration::from_secs(80);
 /// Longest time until the backlog is stored.
 const STORED: Duration = Duration::from_mins(20);
 const LOOK: Duration = Duration::from_millis(100);
@@ -47,15 +47,24 @@ pub async fn run(table: &mut Table, rounds: usize) -> Result<()> {
     push("agent RSS, highest, MiB", Some(20e6 / MIB), &|round| round.during.highest_bytes / MIB);
     push("agent CPU meanwhile, ms/s", None, &|round| round.during.cpu_ms);
     push("agent CPU afterwards, ms/s", None, &|round| round.after.cpu_ms);
+    // A round has some eighty live samples, of which the worst one would be the p99: all rounds together say more.
+    let during = together(all.iter().map(|round| &round.during));
+    let after = together(all.iter().map(|round| &round.after));
     for (name, share, bar) in [("median", 0.5, None), ("p99", 0.99, Some(2.0))] {
-        let during = |round: &Round| percentile(&round.during.late_ms, share);
-        let after = |round: &Round| percentile(&round.after.late_ms, share);
-        push(&format!("live sample -> event, {name} meanwhile, ms"), None, &during);
-        push(&format!("live sample -> event, {name} afterwards, ms"), None, &after);
-        let ratio = |round: &Round| during(round) / after(round);
-        push(&format!("live sample -> event, {name}: meanwhile / afterwards"), bar, &ratio);
+        let (during, after) = (percentile(&during, share), percentile(&after, share));
+        let what = format!("{what}: live sample -> event, {name}");
+        table.push(&format!("{what} meanwhile, ms"), vec![during], None);
+        table.push(&format!("{what} afterwards, ms"), vec![after], None);
+        table.push(&format!("{what}: meanwhile / afterwards"), vec![during / after], bar);
     }
     Ok(())
+}
+
+/// Lateness of all rounds, sorted.
+fn together<'a>(seen: impl Iterator<Item = &'a Seen>) -> Vec<f64> {
+    let mut all: Vec<_> = seen.flat_map(|seen| seen.late_ms.iter().copied()).collect();
+    all.sort_by(f64::total_cmp);
+    all
 }
 
 /// One backlog.
@@ -89,7 +98,7 @@ struct Seen {
     samples: u64,
     highest_bytes: f64,
     cpu_ms: f64,
-    /// From when a sample was taken to its event, sorted.
+    /// From when a sample was taken to its event.
     late_ms: Vec<f64>,
 }
 
@@ -99,6 +108,7 @@ async fn watch(stack: &Stack, done: impl Future<Output = Result<u64>>) -> Result
     let mut events = stack.collector.api.events("?node=bench&metric=system.memory.limit").await?;
     let (start, before) = (Instant::now(), usage(agent)?);
     let (mut highest, mut late_ms) = (0, Vec::new());
+
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tokio::pin!(done);
@@ -114,7 +124,6 @@ async fn watch(stack: &Stack, done: impl Future<Output = Result<u64>>) -> Result
             samples = &mut done => break samples?,
         }
     };
-    late_ms.sort_by(f64::total_cmp);
     ensure!(!late_ms.is_empty(), "no live sample was seen");
     let Usage { cpu, .. } = usage(agent)?;
     let cpu_ms = cpu.saturating_sub(before.cpu).as_secs_f64() * 1e3 / start.elapsed().as_secs_f64();

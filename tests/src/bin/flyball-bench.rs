@@ -58,7 +58,7 @@ enum What {
     /// The backlog of an hour sent beside live samples: memory of the agent, and how late live samples are seen meanwhile.
     Replay {
         /// Times, each with a new agent and collector.
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 4)]
         rounds: usize,
     },
     /// ClickHouse away for minutes: memory of the agent, and whether everything is stored afterwards.

@@ -330,3 +330,57 @@ fn message(kind: Up) -> v1::AgentMessage {
 pub(super) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis() as i64)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use flyball_proto::frame::Decoder;
+
+    use super::*;
+    use crate::workload::templates;
+
+    fn fleet(churn: f64) -> Arc<Fleet> {
+        let templates = templates();
+        Arc::new(Fleet {
+            stories: Arc::new(Stories::new(&templates, 7)),
+            templates,
+            seed: 7,
+            pace: Pace::Aligned(Duration::from_secs(10)),
+            churn,
+            agents: 1,
+            origin: (Instant::now(), now_ms()),
+            go: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            totals: Totals::default(),
+        })
+    }
+
+    #[test]
+    fn series_that_are_replaced_keep_their_number_and_every_frame_has_its_definitions() {
+        let fleet = fleet(60.0);
+        let mut agent = Agent::new(Arc::clone(&fleet), 0).unwrap();
+        let mut decoder = Decoder::new(Limits::default());
+        let mut seen = BTreeSet::new();
+        for tick in 1..=30 {
+            agent.turnover.tick(&mut agent.encoder, &fleet).unwrap();
+            agent.frame(Instant::now(), tick * 10_000);
+            for kind in agent.outbox.drain(..) {
+                match kind {
+                    Up::Define(define) => drop(decoder.define(define).unwrap()),
+                    Up::Frame(frame) => {
+                        let decoded = decoder.decode(&frame.payload).unwrap();
+                        assert_eq!(decoded.samples.len(), fleet.templates.len());
+                        for sample in decoded.samples {
+                            let series = decoded.series(sample.slot).unwrap();
+                            seen.insert((series.metric.clone(), series.attributes.clone()));
+                        }
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        // Ten in each interval of ten seconds, from the first tick on.
+        assert_eq!(seen.len(), fleet.templates.len() - 10 + 30 * 10);
+    }
+}

@@ -80,6 +80,8 @@ pub(super) fn plot(title: &str, below: &str, curves: &[Curve]) -> String {
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"/>",
             line.join(" ")
         ));
+        // Figures of the first curve stand above its points, those of others below: curves come close to each other.
+        let label = if index == 0 { -6.0 } else { 16.0 };
         for &(across, up) in &curve.points {
             add(format!(
                 "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{color}\"/>",
@@ -89,7 +91,7 @@ pub(super) fn plot(title: &str, below: &str, curves: &[Curve]) -> String {
             add(format!(
                 "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{color}\">{up:.2}</text>",
                 x(across) + 5.0,
-                y(up) - 6.0
+                y(up) + label
             ));
         }
         let height = 44.0 + 16.0 * index as f64;
