@@ -20,7 +20,7 @@ run: build engine ## build what is missing, then collector, agent on this host a
 test: ## install what the tests need and run all of them
 	@scripts/test.sh
 
-bench: build engine ## every benchmark as a table (about 80 minutes; QUICK=1 about 15)
+bench: build engine ## every benchmark as a table (about 90 minutes; QUICK=1 about 15)
 	@scripts/bench.sh $(RELEASE)
 
 chaos: build engine ## 1,000 faults on real processes, every sample compared (about 30 minutes; FAULTS=n, FLYBALL_CHAOS_SEED=n)
