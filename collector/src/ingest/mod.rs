@@ -192,18 +192,28 @@ impl Ingest {
         let stop = &self.shared.stop;
         stop.drain.cancel();
         self.tasks.close();
+        tokio::pin!(patience);
         let drained = tokio::select! {
             biased;
             () = self.tasks.wait() => true,
-            () = patience => false,
+            () = &mut patience => false,
         };
         if !drained {
             stop.give_up.cancel();
         }
         stop.close.cancel();
-        self.shared.ended.cancelled().await;
+        // Frames of streams that broke may still be tried, with nobody left who waits for them.
+        let written = tokio::select! {
+            biased;
+            () = self.shared.ended.cancelled() => true,
+            () = &mut patience, if drained => false,
+        };
+        if !written {
+            stop.give_up.cancel();
+            self.shared.ended.cancelled().await;
+        }
         self.tasks.wait().await;
-        drained
+        drained && written
     }
 }
 

@@ -32,6 +32,15 @@ pub(crate) struct Collector {
     network: Network,
     database: Database,
     process: Option<Process>,
+    /// The process that was told to stop last.
+    ending: Option<Ending>,
+}
+
+/// A process that stops in order, unless a kill comes first.
+struct Ending {
+    killed: CancellationToken,
+    /// It is gone from the network: what comes under its name is another process.
+    over: CancellationToken,
 }
 
 /// One process.
@@ -51,7 +60,7 @@ impl Collector {
         network: Network,
         database: Database,
     ) -> Self {
-        Self { name, settings, network, database, process: None }
+        Self { name, settings, network, database, process: None, ending: None }
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -96,6 +105,14 @@ impl Collector {
 
     /// Kills the process.
     pub(crate) fn kill(&mut self, cut: Cut) {
+        if let Some(ending) = self.ending.take()
+            && !ending.over.is_cancelled()
+        {
+            ending.over.cancel();
+            ending.killed.cancel();
+            self.network.crash(&self.name, cut);
+            trace::line(&self.name, "is dead before it has stopped");
+        }
         let Some(process) = self.process.take() else { return };
         process.killed.cancel();
         self.network.crash(&self.name, cut);
@@ -111,12 +128,18 @@ impl Collector {
     pub(crate) fn stop(&mut self, patience: Duration) {
         let Some(process) = self.process.take() else { return };
         let (network, name) = (self.network.clone(), self.name.clone());
+        let over = CancellationToken::new();
+        self.ending = Some(Ending { killed: process.killed.clone(), over: over.clone() });
         tokio::spawn(async move {
             let drained = process.ingest.stop(sleep(patience)).await;
             process.shutdown.cancel();
             process.killed.cancel();
-            network.crash(&name, Cut::AfterDelivery);
             process.server.abort();
+            if over.is_cancelled() {
+                return;
+            }
+            over.cancel();
+            network.crash(&name, Cut::AfterDelivery);
             trace::line(&name, format_args!("has stopped, drained: {drained}"));
         });
     }
