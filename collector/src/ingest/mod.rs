@@ -250,6 +250,8 @@ impl Room<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::ledger::Ledger;
     use super::*;
 
@@ -266,10 +268,27 @@ mod tests {
         }
     }
 
+    /// Never answers.
+    struct Silent;
+
+    impl Sink for Silent {
+        async fn insert_series(&self, _: &[SeriesRow], _: &str) -> Result<(), StoreError> {
+            std::future::pending().await
+        }
+
+        async fn insert_samples(&self, _: &[SampleRow], _: &str) -> Result<(), StoreError> {
+            std::future::pending().await
+        }
+    }
+
     /// What streams share, over a store that takes everything.
     pub(super) fn shared(max_series_per_agent: usize) -> Arc<Shared> {
+        Arc::clone(&Ingest::start_with(parts(max_series_per_agent), Nowhere).shared)
+    }
+
+    fn parts(max_series_per_agent: usize) -> IngestParts {
         let live = Live::new(10);
-        let parts = IngestParts {
+        IngestParts {
             name: "test".to_owned(),
             settings: IngestSettings { max_series_per_agent, ..IngestSettings::default() },
             retention_days: 1,
@@ -277,17 +296,13 @@ mod tests {
             accounts: Accounts::new(live, 10),
             catalog: Arc::new(Catalog::new(100)),
             metrics: IngestMetrics::new(10),
-        };
-        Arc::clone(&Ingest::start_with(parts, Nowhere).shared)
+        }
     }
 
-    #[tokio::test]
-    async fn room_that_a_frame_did_not_need_is_given_back() {
-        let shared = shared(10);
-        let room = shared.room(100).await.unwrap();
-        assert_eq!(shared.gate.health().rows, 100, "as many as its dictionary has slots");
+    /// A frame of three samples, of a stream that is not there any more.
+    fn submission(shared: &Shared) -> Submission {
         let row = SampleRow { series_id: 1, ts_ms: 0, raw: 0, scale: 0 };
-        room.submit(Submission {
+        Submission {
             ledger: Arc::new(Ledger::new(shared.metrics.account("a"), 0)),
             epoch: [0; 16],
             seq: 1,
@@ -296,7 +311,25 @@ mod tests {
             rows: vec![row; 3],
             refused: Vec::new(),
             room: None,
-        });
+        }
+    }
+
+    #[tokio::test]
+    async fn to_stop_waits_for_its_patience_and_not_for_frames_of_broken_streams() {
+        let ingest = Ingest::start_with(parts(10), Silent);
+        let room = ingest.shared.room(3).await.unwrap();
+        room.submit(submission(&ingest.shared));
+        let stopped = ingest.stop(tokio::time::sleep(Duration::from_millis(20)));
+        let written = tokio::time::timeout(Duration::from_secs(20), stopped).await;
+        assert!(!written.expect("it ends"), "nothing was accepted");
+    }
+
+    #[tokio::test]
+    async fn room_that_a_frame_did_not_need_is_given_back() {
+        let shared = shared(10);
+        let room = shared.room(100).await.unwrap();
+        assert_eq!(shared.gate.health().rows, 100, "as many as its dictionary has slots");
+        room.submit(submission(&shared));
         assert_eq!(shared.gate.health().rows, 3);
     }
 }
