@@ -2,3 +2,5 @@
 
 pub mod backoff;
 pub mod budget;
+pub mod hit_curve;
+mod mix;
