@@ -11,7 +11,6 @@ pub(crate) const fn mix64(x: u64) -> u64 {
 }
 
 /// The next number from 0 to below 1 of the sequence that `state` carries (SplitMix, Steele et al.).
-#[cfg(test)]
 pub(crate) fn next_unit(state: &mut u64) -> f64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     (mix64(*state) >> 11) as f64 / (1_u64 << 53) as f64

@@ -79,7 +79,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let bytes = prop_oneof![0_u32..4, 1_u32..100, 1000_u32..5000];
     let access = (0_u64..40, bytes).prop_map(|(key, bytes)| Step::Access(key, bytes));
     let forget = (0_u64..40).prop_map(Step::Forget);
-    prop::collection::vec(prop_oneof![8 => access, 1 => forget], 1..600)
+    prop::collection::vec(prop_oneof![8 => access, 1 => forget], 1..300)
 }
 
 fn assert_well_formed(curve: &[Point]) {
