@@ -3,5 +3,6 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod expiry;
 pub mod hit_curve;
 mod mix;
