@@ -64,6 +64,9 @@ pub struct Cli {
     /// Name of the cluster that the ClickHouse servers belong to
     #[arg(long, global = true, value_name = "NAME")]
     pub clickhouse_cluster: Option<String>,
+    /// A Redis server that collectors share answers through, redis://HOST:PORT or rediss:// [default: none]
+    #[arg(long, global = true, value_name = "URL")]
+    pub redis: Option<String>,
     /// How log lines look [default: text]
     #[arg(long, global = true, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -96,7 +99,8 @@ impl Cli {
             .flag("server.data_dir", self.data_dir.as_ref())
             .flag("server.log_format", self.log_format)
             .flag("clickhouse.url", Some(&self.clickhouse).filter(|urls| !urls.is_empty()))
-            .flag("clickhouse.cluster", self.clickhouse_cluster.as_ref());
+            .flag("clickhouse.cluster", self.clickhouse_cluster.as_ref())
+            .flag("redis.url", self.redis.as_ref());
         load(&sources)
     }
 }

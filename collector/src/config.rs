@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::example::example;
 
+use crate::cache::{CacheSettings, RedisSettings};
 use crate::ingest::IngestSettings;
+use crate::live::LiveSettings;
 use crate::query::QueryLimits;
 use crate::rollup::RollupSettings;
 use crate::store::{ClickHouseSettings, EngineSettings, StoreConfig};
@@ -35,6 +37,10 @@ pub struct Config {
     pub live: LiveSettings,
     /// What queries may cost.
     pub query: QueryLimits,
+    /// How long answers are kept.
+    pub cache: CacheSettings,
+    /// Where collectors share answers and tell each other what is out of date.
+    pub redis: RedisSettings,
 }
 
 /// `[server]`
@@ -57,14 +63,6 @@ pub struct Server {
     pub log_format: LogFormat,
 }
 
-/// `[live]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LiveSettings {
-    /// Most nodes whose last values are kept. Above it nodes that are not connected are forgotten, the longest silent first.
-    pub max_nodes: usize,
-}
-
 impl Default for Server {
     fn default() -> Self {
         Self {
@@ -76,12 +74,6 @@ impl Default for Server {
             grace_ms: flyball_service::shutdown::GRACE_PERIOD.as_millis() as u64,
             log_format: LogFormat::default(),
         }
-    }
-}
-
-impl Default for LiveSettings {
-    fn default() -> Self {
-        Self { max_nodes: 10_000 }
     }
 }
 
@@ -156,14 +148,14 @@ impl Settings for Config {
         if !(1_000..=600_000).contains(&self.server.grace_ms) {
             problems.push("server.grace_ms", "must be 1000 to 600000");
         }
-        if self.live.max_nodes == 0 {
-            problems.push("live.max_nodes", "must be at least 1");
-        }
+        self.live.validate(problems);
         self.clickhouse.validate("clickhouse", problems);
         self.engine.validate("engine", problems);
         self.ingest.validate(problems);
         self.rollup.validate(problems);
         self.query.validate("query", problems);
+        self.cache.validate(problems);
+        self.redis.validate(problems);
     }
 }
 

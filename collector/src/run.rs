@@ -31,7 +31,8 @@ use crate::api::edge::Limits;
 use crate::api::{AppState, Parts, Readiness};
 use crate::config::Config;
 use crate::ingest::{Ingest, IngestMetrics, IngestParts};
-use crate::live::Live;
+use crate::live::{Live, now_ms};
+use crate::query::{QueryParts, SharedParts};
 use crate::recall;
 use crate::rollup::{self, Roller, RollupMetrics};
 use crate::store::engine::Engine;
@@ -43,6 +44,8 @@ const DRAIN_SHARE: f64 = 0.6;
 const CLOSE: Duration = Duration::from_secs(1);
 /// Threads of the runtime: decoding and batching need less than one core for a thousand agents, queries the other.
 const THREADS: usize = 2;
+/// Shortest secret that values in Redis are authenticated with.
+const MIN_SECRET_BYTES: usize = 16;
 
 /// Why the collector could not run.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +86,9 @@ pub enum Error {
     /// The system refused threads, signal handlers or sockets.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
+    /// The settings of Redis or their files.
+    #[error("{0}")]
+    Redis(String),
     /// A server ended by itself.
     #[error("the {0} server has stopped")]
     Server(&'static str),
@@ -125,6 +131,7 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
     for (key, address) in config.server.exposed() {
         tracing::warn!(key, %address, "other hosts reach this address without encryption and authentication");
     }
+    let shared = share(&config).map_err(Error::Redis)?;
     let metrics = StoreMetrics::default();
     let addresses = BTreeMap::from([("http", http.local_addr()?), ("grpc", grpc.local_addr()?)]);
     let readiness = Readiness::default();
@@ -136,12 +143,15 @@ async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Error>
         addresses: &addresses,
     };
     let Some(opened) = opening.run(&shutdown).await? else { return Ok(()) };
-    let live = Live::new(config.live.max_nodes);
+    // Nobody else stores into the embedded engine. What was stored before this start is at most so far in the future.
+    let alone_from_ms =
+        opened.engine.as_ref().map(|_| now_ms() + config.ingest.max_future_ms as i64);
+    let live = Live::with(config.live.clone(), alone_from_ms);
     match recall::nodes(&opened.store, &opened.catalog).await {
         Ok(nodes) => live.seed(nodes),
         Err(error) => tracing::warn!(%error, "nodes that are not connected are not shown yet"),
     }
-    let mut running = Running::start(&config, opened, &metrics, readiness, live, &shutdown);
+    let mut running = Running::start(&config, opened, &metrics, readiness, live, shared, &shutdown);
     let ended = running.listen(http, grpc, &shutdown).await;
     let result = match announce(&data_dir, &addresses) {
         Ok(()) => tokio::select! {
@@ -175,6 +185,7 @@ impl Running {
         metrics: &StoreMetrics,
         readiness: Readiness,
         live: Live,
+        shared: SharedParts,
         shutdown: &CancellationToken,
     ) -> Self {
         let OpenStore { store, catalog, engine } = opened;
@@ -217,17 +228,28 @@ impl Running {
             let (store, catalog) = (store.clone(), Arc::clone(&catalog));
             tokio::spawn(recall::follow(store, catalog, live.clone(), ending.clone()))
         });
-        let state = AppState::new(Parts {
+        let query = QueryParts {
             store,
             catalog,
             live,
+            limits: config.query,
+            cache: config.cache.clone(),
+            shared,
+            is_alone: engine.is_some(),
+        };
+        let state = AppState::new(Parts {
+            query,
             accounts,
             registry,
             readiness,
             shutdown: shutdown.clone(),
-            limits: Limits { queries: config.query, ..Limits::default() },
+            limits: Limits::default(),
         });
-        let mut tasks = vec![tell, judge, roll, tokio::spawn(watch)];
+        let share = tokio::spawn({
+            let (querier, ending) = (state.querier().clone(), ending.clone());
+            async move { querier.run(ending).await }
+        });
+        let mut tasks = vec![tell, judge, roll, share, tokio::spawn(watch)];
         tasks.extend(follow);
         Self { ingest, state, engine, ending, tasks }
     }
@@ -271,6 +293,30 @@ impl Running {
         }
         tracing::info!("stopped");
     }
+}
+
+/// The cache of parts of answers, in Redis too when there is one.
+fn share(config: &Config) -> Result<SharedParts, String> {
+    if !config.redis.is_on() {
+        return Ok(SharedParts::local(&config.cache));
+    }
+    let secret = if let Some(path) = &config.redis.secret_file {
+        std::fs::read(path).map_err(|error| {
+            format!("redis.secret_file: cannot read {}: {error}", path.display())
+        })?
+    } else {
+        let password = config.clickhouse.resolved_password();
+        let password = password.map_err(|error| error.to_string())?;
+        let database = &config.clickhouse.database;
+        format!("flyball cache of {database}: {}", password.expose()).into_bytes()
+    };
+    if secret.len() < MIN_SECRET_BYTES {
+        return Err(format!(
+            "redis.secret_file: has {} bytes, at least {MIN_SECRET_BYTES} are needed",
+            secret.len()
+        ));
+    }
+    SharedParts::redis(&config.cache, &config.redis, &secret)
 }
 
 /// Cancels `end` when `server` has ended, however it ended.

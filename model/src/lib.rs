@@ -3,6 +3,5 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
-pub mod expiry;
 pub mod hit_curve;
 mod mix;

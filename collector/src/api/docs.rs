@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::params::Params;
-use super::performance::{alerts, catalog, events, metrics, status};
+use super::performance::{alerts, cache, catalog, events, last, metrics, queries, status};
 use super::problem::{MEDIA_TYPE, Problem};
 use super::{ApiError, AppState, assets, health};
 
@@ -43,7 +43,12 @@ pub(super) fn calls() -> OpenApiRouter<AppState> {
         .routes(routes!(docs_page))
         .routes(routes!(status::status))
         .routes(routes!(metrics::get_metrics, metrics::post_metrics))
+        .routes(routes!(metrics::batch))
+        .routes(routes!(last::last))
         .routes(routes!(catalog::catalog))
+        .routes(routes!(cache::cache))
+        .routes(routes!(cache::clear))
+        .routes(routes!(queries::queries))
         .routes(routes!(alerts::alerts))
         .routes(routes!(events::events));
     let document = router.get_openapi_mut();

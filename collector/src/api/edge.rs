@@ -21,7 +21,6 @@ use tracing::Instrument as _;
 use super::error::ApiError;
 use super::params::Fields;
 use super::{AppState, telemetry};
-use crate::query::QueryLimits;
 
 /// Header that carries the id of a request, both ways.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -39,8 +38,6 @@ pub struct Limits {
     pub timeout: Duration,
     /// Most readers of `/api/performance/events` at once.
     pub event_readers: usize,
-    /// What queries may cost.
-    pub queries: QueryLimits,
 }
 
 impl Default for Limits {
@@ -50,7 +47,6 @@ impl Default for Limits {
             body_bytes: 256 * 1024,
             timeout: Duration::from_secs(30),
             event_readers: 256,
-            queries: QueryLimits::default(),
         }
     }
 }

@@ -4,7 +4,7 @@ use flyball_proto::v1;
 use flyball_proto::v1::performance_server::{Performance, PerformanceServer};
 use tonic::{Request, Response, Status};
 
-use super::performance::{alerts, catalog, metrics, status};
+use super::performance::{alerts, catalog, last, metrics, status};
 use super::{ApiError, AppState};
 use crate::query::Violations;
 
@@ -37,8 +37,23 @@ impl Performance for PerformanceService {
         request: Request<v1::MetricsRequest>,
     ) -> Result<Response<v1::MetricsResponse>, Status> {
         let ask = request.into_inner().into();
-        let answer = metrics::answer(&self.0, ask, Violations::default()).await?;
-        Ok(Response::new(answer.into()))
+        let answered = metrics::answer(&self.0, ask, Violations::default()).await?;
+        Ok(Response::new((&answered).into()))
+    }
+
+    async fn metrics_batch(
+        &self,
+        request: Request<v1::MetricsBatchRequest>,
+    ) -> Result<Response<v1::MetricsBatchResponse>, Status> {
+        Ok(Response::new(metrics::answers(&self.0, request.into_inner().queries).await?))
+    }
+
+    async fn last(
+        &self,
+        request: Request<v1::LastRequest>,
+    ) -> Result<Response<v1::LastResponse>, Status> {
+        let answer = last::answer(&self.0, &request.into_inner().into(), Violations::default());
+        Ok(Response::new(answer.map_err(ApiError::from)?.into()))
     }
 
     async fn alerts(

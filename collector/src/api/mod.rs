@@ -30,19 +30,15 @@ pub use self::readiness::Readiness;
 use self::telemetry::ApiMetrics;
 use crate::account::Accounts;
 use crate::live::Live;
-use crate::query::run::Querier;
+use crate::query::{Querier, QueryParts};
 use crate::store::Store;
 use crate::store::catalog::Catalog;
 
 /// What the API is made of.
 #[derive(Debug)]
 pub struct Parts {
-    /// For queries and for `/readyz`.
-    pub store: Store,
-    /// Every series there is.
-    pub catalog: Arc<Catalog>,
-    /// Last values and events.
-    pub live: Live,
+    /// What answers questions about the past is made of.
+    pub query: QueryParts,
     /// What agents report of their samples, and alerts.
     pub accounts: Accounts,
     /// Everybody else's metrics; the API adds its own, `flyball_*`, and serves all of them at `/metrics`.
@@ -78,13 +74,18 @@ struct Inner {
 impl AppState {
     /// Joins the parts.
     pub fn new(mut parts: Parts) -> Self {
-        let metrics = ApiMetrics::register(parts.registry.sub_registry_with_prefix("flyball"));
+        let own = parts.registry.sub_registry_with_prefix("flyball");
+        let metrics = ApiMetrics::register(own);
+        let QueryParts { store, catalog, live, .. } = &parts.query;
+        let (store, catalog, live) = (store.clone(), Arc::clone(catalog), live.clone());
+        let querier = Querier::new(parts.query);
+        querier.register(own);
         let document = docs::openapi();
         Self(Arc::new(Inner {
-            querier: Querier::new(&parts.store, &parts.limits.queries),
-            store: parts.store,
-            catalog: parts.catalog,
-            live: parts.live,
+            querier,
+            store,
+            catalog,
+            live,
             accounts: parts.accounts,
             registry: parts.registry,
             metrics,
@@ -94,6 +95,11 @@ impl AppState {
             limits: parts.limits,
             openapi: document.to_json().expect("the document is plain data"),
         }))
+    }
+
+    /// What answers questions about the past.
+    pub fn querier(&self) -> &Querier {
+        &self.0.querier
     }
 }
 

@@ -111,6 +111,23 @@ impl Fields {
         }
     }
 
+    /// True or false.
+    pub fn flag(&mut self, name: &'static str) -> Option<bool> {
+        match self.take(name)? {
+            Value::Bool(flag) => Some(flag),
+            _ => self.wrong(name, "must be true or false"),
+        }
+    }
+
+    /// An array of objects.
+    pub fn objects(&mut self, name: &'static str) -> Vec<Self> {
+        let Some(value) = self.take(name) else { return Vec::new() };
+        match serde_json::from_value::<Vec<Map<String, Value>>>(value) {
+            Ok(maps) => maps.into_iter().map(|map| Self { map, ..Self::default() }).collect(),
+            Err(_) => self.wrong(name, "must be an array of objects").unwrap_or_default(),
+        }
+    }
+
     /// What is wrong so far; what is left now is unknown.
     pub fn finish(mut self) -> Violations {
         for key in self.map.keys() {

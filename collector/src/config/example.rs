@@ -190,11 +190,23 @@ const SECTIONS: &[(&str, &[Key])] = &[
     ),
     (
         "live",
-        &[(
-            "max_nodes",
-            "Most nodes whose last values are kept; above it those that are not connected are forgotten.",
-            "",
-        )],
+        &[
+            (
+                "max_nodes",
+                "Most nodes whose last values are kept; above it those that are not connected are forgotten.",
+                "",
+            ),
+            (
+                "window_ms",
+                "Time of which all samples are kept in memory, in milliseconds: questions about it never reach ClickHouse. 0: none.",
+                "",
+            ),
+            (
+                "window_bytes",
+                "Most memory for them, in bytes; when it does not hold the time above, all nodes keep less of it.",
+                "",
+            ),
+        ],
     ),
     (
         "query",
@@ -209,6 +221,70 @@ const SECTIONS: &[(&str, &[Key])] = &[
                 "Most memory that ClickHouse may use for one query, in bytes; the engine has engine.memory_bytes for all.",
                 "",
             ),
+            ("slow_ms", "Time from which on a query counts as slow, in milliseconds.", ""),
+        ],
+    ),
+    (
+        "cache",
+        &[
+            (
+                "l1_bytes",
+                "Most memory for answers, in bytes; half of it for whole answers, half for parts of them.",
+                "",
+            ),
+            (
+                "closed_ms",
+                "Longest time that values of closed buckets are served without asking again, in milliseconds. Late samples end it at once.",
+                "",
+            ),
+            (
+                "unheard_ms",
+                "The same while late samples that other collectors store may not be heard of, in milliseconds.",
+                "",
+            ),
+            (
+                "on_error_ms",
+                "How much longer an answer is served when ClickHouse fails, in milliseconds.",
+                "",
+            ),
+        ],
+    ),
+    (
+        "redis",
+        &[
+            (
+                "url",
+                "A Redis server that collectors share answers through: redis://[user@]HOST[:PORT][/DB], rediss:// with TLS, unix://PATH. Empty: none.",
+                "",
+            ),
+            ("password", "Password on it; better given as password_file.", ""),
+            (
+                "password_file",
+                "File whose first line is the password.",
+                "/etc/flyball/redis-password",
+            ),
+            (
+                "ca_file",
+                "Certificates that the server's is signed by, in PEM; without: those of the system.",
+                "/etc/flyball/redis-ca.pem",
+            ),
+            (
+                "cert_file",
+                "Certificate that this collector shows, in PEM; with key_file.",
+                "/etc/flyball/redis-cert.pem",
+            ),
+            ("key_file", "Private key of cert_file, in PEM.", "/etc/flyball/redis-key.pem"),
+            (
+                "prefix",
+                "What all names in Redis begin with; collectors on one database have the same, others another.",
+                "",
+            ),
+            (
+                "secret_file",
+                "File with a secret of 16 bytes and more, the same for all collectors, that values are authenticated with.\nWithout: one is derived from the name of the database and its password.",
+                "/etc/flyball/cache-secret",
+            ),
+            ("timeout_ms", "Longest time that a request waits for Redis, in milliseconds.", ""),
         ],
     ),
 ];

@@ -125,11 +125,14 @@ impl Intake {
                 feed.clear();
             }
         }
-        if let Some(feed) = &self.feed {
-            feed.define(definitions.iter().map(|(slot, series)| (slot.0, series)));
-        }
         let series = definitions.iter().map(|(_, series)| series);
         self.slots.define(series, now_ms(), &mut self.unwritten);
+        if let Some(feed) = &self.feed {
+            let slots = &self.slots;
+            feed.define(
+                definitions.iter().map(|(slot, series)| (slot.0, slots.own(slot.0), series)),
+            );
+        }
         Ok(())
     }
 
@@ -175,8 +178,9 @@ impl Intake {
         let now_ms = now_ms();
         let Rows { rows, refused } = match self.shared.check_time(decoded.ts_ms, now_ms) {
             Ok(()) => {
-                if let Some(feed) = &self.feed {
-                    feed.update(decoded.ts_ms, decoded.samples);
+                match &self.feed {
+                    Some(feed) => feed.update(decoded.ts_ms, decoded.samples),
+                    None => self.shared.live.missed(&self.node, decoded.ts_ms),
                 }
                 self.slots.rows(&decoded, now_ms)
             }

@@ -108,6 +108,12 @@ impl Slots {
         self.tell();
     }
 
+    /// The series that a slot's samples are stored as, if it is one of their own.
+    pub(super) fn own(&self, slot: u32) -> Option<SeriesId> {
+        let slot = self.all.get(slot as usize)?;
+        (slot.place == Place::Own).then(|| SeriesId::from(slot.target))
+    }
+
     /// What is to be stored of a frame.
     pub(super) fn rows(&mut self, decoded: &Decoded<'_>, now_ms: i64) -> Rows {
         let mut all = Rows { rows: Vec::with_capacity(decoded.samples.len()), refused: Vec::new() };

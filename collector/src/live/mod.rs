@@ -8,13 +8,16 @@
 mod derive;
 mod events;
 mod node;
+mod recent;
+mod settings;
 mod status;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use flyball_proto::frame::Sample;
@@ -26,11 +29,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::events::{Event, EventBody, EventFilter, MetricPattern, SamplesEvent, StatusEvent};
 pub use self::node::NodeInfo;
+pub use self::recent::{LastValue, WindowStats};
+pub use self::settings::LiveSettings;
 pub use self::status::{FleetStatus, HostStatus, NodeStatus, Totals};
 
 use self::events::{Bus, Cursor, FrameSamples, Read, Stored};
 use self::node::Node;
+pub(crate) use self::window::Snapshot;
 use crate::account::{Accounting, AccountingTotals, Alert};
+use crate::store::SeriesId;
 
 /// Changes of status are gathered for at most this long before they are told.
 const COALESCE: Duration = Duration::from_millis(50);
@@ -44,7 +51,12 @@ pub struct Live(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     nodes: RwLock<BTreeMap<NodeName, Arc<Node>>>,
-    max_nodes: usize,
+    settings: LiveSettings,
+    /// From this time on no sample is stored but those that come here; `None` when other collectors may store some.
+    alone_from_ms: Option<i64>,
+    /// Time that the windows of recent samples hold, in milliseconds.
+    span_ms: AtomicI64,
+    window_bytes: AtomicUsize,
     streams: AtomicU64,
     bus: Arc<Bus>,
     /// Nodes whose status changed since it was last told; each at most once.
@@ -93,11 +105,20 @@ pub fn now_ms() -> i64 {
 // === impl Live ===
 
 impl Live {
-    /// An empty fleet of at most `max_nodes` nodes.
+    /// An empty fleet of at most `max_nodes` nodes, whose samples others may store too.
     pub fn new(max_nodes: usize) -> Self {
+        Self::with(LiveSettings { max_nodes, ..LiveSettings::default() }, None)
+    }
+
+    /// An empty fleet. From `alone_from_ms` on no sample is stored but those that come here; `None` when other collectors may store some.
+    pub fn with(settings: LiveSettings, alone_from_ms: Option<i64>) -> Self {
+        let span_ms = AtomicI64::new(settings.span().ms());
         Self(Arc::new(Inner {
             nodes: RwLock::default(),
-            max_nodes,
+            settings,
+            alone_from_ms,
+            span_ms,
+            window_bytes: AtomicUsize::new(0),
             streams: AtomicU64::new(1),
             bus: Arc::new(Bus::new(now_ms() as u64)),
             dirty: Mutex::default(),
@@ -111,8 +132,11 @@ impl Live {
         let mut known: Vec<_> = known.into_iter().collect();
         known.sort_by_key(|(_, last_seen_ms)| std::cmp::Reverse(*last_seen_ms));
         let mut nodes = self.0.nodes.write();
-        for (name, last_seen_ms) in known.into_iter().take(self.0.max_nodes) {
-            nodes.entry(name.clone()).or_insert_with(|| Arc::new(Node::new(name, last_seen_ms)));
+        let from_ms = self.0.alone_from_ms;
+        for (name, last_seen_ms) in known.into_iter().take(self.0.settings.max_nodes) {
+            nodes
+                .entry(name.clone())
+                .or_insert_with(|| Arc::new(Node::new(name, last_seen_ms, from_ms)));
         }
     }
 
@@ -160,7 +184,7 @@ impl Live {
     pub fn connect(&self, info: &NodeInfo) -> Result<NodeFeed, FleetFull> {
         let node = self.node(&info.node)?;
         let stream = self.0.streams.fetch_add(1, Ordering::Relaxed);
-        node.state.lock().connect(stream, info);
+        node.state.lock().connect(stream, info, self.0.alone_from_ms.is_some());
         self.touch(&node);
         Ok(NodeFeed { live: self.clone(), node, stream })
     }
@@ -204,16 +228,16 @@ impl Live {
             return Ok(Arc::clone(node));
         }
         let mut nodes = self.0.nodes.write();
-        if nodes.len() >= self.0.max_nodes && !nodes.contains_key(name) {
+        if nodes.len() >= self.0.settings.max_nodes && !nodes.contains_key(name) {
             let idle = nodes.values().filter_map(|node| {
                 let state = node.state.lock();
                 state.stream.is_none().then(|| (state.arrived(), node.name.clone()))
             });
-            let oldest = idle.min().ok_or(FleetFull { max_nodes: self.0.max_nodes })?;
+            let oldest = idle.min().ok_or(FleetFull { max_nodes: self.0.settings.max_nodes })?;
             nodes.remove(&oldest.1);
         }
-        let node =
-            nodes.entry(name.clone()).or_insert_with(|| Arc::new(Node::new(name.clone(), None)));
+        let new = || Arc::new(Node::new(name.clone(), None, None));
+        let node = nodes.entry(name.clone()).or_insert_with(new);
         Ok(Arc::clone(node))
     }
 
@@ -231,6 +255,7 @@ impl Live {
                 self.touch(node);
             }
         }
+        self.bound_windows(now_ms());
     }
 
     fn totals(&self) -> Totals {
@@ -264,13 +289,16 @@ impl NodeFeed {
         }
     }
 
-    /// Defines the series of some slots.
-    pub fn define<'a>(&self, series: impl Iterator<Item = (u32, &'a Arc<Series>)>) {
+    /// Defines the series of some slots, with the ids under which their samples are stored; `None`: not as series of their own.
+    pub fn define<'a>(
+        &self,
+        series: impl Iterator<Item = (u32, Option<SeriesId>, &'a Arc<Series>)>,
+    ) {
         let mut state = self.node.state.lock();
         if state.stream == Some(self.stream) {
             state.reserve(series.size_hint().0);
-            for (slot, series) in series {
-                state.define(slot, Arc::clone(series));
+            for (slot, id, series) in series {
+                state.define(slot, id, Arc::clone(series));
             }
         }
     }
@@ -299,7 +327,7 @@ impl NodeFeed {
         if state.stream != Some(self.stream) {
             return;
         }
-        state.update(ts_ms, samples, now);
+        state.update(ts_ms, samples, now, self.live.span());
         let bus = &self.live.0.bus;
         let watched = bus.is_watched(&self.node.name, now);
         let frame = watched.then(|| FrameSamples {

@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 
 use super::derive::Derived;
 use super::status::{HostStatus, NodeStatus};
+use super::window::{NodeWindow, Snapshot, Span};
 use crate::account::Accounting;
+use crate::store::SeriesId;
 
 /// Frames over which samples per second are counted.
 const RATE_FRAMES: usize = 10;
@@ -67,6 +69,7 @@ pub(super) struct NodeState {
     arrived: Option<Instant>,
     frames_since_count: u32,
     status: Arc<NodeStatus>,
+    window: NodeWindow,
 }
 
 impl Slot {
@@ -96,7 +99,12 @@ impl Slot {
 }
 
 impl Node {
-    pub(super) fn new(name: NodeName, last_seen_ms: Option<i64>) -> Self {
+    /// A node that is not connected. `window_from_ms`: no sample of it is stored from then on but those that come here.
+    pub(super) fn new(
+        name: NodeName,
+        last_seen_ms: Option<i64>,
+        window_from_ms: Option<i64>,
+    ) -> Self {
         let status =
             NodeStatus { node: name.as_str().to_owned(), last_seen_ms, ..NodeStatus::default() };
         let state = NodeState {
@@ -108,6 +116,7 @@ impl Node {
             arrived: None,
             frames_since_count: 0,
             status: Arc::new(status),
+            window: NodeWindow::new(window_from_ms),
         };
         Self { name, dirty: AtomicBool::new(false), state: Mutex::new(state) }
     }
@@ -118,8 +127,11 @@ impl NodeState {
         Arc::clone(&self.status)
     }
 
-    /// A new stream takes over: its dictionary starts empty, the last status stays until its first frame.
-    pub(super) fn connect(&mut self, stream: u64, info: &NodeInfo) {
+    /// A new stream takes over: its dictionary starts empty, the last status stays until its first frame. `alone`: nobody else stores samples of the node.
+    pub(super) fn connect(&mut self, stream: u64, info: &NodeInfo, alone: bool) {
+        if self.stream.is_some() || self.arrived.is_none() || !alone {
+            self.window.restart();
+        }
         self.stream = Some(stream);
         self.interval = info.interval;
         self.clear();
@@ -156,6 +168,7 @@ impl NodeState {
     pub(super) fn clear(&mut self) {
         self.slots.clear();
         self.derived.clear();
+        self.window.clear();
     }
 
     /// Makes room for so many more slots, and little more than that.
@@ -165,7 +178,8 @@ impl NodeState {
         }
     }
 
-    pub(super) fn define(&mut self, slot: u32, series: Arc<Series>) {
+    pub(super) fn define(&mut self, slot: u32, id: Option<SeriesId>, series: Arc<Series>) {
+        self.window.define(slot, id, series.scale);
         let index = slot as usize;
         if self.slots.len() <= index {
             self.slots.resize(index + 1, None);
@@ -177,8 +191,9 @@ impl NodeState {
 
     /// Takes a frame. Frames come in the order in which they were made: one that is older than the last one means that the node's clock was
     /// set back, one of the same time that the samples of a tick did not fit into one frame.
-    pub(super) fn update(&mut self, ts_ms: i64, samples: &[Sample], now: Instant) {
+    pub(super) fn update(&mut self, ts_ms: i64, samples: &[Sample], now: Instant, span: Span) {
         self.arrived = Some(now);
+        self.window.record(ts_ms, samples, span);
         for sample in samples {
             if let Some(Some(slot)) = self.slots.get_mut(sample.slot.index()) {
                 slot.set(ts_ms, sample);
@@ -208,6 +223,37 @@ impl NodeState {
             Some((Arc::clone(&slot.series), slot.series.scale.value(sample.raw)))
         };
         samples.iter().filter_map(one).collect()
+    }
+
+    /// A sample of this time was stored that no live stream brought.
+    pub(super) fn missed(&mut self, ts_ms: i64) {
+        self.window.missed(ts_ms);
+    }
+
+    /// Drops what is older than the windows hold. Gives the bytes that are left.
+    pub(super) fn prune(&mut self, oldest_ms: Option<i64>) -> usize {
+        match oldest_ms {
+            Some(oldest_ms) => self.window.prune(oldest_ms),
+            None => self.window.restart(),
+        }
+        self.window.bytes()
+    }
+
+    /// Recent samples; `None` when some may be missing. `alone`: nobody else stores samples of the node.
+    pub(super) fn recent(
+        &self,
+        ids: &[u64],
+        range_ms: (i64, i64),
+        alone: bool,
+    ) -> Option<Snapshot> {
+        let counts = alone || self.stream.is_some();
+        counts.then(|| self.window.snapshot(ids, range_ms.0, range_ms.1))?
+    }
+
+    /// The newest sample of each series.
+    pub(super) fn last(&self) -> impl Iterator<Item = (&Arc<Series>, i64, f64)> {
+        let slots = self.slots.iter().flatten().filter(|slot| slot.when != i64::MIN);
+        slots.map(|slot| (&slot.series, slot.ts_ms(), slot.value()))
     }
 
     fn set_down(&mut self) -> bool {

@@ -49,7 +49,7 @@ fn only(live: &Live) -> Arc<NodeStatus> {
 fn feed(live: &Live, series: impl IntoIterator<Item = Arc<Series>>) -> NodeFeed {
     let feed = live.connect(&info("web-1")).unwrap();
     for (slot, series) in series.into_iter().enumerate() {
-        feed.define([(slot as u32, &series)].into_iter());
+        feed.define([(slot as u32, None, &series)].into_iter());
     }
     feed
 }
@@ -246,7 +246,7 @@ async fn samples_of_the_wanted_node_and_metrics_only() {
     let mut events = live.subscribe(filter, None);
     soon(events.next()).await.unwrap();
     let other = live.connect(&info("web-2")).unwrap();
-    other.define([(0, &series("system.cpu.load_average.1m", Scale::UNIT, &[]))].into_iter());
+    other.define([(0, None, &series("system.cpu.load_average.1m", Scale::UNIT, &[]))].into_iter());
     other.update(1_000, &[sample(0, 9)]);
     let feed = feed(
         &live,

@@ -1,12 +1,23 @@
 //! The answer to a question about a metric, as HTTP gives it and converted for gRPC.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::OnceLock;
 
+use bytes::Bytes;
 use flyball_proto::v1;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
+use super::explain::Explain;
+use super::fold::Within;
+use super::table::GroupKey;
+use super::{MetricsQuery, Table};
 use crate::rollup::RollupTier;
+
+/// Most bytes of a usual point in JSON.
+const JSON_POINT_BYTES: usize = 34;
 
 /// Start of a bucket in epoch milliseconds, and its value; null when it is not known, which is not zero.
 pub type Point = (i64, Option<f64>);
@@ -28,12 +39,28 @@ pub enum Tier {
     Hour,
 }
 
-/// Which cache answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// Where the answer comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CacheLevel {
-    /// None: the store was asked.
+    /// The recent samples that the collector holds: nothing was asked and nothing is out of date.
+    Memory,
+    /// This collector's cache.
+    L1,
+    /// The cache that collectors share, for at least a part of it.
+    L2,
+    /// The store was asked, for at least a part of it.
     Miss,
+}
+
+/// An answer that is kept: its values, and its JSON once somebody has asked for it.
+#[derive(Debug)]
+pub struct Answer {
+    metric: String,
+    unit: String,
+    tier: Tier,
+    table: Table,
+    series: OnceLock<Bytes>,
 }
 
 /// Series of one metric over time.
@@ -47,10 +74,13 @@ pub struct MetricsAnswer {
     pub step_ms: i64,
     /// Which table answered.
     pub tier: Tier,
-    /// Which cache answered.
+    /// Where the answer comes from.
     pub cache: CacheLevel,
-    /// One for each group that has a value in the range, ordered by attributes.
+    /// One for each group that has a value in the range, ordered by attributes; with `top` by their mean, the largest first.
     pub series: Vec<SeriesAnswer>,
+    /// How the answer was made, when that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain: Option<Explain>,
 }
 
 /// One series of an answer.
@@ -89,21 +119,66 @@ impl CacheLevel {
     /// The name in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Memory => "memory",
+            Self::L1 => "l1",
+            Self::L2 => "l2",
             Self::Miss => "miss",
         }
     }
 }
 
-impl From<MetricsAnswer> for v1::MetricsResponse {
-    fn from(answer: MetricsAnswer) -> Self {
-        Self {
-            metric: answer.metric,
-            unit: answer.unit,
-            step_ms: answer.step_ms,
-            tier: answer.tier.as_str().to_owned(),
-            cache: answer.cache.as_str().to_owned(),
-            series: answer.series.into_iter().map(Into::into).collect(),
+impl Answer {
+    /// An answer to a query.
+    pub fn new(query: &MetricsQuery, tier: Tier, table: Table) -> Self {
+        let unit = unit(&query.unit, query.fold.within);
+        Self { metric: query.metric.clone(), unit, tier, table, series: OnceLock::new() }
+    }
+
+    /// True without any series.
+    pub fn is_empty(&self) -> bool {
+        self.table.rows.is_empty()
+    }
+
+    /// The JSON of it.
+    pub fn json(&self, cache: CacheLevel, explain: Option<&Explain>) -> Vec<u8> {
+        let series = self.series.get_or_init(|| {
+            serde_json::to_vec(&Series(&self.table)).expect("texts and numbers").into()
+        });
+        let text = |text: &str| serde_json::to_string(text).expect("a text");
+        let (metric, unit) = (text(&self.metric), text(&self.unit));
+        let (step_ms, tier, cache) =
+            (self.table.buckets.step_ms(), self.tier.as_str(), cache.as_str());
+        let mut json = Vec::with_capacity(series.len() + metric.len() + unit.len() + 128);
+        let head = format_args!(
+            r#"{{"metric":{metric},"unit":{unit},"step_ms":{step_ms},"tier":"{tier}","cache":"{cache}","series":"#
+        );
+        json.write_fmt(head).expect("memory takes everything");
+        json.extend_from_slice(series);
+        if let Some(explain) = explain {
+            json.extend_from_slice(b",\"explain\":");
+            serde_json::to_writer(&mut json, explain).expect("texts and numbers");
         }
+        json.push(b'}');
+        json
+    }
+
+    /// The answer for programs.
+    pub fn response(&self, cache: CacheLevel, explain: Option<&Explain>) -> v1::MetricsResponse {
+        v1::MetricsResponse {
+            metric: self.metric.clone(),
+            unit: self.unit.clone(),
+            step_ms: self.table.buckets.step_ms(),
+            tier: self.tier.as_str().to_owned(),
+            cache: cache.as_str().to_owned(),
+            series: self.table.series().map(Into::into).collect(),
+            explain: explain.map(|e| serde_json::to_string(e).expect("texts")).unwrap_or_default(),
+        }
+    }
+
+    /// About how many bytes this takes, with its JSON.
+    pub fn bytes(&self) -> usize {
+        let points: usize = self.table.rows.iter().map(|(_, values)| values.len()).sum();
+        self.table.bytes() + points * JSON_POINT_BYTES
     }
 }
 
@@ -118,9 +193,46 @@ impl From<SeriesAnswer> for v1::MetricSeries {
     }
 }
 
+/// Unit of the answer's values: a rate is per second, and seconds per second are a share.
+fn unit(unit: &str, within: Within) -> String {
+    match (within, unit) {
+        (Within::Rate, "s") => "1".to_owned(),
+        (Within::Rate, unit) => format!("{unit}/s"),
+        (_, unit) => unit.to_owned(),
+    }
+}
+
+/// The series of a table as JSON, without a copy in between.
+struct Series<'a>(&'a Table);
+struct Row<'a>(&'a Table, &'a GroupKey, &'a [f64]);
+struct Points<'a>(&'a Table, &'a [f64]);
+
+impl Serialize for Series<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.rows.iter().map(|(key, values)| Row(self.0, key, values)))
+    }
+}
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut row = serializer.serialize_struct("SeriesAnswer", 2)?;
+        row.serialize_field("attributes", self.1)?;
+        row.serialize_field("points", &Points(self.0, self.2))?;
+        row.end()
+    }
+}
+
+impl Serialize for Points<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Numbers that are none are written as null.
+        serializer.collect_seq(self.0.buckets.starts().zip(self.1))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::Buckets;
 
     #[test]
     fn every_tier_is_called_alike_in_json_and_grpc() {
@@ -130,24 +242,34 @@ mod tests {
     }
 
     #[test]
-    fn a_point_is_a_pair_and_unknown_is_null() {
-        let answer = MetricsAnswer {
-            metric: "system.memory.usage".into(),
+    fn a_point_is_a_pair_and_unknown_is_null_however_it_is_written() {
+        let mut table = Table::new(Buckets::covering(0, 20, 10));
+        let key = GroupKey::from([("node".to_owned(), "a".to_owned())]);
+        table.push(key).unwrap()[0] = 0.0;
+        let answer = Answer {
+            metric: "system.\"memory\"".into(),
             unit: "By".into(),
-            step_ms: 10,
             tier: Tier::Raw,
-            cache: CacheLevel::Miss,
-            series: vec![SeriesAnswer {
-                attributes: BTreeMap::from([("node".into(), "a".into())]),
-                points: vec![(0, Some(0.0)), (10, None)],
-            }],
+            table,
+            series: OnceLock::new(),
         };
-        let json = serde_json::to_value(&answer).unwrap();
-        assert_eq!(json["tier"], "raw");
-        assert_eq!(json["cache"], "miss");
-        assert_eq!(json["series"][0]["points"], serde_json::json!([[0, 0.0], [10, null]]));
-        let response = v1::MetricsResponse::from(answer);
-        assert_eq!((response.tier.as_str(), response.cache.as_str()), ("raw", "miss"));
+        for cache in [CacheLevel::Miss, CacheLevel::Memory] {
+            let text = answer.json(cache, None);
+            let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            assert_eq!((&json["tier"], &json["cache"]), (&"raw".into(), &cache.as_str().into()));
+            assert_eq!(json["series"][0]["points"], serde_json::json!([[0, 0.0], [10, null]]));
+            let typed: MetricsAnswer = serde_json::from_slice(&text).unwrap();
+            assert_eq!(serde_json::to_value(typed).unwrap(), json, "as the schema has it");
+        }
+        let response = answer.response(CacheLevel::L1, None);
+        assert_eq!((response.tier.as_str(), response.cache.as_str()), ("raw", "l1"));
         assert_eq!(response.series[0].points[1], v1::Point { ts_ms: 10, value: None });
+    }
+
+    #[test]
+    fn a_rate_is_per_second() {
+        assert_eq!(unit("By", Within::Rate), "By/s");
+        assert_eq!(unit("s", Within::Rate), "1");
+        assert_eq!(unit("By", Within::Mean), "By");
     }
 }

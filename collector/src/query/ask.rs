@@ -20,10 +20,16 @@ pub struct MetricsAsk {
     pub step_ms: Option<i64>,
     /// Name of the aggregation.
     pub agg: Option<String>,
+    /// Name of the aggregation within each series.
+    pub within: Option<String>,
+    /// Only so many groups.
+    pub top: Option<usize>,
     /// Attributes to group by.
     pub by: Vec<String>,
     /// `attribute=value`.
     pub filter: Vec<String>,
+    /// How the answer was made is to be told.
+    pub explain: bool,
 }
 
 /// Times of a question as text; they become numbers one by one so that each wrong one is told.
@@ -55,6 +61,28 @@ impl MetricsAsk {
         self.step_ms = read("step", &times.step, parse_duration_ms);
         self
     }
+
+    /// Reads `top` and `explain`; what cannot be read is a violation.
+    #[must_use]
+    pub fn with_choices(
+        mut self,
+        top: Option<&str>,
+        explain: Option<&str>,
+        violations: &mut Violations,
+    ) -> Self {
+        if let Some(text) = top {
+            match text.parse() {
+                Ok(top) => self.top = Some(top),
+                Err(_) => violations.invalid("top", "must be a whole number"),
+            }
+        }
+        match explain {
+            None | Some("false") => {}
+            Some("true") => self.explain = true,
+            Some(_) => violations.invalid("explain", "neither true nor false"),
+        }
+        self
+    }
 }
 
 impl From<v1::MetricsRequest> for MetricsAsk {
@@ -67,8 +95,11 @@ impl From<v1::MetricsRequest> for MetricsAsk {
             to_ms: given(request.to_ms),
             step_ms: given(request.step_ms),
             agg: (!request.agg.is_empty()).then_some(request.agg),
+            within: (!request.within.is_empty()).then_some(request.within),
+            top: (request.top > 0).then_some(request.top as usize),
             by: request.by,
             filter: request.filter,
+            explain: request.explain,
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct Violations {
 }
 
 /// Why a query is not answered.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum QueryError {
     /// Fields break a rule.
     #[error("the request is not valid: {0}")]

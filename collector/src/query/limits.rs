@@ -19,6 +19,8 @@ pub struct QueryLimits {
     pub read_bytes: u64,
     /// Most memory that ClickHouse may use for one query, in bytes.
     pub memory_bytes: u64,
+    /// Time from which on a query counts as slow, in milliseconds.
+    pub slow_ms: u64,
 }
 
 impl Default for QueryLimits {
@@ -30,6 +32,7 @@ impl Default for QueryLimits {
             rows: 500_000_000,
             read_bytes: 20_000_000_000,
             memory_bytes: 500_000_000,
+            slow_ms: 100,
         }
     }
 }
@@ -43,6 +46,7 @@ impl QueryLimits {
             ("rows", self.rows, 1),
             ("read_bytes", self.read_bytes, 1),
             ("memory_bytes", self.memory_bytes, 10_000_000),
+            ("slow_ms", self.slow_ms, 1),
         ];
         for (key, value, least) in least {
             if value < least {
@@ -52,7 +56,7 @@ impl QueryLimits {
     }
 
     /// The settings of ClickHouse that enforce the bounds of one query.
-    pub(super) fn settings(&self) -> [(&'static str, String); 8] {
+    pub(super) fn settings(&self) -> [(&'static str, String); 9] {
         [
             ("max_execution_time", format!("{:.3}", self.time_ms as f64 / 1_000.0)),
             ("max_rows_to_read", self.rows.to_string()),
@@ -62,6 +66,8 @@ impl QueryLimits {
             ("max_query_size", "2000000".to_owned()),
             // All tables of a cluster are sharded by series.
             ("distributed_product_mode", "local".to_owned()),
+            // So that what was read is known, and an error comes before the first row.
+            ("wait_end_of_query", "1".to_owned()),
             ("readonly", "2".to_owned()),
             ("cancel_http_readonly_queries_on_client_close", "1".to_owned()),
         ]
@@ -84,6 +90,7 @@ mod tests {
             rows: 0,
             read_bytes: 0,
             memory_bytes: 0,
+            slow_ms: 0,
         };
         none.validate("query", &mut problems);
         let keys: Vec<_> = problems.as_slice().iter().map(|p| p.key.as_str()).collect();
@@ -94,7 +101,8 @@ mod tests {
                 "query.time_ms",
                 "query.rows",
                 "query.read_bytes",
-                "query.memory_bytes"
+                "query.memory_bytes",
+                "query.slow_ms"
             ]
         );
     }

@@ -9,11 +9,21 @@ pub mod answer;
 pub mod ask;
 pub mod bucket;
 pub mod error;
+pub mod explain;
+mod fetch;
+pub mod fold;
+mod kept;
 pub mod limits;
+pub(crate) mod memory;
+mod metrics;
+mod parts;
 pub mod plan;
 pub mod run;
+pub mod slow;
 pub mod source;
 pub mod sql;
+pub mod table;
+mod tags;
 pub mod time;
 pub mod validate;
 
@@ -22,7 +32,12 @@ pub use answer::{MetricsAnswer, SeriesAnswer};
 pub use ask::MetricsAsk;
 pub use bucket::Buckets;
 pub use error::{FieldError, QueryError, Violations};
+pub use fold::Fold;
 pub use limits::QueryLimits;
+pub use metrics::QueryMetrics;
+pub use run::{Answered, Querier, QueryParts, SharedParts};
+pub use table::Table;
+pub use tags::of_operator;
 pub use validate::MetricsQuery;
 
 /// Most points of one series in an answer.

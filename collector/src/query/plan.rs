@@ -6,19 +6,27 @@
 use std::collections::BTreeMap;
 
 use super::answer::Tier;
-use super::validate::NODE;
-use super::{Agg, Buckets, MAX_SERIES_READ, MetricsQuery, QueryError, source, sql};
+use super::fold::Within;
+use super::source::Source;
+use super::table::GroupKey;
+use super::validate::{By, NODE};
+use super::{Buckets, Fold, MAX_SERIES_READ, MetricsQuery, QueryError, source, sql};
 use crate::rollup::Progress;
 use crate::store::catalog::SelectedSeries;
-
-/// Attributes that the series of a group have in common.
-pub type GroupKey = BTreeMap<String, String>;
 
 /// What ClickHouse is asked, and what its rows mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
+    /// Name of the metric.
+    pub metric: String,
+    /// How samples become values.
+    pub fold: Fold,
+    /// What groups are, in words.
+    pub by: String,
     /// Which tables answer.
     pub tier: Tier,
+    /// Which tables are read for which part of the time.
+    pub sources: Vec<Source>,
     /// SQL with placeholders for ids, groups, step, begin and end of what is read, begin and end of the grid, and gap.
     pub sql: String,
     /// Ids of the series to read.
@@ -37,11 +45,15 @@ pub struct Plan {
     pub gap_ms: i64,
 }
 
-/// Makes the plan of a query. `progress` says how far the rollups are complete.
+/// Makes the plan of a query for the buckets of a grid of its step. `progress` says how far the rollups are complete.
 ///
 /// # Errors
 /// When it would read too many series.
-pub fn plan(query: &MetricsQuery, progress: Progress) -> Result<Plan, QueryError> {
+pub fn plan(
+    query: &MetricsQuery,
+    buckets: Buckets,
+    progress: Progress,
+) -> Result<Plan, QueryError> {
     let count = query.series.len();
     if count > MAX_SERIES_READ {
         return Err(QueryError::TooExpensive(format!(
@@ -60,15 +72,18 @@ pub fn plan(query: &MetricsQuery, progress: Progress) -> Result<Plan, QueryError
     }
     pairs.sort_unstable();
     let (ids, groups) = pairs.into_iter().unzip();
-    let buckets = query.buckets;
-    let gap_ms = sql::LONGEST_GAP_MS.max(buckets.step_ms());
-    let around_ms = if query.agg == Agg::Rate { gap_ms } else { 0 };
+    let gap_ms = sql::gap_ms(buckets.step_ms());
+    let around_ms = if query.fold.within == Within::Rate { gap_ms } else { 0 };
     let read_from_ms = (buckets.first_ms() - around_ms).max(0);
     let read_to_ms = buckets.end_ms() + around_ms;
-    let sources = source::pick(query.agg, buckets.step_ms(), (read_from_ms, read_to_ms), progress);
+    let sources = source::pick(query.fold, buckets.step_ms(), (read_from_ms, read_to_ms), progress);
     Ok(Plan {
-        sql: sql::text(query.agg, &sources),
+        metric: query.metric.clone(),
+        fold: query.fold,
+        by: query.by.to_string(),
+        sql: sql::text(query.fold, &sources),
         tier: source::tier(&sources),
+        sources,
         ids,
         groups,
         keys,
@@ -80,8 +95,12 @@ pub fn plan(query: &MetricsQuery, progress: Progress) -> Result<Plan, QueryError
 }
 
 /// The attributes that put a series into its group. An attribute that the series does not have is left out.
-fn group_key(series: &SelectedSeries, by: &[String]) -> GroupKey {
-    let wanted = |key: &str| by.is_empty() || by.iter().any(|b| b == key);
+fn group_key(series: &SelectedSeries, by: &By) -> GroupKey {
+    let wanted = |key: &str| match by {
+        By::Series => true,
+        By::Nothing => false,
+        By::Attributes(keys) => keys.iter().any(|wanted| wanted == key),
+    };
     let own = series.attributes.iter().map(|(key, value)| (&**key, &**value));
     own.chain([(NODE, &*series.node)])
         .filter(|(key, _)| wanted(key))
@@ -90,4 +109,4 @@ fn group_key(series: &SelectedSeries, by: &[String]) -> GroupKey {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,215 +1,408 @@
-//! Asks ClickHouse what a plan says and lays the rows out on the grid.
+//! Answers questions: from what was answered before, from the recent samples in memory, from the caches, and last from ClickHouse.
 //!
-//! Some queries run at once, some wait for their turn, and more are refused ([`QueryLimits`]). Each is bounded in rows, bytes, memory and time by ClickHouse,
-//! and in points of its answer here. A caller that goes away takes its query with it: the future is dropped, the connection closes, ClickHouse stops.
-//! Measured on two cores over HTTP for an hour at one sample a second: one series 5 ms, 200 series in ten groups 35 ms (avg) and 110 ms (rate).
+//! ```text
+//! answers     whole answers, ready to be sent, in this process
+//! memory      every sample of the recent past: nothing to ask and nothing out of date
+//! parts       closed buckets for long, open ones for a moment, in this process and in Redis
+//! ClickHouse  one query for each part that is nowhere
+//! ```
+//!
+//! An answer is kept no longer than its parts; one that is closed until late samples come. Callers of one moment who ask the same wait for one answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clickhouse::{Client, Row};
-use serde::Deserialize;
-use tokio::sync::Semaphore;
+use futures_util::future::try_join_all;
+use prometheus_client::registry::Registry;
 
-use super::answer::{CacheLevel, Point};
-use super::plan::{GroupKey, Plan, plan};
+use super::answer::{Answer, CacheLevel, Tier};
+use super::explain::{Explain, ExplainPart};
+use super::fetch::Fetcher;
+use super::kept::{Values, identity};
+use super::memory::Recent;
+use super::parts::{self, Part};
+use super::plan::plan;
+use super::slow::{SlowQueries, Spent};
+use super::table::Table;
+use super::validate::{check_range, validate};
 use super::{
-    Agg, Buckets, MAX_ANSWER_POINTS, MetricsAnswer, MetricsQuery, QueryError, QueryLimits,
-    SeriesAnswer,
+    MetricsAsk, MetricsQuery, QueryError, QueryLimits, QueryMetrics, Violations, sql, tags,
 };
-use crate::rollup::RollupProgress;
-use crate::store::{Servers, Store, StoreError};
+use crate::cache::{
+    Cache, CacheSettings, Found, Key, Life, Loaded, Place, QueryCacheStats, Tag, WindowShare,
+};
+use crate::live::Live;
+use crate::store::catalog::Catalog;
+use crate::store::{LateMark, Store};
 
-/// Time beyond that of one query that a query may wait for its turn and its rows.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer from memory is good for all who ask the same.
+const MEMORY_LIFE: Duration = Duration::from_millis(500);
+/// Longest that it is kept that there is nothing.
+const NOTHING_LIFE: Duration = Duration::from_secs(5);
+/// Samples to compute above which this is done beside the threads that serve requests.
+const BLOCKING_SAMPLES: usize = 50_000;
 
-/// The way of queries to the store.
+type Parts = Cache<Arc<Values>, QueryError>;
+type Answers = Cache<Arc<Answer>, QueryError>;
+
+/// What answers are made of.
 #[derive(Debug)]
-pub struct Querier {
-    servers: Servers,
-    rollups: Arc<RollupProgress>,
-    /// Running and waiting.
-    admitted: Semaphore,
-    running: Semaphore,
-    /// Longest that a query may wait and run.
-    timeout: Duration,
+pub struct QueryParts {
+    /// The store.
+    pub store: Store,
+    /// Every series there is.
+    pub catalog: Arc<Catalog>,
+    /// Recent samples.
+    pub live: Live,
+    /// What queries may cost.
+    pub limits: QueryLimits,
+    /// How long answers are kept.
+    pub cache: CacheSettings,
+    /// Parts of answers; shared with other collectors through Redis or not.
+    pub shared: SharedParts,
+    /// No other collector stores samples.
+    pub is_alone: bool,
 }
 
-/// A row as every SQL of [`super::sql`] gives it.
-#[derive(Debug, Clone, Copy, Row, Deserialize)]
-struct ValueRow {
-    group: u32,
-    bucket: i64,
-    result: f64,
+/// The cache of parts of answers.
+#[derive(Debug, Clone)]
+pub struct SharedParts(pub(super) Parts);
+
+/// Answers questions. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Querier(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    catalog: Arc<Catalog>,
+    live: Live,
+    fetcher: Fetcher,
+    answers: Answers,
+    parts: Parts,
+    settings: CacheSettings,
+    is_alone: bool,
+    metrics: QueryMetrics,
+    slow: SlowQueries,
 }
 
-/// The answer's series while rows arrive, ordered by group and bucket.
-struct Grid {
-    buckets: Buckets,
-    keys: Vec<Option<GroupKey>>,
-    current: Option<u32>,
-    series: Vec<SeriesAnswer>,
+/// An answer and where it comes from.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// The answer.
+    pub answer: Arc<Answer>,
+    /// Where it comes from.
+    pub cache: CacheLevel,
+    /// How it was made, when that was asked.
+    pub explain: Option<Explain>,
+}
+
+/// An answer as it is made, and what it is good for.
+struct Made {
+    answer: Answer,
+    cache: CacheLevel,
+    life: Life,
+    parts: Vec<ExplainPart>,
+}
+
+impl SharedParts {
+    /// Parts in this process only.
+    pub fn local(settings: &CacheSettings) -> Self {
+        Self(Cache::local(settings.l1_bytes / 2))
+    }
+
+    /// Parts in this process and in Redis.
+    ///
+    /// # Errors
+    /// What is wrong with the settings or their files.
+    pub fn redis(
+        settings: &CacheSettings,
+        redis: &crate::cache::RedisSettings,
+        secret: &[u8],
+    ) -> Result<Self, String> {
+        let (_, unheard, _) = settings.times();
+        Cache::shared(settings.l1_bytes / 2, redis, secret, unheard).map(Self)
+    }
 }
 
 impl Querier {
-    /// Queries to this store.
-    pub fn new(store: &Store, limits: &QueryLimits) -> Self {
-        let settings = limits.settings().into_iter();
-        let servers = settings.fold(store.servers().clone(), |servers, (name, value)| {
-            servers.with_setting(name, &value)
+    /// Answers from these parts.
+    pub fn new(parts: QueryParts) -> Self {
+        let QueryParts { store, catalog, live, limits, cache, shared, is_alone } = parts;
+        let metrics = QueryMetrics::default();
+        let slow = SlowQueries::new(Duration::from_millis(limits.slow_ms));
+        let fetcher = Fetcher::new(&store, &limits, metrics.clone(), slow.clone());
+        let querier = Self(Arc::new(Inner {
+            fetcher,
+            answers: Cache::local(cache.l1_bytes / 2),
+            parts: shared.0,
+            settings: cache,
+            is_alone,
+            metrics,
+            slow,
+            catalog,
+            live,
+            store,
+        }));
+        let weak = Arc::downgrade(&querier.0);
+        querier.0.store.on_late(move |marks: &[LateMark]| {
+            if let Some(inner) = weak.upgrade() {
+                inner.invalidate(&tags::of_marks(marks));
+            }
         });
-        Self {
-            servers,
-            rollups: Arc::clone(store.rollups()),
-            admitted: Semaphore::new(limits.running + limits.waiting),
-            running: Semaphore::new(limits.running),
-            timeout: Duration::from_millis(limits.time_ms) + PATIENCE,
-        }
+        querier
     }
 
-    /// Answers a valid query.
+    /// Makes the metrics part of what a registry prints; its prefix is `flyball`.
+    pub fn register(&self, registry: &mut Registry) {
+        self.0.metrics.register(registry);
+        self.0.answers.register(registry.sub_registry_with_prefix("cache_answers"));
+        self.0.parts.register(registry.sub_registry_with_prefix("cache"));
+    }
+
+    /// Keeps the connections to Redis, if there are any, until `shutdown`.
+    pub async fn run(&self, shutdown: tokio_util::sync::CancellationToken) {
+        let heard = |tags: &[Tag]| self.0.answers.invalidate(tags);
+        self.0.parts.run(heard, shutdown).await;
+    }
+
+    /// Answers a question. `violations` holds what was already found wrong while it was read; `now_ms` is the present.
     ///
     /// # Errors
-    /// When it asks for too much, too many queries run, or the store fails.
-    pub async fn metrics(&self, query: &MetricsQuery) -> Result<MetricsAnswer, QueryError> {
-        let _admitted = self.admitted.try_acquire().map_err(|_| QueryError::Busy)?;
-        let plan = plan(query, self.rollups.get())?;
-        let started = Instant::now();
-        let answer = async {
-            let _running = self.running.acquire().await.map_err(|_| QueryError::Busy)?;
-            if plan.ids.is_empty() { Ok(Vec::new()) } else { self.fetch(&plan).await }
+    /// When something is wrong with it, it asks for too much, too many queries run, or the store fails.
+    pub async fn answer(
+        &self,
+        ask: MetricsAsk,
+        violations: Violations,
+        now_ms: i64,
+    ) -> Result<Answered, QueryError> {
+        let key = if violations.is_empty() { Self::key(&ask, now_ms) } else { None };
+        if !ask.explain
+            && let Some(found) = key.and_then(|key| self.0.answers.peek(key))
+        {
+            return Ok(Answered { answer: found?.value, cache: CacheLevel::L1, explain: None });
+        }
+        let (asked, explain) = (ask.clone(), ask.explain);
+        let query = Arc::new(validate(ask, violations, &self.0.catalog, now_ms)?);
+        let Some(key) = key.filter(|_| !explain) else {
+            return self.explained(&asked, &query, now_ms).await;
         };
-        let series = tokio::time::timeout(self.timeout, answer).await.map_err(|_| {
-            QueryError::Unavailable(format!("no answer within {} ms", self.timeout.as_millis()))
-        })??;
-        let (metric, agg) = (query.metric.as_str(), query.agg);
-        let elapsed_ms = started.elapsed().as_millis() as u64;
-        let tier = plan.tier.as_str();
-        tracing::debug!(metric, %agg, tier, series = series.len(), elapsed_ms, "queried");
-        Ok(MetricsAnswer {
-            metric: query.metric.clone(),
-            unit: unit(&query.unit, query.agg),
-            step_ms: query.buckets.step_ms(),
-            tier: plan.tier,
-            cache: CacheLevel::Miss,
-            series,
-        })
+        let tags: Arc<[Tag]> = tags::of_query(&query, query.buckets).into();
+        let level = Arc::new(std::sync::OnceLock::new());
+        let (inner, told) = (Arc::clone(&self.0), Arc::clone(&level));
+        let load = move || async move {
+            let made = inner.make(&asked, &query, now_ms).await?;
+            let _ = told.set(made.cache);
+            let is_negative = made.answer.is_empty();
+            Ok(Loaded { value: Arc::new(made.answer), life: made.life, is_negative })
+        };
+        let Found { value: answer, place, .. } = self.0.answers.fetch(key, &tags, load).await?;
+        // Who waited for somebody else's loading got what it got from the store, or wherever.
+        let cache = match place {
+            Place::Loaded => level.get().copied().unwrap_or(CacheLevel::L1),
+            _ => CacheLevel::L1,
+        };
+        Ok(Answered { answer, cache, explain: None })
     }
 
-    async fn fetch(&self, plan: &Plan) -> Result<Vec<SeriesAnswer>, QueryError> {
-        self.servers.ask(|client| read(client, plan)).await?
+    /// The key of a question as it is asked now; `None` when its range is wrong.
+    fn key(ask: &MetricsAsk, now_ms: i64) -> Option<Key> {
+        let mut violations = Violations::default();
+        let buckets = check_range(ask, now_ms, &mut violations)?;
+        violations.is_empty().then(|| identity("answer", ask, buckets))
+    }
+
+    async fn explained(
+        &self,
+        ask: &MetricsAsk,
+        query: &Arc<MetricsQuery>,
+        now_ms: i64,
+    ) -> Result<Answered, QueryError> {
+        let started = Instant::now();
+        let Made { answer, cache, parts, .. } = self.0.make(ask, query, now_ms).await?;
+        let nodes: std::collections::BTreeSet<_> = query.series.iter().map(|s| &s.node).collect();
+        let explain = Explain {
+            fold: query.fold.to_string(),
+            series: query.series.len(),
+            nodes: nodes.len(),
+            parts,
+            elapsed_ms: started.elapsed().as_secs_f64() * 1_000.0,
+        };
+        Ok(Answered { answer: Arc::new(answer), cache, explain: Some(explain) })
+    }
+
+    /// From now on nothing counts that was kept for these tags, here and at other collectors.
+    pub fn invalidate(&self, tags: &[Tag]) {
+        self.0.invalidate(tags);
+    }
+
+    /// What the caches tell of themselves.
+    pub fn cache_stats(&self) -> QueryCacheStats {
+        let window = self.0.live.window();
+        QueryCacheStats {
+            answers: self.0.answers.layer_stats(),
+            l1: self.0.parts.layer_stats(),
+            l2: self.0.parts.shared_stats(),
+            window: WindowShare {
+                span_ms: window.span_ms,
+                configured_ms: window.configured_ms,
+                bytes: window.bytes as u64,
+                max_bytes: window.max_bytes as u64,
+                answers: self.0.metrics.from_memory.get(),
+            },
+        }
+    }
+
+    /// What queries cost the store.
+    pub fn slow(&self) -> &SlowQueries {
+        &self.0.slow
     }
 }
 
-/// What one server answers. A failure of the server is apart from one of the query: another server may answer.
-async fn read(
-    client: Client,
-    plan: &Plan,
-) -> Result<Result<Vec<SeriesAnswer>, QueryError>, StoreError> {
-    let mut cursor = client
-        .query(&plan.sql)
-        .bind(&plan.ids)
-        .bind(&plan.groups)
-        .bind(plan.buckets.step_ms())
-        .bind(plan.read_from_ms)
-        .bind(plan.read_to_ms)
-        .bind(plan.buckets.first_ms())
-        .bind(plan.buckets.end_ms())
-        .bind(plan.gap_ms)
-        .fetch::<ValueRow>()?;
-    let mut grid = Grid::new(plan.buckets, plan.keys.clone());
-    while let Some(row) = cursor.next().await? {
-        if let Err(error) = grid.put(row) {
-            return Ok(Err(error));
-        }
+impl Inner {
+    fn invalidate(&self, tags: &[Tag]) {
+        self.parts.invalidate(tags);
+        self.answers.invalidate(tags);
     }
-    Ok(Ok(grid.series))
+
+    /// Makes an answer.
+    async fn make(
+        self: &Arc<Self>,
+        ask: &MetricsAsk,
+        query: &Arc<MetricsQuery>,
+        now_ms: i64,
+    ) -> Result<Made, QueryError> {
+        let gap_ms = sql::gap_ms(query.buckets.step_ms());
+        let closed_ms =
+            parts::closed_until_ms(self.store.server_now_ms(), query.fold.within, gap_ms);
+        if let Some((table, part)) = self.remember(query).await? {
+            let is_closed = query.buckets.end_ms() <= closed_ms;
+            let life = if is_closed { self.closed_life() } else { memory_life() };
+            return Ok(Self::made(query, table, Tier::Raw, CacheLevel::Memory, life, vec![part]));
+        }
+        let split = parts::split(query.buckets, closed_ms);
+        let fetching = split.iter().map(|part| self.part(ask, query, *part, now_ms));
+        let fetched = try_join_all(fetching).await?;
+        let (mut cache, mut life, mut explained) = (CacheLevel::L1, self.closed_life(), Vec::new());
+        let mut values = Vec::with_capacity(fetched.len());
+        for (part, found, told) in fetched {
+            cache = cache.max(told.cache);
+            if !part.is_closed {
+                life.refreshing_ms = parts::open_for(query.buckets.step_ms()).as_millis() as i64;
+            }
+            if found.place == Place::LocalOnError {
+                life.refreshing_ms = 0;
+            }
+            life.fresh_ms = life.fresh_ms.min(found.left_ms).max(0);
+            explained.push(told);
+            values.push(found.value);
+        }
+        // What is kept on errors is kept in parts.
+        life.on_error_ms = 0;
+        let tier = values.first().map_or(Tier::Raw, |values| values.tier);
+        let tables: Vec<&Table> = values.iter().map(|values| &values.table).collect();
+        let table = match tables[..] {
+            [table] if table.buckets == query.buckets => table.clone(),
+            _ => Table::join(&tables, query.buckets)?,
+        };
+        Ok(Self::made(query, table, tier, cache, life, explained))
+    }
+
+    fn made(
+        query: &MetricsQuery,
+        mut table: Table,
+        tier: Tier,
+        cache: CacheLevel,
+        life: Life,
+        parts: Vec<ExplainPart>,
+    ) -> Made {
+        if let Some(top) = query.top {
+            table.keep_top(top);
+        }
+        let answer = Answer::new(query, tier, table);
+        let nothing_ms = NOTHING_LIFE.as_millis() as i64;
+        let fresh_ms =
+            if answer.is_empty() { life.fresh_ms.min(nothing_ms) } else { life.fresh_ms };
+        Made { answer, cache, life: Life { fresh_ms, ..life }, parts }
+    }
+
+    /// All buckets from the recent samples; `None` when some of these are not in memory.
+    async fn remember(
+        &self,
+        query: &Arc<MetricsQuery>,
+    ) -> Result<Option<(Table, ExplainPart)>, QueryError> {
+        let plan = plan(query, query.buckets, crate::rollup::Progress::default())?;
+        let Some(recent) = Recent::of(query, &plan, &self.live) else { return Ok(None) };
+        self.metrics.from_memory.inc();
+        let part = ExplainPart::of(&plan, CacheLevel::Memory, "recent samples in memory");
+        let fold = query.fold;
+        let table = if recent.samples_at_most() > BLOCKING_SAMPLES {
+            let computing = tokio::task::spawn_blocking(move || recent.table(fold, &plan));
+            computing.await.map_err(|error| QueryError::Store(error.to_string()))??
+        } else {
+            recent.table(fold, &plan)?
+        };
+        Ok(Some((table, part)))
+    }
+
+    /// The values of one part, from where they are.
+    async fn part(
+        self: &Arc<Self>,
+        ask: &MetricsAsk,
+        query: &Arc<MetricsQuery>,
+        part: Part,
+        _now_ms: i64,
+    ) -> Result<(Part, Found<Arc<Values>>, ExplainPart), QueryError> {
+        let key = identity("part", &MetricsAsk { top: None, ..ask.clone() }, part.buckets);
+        let tags: Arc<[Tag]> = tags::of_query(query, part.buckets).into();
+        let plan = Arc::new(plan(query, part.buckets, self.store.rollups().get())?);
+        let life = if part.is_closed { self.closed_life() } else { self.open_life(query) };
+        let (inner, asked) = (Arc::clone(self), Arc::clone(&plan));
+        let load = move || async move {
+            let fetched = inner.fetcher.fetch(&asked).await?;
+            let is_negative = fetched.table.rows.is_empty();
+            let nothing_ms = NOTHING_LIFE.as_millis() as i64;
+            let fresh_ms = if is_negative { life.fresh_ms.min(nothing_ms) } else { life.fresh_ms };
+            let values =
+                Values { tier: asked.tier, table: fetched.table, spent: Some(fetched.spent) };
+            Ok(Loaded { value: Arc::new(values), life: Life { fresh_ms, ..life }, is_negative })
+        };
+        let found = self.parts.fetch(key, &tags, load).await?;
+        let (cache, outcome) = match found.place {
+            Place::Local => (CacheLevel::L1, "kept in this process"),
+            Place::LocalStale => (CacheLevel::L1, "kept in this process, being loaded again"),
+            Place::LocalOnError => (CacheLevel::L1, "kept in this process, the store fails"),
+            Place::Shared => (CacheLevel::L2, "kept in redis"),
+            Place::Loaded => (CacheLevel::Miss, "asked of clickhouse"),
+        };
+        let mut told = ExplainPart::of(&plan, cache, outcome);
+        if part.is_closed {
+            told.outcome.push_str(", closed");
+        }
+        if let (CacheLevel::Miss, Some(spent)) = (cache, found.value.spent) {
+            let Spent { rows, bytes, elapsed } = spent;
+            (told.rows_read, told.bytes_read) = (Some(rows), Some(bytes));
+            told.store_ms = Some(elapsed.as_secs_f64() * 1_000.0);
+        }
+        told.sql = Some(plan.sql.clone());
+        Ok((part, found, told))
+    }
+
+    /// Life of what only late samples change.
+    fn closed_life(&self) -> Life {
+        let (closed, unheard, on_error) = self.settings.times();
+        let is_told = self.is_alone || self.parts.is_shared();
+        let fresh = if is_told { closed } else { unheard };
+        Life::new(fresh, fresh, on_error)
+    }
+
+    /// Life of buckets that samples still come for.
+    fn open_life(&self, query: &MetricsQuery) -> Life {
+        let (_, _, on_error) = self.settings.times();
+        Life::new(parts::open_for(query.buckets.step_ms()), Duration::ZERO, on_error)
+    }
 }
 
-impl Grid {
-    fn new(buckets: Buckets, keys: Vec<GroupKey>) -> Self {
-        let keys = keys.into_iter().map(Some).collect();
-        Self { buckets, keys, current: None, series: Vec::new() }
-    }
-
-    /// Puts a value into its place. Groups without any row do not appear in the answer.
-    fn put(&mut self, row: ValueRow) -> Result<(), QueryError> {
-        if self.current != Some(row.group) {
-            self.begin(row.group)?;
-        }
-        let index = self.buckets.index_of_start(row.bucket);
-        let series = self.series.last_mut();
-        if let (Some(index), Some(series)) = (index, series) {
-            series.points[index].1 = Some(row.result).filter(|value| value.is_finite());
-        }
-        Ok(())
-    }
-
-    fn begin(&mut self, group: u32) -> Result<(), QueryError> {
-        let width = self.buckets.count() as usize;
-        if (self.series.len() + 1) * width > MAX_ANSWER_POINTS {
-            return Err(QueryError::TooExpensive(format!(
-                "the answer would hold more than {MAX_ANSWER_POINTS} points: use a larger step, group by fewer attributes, or name nodes or a filter"
-            )));
-        }
-        let key = self.keys.get_mut(group as usize).and_then(Option::take);
-        let attributes =
-            key.ok_or_else(|| QueryError::Store(format!("rows of group {group} out of order")))?;
-        let points: Vec<Point> = self.buckets.starts().map(|start_ms| (start_ms, None)).collect();
-        self.series.push(SeriesAnswer { attributes, points });
-        self.current = Some(group);
-        Ok(())
-    }
-}
-
-/// Unit of the answer's values: a rate is per second, and seconds per second are a share.
-fn unit(unit: &str, agg: Agg) -> String {
-    match (agg, unit) {
-        (Agg::Rate, "s") => "1".to_owned(),
-        (Agg::Rate, unit) => format!("{unit}/s"),
-        (_, unit) => unit.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(node: &str) -> GroupKey {
-        GroupKey::from([("node".to_owned(), node.to_owned())])
-    }
-
-    fn row(group: u32, bucket: i64, result: f64) -> ValueRow {
-        ValueRow { group, bucket, result }
-    }
-
-    #[test]
-    fn gaps_are_null_and_groups_without_rows_are_absent() {
-        let mut grid = Grid::new(Buckets::covering(0, 30, 10), vec![key("a"), key("b"), key("c")]);
-        for row in [row(0, 0, 1.0), row(0, 20, 0.0), row(2, 10, f64::INFINITY)] {
-            grid.put(row).unwrap();
-        }
-        let [a, c] = &grid.series[..] else { panic!("two groups have rows") };
-        assert_eq!((&a.attributes, &c.attributes), (&key("a"), &key("c")));
-        assert_eq!(a.points, [(0, Some(1.0)), (10, None), (20, Some(0.0))]);
-        assert_eq!(c.points, [(0, None), (10, None), (20, None)]);
-    }
-
-    #[test]
-    fn an_answer_has_a_bounded_number_of_points() {
-        let buckets = Buckets::covering(0, 10_000, 1);
-        let keys = (0..101).map(|i| key(&i.to_string())).collect();
-        let mut grid = Grid::new(buckets, keys);
-        for group in 0..100 {
-            grid.put(row(group, 0, 1.0)).unwrap();
-        }
-        assert!(matches!(grid.put(row(100, 0, 1.0)), Err(QueryError::TooExpensive(_))));
-    }
-
-    #[test]
-    fn a_rate_is_per_second() {
-        assert_eq!(unit("By", Agg::Rate), "By/s");
-        assert_eq!(unit("s", Agg::Rate), "1");
-        assert_eq!(unit("By", Agg::Avg), "By");
-    }
+fn memory_life() -> Life {
+    Life::new(MEMORY_LIFE, Duration::ZERO, Duration::ZERO)
 }

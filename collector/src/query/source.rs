@@ -3,9 +3,9 @@
 //! Properties, each a test below:
 //! - the sources cover the time that is read once, in order, and every tier begins and ends with a bucket of its own;
 //! - a tier is used only when the step is a multiple of its buckets and only before the time up to which it is complete;
-//! - percentiles, which need every sample, read samples only.
+//! - percentiles of all samples of a group read samples only.
 
-use super::Agg;
+use super::Fold;
 use super::answer::Tier;
 use crate::rollup::{Progress, RollupTier};
 
@@ -21,10 +21,10 @@ pub struct Source {
 }
 
 /// The sources of a query that reads `[read_ms.0, read_ms.1)`.
-pub fn pick(agg: Agg, step_ms: i64, read_ms: (i64, i64), progress: Progress) -> Vec<Source> {
+pub fn pick(fold: Fold, step_ms: i64, read_ms: (i64, i64), progress: Progress) -> Vec<Source> {
     let (mut from_ms, to_ms) = read_ms;
     let mut sources = Vec::new();
-    if !matches!(agg, Agg::Percentile(_)) {
+    if !fold.needs_samples() {
         for tier in RollupTier::COARSEST_FIRST {
             let width_ms = tier.width_ms();
             if step_ms % width_ms != 0 {
@@ -58,7 +58,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::query::Buckets;
+    use crate::query::{Agg, Buckets};
     use crate::rollup::SPAN_MS;
     use crate::store::HOUR_MS;
 
@@ -74,16 +74,16 @@ mod tests {
     fn the_coarsest_tier_comes_first_and_the_samples_last() {
         let progress = progress(30 * SPAN_MS, 4 * HOUR_MS);
         let read = (HOUR_MS, 10 * HOUR_MS);
-        let sources = pick(Agg::Avg, HOUR_MS, read, progress);
+        let sources = pick(Agg::Avg.into(), HOUR_MS, read, progress);
         assert_eq!(widths(&sources), [HOUR_MS, 60_000, 1]);
         assert_eq!((sources[0].from_ms, sources[0].to_ms), (HOUR_MS, 4 * HOUR_MS));
         assert_eq!((sources[1].to_ms, sources[2].to_ms), (5 * HOUR_MS, 10 * HOUR_MS));
         assert_eq!(tier(&sources), Tier::Hour);
-        assert_eq!(widths(&pick(Agg::Avg, 90_000, read, progress)), [10_000, 1]);
-        assert_eq!(widths(&pick(Agg::Avg, 15_000, read, progress)), [1]);
-        assert_eq!(widths(&pick(Agg::Percentile(99), HOUR_MS, read, progress)), [1]);
-        assert_eq!(widths(&pick(Agg::Avg, HOUR_MS, (0, HOUR_MS), progress)), [HOUR_MS]);
-        assert_eq!(widths(&pick(Agg::Avg, HOUR_MS, read, Progress::default())), [1]);
+        assert_eq!(widths(&pick(Agg::Avg.into(), 90_000, read, progress)), [10_000, 1]);
+        assert_eq!(widths(&pick(Agg::Avg.into(), 15_000, read, progress)), [1]);
+        assert_eq!(widths(&pick(Agg::Percentile(99).into(), HOUR_MS, read, progress)), [1]);
+        assert_eq!(widths(&pick(Agg::Avg.into(), HOUR_MS, (0, HOUR_MS), progress)), [HOUR_MS]);
+        assert_eq!(widths(&pick(Agg::Avg.into(), HOUR_MS, read, Progress::default())), [1]);
     }
 
     proptest! {
@@ -101,7 +101,7 @@ mod tests {
             let read = ((buckets.first_ms() - around).max(0), buckets.end_ms() + around);
             let fine = spans * SPAN_MS;
             let progress = progress(fine, ((fine / HOUR_MS - behind) * HOUR_MS).max(0));
-            let sources = pick(agg, step, read, progress);
+            let sources = pick(agg.into(), step, read, progress);
             prop_assert_eq!(sources[0].from_ms, read.0);
             prop_assert_eq!(sources.last().unwrap().to_ms, read.1);
             for pair in sources.windows(2) {

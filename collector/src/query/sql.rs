@@ -14,12 +14,18 @@
 //!
 //! `FINAL` makes the answer free of duplicates, whatever has been merged yet. Values that are not finite are not known and are left out.
 
-use super::Agg;
+use super::Fold;
+use super::fold::{Across, Within};
 use super::source::Source;
 use crate::rollup::{RollupTier, SPAN_MS, SPARSE_SCALE};
 
 /// Samples of a counter further apart than this, or than one step, say nothing about the time between them.
 pub const LONGEST_GAP_MS: i64 = 5 * 60_000;
+
+/// How far samples of a counter may lie apart and still say something about the time between them.
+pub const fn gap_ms(step_ms: i64) -> i64 {
+    if step_ms > LONGEST_GAP_MS { step_ms } else { LONGEST_GAP_MS }
+}
 
 /// What is bound, in this order. All of it is numbers.
 const PARAMETERS: &str = "\
@@ -44,18 +50,29 @@ GROUP BY group, bucket
 ORDER BY group, bucket";
 
 /// SQL that gives rows of group (`UInt32`), start of the bucket (`Int64`) and value (`Float64`), ordered by group and bucket.
-pub fn text(agg: Agg, sources: &[Source]) -> String {
-    if sources.iter().any(|source| source.rollup.is_some()) {
-        return rolled(agg, sources);
+pub fn text(fold: Fold, sources: &[Source]) -> String {
+    let across = across(fold.across);
+    if !fold.needs_samples() && sources.iter().any(|source| source.rollup.is_some()) {
+        return rolled(fold.within, &across, sources);
     }
-    match agg {
-        Agg::Avg => leveled("avg(value)", "avg"),
-        Agg::Sum => leveled("avg(value)", "sum"),
-        Agg::Last => leveled("argMax(value, ts)", "avg"),
-        Agg::Min => leveled("min(value)", "min"),
-        Agg::Max => leveled("max(value)", "max"),
-        Agg::Rate => rate(),
-        Agg::Percentile(p) => percentile(p),
+    match fold.within {
+        Within::Mean => leveled("avg(value)", &across),
+        Within::Last => leveled("argMax(value, ts)", &across),
+        Within::Min => leveled("min(value)", &across),
+        Within::Max => leveled("max(value)", &across),
+        Within::Rate => rate(&across),
+        Within::Samples => samples_of_group(fold.across),
+    }
+}
+
+/// The function over the levels of a group.
+fn across(across: Across) -> String {
+    match across {
+        Across::Mean => "avg".to_owned(),
+        Across::Sum => "sum".to_owned(),
+        Across::Min => "min".to_owned(),
+        Across::Max => "max".to_owned(),
+        Across::Percentile(p) => format!("quantileExactInclusive(0.{p:02})"),
     }
 }
 
@@ -74,21 +91,23 @@ FROM (
     )
 }
 
-fn percentile(p: u8) -> String {
+/// Over all samples of a group.
+fn samples_of_group(over: Across) -> String {
+    let function = across(over);
     format!(
         "\
 {PARAMETERS}
-SELECT {GROUP}, {BUCKET}, quantileExactInclusive(0.{p:02})(value) AS result
+SELECT {GROUP}, {BUCKET}, {function}(value) AS result
     {SOURCE}
 {ORDER}"
     )
 }
 
-fn rate() -> String {
+fn rate(across: &str) -> String {
     format!(
         "\
 {PARAMETERS}
-SELECT {GROUP}, bucket, sum(level) AS result
+SELECT {GROUP}, bucket, {across}(level) AS result
 FROM (
     SELECT series_id, part.1 AS bucket, 1000 * sum(rise / span * part.2) / sum(part.2) AS level
     FROM (
@@ -119,15 +138,13 @@ struct Needed {
 }
 
 /// Over rollups, and samples where there are none.
-fn rolled(agg: Agg, sources: &[Source]) -> String {
-    let (needed, within, across) = match agg {
-        Agg::Avg => (SUMS, "sum(a) / sum(n)", "avg"),
-        Agg::Sum => (SUMS, "sum(a) / sum(n)", "sum"),
-        Agg::Last => (LASTS, "argMax(a, moment)", "avg"),
-        Agg::Min => (Needed { rollup: "min_value AS a", sample: "value AS a" }, "min(a)", "min"),
-        Agg::Max => (Needed { rollup: "max_value AS a", sample: "value AS a" }, "max(a)", "max"),
-        Agg::Rate => return rolled_rate(sources),
-        Agg::Percentile(p) => return percentile(p),
+fn rolled(within: Within, across: &str, sources: &[Source]) -> String {
+    let (needed, within) = match within {
+        Within::Mean | Within::Samples => (SUMS, "sum(a) / sum(n)"),
+        Within::Last => (LASTS, "argMax(a, moment)"),
+        Within::Min => (Needed { rollup: "min_value AS a", sample: "value AS a" }, "min(a)"),
+        Within::Max => (Needed { rollup: "max_value AS a", sample: "value AS a" }, "max(a)"),
+        Within::Rate => return rolled_rate(across, sources),
     };
     format!(
         "\
@@ -154,11 +171,11 @@ const ENDS: Needed = Needed {
     sample: "t AS t0, value AS v0, t AS t1, value AS v1, 0. AS rise",
 };
 
-fn rolled_rate(sources: &[Source]) -> String {
+fn rolled_rate(across: &str, sources: &[Source]) -> String {
     format!(
         "\
 {PARAMETERS}
-SELECT {GROUP}, bucket, sum(level) AS result
+SELECT {GROUP}, bucket, {across}(level) AS result
 FROM (
     SELECT series_id, part.1 AS bucket, 1000 * sum(part.3) / sum(part.2) AS level
     FROM (

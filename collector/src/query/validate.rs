@@ -6,8 +6,9 @@ use std::sync::Arc;
 use flyball_proto::series::Kind;
 
 use super::bucket::default_step_ms;
+use super::fold::Within;
 use super::time::check_time_ms;
-use super::{Agg, Buckets, MAX_POINTS, MetricsAsk, QueryError, Violations};
+use super::{Agg, Buckets, Fold, MAX_POINTS, MetricsAsk, QueryError, Violations};
 use crate::store::catalog::{Catalog, SelectedSeries, Selection, Selector, Unknown};
 
 /// Length of the range when `from` is left out.
@@ -16,6 +17,10 @@ const DEFAULT_RANGE_MS: i64 = 3_600_000;
 const MAX_STEP_MS: i64 = 366 * 86_400_000;
 /// Most values of `node`, `by` and `filter` each.
 const MAX_REPEATS: usize = 1_000;
+/// Most groups that `top` may keep.
+const MAX_TOP: usize = 1_000;
+/// What `by` names instead of attributes to have one group.
+const NOTHING: &str = "none";
 /// The attribute that every series has.
 pub(super) const NODE: &str = "node";
 
@@ -29,13 +34,26 @@ pub struct MetricsQuery {
     /// Counter or gauge.
     pub kind: Kind,
     /// How samples become values.
-    pub agg: Agg,
+    pub fold: Fold,
     /// The grid of the answer.
     pub buckets: Buckets,
-    /// Attributes to group by, sorted, each once; empty: each series for itself.
-    pub by: Vec<String>,
+    /// What groups are.
+    pub by: By,
+    /// Only so many groups, those with the largest mean.
+    pub top: Option<usize>,
     /// The series that are meant, by id.
     pub series: Vec<SelectedSeries>,
+}
+
+/// What groups are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By {
+    /// Each series is one.
+    Series,
+    /// All series are one.
+    Nothing,
+    /// Series that agree in these attributes, sorted, each once.
+    Attributes(Vec<String>),
 }
 
 /// A filter, split at its first `=`.
@@ -55,6 +73,12 @@ pub fn validate(
     let agg = ask.agg.as_deref().and_then(|name| {
         name.parse::<Agg>().map_err(|reason| violations.invalid("agg", reason)).ok()
     });
+    let within = ask.within.as_deref().and_then(|name| {
+        name.parse::<Within>().map_err(|reason| violations.invalid("within", reason)).ok()
+    });
+    if ask.top.is_some_and(|top| !(1..=MAX_TOP).contains(&top)) {
+        violations.invalid("top", format!("must be 1 to {MAX_TOP}"));
+    }
     check_repeats(&ask, &mut violations);
     let filters = split_filters(&ask.filter, &mut violations);
     let metric = ask.metric.unwrap_or_default();
@@ -68,27 +92,51 @@ pub fn validate(
     let selector = Selector { metric: &metric, nodes: &ask.nodes, filters: &attributes };
     check_nodes(&ask.nodes, &nodes, catalog, &mut violations);
     let selection = select(catalog, &selector, &mut violations);
-    let by: Vec<_> = ask.by.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
-    if let Some(selection) = &selection {
+    let by = By::from(ask.by);
+    let fold = selection.as_ref().and_then(|selection| {
         check_by(&by, selection, catalog, &metric, &mut violations);
-        if let Some(Err(reason)) = agg.map(|agg| agg.check(selection.kind)) {
-            violations.invalid("agg", reason);
-        }
-    }
+        Fold::new(agg, within, selection.kind)
+            .map_err(|(field, reason)| violations.invalid(field, reason))
+            .ok()
+    });
     violations.check()?;
-    let (Some(selection), Some(buckets)) = (selection, buckets) else {
-        unreachable!("without a violation both are known");
+    let (Some(selection), Some(buckets), Some(fold)) = (selection, buckets, fold) else {
+        unreachable!("without a violation all are known");
     };
     let Selection { unit, kind, mut series } = selection;
     if !nodes.is_empty() {
         series.retain(|series| nodes.iter().any(|(_, node)| **node == *series.node));
     }
-    let agg = agg.unwrap_or_else(|| Agg::default_for(kind));
-    Ok(MetricsQuery { metric, unit, kind, agg, buckets, by, series })
+    Ok(MetricsQuery { metric, unit, kind, fold, buckets, by, top: ask.top, series })
+}
+
+impl std::fmt::Display for By {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Series => f.write_str("each series"),
+            Self::Nothing => f.write_str("all together"),
+            Self::Attributes(keys) => write!(f, "by {}", keys.join(", ")),
+        }
+    }
+}
+
+impl From<Vec<String>> for By {
+    fn from(keys: Vec<String>) -> Self {
+        let keys: BTreeSet<_> = keys.into_iter().collect();
+        match keys.first().map(String::as_str) {
+            None => Self::Series,
+            Some(NOTHING) if keys.len() == 1 => Self::Nothing,
+            Some(_) => Self::Attributes(keys.into_iter().collect()),
+        }
+    }
 }
 
 /// The grid; `None` with a violation when the range or the step is wrong.
-fn check_range(ask: &MetricsAsk, now_ms: i64, violations: &mut Violations) -> Option<Buckets> {
+pub(super) fn check_range(
+    ask: &MetricsAsk,
+    now_ms: i64,
+    violations: &mut Violations,
+) -> Option<Buckets> {
     let to_ms = check_time(ask.to_ms.unwrap_or(now_ms), "to", violations);
     let default_from = || to_ms.unwrap_or(now_ms).saturating_sub(DEFAULT_RANGE_MS).max(0);
     let from_ms = check_time(ask.from_ms.unwrap_or_else(default_from), "from", violations);
@@ -194,12 +242,13 @@ fn select(
 }
 
 fn check_by(
-    by: &[String],
+    by: &By,
     selection: &Selection,
     catalog: &Catalog,
     metric: &str,
     violations: &mut Violations,
 ) {
+    let By::Attributes(by) = by else { return };
     let missing = |keys: Vec<String>, series: &[SelectedSeries]| -> Vec<String> {
         let has = |key: &str| series.iter().any(|s| s.attributes.iter().any(|(k, _)| **k == *key));
         keys.into_iter().filter(|key| !has(key)).collect()

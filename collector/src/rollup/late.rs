@@ -41,6 +41,14 @@ impl LateHour {
     pub(super) const fn hour_ms(&self) -> i64 {
         self.from_ms - self.from_ms.rem_euclid(HOUR_MS)
     }
+
+    /// The marks, each node and ten minutes once.
+    pub(super) fn late_marks(&self) -> Vec<LateMark> {
+        let mark =
+            |mark: &Mark| LateMark { span_ms: i64::from(mark.span) * 1_000, node: mark.node };
+        let all: BTreeSet<_> = self.marks.iter().map(mark).collect();
+        all.into_iter().collect()
+    }
 }
 
 /// Number of marks that wait, and the marks of the oldest hour that are due, of ten minutes that end before `until_ms`.

@@ -268,6 +268,7 @@ impl Roller {
         // Whoever took over meanwhile has read these marks as well, or will find them gone after they were settled here.
         held.keep(&self.servers).await?;
         late::settle(&self.servers, &hour.marks).await?;
+        self.store.rolled_up_again(&hour.late_marks());
         self.metrics.late_marks_settled.inc_by(marks);
         Ok(true)
     }

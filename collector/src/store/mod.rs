@@ -12,6 +12,7 @@ pub mod engine;
 mod error;
 mod fsync;
 mod hex;
+mod late;
 mod metrics;
 pub mod migrate;
 mod prune;
@@ -57,6 +58,7 @@ pub struct Store {
     /// Clock of the server minus ours.
     clock_offset_ms: Arc<AtomicI64>,
     rollups: Arc<RollupProgress>,
+    late: late::Listener,
 }
 
 /// All that [`open`] opened.
@@ -159,8 +161,8 @@ impl Store {
         let writer = Writer::new(&servers, settings, metrics.clone());
         let schema = Schema::new(&servers, settings);
         let (settings, clock_offset_ms) = (Arc::new(settings.clone()), Arc::default());
-        let rollups = Arc::default();
-        Ok(Self { servers, schema, writer, settings, clock_offset_ms, rollups })
+        let (rollups, late) = (Arc::default(), late::Listener::default());
+        Ok(Self { servers, schema, writer, settings, clock_offset_ms, rollups, late })
     }
 
     /// Stores samples of one hour as one block. The same `token` with the same rows is stored once. Rows need no order.
@@ -184,7 +186,20 @@ impl Store {
     /// # Errors
     /// As [`StoreError::class`] says.
     pub async fn insert_late_marks(&self, marks: &[LateMark], id: u64) -> Result<(), StoreError> {
-        self.writer.insert_late_marks(marks, id).await
+        self.writer.insert_late_marks(marks, id).await?;
+        self.late.tell(marks);
+        Ok(())
+    }
+
+    /// Has `listener` hear of every change of what was answered before: of late samples, before they are acknowledged, and of rollups that were computed again. The
+    /// first listener stays.
+    pub fn on_late(&self, listener: impl Fn(&[LateMark]) + Send + Sync + 'static) {
+        self.late.set(listener);
+    }
+
+    /// Rollups of these marks were computed again.
+    pub(crate) fn rolled_up_again(&self, marks: &[LateMark]) {
+        self.late.tell(marks);
     }
 
     /// The present by the server's clock as far as it is known, milliseconds since the Unix epoch.

@@ -9,7 +9,7 @@ use flyball_proto::series::{Kind, Scale};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Answer, Server, series};
+use crate::harness::{Answer, Server, Setup, series};
 
 const METRICS: &str = "/api/performance/metrics";
 
@@ -159,7 +159,7 @@ async fn a_request_keeps_its_id_and_an_answer_that_takes_too_long_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_costs_too_much_is_refused_and_says_so() {
     let queries = QueryLimits { rows: 10, ..QueryLimits::default() };
-    let server = Server::start_with(Limits { queries, ..Limits::default() }).await;
+    let server = Server::start_as(Setup { queries, ..Setup::default() }).await;
     let gauge = series("m", Kind::Gauge, Scale::UNIT, &[]);
     let samples: Vec<_> = (0..100).map(|i| (now_ms() - i * 1_000, i)).collect();
     server.insert("a", &gauge, &samples).await;
@@ -172,8 +172,7 @@ async fn what_costs_too_much_is_refused_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_queries_than_may_wait_are_told_to_come_again() {
     let queries = QueryLimits { running: 0, waiting: 0, ..QueryLimits::default() };
-    let server =
-        Server::start_with(Limits { queries, ..Limits::default() }).await.with_samples().await;
+    let server = Server::start_as(Setup { queries, ..Setup::default() }).await.with_samples().await;
     let answer = server.get("/api/performance/metrics?metric=m").await;
     assert_eq!((answer.status, answer.header("retry-after")), (429, "1"), "{}", answer.text());
     assert_eq!(answer.problem_fields(), Vec::<String>::new());

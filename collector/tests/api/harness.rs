@@ -10,7 +10,9 @@ use axum::body::Bytes;
 use flyball_collector::account::{Accounting, Accounts};
 use flyball_collector::api::edge::Limits;
 use flyball_collector::api::{self, AppState, Parts, Readiness};
+use flyball_collector::cache::CacheSettings;
 use flyball_collector::live::{HostStatus, Live, NodeFeed, NodeInfo, now_ms};
+use flyball_collector::query::{QueryLimits, QueryParts, SharedParts};
 use flyball_collector::store::{
     self, HOUR_MS, OpenStore, SampleRow, SeriesRow, StoreConfig, StoreMetrics,
 };
@@ -40,6 +42,26 @@ pub struct Server {
     _dir: tempfile::TempDir,
 }
 
+/// What a server is started with.
+pub struct Setup {
+    pub limits: Limits,
+    pub queries: QueryLimits,
+    pub cache: CacheSettings,
+    pub shared: Option<SharedParts>,
+}
+
+impl Default for Setup {
+    /// Without caches: these tests write to the store as nobody else does, unmarked.
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            queries: QueryLimits::default(),
+            cache: CacheSettings { l1_bytes: 0, ..CacheSettings::default() },
+            shared: None,
+        }
+    }
+}
+
 /// An answer, read to its end.
 #[derive(Debug)]
 pub struct Answer {
@@ -54,6 +76,11 @@ impl Server {
     }
 
     pub async fn start_with(limits: Limits) -> Self {
+        Self::start_as(Setup { limits, ..Setup::default() }).await
+    }
+
+    pub async fn start_as(setup: Setup) -> Self {
+        let Setup { limits, queries, cache, shared } = setup;
         let dir = tempfile::tempdir().unwrap();
         let mut config = StoreConfig::embedded(dir.path());
         config.program = Some(PathBuf::from(env!("CARGO_BIN_EXE_flyball-collector")));
@@ -61,22 +88,32 @@ impl Server {
         let open = store::open(&config, &StoreMetrics::default(), shutdown.clone()).await.unwrap();
         let (live, readiness) = (Live::new(100), Readiness::default());
         let accounts = Accounts::new(live.clone(), 100);
-        let state = AppState::new(Parts {
+        let query = QueryParts {
             store: open.store.clone(),
-            catalog: std::sync::Arc::clone(&open.catalog),
+            catalog: Arc::clone(&open.catalog),
             live: live.clone(),
+            limits: queries,
+            shared: shared.unwrap_or_else(|| SharedParts::local(&cache)),
+            cache,
+            is_alone: true,
+        };
+        let state = AppState::new(Parts {
+            query,
             accounts: accounts.clone(),
             registry: Registry::default(),
             readiness: readiness.clone(),
             shutdown: shutdown.clone(),
             limits,
         });
+        let querier = state.querier().clone();
         let (http, web) = serve_http(state.clone(), shutdown.clone()).await;
         let (grpc, calls) = serve_grpc(state, shutdown.clone()).await;
+        let (querier, stop) = (querier, shutdown.clone());
+        let sharing = tokio::spawn(async move { querier.run(stop).await });
         let (teller, stop) = (live.clone(), shutdown.clone());
         let events = tokio::spawn(async move { teller.run(stop).await });
         let client = reqwest::Client::builder().timeout(DEADLINE).build().unwrap();
-        let tasks = vec![web, calls, events];
+        let tasks = vec![web, calls, events, sharing];
         Self { http, grpc, open, live, accounts, readiness, client, shutdown, tasks, _dir: dir }
     }
 
@@ -152,7 +189,7 @@ impl Server {
         }
     }
 
-    /// An agent that connects as `node` with one series in slot 1.
+    /// An agent that connects as `node` with one series in slot 1. Its samples are recorded as those of the series.
     pub fn connect(&self, node: &str, series: Series) -> NodeFeed {
         let info = NodeInfo {
             node: NodeName::new(node).unwrap(),
@@ -161,7 +198,8 @@ impl Server {
             host: HostStatus { cpus: Some(2), ..HostStatus::default() },
         };
         let feed = self.live.connect(&info).unwrap();
-        feed.define([(1, &std::sync::Arc::new(series))].into_iter());
+        let id = self.open.catalog.resolve(&info.node, &series).unwrap().0;
+        feed.define([(1, Some(id), &Arc::new(series))].into_iter());
         feed
     }
 }

@@ -6,6 +6,7 @@
     reason = "all of this is a test"
 )]
 
+mod cached;
 mod errors;
 mod events;
 #[path = "../store/rollups/fleet.rs"]
@@ -13,6 +14,7 @@ mod events;
 mod fleet;
 mod grpc;
 mod harness;
+mod memory;
 mod metrics;
 mod openapi;
 mod operation;

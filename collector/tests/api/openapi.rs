@@ -38,9 +38,14 @@ async fn the_description_fits_the_answers() {
     let paths = document["paths"].as_object().unwrap();
     let expected = [
         "/api/performance/alerts",
+        "/api/performance/cache",
+        "/api/performance/cache/clear",
         "/api/performance/catalog",
         "/api/performance/events",
+        "/api/performance/last",
         "/api/performance/metrics",
+        "/api/performance/metrics/batch",
+        "/api/performance/queries",
         "/api/performance/status",
         "/docs",
         "/healthz",
@@ -55,13 +60,30 @@ async fn the_description_fits_the_answers() {
         "/api/performance/status",
         "/api/performance/catalog",
         "/api/performance/alerts",
+        "/api/performance/cache",
     ] {
         check(&document, "get", path, "200", &server.get(path).await.json());
     }
+    let last = server.get("/api/performance/last?metric=m").await.json();
+    assert_eq!(last["values"].as_array().unwrap().len(), 1);
+    check(&document, "get", "/api/performance/last", "200", &last);
     let answer = server.metrics(&[("metric", "m"), ("step", "10s")]).await;
     assert!(answer["series"][0]["points"].as_array().unwrap().iter().any(|p| p[1].is_null()));
     check(&document, "get", "/api/performance/metrics", "200", &answer);
     check(&document, "post", "/api/performance/metrics", "200", &answer);
+    let explained = server.metrics(&[("metric", "m"), ("from", "0"), ("explain", "true")]).await;
+    assert!(!explained["explain"]["parts"].as_array().unwrap().is_empty());
+    check(&document, "get", "/api/performance/metrics", "200", &explained);
+    let queries = server.get("/api/performance/queries").await.json();
+    assert!(!queries["shapes"].as_array().unwrap().is_empty());
+    check(&document, "get", "/api/performance/queries", "200", &queries);
+    let batch = json!({"queries": [{"metric": "m"}, {"metric": "nope"}]});
+    let post = server.client.post(server.url("/api/performance/metrics/batch")).json(&batch);
+    let batch = server.send(post).await.json();
+    check(&document, "post", "/api/performance/metrics/batch", "200", &batch);
+    let clear = server.client.post(server.url("/api/performance/cache/clear"));
+    let cleared = server.send(clear.json(&json!({"tag": "all"}))).await.json();
+    check(&document, "post", "/api/performance/cache/clear", "200", &cleared);
     let content = &document["paths"]["/api/performance/metrics"]["post"]["requestBody"]["content"];
     let body = json!({"metric": "m", "node": ["a"], "from": 0, "to": "2026-08-01T00:00:00Z"});
     assert_eq!(errors(&document, content, &body), Vec::<String>::new());

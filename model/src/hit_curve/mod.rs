@@ -25,9 +25,10 @@
 //! - (a) the curve never falls with size, and lies between 0 and 1;
 //! - (b) with all keys sampled, each point is what an exact LRU cache of that size would have hit,
 //!   for keys of any size, of changing sizes, and for keys that are forgotten on the way;
-//! - (c) with 2048 of 30,000 keys, Zipf streams (exponents 0.6 to 1.2) are met within 0.02 on
+//! - (c) with 2048 of 30,000 keys, five Zipf streams (exponents 0.6 to 1.2) are met within 0.02 on
 //!   average over the sizes in percents of the working set, and within 0.06 at each of them; the
-//!   working set itself within 8 %. Below about 40 sampled keys (1 % of the working set) the curve
+//!   working set itself within 8 %. (Of 25 other streams, with 4096 of 60,000 keys, the average was
+//!   0.004 off, the worst one 0.021.) Below about 40 sampled keys, 1 % of the working set, the curve
 //!   is coarse: whether one of the few hottest keys is in the sample is chance;
 //! - (d) a first access, and the first after [`HitCurve::forget`], misses at every size;
 //! - (e) never more than `max_keys` keys are held, and the rate never rises but by `clear`;

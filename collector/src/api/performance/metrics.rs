@@ -1,17 +1,24 @@
-//! Series of one metric over time.
+//! Series of one metric over time, and several such questions in one request.
 
-use axum::Json;
+use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::response::Response;
+use flyball_proto::v1;
+use futures_util::future::join_all;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::api::edge::read_json;
 use crate::api::params::{Fields, Params};
+use crate::api::problem::Problem;
 use crate::api::{ApiError, AppState};
 use crate::live::now_ms;
 use crate::query::ask::TimesAsText;
-use crate::query::validate::validate;
-use crate::query::{MetricsAnswer, MetricsAsk, Violations};
+use crate::query::{Answered, MetricsAnswer, MetricsAsk, QueryError, Violations};
+
+/// Most questions of one request.
+pub(in crate::api) const MAX_QUERIES: usize = 32;
 
 /// The parameters of the GET as a body, for questions that are too long for an address.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -30,12 +37,18 @@ pub struct MetricsBody {
     pub step: Option<TimeText>,
     /// How samples become values; `avg` for gauges and `rate` for counters when left out.
     pub agg: Option<String>,
-    /// Attributes to group by.
+    /// What each series is before `agg` joins those of a group: `avg`, `min`, `max`, `last` or `rate`.
+    pub within: Option<String>,
+    /// Attributes to group by; `none` for one group of all.
     #[schema(required = false)]
     pub by: Vec<String>,
     /// `attribute=value`.
     #[schema(required = false)]
     pub filter: Vec<String>,
+    /// Only so many groups, those with the largest mean, the largest first.
+    pub top: Option<u32>,
+    /// Tell how the answer was made.
+    pub explain: Option<bool>,
 }
 
 /// A time or a duration.
@@ -48,11 +61,39 @@ pub enum TimeText {
     Text(String),
 }
 
+/// Several questions.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BatchBody {
+    /// 1 to 32 questions.
+    pub queries: Vec<MetricsBody>,
+}
+
+/// Answers to several questions.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct BatchAnswer {
+    /// One for each question, in their order.
+    pub answers: Vec<OneAnswer>,
+}
+
+/// An answer, or why there is none.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum OneAnswer {
+    /// The answer.
+    Answer(MetricsAnswer),
+    /// The problem, as the question alone would have got it.
+    Problem(Problem),
+}
+
 /// One metric over time: its samples in buckets of `step`, each series for itself or grouped by attributes.
 ///
 /// Buckets are aligned to multiples of `step` since the epoch and named by their start; the first and last one are whole even where `from` and `to` are not.
 /// A bucket without a sample is null. Filters of one attribute are alternatives; those of different attributes must all hold. Series without any value
 /// in the range are left out.
+///
+/// Aggregation has two levels: `within` makes each series one value in a bucket, `agg` joins the series of a group. With `within` left out `agg` implies it, and percentiles are of all samples of the
+/// group: over nodes and over time. `agg=p99&within=avg` is the percentile over the series of each one's mean.
 #[utoipa::path(get, path = "/api/performance/metrics", tag = "performance",
     params(
         ("metric" = String, Query, description = "name of the metric", example = "system.cpu.utilization"),
@@ -61,26 +102,34 @@ pub enum TimeText {
         ("to" = Option<String>, Query, description = "end, not included: RFC 3339 or epoch milliseconds; now when left out"),
         ("step" = Option<String>, Query, description = "width of a bucket: milliseconds, or with a unit (10s, 5m, 1h, 1d); at most 300 points when left out, never over 11,000"),
         ("agg" = Option<String>, Query, description = "avg, min, max, sum, last, rate, p1 to p99; avg for gauges and rate for counters when left out"),
-        ("by" = Option<Vec<String>>, Query, description = "attributes to group by, `node` among them; each series for itself when left out"),
+        ("within" = Option<String>, Query, description = "what each series is before agg joins those of a group: avg, min, max, last, rate"),
+        ("by" = Option<Vec<String>>, Query, description = "attributes to group by, `node` among them; `none`: all series together; each series for itself when left out"),
         ("filter" = Option<Vec<String>>, Query, description = "attribute=value"),
+        ("top" = Option<u32>, Query, description = "only so many groups, 1 to 1000: those with the largest mean over the range, the largest first"),
+        ("explain" = Option<bool>, Query, description = "true: tell tables, SQL, rows read and what the caches found"),
     ),
     responses((status = 200, body = MetricsAnswer)),
 )]
 pub(in crate::api) async fn get_metrics(
     State(state): State<AppState>,
     mut params: Params,
-) -> Result<Json<MetricsAnswer>, ApiError> {
+) -> Result<Response, ApiError> {
     let times =
         TimesAsText { from: params.one("from"), to: params.one("to"), step: params.one("step") };
+    let (top, explain) = (params.one("top"), params.one("explain"));
     let ask = MetricsAsk {
         metric: params.one("metric"),
         nodes: params.many("node"),
         agg: params.one("agg"),
+        within: params.one("within"),
         by: params.many("by"),
         filter: params.many("filter"),
         ..MetricsAsk::default()
     };
-    answer_text(&state, ask, &times, params.finish()).await
+    let mut violations = params.finish();
+    let ask = ask.with_times(&times, &mut violations);
+    let ask = ask.with_choices(top.as_deref(), explain.as_deref(), &mut violations);
+    Ok(written(&answer(&state, ask, violations).await?))
 }
 
 /// The same as the GET, for questions that are too long for an address.
@@ -92,33 +141,49 @@ pub(in crate::api) async fn post_metrics(
     State(state): State<AppState>,
     params: Params,
     request: Request,
-) -> Result<Json<MetricsAnswer>, ApiError> {
+) -> Result<Response, ApiError> {
     params.none()?;
-    let mut fields: Fields = read_json(request, state.0.limits.body_bytes).await?;
-    let times = TimesAsText {
-        from: fields.text_or_integer("from"),
-        to: fields.text_or_integer("to"),
-        step: fields.text_or_integer("step"),
-    };
-    let ask = MetricsAsk {
-        metric: fields.text("metric"),
-        nodes: fields.texts("node"),
-        agg: fields.text("agg"),
-        by: fields.texts("by"),
-        filter: fields.texts("filter"),
-        ..MetricsAsk::default()
-    };
-    answer_text(&state, ask, &times, fields.finish()).await
+    let fields: Fields = read_json(request, state.0.limits.body_bytes).await?;
+    let (ask, violations) = of_fields(fields);
+    Ok(written(&answer(&state, ask, violations).await?))
 }
 
-async fn answer_text(
-    state: &AppState,
-    ask: MetricsAsk,
-    times: &TimesAsText,
-    mut violations: Violations,
-) -> Result<Json<MetricsAnswer>, ApiError> {
-    let ask = ask.with_times(times, &mut violations);
-    Ok(Json(answer(state, ask, violations).await?))
+/// Several questions in one request, each answered for itself: what is wrong with one does not touch the others.
+#[utoipa::path(post, path = "/api/performance/metrics/batch", tag = "performance",
+    request_body = BatchBody,
+    responses((status = 200, body = BatchAnswer)),
+)]
+pub(in crate::api) async fn batch(
+    State(state): State<AppState>,
+    params: Params,
+    request: Request,
+) -> Result<Response, ApiError> {
+    params.none()?;
+    let mut fields: Fields = read_json(request, state.0.limits.body_bytes).await?;
+    let queries = fields.objects("queries");
+    let mut violations = fields.finish();
+    if !(1..=MAX_QUERIES).contains(&queries.len()) {
+        violations.invalid("queries", format!("must be 1 to {MAX_QUERIES} questions"));
+    }
+    violations.check()?;
+    let answers = queries.into_iter().map(|query| {
+        let (ask, violations) = of_fields(query);
+        answer(&state, ask, violations)
+    });
+    let mut json = b"{\"answers\":[".to_vec();
+    for (number, answer) in join_all(answers).await.into_iter().enumerate() {
+        if number > 0 {
+            json.push(b',');
+        }
+        match answer {
+            Ok(answered) => json.extend(json_of(&answered)),
+            Err(error) => {
+                serde_json::to_writer(&mut json, &error.problem()).expect("texts and numbers");
+            }
+        }
+    }
+    json.extend_from_slice(b"]}");
+    Ok(json_response(json))
 }
 
 /// Judges and answers a question, whoever asks.
@@ -129,7 +194,72 @@ pub(in crate::api) async fn answer(
     state: &AppState,
     ask: MetricsAsk,
     violations: Violations,
-) -> Result<MetricsAnswer, ApiError> {
-    let query = validate(ask, violations, &state.0.catalog, now_ms())?;
-    Ok(state.0.querier.metrics(&query).await?)
+) -> Result<Answered, ApiError> {
+    Ok(state.0.querier.answer(ask, violations, now_ms()).await?)
+}
+
+/// Answers several questions of a program; the first that has no answer ends it.
+///
+/// # Errors
+/// When there are none or too many, or as [`answer`].
+pub(in crate::api) async fn answers(
+    state: &AppState,
+    requests: Vec<v1::MetricsRequest>,
+) -> Result<v1::MetricsBatchResponse, ApiError> {
+    if !(1..=MAX_QUERIES).contains(&requests.len()) {
+        let mut violations = Violations::default();
+        violations.invalid("queries", format!("must be 1 to {MAX_QUERIES} questions"));
+        return Err(QueryError::Invalid(violations).into());
+    }
+    let asks =
+        requests.into_iter().map(|request| answer(state, request.into(), Violations::default()));
+    let mut answers = Vec::new();
+    for answered in join_all(asks).await {
+        answers.push((&answered?).into());
+    }
+    Ok(v1::MetricsBatchResponse { answers })
+}
+
+fn of_fields(mut fields: Fields) -> (MetricsAsk, Violations) {
+    let times = TimesAsText {
+        from: fields.text_or_integer("from"),
+        to: fields.text_or_integer("to"),
+        step: fields.text_or_integer("step"),
+    };
+    let (top, explain) = (fields.text_or_integer("top"), fields.flag("explain"));
+    let ask = MetricsAsk {
+        metric: fields.text("metric"),
+        nodes: fields.texts("node"),
+        agg: fields.text("agg"),
+        within: fields.text("within"),
+        by: fields.texts("by"),
+        filter: fields.texts("filter"),
+        ..MetricsAsk::default()
+    };
+    let mut violations = fields.finish();
+    let ask = ask.with_times(&times, &mut violations);
+    let ask = ask.with_choices(top.as_deref(), None, &mut violations);
+    (MetricsAsk { explain: explain.unwrap_or_default(), ..ask }, violations)
+}
+
+fn json_of(answered: &Answered) -> Vec<u8> {
+    answered.answer.json(answered.cache, answered.explain.as_ref())
+}
+
+fn written(answered: &Answered) -> Response {
+    json_response(json_of(answered))
+}
+
+/// An answer whose JSON is written already.
+pub(in crate::api) fn json_response(json: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(json));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
+
+impl From<&Answered> for v1::MetricsResponse {
+    fn from(answered: &Answered) -> Self {
+        answered.answer.response(answered.cache, answered.explain.as_ref())
+    }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use flyball_proto::series::Kind;
 
 use super::*;
+use crate::query::Agg;
 use crate::store::HOUR_MS;
 
 fn series(id: u64, node: &str, attributes: &[(&str, &str)]) -> SelectedSeries {
@@ -19,15 +20,30 @@ fn query(agg: Agg, by: &[&str], series: Vec<SelectedSeries>) -> MetricsQuery {
         metric: "m".into(),
         unit: "1".into(),
         kind: Kind::Gauge,
-        agg,
+        fold: agg.into(),
+        top: None,
         buckets: Buckets::covering(1_000_005, 1_000_025, 10),
-        by: by.iter().map(|b| (*b).to_owned()).collect(),
+        by: if by.is_empty() { By::Series } else { By::Attributes(owned(by)) },
         series,
     }
 }
 
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn plan(query: &MetricsQuery, progress: Progress) -> Result<Plan, QueryError> {
+    super::plan(query, query.buckets, progress)
+}
+
 fn key(pairs: &[(&str, &str)]) -> GroupKey {
     pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+/// The plan of a query for so many series.
+pub(in crate::query) fn sample_plan(count: u64) -> Plan {
+    let all = (0..count).map(|id| series(id, "a", &[])).collect();
+    plan(&query(Agg::Avg, &[], all), Progress::default()).unwrap()
 }
 
 fn fleet() -> Vec<SelectedSeries> {
@@ -111,14 +127,14 @@ fn rollups_and_samples_are_made_alike_with_the_same_parameters() {
     query.buckets = Buckets::covering(0, 10 * HOUR_MS, 60_000);
     let progress = Progress { fine_until_ms: 5 * HOUR_MS, ..Progress::default() };
     for agg in [Agg::Avg, Agg::Min, Agg::Max, Agg::Sum, Agg::Last, Agg::Rate] {
-        query.agg = agg;
+        query.fold = agg.into();
         let plan = plan(&query, progress).unwrap();
         assert_eq!(plan.tier, Tier::Minute, "{agg}");
         assert_eq!(plan.sql.matches('?').count(), 8, "{agg}");
         assert_eq!(plan.sql.matches("FROM rollup_1m FINAL").count(), 1, "{agg}");
         assert_eq!(plan.sql.matches("FROM performance_metrics FINAL").count(), 1, "{agg}");
     }
-    query.agg = Agg::Percentile(99);
+    query.fold = Agg::Percentile(99).into();
     assert_eq!(plan(&query, progress).unwrap().tier, Tier::Raw);
 }
 

@@ -51,10 +51,10 @@ fn texts(texts: &[&str]) -> Vec<String> {
 #[test]
 fn what_is_left_out_has_a_default() {
     let query = judge(ask("cpu")).unwrap();
-    assert_eq!(query.agg, Agg::Avg);
+    assert_eq!(query.fold, Agg::Avg.into());
     assert_eq!(query.series.len(), 4);
     assert_eq!(query.buckets, Buckets::covering(NOW_MS - 3_600_000, NOW_MS, 15_000));
-    assert_eq!(judge(ask("io")).unwrap().agg, Agg::Rate);
+    assert_eq!(judge(ask("io")).unwrap().fold, Agg::Rate.into());
     let early = MetricsAsk { to_ms: Some(1_000), ..ask("cpu") };
     assert_eq!(judge(early).unwrap().buckets.first_ms(), 0);
 }
@@ -79,8 +79,12 @@ fn everything_that_is_wrong_is_told_at_once() {
         agg: Some("p95".into()),
         by: texts(&["zone"]),
         filter: texts(&["device", "=x", "rack=1", "row=2"]),
+        within: Some("sum".into()),
+        top: Some(0),
+        explain: false,
     };
-    let fields = ["from", "filter", "filter", "node", "filter", "filter", "by", "agg"];
+    let fields =
+        ["from", "within", "top", "filter", "filter", "node", "filter", "filter", "by", "agg"];
     assert_eq!(wrong(all), (true, texts(&fields)));
     let none = MetricsAsk { nodes: texts(&["x"]), agg: Some("mean".into()), ..Default::default() };
     assert_eq!(wrong(none), (true, texts(&["agg", "metric", "node"])));
@@ -130,7 +134,7 @@ fn an_aggregation_must_say_something_about_the_metric() {
     let agg = |metric, agg: &str| MetricsAsk { agg: Some(agg.to_owned()), ..ask(metric) };
     assert_eq!(wrong(agg("cpu", "rate")), (true, texts(&["agg"])));
     assert_eq!(wrong(agg("io", "avg")), (true, texts(&["agg"])));
-    assert_eq!(judge(agg("cpu", "p99")).unwrap().agg, Agg::Percentile(99));
+    assert_eq!(judge(agg("cpu", "p99")).unwrap().fold, Agg::Percentile(99).into());
 }
 
 #[test]
@@ -157,7 +161,9 @@ fn by_is_a_set_of_attributes_that_the_metric_has() {
         ..ask("cpu")
     };
     let query = judge(by(&["node", "cpu.mode", "node"], &["cpu.mode=nice"])).unwrap();
-    assert_eq!(query.by, ["cpu.mode", "node"]);
+    assert_eq!(query.by, By::Attributes(texts(&["cpu.mode", "node"])));
+    assert_eq!(judge(by(&["none"], &[])).unwrap().by, By::Nothing);
+    assert_eq!(judge(by(&[], &[])).unwrap().by, By::Series);
     assert_eq!(wrong(by(&["device", "zone"], &[])), (true, texts(&["by", "by"])));
 }
 

@@ -255,6 +255,11 @@ impl Catalog {
         self.index.read().select(selector)
     }
 
+    /// True when a series has this metric.
+    pub fn has_metric(&self, name: &str) -> bool {
+        self.index.read().has_metric(name)
+    }
+
     /// What a series is: its node and its definition.
     pub fn describe(&self, id: SeriesId) -> Option<(Arc<str>, Series)> {
         self.index.read().describe(id)

@@ -46,6 +46,10 @@ impl Index {
         metrics
     }
 
+    pub(super) fn has_metric(&self, name: &str) -> bool {
+        self.strings.find(name).is_some_and(|metric| self.by_metric.contains_key(&metric))
+    }
+
     pub(super) fn nodes(&self) -> Vec<Arc<str>> {
         self.texts(self.by_node.keys().copied())
     }

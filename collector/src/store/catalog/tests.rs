@@ -241,10 +241,10 @@ fn metrics_list_their_nodes_attributes_and_series() {
         (&*cpu.name, &*cpu.unit, cpu.kind, cpu.series),
         ("system.cpu.time", "s", Kind::Counter, 12)
     );
-    assert_eq!(cpu.nodes, ["a".into(), "b".into()]);
-    assert_eq!(cpu.attributes, ["cpu.logical_number".into(), "cpu.mode".into()]);
+    assert_eq!(cpu.nodes, ["a", "b"].map(Arc::from));
+    assert_eq!(cpu.attributes, ["cpu.logical_number", "cpu.mode"].map(Arc::from));
     assert_eq!((&*metrics[1].name, metrics[1].series), ("system.uptime", 2));
-    assert_eq!(filled().nodes(), ["a".into(), "b".into()]);
+    assert_eq!(filled().nodes(), ["a", "b"].map(Arc::from));
 }
 
 #[test]

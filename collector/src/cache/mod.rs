@@ -1,0 +1,552 @@
+//! A cache of several layers: this process, then Redis if there is one, then whatever loads the value.
+//!
+//! ```text
+//! fetch(key, tags, load)
+//!   L1, in this process      fresh -> served;  ending or just ended -> served, and loaded again meanwhile
+//!   one flight for each key  callers of one moment wait together; when all have left, loading ends
+//!   L2, in Redis             fresh -> served and kept in L1
+//!   lease                    another collector is loading: wait a little for its value
+//!   load                     the value is kept in L1 and L2; when it fails, what was kept is served for a stated while
+//! ```
+//!
+//! **The bound.** A value is never served longer than its [`Life`] after its loading began, and not at all once one of its tags was invalidated, here at once and at other collectors as fast as
+//! Redis brings the message. When messages may not arrive, what is held is aged out and new values live shortly ([`Cache::is_heard`] tells their makers).
+//!
+//! The public interface is [`Cache`], [`Key`], [`Tag`], [`Life`], [`Loaded`], [`Found`], the settings and the statistics; what is in the modules below is nobody else's affair.
+
+mod flight;
+mod key;
+mod life;
+mod local;
+mod settings;
+mod shared;
+mod stamps;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use prometheus_client::registry::Registry;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use self::flight::Flights;
+pub use self::key::{Key, Tag};
+pub use self::life::Life;
+use self::life::Verdict;
+use self::local::{Entry, Local, Seen};
+pub use self::settings::{CacheSettings, RedisSettings};
+use self::shared::{Envelope, Lease, Looked, News, Shared};
+use self::stamps::Stamps;
+use self::stats::Counters;
+pub use self::stats::{LayerStats, QueryCacheStats, SharedStats, WindowShare};
+use crate::live::now_ms;
+
+/// Longest that a loading waits for the value of another collector, and the time between two looks.
+const LEASE_PATIENCE: Duration = Duration::from_millis(500);
+const LEASE_LOOK: Duration = Duration::from_millis(25);
+/// Longest life of any entry: stamps older than this are of no use.
+const LONGEST_MS: i64 = 2 * 86_400_000;
+
+/// What a cache keeps.
+pub trait Value: Clone + Send + Sync + 'static {
+    /// About how many bytes it takes.
+    fn bytes(&self) -> usize;
+
+    /// As it is kept in Redis; `None`: it is not.
+    fn encode(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// From what [`Value::encode`] gave.
+    fn decode(_bytes: &[u8]) -> Option<Self> {
+        None
+    }
+}
+
+/// Why loading failed.
+pub trait Failure: Clone + Send + Sync + 'static {
+    /// How long nobody needs to try again, because the same would come out; zero: at once.
+    fn keep_for(&self) -> Duration;
+
+    /// True when the question is fine and whoever answers it is not: what is kept may be served instead.
+    fn is_outage(&self) -> bool;
+}
+
+/// A value that was loaded, and how long it lives.
+#[derive(Debug, Clone)]
+pub struct Loaded<V> {
+    /// The value.
+    pub value: V,
+    /// How long it lives.
+    pub life: Life,
+    /// It says that there is nothing.
+    pub is_negative: bool,
+}
+
+/// A value that was found.
+#[derive(Debug, Clone)]
+pub struct Found<V> {
+    /// The value.
+    pub value: V,
+    /// Where.
+    pub place: Place,
+    /// How long it will still be fresh, in milliseconds.
+    pub left_ms: i64,
+}
+
+/// Where a value was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In this process, fresh.
+    Local,
+    /// In this process, past being fresh; it is being loaded again.
+    LocalStale,
+    /// In this process, past being fresh, and loading failed.
+    LocalOnError,
+    /// In Redis.
+    Shared,
+    /// It was loaded.
+    Loaded,
+}
+
+/// See the module. Cheap to clone.
+#[derive(Debug)]
+pub struct Cache<V: Value, E: Failure>(Arc<Inner<V, E>>);
+
+type Landing<V, E> = Result<Found<V>, E>;
+
+struct Inner<V: Value, E: Failure> {
+    local: Local<Result<V, E>>,
+    shared: Option<Shared>,
+    flights: Arc<Flights<Landing<V, E>>>,
+    stamps: Stamps,
+    counters: Arc<Counters>,
+    clock: Clock,
+    unheard_ms: i64,
+}
+
+/// Where the time comes from: the system, or a test.
+#[derive(Debug, Default)]
+struct Clock(Option<Arc<AtomicI64>>);
+
+impl Clock {
+    fn now_ms(&self) -> i64 {
+        self.0.as_ref().map_or_else(now_ms, |ms| ms.load(Relaxed))
+    }
+}
+
+impl<V: Value, E: Failure> Clone for Cache<V, E> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<V: Value, E: Failure> fmt::Debug for Inner<V, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}
+
+impl<V: Value, E: Failure> Cache<V, E> {
+    /// A cache of so many bytes in this process, and nothing in Redis.
+    pub fn local(max_bytes: u64) -> Self {
+        Self::new(max_bytes, Arc::default(), None, Clock::default(), 0)
+    }
+
+    /// A cache of so many bytes in this process, and the same values in Redis. `secret` authenticates them.
+    ///
+    /// # Errors
+    /// What is wrong with the settings or their files.
+    pub fn shared(
+        max_bytes: u64,
+        redis: &RedisSettings,
+        secret: &[u8],
+        unheard: Duration,
+    ) -> Result<Self, String> {
+        let counters = Arc::<Counters>::default();
+        let shared = Shared::new(redis, secret, Arc::clone(&counters))?;
+        let unheard_ms = unheard.as_millis() as i64;
+        Ok(Self::new(max_bytes, counters, Some(shared), Clock::default(), unheard_ms))
+    }
+
+    fn new(
+        max_bytes: u64,
+        counters: Arc<Counters>,
+        shared: Option<Shared>,
+        clock: Clock,
+        unheard_ms: i64,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            local: Local::new(max_bytes, &counters),
+            shared,
+            flights: Arc::new(Flights::new()),
+            stamps: Stamps::default(),
+            counters,
+            clock,
+            unheard_ms,
+        }))
+    }
+
+    /// Makes the counters part of what a registry prints.
+    pub fn register(&self, registry: &mut Registry) {
+        self.0.counters.register(registry);
+    }
+
+    /// Keeps the connections to Redis until `shutdown`, and hears what other collectors invalidate, as `heard` does too.
+    pub async fn run(&self, heard: impl Fn(&[Tag]), shutdown: CancellationToken) {
+        let Some(shared) = self.0.shared.clone() else { return };
+        let tell = |news: News<'_>| match news {
+            News::Invalidated(tags) => {
+                self.0.invalidate(tags);
+                heard(tags);
+            }
+            News::Gap => {
+                self.0.invalidate(&[Tag::ALL]);
+                heard(&[Tag::ALL]);
+            }
+            News::Silence => self.age_out(self.0.unheard_ms),
+        };
+        shared.run(tell, shutdown).await;
+    }
+
+    /// Everything that is held ends in so many milliseconds.
+    pub fn age_out(&self, in_ms: i64) {
+        let now_ms = self.0.clock.now_ms();
+        self.0.stamps.age_out(now_ms, now_ms + in_ms);
+    }
+
+    /// True while invalidations of other collectors are heard at once.
+    pub fn is_heard(&self) -> bool {
+        self.0.shared.as_ref().is_some_and(Shared::is_heard)
+    }
+
+    /// True when values are shared through Redis.
+    pub fn is_shared(&self) -> bool {
+        self.0.shared.is_some()
+    }
+
+    /// From now on no value counts that has one of these tags and whose loading began before, here and, as soon as Redis brings it, everywhere.
+    pub fn invalidate(&self, tags: &[Tag]) {
+        self.0.invalidate(tags);
+        if let Some(shared) = &self.0.shared {
+            shared.invalidate(tags);
+        }
+    }
+
+    /// The value of a key when it is in this process and fresh, without waiting for anything. Counted only when it is.
+    ///
+    /// # Errors
+    /// When loading failed a moment ago, and would again.
+    pub fn peek(&self, key: Key) -> Option<Result<Found<V>, E>> {
+        let inner = &self.0;
+        let now_ms = inner.clock.now_ms();
+        match inner.local.get(key, &inner.stamps, now_ms) {
+            Seen::Entry(entry, Verdict::Fresh) => Some(inner.hit(&entry, now_ms)),
+            _ => None,
+        }
+    }
+
+    /// The value of a key: from this process, from Redis, or from `load`, which is called once however many ask.
+    ///
+    /// # Errors
+    /// When loading fails and nothing is kept that may be served.
+    pub async fn fetch<F>(
+        &self,
+        key: Key,
+        tags: &Arc<[Tag]>,
+        load: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<Found<V>, E>
+    where
+        F: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
+        let inner = &self.0;
+        let now_ms = inner.clock.now_ms();
+        let begin = || self.0.take_off(key, tags, load);
+        let kept = match inner.local.get(key, &inner.stamps, now_ms) {
+            Seen::Entry(entry, Verdict::Fresh) => return inner.hit(&entry, now_ms),
+            Seen::Entry(entry, Verdict::Early) => {
+                self.refresh(key, begin);
+                return inner.hit(&entry, now_ms);
+            }
+            Seen::Entry(entry, Verdict::Stale) => {
+                inner.counters.l1_stale.inc();
+                self.refresh(key, begin);
+                return found(&entry, Place::LocalStale, now_ms);
+            }
+            Seen::Entry(entry, _) => Some(entry),
+            seen => {
+                inner.miss(&seen);
+                None
+            }
+        };
+        if kept.is_some() {
+            inner.counters.l1_miss_expired.inc();
+        }
+        let seat = inner.flights.board(key, begin);
+        if !seat.is_first {
+            inner.counters.coalesced.inc();
+        }
+        match (seat.landed().await, kept) {
+            (Err(error), Some(entry)) if error.is_outage() && inner.may_serve(&entry) => {
+                inner.counters.l1_stale_on_error.inc();
+                found(&entry, Place::LocalOnError, inner.clock.now_ms())
+            }
+            (landing, _) => landing,
+        }
+    }
+
+    /// Loads behind the caller's back, unless somebody already does.
+    fn refresh(&self, key: Key, begin: impl FnOnce() -> BoxFuture<'static, Landing<V, E>>) {
+        let seat = self.0.flights.board(key, begin);
+        if seat.is_first {
+            self.0.counters.refreshes.inc();
+            tokio::spawn(async move {
+                // What came of it is in the cache, and counted.
+                let _ = seat.landed().await;
+            });
+        }
+    }
+
+    /// What the layer in this process tells of itself.
+    pub fn layer_stats(&self) -> LayerStats {
+        self.0.local.stats(&self.0.counters)
+    }
+
+    /// What the layer in Redis tells of itself.
+    pub fn shared_stats(&self) -> Option<SharedStats> {
+        let shared = self.0.shared.as_ref()?;
+        Some(SharedStats::of(&self.0.counters, shared.state()))
+    }
+}
+
+impl<V: Value, E: Failure> Inner<V, E> {
+    fn invalidate(&self, tags: &[Tag]) {
+        self.counters.invalidations.inc();
+        let now_ms = self.clock.now_ms();
+        self.stamps.invalidate(tags, now_ms, now_ms - LONGEST_MS);
+    }
+
+    fn hit(&self, entry: &Entry<Result<V, E>>, now_ms: i64) -> Landing<V, E> {
+        let counters = &self.counters;
+        let counter = if entry.is_negative { &counters.l1_negative } else { &counters.l1_hit };
+        counter.inc();
+        found(entry, Place::Local, now_ms)
+    }
+
+    fn miss(&self, seen: &Seen<Result<V, E>>) {
+        match seen {
+            Seen::Absent => self.counters.l1_miss_absent.inc(),
+            Seen::Invalidated => self.counters.l1_miss_invalidated.inc(),
+            Seen::Expired | Seen::Entry(..) => self.counters.l1_miss_expired.inc(),
+        };
+    }
+
+    /// True while an entry may be served instead of an error.
+    fn may_serve(&self, entry: &Entry<Result<V, E>>) -> bool {
+        let now_ms = self.clock.now_ms();
+        let verdict = entry.life.verdict(now_ms - entry.created_ms, 0.0, 1.0);
+        verdict != Verdict::Dead && self.stamps.is_valid(entry.began, &entry.tags, now_ms)
+    }
+
+    /// A flight: Redis, then loading.
+    fn take_off<F>(
+        self: &Arc<Self>,
+        key: Key,
+        tags: &Arc<[Tag]>,
+        load: impl FnOnce() -> F + Send + 'static,
+    ) -> BoxFuture<'static, Landing<V, E>>
+    where
+        F: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
+        let flight = Flight { inner: Arc::clone(self), key, tags: Arc::clone(tags) };
+        async move {
+            let (began, began_there) = match flight.shared().await {
+                There::Found(found) => return Ok(found),
+                There::Absent { began, count } => (began, count),
+            };
+            flight.load(began, began_there, load()).await
+        }
+        .boxed()
+    }
+}
+
+/// One loading of one key.
+struct Flight<V: Value, E: Failure> {
+    inner: Arc<Inner<V, E>>,
+    key: Key,
+    tags: Arc<[Tag]>,
+}
+
+/// What Redis said.
+enum There<V> {
+    Found(Found<V>),
+    /// Nothing. Invalidations so far, here and in Redis; `None`: the value is not to be written there.
+    Absent {
+        began: u64,
+        count: Option<u64>,
+    },
+}
+
+impl<V: Value, E: Failure> Flight<V, E> {
+    /// Looks into Redis, and waits for another collector that is loading the same.
+    async fn shared(&self) -> There<V> {
+        let began = self.inner.stamps.now();
+        let Some(shared) = &self.inner.shared else { return There::Absent { began, count: None } };
+        let count = match self.look(shared, began).await {
+            There::Absent { count: Some(count), .. } => count,
+            there => return there,
+        };
+        if shared.lease(self.key).await != Lease::Taken {
+            return There::Absent { began, count: Some(count) };
+        }
+        self.inner.counters.lease_taken.inc();
+        let until = Instant::now() + LEASE_PATIENCE;
+        while Instant::now() < until {
+            sleep(LEASE_LOOK).await;
+            match self.look(shared, self.inner.stamps.now()).await {
+                There::Found(found) => {
+                    self.inner.counters.lease_waited.inc();
+                    return There::Found(found);
+                }
+                There::Absent { count: None, .. } => break,
+                There::Absent { .. } => {}
+            }
+        }
+        There::Absent { began, count: Some(count) }
+    }
+
+    async fn look(&self, shared: &Shared, began: u64) -> There<V> {
+        let counters = &self.inner.counters;
+        let (envelope, age_ms, count) = match shared.look(self.key, &self.tags).await {
+            Looked::Found { envelope, age_ms, count } => (envelope, age_ms, count),
+            Looked::Absent(count) => return There::Absent { began, count: Some(count) },
+            Looked::Unknown => return There::Absent { began, count: None },
+        };
+        let random = 1.0 - rand::random::<f64>();
+        if envelope.life.verdict(age_ms, envelope.cost_ms, random) != Verdict::Fresh {
+            counters.l2_miss_expired.inc();
+            return There::Absent { began, count: Some(count) };
+        }
+        let Some(value) = V::decode(&envelope.value) else {
+            counters.l2_refused.inc();
+            return There::Absent { began, count: Some(count) };
+        };
+        counters.l2_hit.inc();
+        let now_ms = self.inner.clock.now_ms();
+        let life = self.inner.heard_life(envelope.life, age_ms);
+        let entry = Entry {
+            bytes: value.bytes(),
+            value: Ok(value),
+            tags: Arc::clone(&self.tags),
+            created_ms: now_ms - age_ms,
+            began,
+            cost_ms: envelope.cost_ms,
+            life,
+            is_negative: false,
+        };
+        let entry = self.inner.local.put(self.key, entry);
+        match found(&entry, Place::Shared, now_ms) {
+            Ok(found) => There::Found(found),
+            Err(_) => There::Absent { began, count: None },
+        }
+    }
+
+    async fn load(
+        &self,
+        began: u64,
+        began_there: Option<u64>,
+        loading: impl Future<Output = Result<Loaded<V>, E>>,
+    ) -> Landing<V, E> {
+        let inner = &self.inner;
+        let (created_ms, started) = (inner.clock.now_ms(), Instant::now());
+        let result = loading.await;
+        let cost = started.elapsed();
+        let keep = |value: Result<V, E>, bytes: usize, life: Life, is_negative: bool| Entry {
+            value,
+            bytes,
+            tags: Arc::clone(&self.tags),
+            created_ms,
+            began,
+            cost_ms: cost.as_secs_f64() * 1_000.0,
+            life,
+            is_negative,
+        };
+        match result {
+            Ok(Loaded { value, life, is_negative }) => {
+                inner.counters.loads.inc();
+                let life = life.jittered(rand::random());
+                self.share(&value, life, cost, began_there);
+                let entry = inner.local.put(
+                    self.key,
+                    keep(Ok(value), 0, inner.heard_life(life, 0), is_negative).weighed(),
+                );
+                found(&entry, Place::Loaded, inner.clock.now_ms())
+            }
+            Err(error) => {
+                inner.counters.load_errors.inc();
+                self.leave(began_there);
+                let keep_for = error.keep_for();
+                if !keep_for.is_zero() {
+                    let life = Life::new(keep_for, Duration::ZERO, Duration::ZERO);
+                    inner.local.put(self.key, keep(Err(error.clone()), 0, life, true));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes to Redis, without keeping the caller waiting.
+    fn share(&self, value: &V, life: Life, cost: Duration, began_there: Option<u64>) {
+        let (Some(shared), Some(began)) = (&self.inner.shared, began_there) else { return };
+        let Some(value) = value.encode() else { return };
+        let spent_ms = u32::try_from(cost.as_millis()).unwrap_or(u32::MAX);
+        let cost_ms = cost.as_secs_f64() * 1_000.0;
+        let (shared, key) = (shared.clone(), self.key);
+        let envelope = Envelope { began, spent_ms, cost_ms, life, value };
+        tokio::spawn(async move { shared.put(key, &envelope).await });
+    }
+
+    fn leave(&self, began_there: Option<u64>) {
+        if let (Some(shared), Some(_)) = (self.inner.shared.clone(), began_there) {
+            let key = self.key;
+            tokio::spawn(async move { shared.give_back(key).await });
+        }
+    }
+}
+
+impl<V: Value, E: Failure> Inner<V, E> {
+    /// The life of an entry here: shorter while invalidations of others are not heard.
+    fn heard_life(&self, life: Life, age_ms: i64) -> Life {
+        match &self.shared {
+            Some(shared) if !shared.is_heard() => {
+                let left_ms = (life.fresh_ms - age_ms).min(self.unheard_ms);
+                Life { fresh_ms: age_ms + left_ms, refreshing_ms: 0, ..life }
+            }
+            _ => life,
+        }
+    }
+}
+
+impl<V: Value, E> Entry<Result<V, E>> {
+    fn weighed(mut self) -> Self {
+        self.bytes = self.value.as_ref().map_or(0, Value::bytes);
+        self
+    }
+}
+
+/// What an entry gives.
+fn found<V: Value, E: Failure>(
+    entry: &Entry<Result<V, E>>,
+    place: Place,
+    now_ms: i64,
+) -> Result<Found<V>, E> {
+    let left_ms = entry.life.fresh_ms - (now_ms - entry.created_ms);
+    entry.value.clone().map(|value| Found { value, place, left_ms })
+}

@@ -1,0 +1,264 @@
+//! The connections to Redis: one for requests, one that hears what other collectors invalidate.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flyball_model::backoff::Backoff;
+use futures_util::StreamExt as _;
+use redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, IntoConnectionInfo as _, TlsCertificates,
+};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::order::{Heard, SILENCE};
+use super::{Connected, Shared};
+use crate::cache::RedisSettings;
+use crate::cache::key::Tag;
+
+const CONNECT: Duration = Duration::from_secs(2);
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// Time between two empty messages, so that silence means something.
+const BEAT: Duration = Duration::from_secs(2);
+/// Longest that one message may take to be sent.
+const SEND: Duration = Duration::from_secs(1);
+/// How long stamps are kept: longer than any value lives.
+const STAMPS: Duration = Duration::from_hours(72);
+
+/// Raises the number of invalidations, stamps the tags with it, and tells everybody.
+const INVALIDATE: &str = "\
+local n = redis.call('INCR', KEYS[1])
+for i = 2, #KEYS do redis.call('SET', KEYS[i], n, 'PX', ARGV[1]) end
+redis.call('PUBLISH', ARGV[2], n .. ' ' .. ARGV[3])
+return n";
+
+/// A client for the settings.
+pub(super) fn client(settings: &RedisSettings) -> Result<Client, String> {
+    let text = |error: redis::RedisError| format!("redis.url: {error}");
+    let info = settings.url.as_str().into_connection_info().map_err(text)?;
+    let read = |path: &PathBuf, key: &str| {
+        fs::read(path)
+            .map_err(|error| format!("redis.{key}: cannot read {}: {error}", path.display()))
+    };
+    let mut password = settings.password.expose().to_owned();
+    if let Some(path) = &settings.password_file {
+        let file = String::from_utf8(read(path, "password_file")?);
+        let file = file.map_err(|_| "redis.password_file: not UTF-8".to_owned())?;
+        file.lines().next().unwrap_or_default().clone_into(&mut password);
+    }
+    let info = if password.is_empty() {
+        info
+    } else {
+        let redis = info.redis_settings().clone().set_password(password);
+        info.set_redis_settings(redis)
+    };
+    let is_tls = matches!(info.addr(), redis::ConnectionAddr::TcpTls { .. });
+    if !is_tls {
+        return Client::open(info).map_err(text);
+    }
+    let pem = |path: &Option<PathBuf>, key| path.as_ref().map(|path| read(path, key)).transpose();
+    let (cert, key) =
+        (pem(&settings.cert_file, "cert_file")?, pem(&settings.key_file, "key_file")?);
+    let client_tls =
+        cert.zip(key).map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
+    let root_cert = pem(&settings.ca_file, "ca_file")?;
+    Client::build_with_tls(info, TlsCertificates { client_tls, root_cert }).map_err(text)
+}
+
+/// What is heard of other collectors.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cache) enum News<'a> {
+    /// They invalidated these tags.
+    Invalidated(&'a [Tag]),
+    /// Some messages were missed.
+    Gap,
+    /// From now on nothing is heard.
+    Silence,
+}
+
+impl Shared {
+    /// Keeps the connections until `shutdown`, and tells what is heard.
+    pub(in crate::cache) async fn run(self, tell: impl Fn(News<'_>), shutdown: CancellationToken) {
+        tokio::select! {
+            () = self.keep_connected() => {}
+            () = self.keep_sending() => {}
+            () = self.keep_hearing(&tell) => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+
+    async fn keep_connected(&self) {
+        let mut backoff = backoff();
+        loop {
+            match self.connect().await {
+                Ok(connected) => {
+                    tracing::info!(address = %self.address(), "connected to redis");
+                    *self.0.connection.lock() = Some(connected);
+                    backoff.reset();
+                    self.0.broken.notified().await;
+                    tracing::warn!(address = %self.address(), "the connection to redis broke");
+                }
+                Err(error) => tracing::debug!(%error, "cannot connect to redis"),
+            }
+            sleep(backoff.next_delay(rand::random())).await;
+        }
+    }
+
+    fn address(&self) -> String {
+        self.0.client.get_connection_info().addr().to_string()
+    }
+
+    async fn connect(&self) -> Result<Connected, String> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(CONNECT));
+        let connecting = async {
+            let connection = self.0.client.get_multiplexed_async_connection_with_config(&config);
+            let mut connection = connection.await?;
+            let info: String =
+                redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
+            Ok::<_, redis::RedisError>((connection, info))
+        };
+        let (connection, info) = timeout(CONNECT, connecting)
+            .await
+            .map_err(|_| "no answer in time".to_owned())?
+            .map_err(|error| error.to_string())?;
+        let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+        let run_id = run_id.ok_or("INFO server has no run_id")?.trim();
+        let short = run_id.get(..16).unwrap_or(run_id);
+        let names: Arc<str> = format!("{}:{short}:", self.0.prefix).into();
+        Ok(Connected { connection, names })
+    }
+
+    /// Sends what is to be told, and now and then nothing.
+    async fn keep_sending(&self) {
+        let mut beats = interval(BEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.0.sending.notified() => {}
+                _ = beats.tick() => {}
+            }
+            let tags = std::mem::take(&mut *self.0.unsent.lock());
+            if !self.send(&tags).await && !tags.is_empty() {
+                // With the next beat again; Redis keeps the newest of equal stamps.
+                let mut unsent = self.0.unsent.lock();
+                unsent.extend(tags);
+                unsent.sort_unstable();
+                unsent.dedup();
+            }
+        }
+    }
+
+    async fn send(&self, tags: &[Tag]) -> bool {
+        let Some(mut to) = self.0.connection.lock().clone() else { return false };
+        let names: Vec<_> = tags.iter().map(|tag| format!("{:x}", tag.raw())).collect();
+        let message = format!("{:x} {}", self.0.origin, names.join(","));
+        let mut command = redis::cmd("EVAL");
+        command.arg(INVALIDATE).arg(tags.len() + 1).arg(to.count());
+        for tag in tags {
+            command.arg(to.stamp(*tag));
+        }
+        command.arg(STAMPS.as_millis() as u64).arg(self.channel()).arg(message);
+        let sending = command.query_async::<u64>(&mut to.connection);
+        match timeout(SEND, sending).await {
+            Ok(Ok(_)) => {
+                self.0.counters.sent.inc();
+                true
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "redis did not take an invalidation");
+                if super::is_broken(&error) {
+                    self.0.connection.lock().take();
+                    self.0.broken.notify_one();
+                }
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn channel(&self) -> String {
+        format!("{}:invalidations", self.0.prefix)
+    }
+
+    async fn keep_hearing(&self, tell: &impl Fn(News<'_>)) {
+        let mut backoff = backoff();
+        loop {
+            let reason = self.hear(tell, &mut backoff).await;
+            tracing::debug!(reason, "invalidations of other collectors are not heard");
+            let was_heard = self.0.order.lock().end();
+            if was_heard {
+                self.0.counters.gaps.inc();
+                tell(News::Silence);
+            }
+            sleep(backoff.next_delay(rand::random())).await;
+        }
+    }
+
+    /// Hears messages until the connection breaks or is silent; gives the reason.
+    async fn hear(&self, tell: &impl Fn(News<'_>), backoff: &mut Backoff) -> String {
+        let subscribing = async {
+            let mut subscription = self.0.client.get_async_pubsub().await?;
+            subscription.subscribe(self.channel()).await?;
+            Ok::<_, redis::RedisError>(subscription)
+        };
+        let mut messages = match timeout(CONNECT, subscribing).await {
+            Ok(Ok(subscription)) => subscription.into_on_message(),
+            Ok(Err(error)) => return error.to_string(),
+            Err(_) => return "no answer in time".to_owned(),
+        };
+        loop {
+            let message = match timeout(SILENCE, messages.next()).await {
+                Ok(Some(message)) => message,
+                Ok(None) => return "the connection broke".to_owned(),
+                Err(_) => return "silence".to_owned(),
+            };
+            backoff.reset();
+            let text = message.get_payload::<String>().unwrap_or_default();
+            let Some((number, origin, tags)) = parse(&text) else {
+                tracing::warn!("a message in {} is none of ours", self.channel());
+                continue;
+            };
+            if self.0.order.lock().hear(number, Instant::now()) == Heard::Gap {
+                self.0.counters.gaps.inc();
+                tell(News::Gap);
+            }
+            if origin != self.0.origin && !tags.is_empty() {
+                self.0.counters.heard.inc();
+                tell(News::Invalidated(&tags));
+            }
+        }
+    }
+}
+
+/// Number, origin and tags of a message.
+fn parse(text: &str) -> Option<(u64, u64, Vec<Tag>)> {
+    let mut parts = text.splitn(3, ' ');
+    let number = parts.next()?.parse().ok()?;
+    let origin = u64::from_str_radix(parts.next()?, 16).ok()?;
+    let tags = parts.next()?.split(',').filter(|tag| !tag.is_empty());
+    let tag = |text| u64::from_str_radix(text, 16).ok().map(Tag::from_raw);
+    Some((number, origin, tags.map(tag).collect::<Option<_>>()?))
+}
+
+fn backoff() -> Backoff {
+    Backoff::new(RETRY.0, RETRY.1).expect("0 < floor <= cap")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_read_or_is_none_of_ours() {
+        let tags = vec![Tag::ALL, Tag::from_raw(0xff)];
+        assert_eq!(parse("7 a 0,ff"), Some((7, 10, tags)));
+        assert_eq!(parse("7 a "), Some((7, 10, Vec::new())));
+        for text in ["", "7", "x a 1", "7 a 1,x", "7 a"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

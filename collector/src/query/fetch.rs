@@ -1,0 +1,185 @@
+//! Asks ClickHouse what a plan says and lays the rows out on the grid.
+//!
+//! Some queries run at once, some wait for their turn, and more are refused ([`QueryLimits`]). Each is bounded in rows, bytes, memory and time by ClickHouse,
+//! and in points of its answer here. A caller that goes away takes its query with it: the future is dropped, the connection closes, ClickHouse stops.
+
+use std::time::{Duration, Instant};
+
+use clickhouse::{Client, Row};
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+use super::plan::Plan;
+use super::slow::{SlowQueries, Spent};
+use super::table::{GroupKey, Table};
+use super::{QueryError, QueryLimits, QueryMetrics};
+use crate::store::{Servers, Store, StoreError};
+
+/// Time beyond that of one query that a query may wait for its turn and its rows.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The way of queries to the store.
+#[derive(Debug)]
+pub(super) struct Fetcher {
+    servers: Servers,
+    /// Running and waiting.
+    admitted: Semaphore,
+    running: Semaphore,
+    /// Longest that a query may wait and run.
+    timeout: Duration,
+    metrics: QueryMetrics,
+    slow: SlowQueries,
+}
+
+/// What ClickHouse answered.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) table: Table,
+    pub(super) spent: Spent,
+}
+
+/// A row as every SQL of [`super::sql`] gives it.
+#[derive(Debug, Clone, Copy, Row, Deserialize)]
+struct ValueRow {
+    group: u32,
+    bucket: i64,
+    result: f64,
+}
+
+/// The table while rows arrive, ordered by group and bucket.
+struct Grid {
+    table: Table,
+    keys: Vec<Option<GroupKey>>,
+    current: Option<u32>,
+}
+
+impl Fetcher {
+    /// Queries to this store.
+    pub(super) fn new(
+        store: &Store,
+        limits: &QueryLimits,
+        metrics: QueryMetrics,
+        slow: SlowQueries,
+    ) -> Self {
+        let settings = limits.settings().into_iter();
+        let servers = settings.fold(store.servers().clone(), |servers, (name, value)| {
+            servers.with_setting(name, &value)
+        });
+        Self {
+            servers,
+            admitted: Semaphore::new(limits.running + limits.waiting),
+            running: Semaphore::new(limits.running),
+            timeout: Duration::from_millis(limits.time_ms) + PATIENCE,
+            metrics,
+            slow,
+        }
+    }
+
+    /// Asks for what a plan says.
+    ///
+    /// # Errors
+    /// When it asks for too much, too many queries run, or the store fails.
+    pub(super) async fn fetch(&self, plan: &Plan) -> Result<Fetched, QueryError> {
+        if plan.ids.is_empty() {
+            return Ok(Fetched { table: Table::new(plan.buckets), spent: Spent::default() });
+        }
+        let _admitted = self.admitted.try_acquire().map_err(|_| QueryError::Busy)?;
+        let answer = async {
+            let _running = self.running.acquire().await.map_err(|_| QueryError::Busy)?;
+            let started = Instant::now();
+            self.metrics.store_queries.inc();
+            let answer = self.servers.ask(|client| read(client, plan)).await?;
+            let elapsed = started.elapsed();
+            self.metrics.store_seconds.observe(elapsed.as_secs_f64());
+            self.slow.note(plan, elapsed, answer.as_ref().ok().map(|(_, spent)| *spent));
+            answer.map(|(table, spent)| Fetched { table, spent: Spent { elapsed, ..spent } })
+        };
+        tokio::time::timeout(self.timeout, answer).await.map_err(|_| {
+            QueryError::Unavailable(format!("no answer within {} ms", self.timeout.as_millis()))
+        })?
+    }
+}
+
+/// What one server answers. A failure of the server is apart from one of the query: another server may answer.
+async fn read(
+    client: Client,
+    plan: &Plan,
+) -> Result<Result<(Table, Spent), QueryError>, StoreError> {
+    let mut cursor = client
+        .query(&plan.sql)
+        .bind(&plan.ids)
+        .bind(&plan.groups)
+        .bind(plan.buckets.step_ms())
+        .bind(plan.read_from_ms)
+        .bind(plan.read_to_ms)
+        .bind(plan.buckets.first_ms())
+        .bind(plan.buckets.end_ms())
+        .bind(plan.gap_ms)
+        .fetch::<ValueRow>()?;
+    let mut grid = Grid::new(plan);
+    let mut spent = Spent::default();
+    while let Some(row) = cursor.next().await? {
+        if let Err(error) = grid.put(row) {
+            return Ok(Err(error));
+        }
+    }
+    if let Some(summary) = cursor.summary() {
+        spent.rows = summary.read_rows().unwrap_or_default();
+        spent.bytes = summary.read_bytes().unwrap_or_default();
+    }
+    Ok(Ok((grid.table, spent)))
+}
+
+impl Grid {
+    fn new(plan: &Plan) -> Self {
+        let keys = plan.keys.iter().cloned().map(Some).collect();
+        Self { table: Table::new(plan.buckets), keys, current: None }
+    }
+
+    /// Puts a value into its place. Groups without any row do not appear in the answer.
+    fn put(&mut self, row: ValueRow) -> Result<(), QueryError> {
+        if self.current != Some(row.group) {
+            let key = self.keys.get_mut(row.group as usize).and_then(Option::take);
+            let out_of_order = || QueryError::Store(format!("group {} out of order", row.group));
+            self.table.push(key.ok_or_else(out_of_order)?)?;
+            self.current = Some(row.group);
+        }
+        let index = self.table.buckets.index_of_start(row.bucket);
+        if let (Some(index), Some((_, values))) = (index, self.table.rows.last_mut())
+            && row.result.is_finite()
+        {
+            values[index] = row.result;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::Buckets;
+
+    fn key(node: &str) -> GroupKey {
+        GroupKey::from([("node".to_owned(), node.to_owned())])
+    }
+
+    fn row(group: u32, bucket: i64, result: f64) -> ValueRow {
+        ValueRow { group, bucket, result }
+    }
+
+    #[test]
+    fn gaps_are_unknown_and_groups_without_rows_are_absent() {
+        let keys = ["a", "b", "c"].map(|node| Some(key(node))).into();
+        let table = Table::new(Buckets::covering(0, 30, 10));
+        let mut grid = Grid { table, keys, current: None };
+        for row in [row(0, 0, 1.0), row(0, 20, 0.0), row(2, 10, f64::INFINITY)] {
+            grid.put(row).unwrap();
+        }
+        let series: Vec<_> = grid.table.series().collect();
+        let [a, c] = &series[..] else { panic!("two groups have rows") };
+        assert_eq!((&a.attributes, &c.attributes), (&key("a"), &key("c")));
+        assert_eq!(a.points, [(0, Some(1.0)), (10, None), (20, Some(0.0))]);
+        assert_eq!(c.points, [(0, None), (10, None), (20, None)]);
+        assert!(matches!(grid.put(row(0, 0, 1.0)), Err(QueryError::Store(_))), "out of order");
+    }
+}
