@@ -403,8 +403,17 @@ impl<V: Value, E: Failure> Flight<V, E> {
             There::Absent { count: Some(count), .. } => count,
             there => return there,
         };
-        if shared.lease(self.key).await != Lease::Taken {
-            return There::Absent { began, count: Some(count) };
+        match shared.lease(self.key).await {
+            Lease::Taken => {}
+            Lease::Unknown => return There::Absent { began, count: Some(count) },
+            Lease::Ours => {
+                // Whoever had it may have written the value since we looked.
+                let there = self.look(shared, self.inner.stamps.now()).await;
+                if matches!(there, There::Found(_)) {
+                    shared.give_back(self.key).await;
+                }
+                return there;
+            }
         }
         self.inner.counters.lease_taken.inc();
         let until = Instant::now() + LEASE_PATIENCE;

@@ -195,6 +195,21 @@ struct Truth {
     outage: bool,
 }
 
+impl Truth {
+    /// Whether a version may be served now; `aged_ms` is when it was to end at the latest.
+    fn judge(&self, version: u32, now_ms: i64, aged_ms: Option<i64>) -> Result<(), TestCaseError> {
+        prop_assert!(version >= self.told, "{version} after {} was told", self.told);
+        prop_assert!(aged_ms.is_none_or(|at_ms| now_ms < at_ms), "{version} was to end before");
+        if let Some(ended_ms) = self.ended_ms.get(version as usize) {
+            let age_ms = now_ms - ended_ms;
+            prop_assert!(age_ms <= LIFE.longest_ms(), "{version} ended {age_ms} ms ago");
+            let is_late = age_ms > LIFE.fresh_ms + LIFE.refreshing_ms;
+            prop_assert!(!is_late || self.outage, "{age_ms} ms and loading does not fail");
+        }
+        Ok(())
+    }
+}
+
 async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     const AGE_MS: i64 = 700;
     let world = World::new();
@@ -257,18 +272,8 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     continue;
                 };
                 settle().await;
-                let truth = truth.lock();
-                let version = found.value.0;
-                prop_assert!(version >= truth.told, "{version} after {} was told", truth.told);
-                if let Some((_, at_ms)) = aged.filter(|(at, ms)| version < *at && now_ms >= *ms) {
-                    prop_assert!(false, "{version} was to end at {at_ms}, now it is {now_ms}");
-                }
-                if let Some(ended_ms) = truth.ended_ms.get(version as usize) {
-                    let age_ms = now_ms - ended_ms;
-                    prop_assert!(age_ms <= LIFE.longest_ms(), "{version} ended {age_ms} ms ago");
-                    let is_late = age_ms > LIFE.fresh_ms + LIFE.refreshing_ms;
-                    prop_assert!(!is_late || truth.outage, "{age_ms} ms and loading does not fail");
-                }
+                let aged_ms = aged.filter(|(version, _)| found.value.0 < *version);
+                truth.lock().judge(found.value.0, now_ms, aged_ms.map(|(_, at_ms)| at_ms))?;
             }
         }
     }

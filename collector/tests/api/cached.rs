@@ -47,9 +47,9 @@ impl Server {
     }
 }
 
-fn values(answer: &Value) -> Vec<Option<f64>> {
+fn values(answer: &Value) -> Vec<f64> {
     let points = answer["series"][0]["points"].as_array().unwrap();
-    points.iter().map(|point| point[1].as_f64()).filter(|value| value.is_some()).collect()
+    points.iter().filter_map(|point| point[1].as_f64()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,7 +60,7 @@ async fn what_is_closed_is_kept_until_a_late_sample_comes() {
     server.insert("b", &gauge(), &[(at_ms, 5)]).await;
     let (from, to) = (at_ms, at_ms + SPAN_MS);
     let first = server.ask("a", from, to).await;
-    assert_eq!((&first["cache"], values(&first)), (&"miss".into(), vec![Some(1.0), Some(2.0)]));
+    assert_eq!((&first["cache"], values(&first)), (&"miss".into(), vec![1.0, 2.0]));
     assert_eq!(server.ask("a", from, to).await["cache"], "l1");
     assert_eq!(server.ask("b", from, to).await["cache"], "miss");
 
@@ -120,7 +120,7 @@ async fn a_thousand_who_ask_at_once_are_one_query() {
         callers.spawn(async move { values(&server.ask("a", at_ms, at_ms + SPAN_MS).await) });
     }
     while let Some(answer) = callers.join_next().await {
-        assert_eq!(answer.unwrap(), [Some(1.0)]);
+        assert_eq!(answer.unwrap(), [1.0]);
     }
     assert_eq!(server.store_queries().await - before, 1);
     let Ok(server) = std::sync::Arc::try_unwrap(server).map_err(|_| ()) else { panic!("shared") };
@@ -199,7 +199,7 @@ async fn several_questions_are_answered_each_for_itself_and_the_top_first() {
         .collect();
     assert_eq!(nodes, ["b", "c"]);
     assert_eq!(answers[1]["status"], 404);
-    assert_eq!(values(&answers[2]), [Some(5.0)]);
+    assert_eq!(values(&answers[2]), [5.0]);
     assert_eq!(answers[2]["series"][0]["attributes"], json!({}));
     let none = server.send(server.client.post(&url).json(&json!({"queries": []}))).await;
     assert_eq!(none.problem_fields(), ["queries"]);

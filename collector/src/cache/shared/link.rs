@@ -141,14 +141,10 @@ impl Shared {
                 () = self.0.sending.notified() => {}
                 _ = beats.tick() => {}
             }
-            let tags = std::mem::take(&mut *self.0.unsent.lock());
-            if !self.send(&tags).await && !tags.is_empty() {
-                // With the next beat again; Redis keeps the newest of equal stamps.
-                let mut unsent = self.0.unsent.lock();
-                unsent.extend(tags);
-                unsent.sort_unstable();
-                unsent.dedup();
-            }
+            let tags = self.0.unsent.lock().take();
+            // What did not arrive is sent again with the next beat.
+            let arrived = self.send(&tags).await;
+            self.0.unsent.lock().settle(arrived);
         }
     }
 
@@ -210,6 +206,8 @@ impl Shared {
             Ok(Err(error)) => return error.to_string(),
             Err(_) => return "no answer in time".to_owned(),
         };
+        // The first message tells that messages are heard.
+        self.0.sending.notify_one();
         loop {
             let message = match timeout(SILENCE, messages.next()).await {
                 Ok(Some(message)) => message,

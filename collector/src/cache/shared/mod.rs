@@ -50,7 +50,7 @@ struct Inner {
     broken: Notify,
     breaker: Mutex<Breaker>,
     counters: Arc<Counters>,
-    unsent: Mutex<Vec<Tag>>,
+    unsent: Mutex<Unsent>,
     /// Something is to be sent.
     sending: Notify,
     order: Mutex<Order>,
@@ -63,6 +63,14 @@ struct Connected {
     connection: MultiplexedConnection,
     /// What all names begin with at this Redis process.
     names: Arc<str>,
+}
+
+/// Tags that were invalidated here and that Redis does not know of yet: what it has of them is not believed.
+#[derive(Debug, Default)]
+struct Unsent {
+    waiting: Vec<Tag>,
+    /// On their way.
+    sending: Vec<Tag>,
 }
 
 /// How the connection is.
@@ -141,6 +149,10 @@ impl Shared {
     /// What Redis has under a key.
     pub(super) async fn look(&self, key: Key, tags: &[Tag]) -> Looked {
         let counters = &self.0.counters;
+        if self.0.unsent.lock().has_any(tags) {
+            counters.l2_skipped.inc();
+            return Looked::Unknown;
+        }
         let answer = self.call(async |mut to: Connected| {
             let name = to.value(key);
             let mut command = redis::cmd("MGET");
@@ -231,12 +243,7 @@ impl Shared {
 
     /// Tells all collectors, as soon as Redis can be reached.
     pub(super) fn invalidate(&self, tags: &[Tag]) {
-        let mut unsent = self.0.unsent.lock();
-        unsent.extend_from_slice(tags);
-        if unsent.len() > MAX_UNSENT {
-            *unsent = vec![Tag::ALL];
-        }
-        drop(unsent);
+        self.0.unsent.lock().add(tags);
         self.0.sending.notify_one();
     }
 
@@ -315,6 +322,40 @@ impl Drop for Passage<'_> {
         if let Some(ticket) = self.ticket.take() {
             self.inner.breaker.lock().abandoned(ticket);
         }
+    }
+}
+
+impl Unsent {
+    fn add(&mut self, tags: &[Tag]) {
+        self.waiting.extend_from_slice(tags);
+        if self.waiting.len() > MAX_UNSENT {
+            self.waiting = vec![Tag::ALL];
+        }
+    }
+
+    /// Takes what is to be sent now.
+    fn take(&mut self) -> Vec<Tag> {
+        self.sending = std::mem::take(&mut self.waiting);
+        self.sending.sort_unstable();
+        self.sending.dedup();
+        self.sending.clone()
+    }
+
+    /// What was taken has arrived, or is to be sent again.
+    fn settle(&mut self, arrived: bool) {
+        let sent = std::mem::take(&mut self.sending);
+        if !arrived {
+            self.add(&sent);
+        }
+    }
+
+    fn has_any(&self, tags: &[Tag]) -> bool {
+        let mut all = self.waiting.iter().chain(&self.sending);
+        all.any(|tag| *tag == Tag::ALL || tags.contains(tag))
+    }
+
+    const fn len(&self) -> usize {
+        self.waiting.len() + self.sending.len()
     }
 }
 

@@ -1,0 +1,190 @@
+//! Every way in which Redis can fail: answers go on, are right or at most as old as stated, and all is as before when it is over.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use flyball_collector::cache::{Place, Tag};
+
+use crate::harness::{Collector, FRESH, Mode, Number, Redis, UNHEARD, Way, until};
+
+/// Reads new keys until the breaker is open; all of them are answered.
+async fn until_open(collector: &Collector, truth: &Arc<AtomicU64>) {
+    let mut number = 0;
+    until("the breaker to open", async || {
+        number += 1;
+        let found = collector.read(&format!("down-{number}"), truth).await;
+        assert_eq!(found.value.0, truth.load(SeqCst));
+        collector.stats().breaker != "closed"
+    })
+    .await;
+}
+
+/// Reads new keys until values come from Redis again.
+async fn until_shared(writer: &Collector, reader: &Collector, truth: &Arc<AtomicU64>) {
+    let mut number = 0;
+    until("values to be shared again", async || {
+        number += 1;
+        let (name, written) = (format!("up-{number}"), writer.stats().written);
+        writer.read(&name, truth).await;
+        if writer.stats().breaker == "closed" && writer.stats().connected {
+            until("it to be written or not", async || {
+                let stats = writer.stats();
+                stats.written > written || stats.not_written + stats.skipped > 0
+            })
+            .await;
+        }
+        reader.read(&name, truth).await.place == Place::Shared
+    })
+    .await;
+    assert_eq!((writer.stats().breaker, reader.stats().breaker), ("closed", "closed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_and_started_again() {
+    let mut redis = Redis::start(&[]).await;
+    let (a, b) = (Collector::start(redis.port).await, Collector::start(redis.port).await);
+    let truth = Arc::new(AtomicU64::new(1));
+    a.read("k", &truth).await;
+    redis.kill().await;
+    until("the loss to be noticed", async || {
+        a.read(&rand::random::<u64>().to_string(), &truth).await;
+        !a.stats().connected && !a.stats().heard
+    })
+    .await;
+    let skipped = a.stats().skipped;
+    assert_eq!(a.read("while it is down", &truth).await.value, Number(1));
+    assert!(a.stats().skipped > skipped, "nothing waits for a connection");
+    // While Redis is away the other one changes what this one has.
+    truth.store(2, SeqCst);
+    b.cache.invalidate(&[Tag::new("t")]);
+    let changed = Instant::now();
+    until("the old value to be gone", async || a.read("k", &truth).await.value == Number(2)).await;
+    assert!(
+        changed.elapsed() < FRESH + UNHEARD,
+        "values are trusted shortly when nothing is heard"
+    );
+    redis.restart().await;
+    a.until_heard().await;
+    b.until_heard().await;
+    until("what waited to be sent", async || b.stats().unsent == 0).await;
+    until_shared(&a, &b, &truth).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paused_and_slow_ones_are_left_alone() {
+    let redis = Redis::start(&[]).await;
+    let way = Way::to(&redis).await;
+    let (a, b) = (Collector::start(way.address.port()).await, Collector::start(redis.port).await);
+    let truth = Arc::new(AtomicU64::new(1));
+    for is_paused in [true, false] {
+        if is_paused {
+            redis.pause(true);
+        } else {
+            way.set(Mode::Slow(Duration::from_millis(200)));
+        }
+        until_open(&a, &truth).await;
+        assert!(a.stats().timeouts > 0, "{:?}", a.stats());
+        let (timeouts, skipped) = (a.stats().timeouts, a.stats().skipped);
+        for number in 0..20 {
+            a.read(&format!("{is_paused} {number}"), &truth).await;
+        }
+        let stats = a.stats();
+        assert!(stats.skipped - skipped >= 18 && stats.timeouts - timeouts <= 3, "{stats:?}");
+        redis.pause(false);
+        way.set(Mode::Pass);
+        until_shared(&a, &b, &truth).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn something_else_on_its_port_is_never_believed() {
+    let redis = Redis::start(&[]).await;
+    let way = Way::to(&redis).await;
+    let a = Collector::start(way.address.port()).await;
+    let b = Collector::start(redis.port).await;
+    let truth = Arc::new(AtomicU64::new(5));
+    way.set(Mode::Garbage);
+    for number in 0..50 {
+        assert_eq!(a.read(&format!("g{number}"), &truth).await.value, Number(5));
+    }
+    assert!(a.stats().errors > 0, "{:?}", a.stats());
+    way.set(Mode::Pass);
+    a.until_heard().await;
+    until_shared(&b, &a, &truth).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn emptied_and_full() {
+    let redis = Redis::start(&["--maxmemory-policy", "noeviction"]).await;
+    let (a, b) = (Collector::start(redis.port).await, Collector::start(redis.port).await);
+    let truth = Arc::new(AtomicU64::new(1));
+    a.read("k", &truth).await;
+    until("the value to be written", async || a.stats().written == 1).await;
+    redis.ask(&["FLUSHALL"]).await;
+    let gaps = a.stats().gaps;
+    assert_eq!(b.read("k", &truth).await.place, Place::Loaded, "it is gone");
+    until("the count that began anew to be noticed", async || a.stats().gaps > gaps).await;
+    // What was held is not trusted: an invalidation may have gone with the count.
+    assert_ne!(a.read("k", &truth).await.place, Place::Local);
+    truth.store(2, SeqCst);
+
+    redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    for number in 0..20 {
+        assert_eq!(a.read(&format!("full-{number}"), &truth).await.value, Number(2));
+    }
+    until("a refused write", async || a.stats().not_written > 0).await;
+    redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    a.until_heard().await;
+    until_shared(&a, &b, &truth).await;
+}
+
+/// Whatever happens to Redis and whoever reads, writes and invalidates: nobody is served what ended longer ago than values live, or was invalidated where he reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_older_than_its_bound_whatever_redis_does() {
+    let mut redis = Redis::start(&[]).await;
+    let way = Way::to(&redis).await;
+    let (a, b) = (Collector::start(way.address.port()).await, Collector::start(redis.port).await);
+    let truth = Arc::new(AtomicU64::new(0));
+    // When each version ended.
+    let mut ended = Vec::new();
+    let mut told = [0_u64; 2];
+    // Time for values to end and for the breaker to try again.
+    let mut pace = tokio::time::interval(Duration::from_millis(15));
+    for round in 0..600_u64 {
+        pace.tick().await;
+        match round % 60 {
+            10 => redis.pause(true),
+            18 => redis.pause(false),
+            22 => way.set(Mode::Slow(Duration::from_millis(150))),
+            28 => way.set(Mode::Garbage),
+            32 => way.set(Mode::Pass),
+            40 => {
+                redis.ask(&["FLUSHALL"]).await;
+            }
+            45 => redis.kill().await,
+            52 => redis.restart().await,
+            _ => {}
+        }
+        let (who, number) = if round % 2 == 0 { (&a, 0) } else { (&b, 1) };
+        if round % 7 == 3 {
+            ended.push(Instant::now());
+            let version = truth.fetch_add(1, SeqCst) + 1;
+            who.cache.invalidate(&[Tag::new("t")]);
+            told[number] = version;
+        }
+        let found = who.read("k", &truth).await.value.0;
+        assert!(found >= told[number], "round {round}: {found} after {} was told", told[number]);
+        if let Some(ended) = ended.get(usize::try_from(found).unwrap()) {
+            // A second for a machine that is busy.
+            let bound = FRESH + Duration::from_secs(1);
+            assert!(
+                ended.elapsed() < bound,
+                "round {round}: {found} ended {:?} ago",
+                ended.elapsed()
+            );
+        }
+    }
+    let stats = (a.stats(), b.stats());
+    assert!(stats.0.timeouts > 0 && stats.0.gaps + stats.1.gaps > 0, "{stats:?}");
+}

@@ -1,0 +1,263 @@
+//! A Redis of its own for each test, a way to it that can be made slow or wrong, and a collector's cache on top.
+
+use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use flyball_collector::cache::{
+    Cache, Failure, Found, Key, Life, Loaded, RedisSettings, SharedStats, Tag, Value,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+/// Longest that anything in these tests may take.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+/// How long values are trusted while invalidations are not heard.
+pub const UNHEARD: Duration = Duration::from_millis(300);
+/// How long values live.
+pub const FRESH: Duration = Duration::from_secs(5);
+
+/// A number that counts up in the test, as the truth behind the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Number(pub u64);
+
+impl Value for Number {
+    fn bytes(&self) -> usize {
+        8
+    }
+
+    fn encode(&self) -> Option<Vec<u8>> {
+        Some(self.0.to_le_bytes().to_vec())
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(|bytes| Self(u64::from_le_bytes(bytes)))
+    }
+}
+
+/// Loading never fails in these tests.
+#[derive(Debug, Clone)]
+pub struct Never;
+
+impl Failure for Never {
+    fn keep_for(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn is_outage(&self) -> bool {
+        false
+    }
+}
+
+/// A Redis server. It ends with the value.
+pub struct Redis {
+    pub port: u16,
+    dir: tempfile::TempDir,
+    child: Option<Child>,
+    options: Vec<String>,
+}
+
+impl Redis {
+    pub async fn start(options: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let mut redis = Self { port: free_port(), dir, child: None, options };
+        redis.restart().await;
+        redis
+    }
+
+    /// Starts it again on its port, and waits until it answers.
+    pub async fn restart(&mut self) {
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+        command.arg("--dir").arg(self.dir.path()).args(&self.options);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        self.child = Some(command.spawn().expect("redis-server is installed"));
+        until("redis to answer", async || !self.ask(&["PING"]).await.is_empty()).await;
+    }
+
+    /// Kills it at once.
+    pub async fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().await.unwrap();
+    }
+
+    /// Stops its process, or lets it go on.
+    pub fn pause(&self, is_paused: bool) {
+        let pid = self.child.as_ref().and_then(Child::id).unwrap();
+        let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        kill_process(pid, if is_paused { Signal::STOP } else { Signal::CONT }).unwrap();
+    }
+
+    /// Sends a command; what comes back within a moment.
+    pub async fn ask(&self, words: &[&str]) -> String {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)).await else {
+            return String::new();
+        };
+        let mut request = format!("*{}\r\n", words.len());
+        for word in words {
+            write!(request, "${}\r\n{word}\r\n", word.len()).unwrap();
+        }
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 1 << 16];
+        let reading = stream.read(&mut answer);
+        match tokio::time::timeout(Duration::from_secs(5), reading).await {
+            Ok(Ok(length)) => String::from_utf8_lossy(&answer[..length]).into_owned(),
+            _ => String::new(),
+        }
+    }
+
+    /// Names of the values that are kept.
+    pub async fn values(&self) -> Vec<String> {
+        let answer = self.ask(&["KEYS", "*:v:*"]).await;
+        answer.lines().filter(|line| line.contains(":v:")).map(str::to_owned).collect()
+    }
+}
+
+/// How the way to Redis is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Pass,
+    /// Every answer comes so much later.
+    Slow(Duration),
+    /// Something that is no Redis answers.
+    Garbage,
+}
+
+/// A way to Redis that can be made slow or wrong.
+pub struct Way {
+    pub address: SocketAddr,
+    mode: watch::Sender<Mode>,
+}
+
+impl Way {
+    pub async fn to(redis: &Redis) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mode = watch::Sender::new(Mode::Pass);
+        let (modes, port) = (mode.subscribe(), redis.port);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(carry(client, port, modes.clone()));
+            }
+        });
+        Self { address, mode }
+    }
+
+    pub fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+}
+
+async fn carry(client: TcpStream, port: u16, modes: watch::Receiver<Mode>) {
+    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+        (client.into_split(), server.into_split());
+    let there = tokio::io::copy(&mut from_client, &mut to_server);
+    let back = async {
+        let mut buffer = vec![0; 1 << 16];
+        while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
+            let mode = *modes.borrow();
+            let sent = match mode {
+                Mode::Pass => to_client.write_all(&buffer[..length]).await,
+                Mode::Slow(time) => {
+                    sleep(time).await;
+                    to_client.write_all(&buffer[..length]).await
+                }
+                Mode::Garbage => to_client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await,
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        _ = there => {}
+        () = back => {}
+    }
+}
+
+/// The cache of one collector, and how often it loaded.
+#[derive(Clone)]
+pub struct Collector {
+    pub cache: Cache<Number, Never>,
+    pub loads: Arc<AtomicU64>,
+    _stop: Arc<tokio_util::sync::DropGuard>,
+}
+
+impl Collector {
+    /// Connected, and hearing what others invalidate.
+    pub async fn start(port: u16) -> Self {
+        let collector = Self::with(&settings(port));
+        collector.until_heard().await;
+        collector
+    }
+
+    pub fn with(settings: &RedisSettings) -> Self {
+        let cache = Cache::shared(1 << 20, settings, b"the secret of all", UNHEARD).unwrap();
+        let (running, stop) = (cache.clone(), CancellationToken::new());
+        let stopped = stop.clone();
+        tokio::spawn(async move { running.run(|_| {}, stopped).await });
+        Self { cache, loads: Arc::default(), _stop: Arc::new(stop.drop_guard()) }
+    }
+
+    pub async fn until_heard(&self) {
+        until("invalidations to be heard", async || self.stats().connected && self.stats().heard)
+            .await;
+    }
+
+    pub fn stats(&self) -> SharedStats {
+        self.cache.shared_stats().unwrap()
+    }
+
+    /// The value of a key, or what the truth is when it has to be loaded.
+    pub async fn read(&self, name: &str, truth: &Arc<AtomicU64>) -> Found<Number> {
+        let (loads, truth) = (Arc::clone(&self.loads), Arc::clone(truth));
+        let load = move || async move {
+            loads.fetch_add(1, SeqCst);
+            let life = Life::new(FRESH, Duration::ZERO, Duration::ZERO);
+            Ok(Loaded { value: Number(truth.load(SeqCst)), life, is_negative: false })
+        };
+        self.cache.fetch(key(name), &tags(), load).await.unwrap()
+    }
+}
+
+pub fn settings(port: u16) -> RedisSettings {
+    RedisSettings {
+        url: format!("redis://127.0.0.1:{port}"),
+        timeout_ms: 100,
+        ..Default::default()
+    }
+}
+
+pub fn key(name: &str) -> Key {
+    Key::builder("test").text(name).build()
+}
+
+pub fn tags() -> Arc<[Tag]> {
+    Arc::from([Tag::new("t")])
+}
+
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A port below those that the system gives to outgoing connections, so that it stays free while Redis is down.
+fn free_port() -> u16 {
+    (0..1_000)
+        .map(|_| rand::random_range(10_000..32_000))
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("one of a thousand ports is free")
+}
