@@ -171,15 +171,39 @@ enum Query {
         #[arg(long, default_value_t = 24)]
         hours: u64,
     },
+    /// What a loaded directory answers, beside VictoriaMetrics and Prometheus: rates, latencies, overload.
+    Run {
+        /// The directory that `query load` has made.
+        #[arg(long, required_unless_present = "quick")]
+        data_dir: Option<PathBuf>,
+        /// 100 nodes and two hours in a temporary directory, and short measurements.
+        #[arg(long, conflicts_with = "data_dir")]
+        quick: bool,
+        /// Times that everything is measured.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
 }
 
-async fn run_query(_table: &mut Table, what: Query) -> Result<()> {
+async fn run_query(table: &mut Table, what: Query) -> Result<()> {
+    open_files()?;
     match what {
         Query::Load { data_dir, agents, hours } => {
             query::load(&data_dir, agents, hours).await?;
             Ok(())
         }
+        Query::Run { data_dir: Some(dir), quick: false, rounds } => {
+            query::run(table, &dir, query::Size { rounds, ..query::Size::FULL }).await
+        }
+        Query::Run { .. } => query::quick(table).await,
     }
+}
+
+/// Allows as many open files as the system does: a thousand agents and a thousand clients have a connection each.
+fn open_files() -> Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
 }
 
 async fn run_load(table: &mut Table, what: Load) -> Result<()> {
@@ -238,7 +262,14 @@ async fn main() -> Result<()> {
             }
         }
         What::Load(what) => run_load(&mut table, what).await?,
-        What::Query(what) => run_query(&mut table, what).await?,
+        What::Query(what) => {
+            // What was measured before a failure is worth printing too.
+            let result = run_query(&mut table, what).await;
+            write!(std::io::stdout(), "{table}")?;
+            result?;
+            ensure!(table.all_met(), "a bar is not met");
+            return Ok(());
+        }
         What::Replay { rounds } => replay::run(&mut table, rounds).await?,
         What::Outage { settle, seconds } => {
             let (settle, outage) = (Duration::from_secs(settle), Duration::from_secs(seconds));

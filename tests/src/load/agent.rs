@@ -334,7 +334,7 @@ impl Agent {
     fn hello(&self) -> v1::Hello {
         v1::Hello {
             protocol_version: flyball_proto::PROTOCOL_VERSION,
-            node: format!("load-{:05}", self.index),
+            node: node_name(self.index),
             epoch: (u128::from(self.fleet.run) << 64 | u128::from(self.index))
                 .to_be_bytes()
                 .to_vec(),
@@ -354,6 +354,11 @@ async fn receive(down: &mut Streaming<v1::CollectorMessage>) -> Result<Down> {
 
 fn message(kind: Up) -> v1::AgentMessage {
     v1::AgentMessage { kind: Some(kind) }
+}
+
+/// Name of agent number `index`.
+pub(crate) fn node_name(index: u64) -> String {
+    format!("load-{index:05}")
 }
 
 /// The wall clock, in milliseconds since the Unix epoch.

@@ -14,7 +14,7 @@ mod agent;
 mod flood;
 mod fsync;
 mod history;
-mod measure;
+pub(crate) mod measure;
 mod plot;
 mod run;
 mod scale;
@@ -22,7 +22,7 @@ mod story;
 
 use std::time::Duration;
 
-pub(crate) use self::agent::now_ms;
+pub(crate) use self::agent::{node_name, now_ms};
 pub use self::flood::flood;
 pub use self::fsync::fsync;
 pub use self::history::{History, Reporters, Told};

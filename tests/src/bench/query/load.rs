@@ -99,11 +99,10 @@ pub async fn load(dir: &Path, agents: u64, hours: u64) -> Result<Loaded> {
             say(&format!("{} is loaded already: {loaded:?}", dir.display()));
             loaded
         }
-        Some(_) => begin(dir, agents, hours).await?,
         None if dir.join("collector").exists() => {
             bail!("{} holds something else", dir.display())
         }
-        None => begin(dir, agents, hours).await?,
+        _ => begin(dir, agents, hours).await?,
     };
     if !loaded.is_rolled_up {
         roll_up(&loaded).await?;
