@@ -22,6 +22,8 @@ const CONNECTIONS: usize = 64;
 /// Connections that offer ten times as much.
 const MANY: usize = 1_000;
 const METRICS: &str = "/api/performance/metrics?";
+/// More than the generator can send beside the servers on the same cores.
+const MOST_A_SECOND: f64 = 50_000.0;
 /// Of a hundred requests, those of one node's day that nobody has asked for.
 const UNCACHED_PERCENT: u64 = 10;
 /// Memory that overload may add, with room for a thousand connections.
@@ -93,7 +95,8 @@ pub(super) async fn overload(subject: &Subject, table: &mut Table, round: usize)
     add("not answered with 200", calm.other_than(200) as f64, None);
     subject.push_used(table, what, &used)?;
 
-    let schedule = Schedule { rate: capacity * 10.0, time: subject.size.overload };
+    let rate = (capacity * 10.0).min(MOST_A_SECOND);
+    let schedule = Schedule { rate, time: subject.size.overload };
     say(&format!("ten times {capacity:.0} requests/s"));
     let (used, before) = (subject.used()?, subject.rss_mib()?);
     let asks = mixed(subject, round as u64 * 2 + 1).await?;

@@ -17,7 +17,7 @@ use crate::http::Api;
 use crate::load::{History, Reporters, conserved, now_ms};
 use crate::stack::{ANY_PORT, Collector};
 use crate::wait::until;
-use crate::workload::STEP_MS;
+use crate::workload::{SERIES_PER_NODE, STEP_MS};
 
 /// What a data directory holds, as a file in it.
 const MARKER: &str = "loaded.json";
@@ -78,6 +78,12 @@ impl Loaded {
     pub fn save(&self) -> Result<()> {
         std::fs::write(self.dir.join(MARKER), serde_json::to_string_pretty(self)?)
             .context("write the marker")
+    }
+
+    /// Samples of all series from the first time to the last.
+    pub(super) fn samples(&self) -> i64 {
+        let series = self.agents as i64 * SERIES_PER_NODE as i64;
+        (self.end_ms - self.start_ms) / STEP_MS * series
     }
 
     /// The history of this fleet, to be told from `from_ms` on.
@@ -199,8 +205,7 @@ pub(super) async fn rolled_up(api: &Api) -> Result<()> {
 
 /// That the rollups of minutes and of hours count every sample once.
 async fn check_rollups(data: &Path, loaded: &Loaded) -> Result<()> {
-    let samples = (loaded.end_ms - loaded.start_ms) / STEP_MS
-        * (loaded.agents as i64 * crate::workload::SERIES_PER_NODE as i64);
+    let samples = loaded.samples();
     let sum = |table: &str| {
         format!(
             "SELECT sum(count) FROM flyball.{table} FINAL \

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use flyball_proto::series::Kind;
 
 use super::load::{LEFT, Loaded, rolled_up};
 use super::{Size, say};
 use crate::bench::table::Table;
+use crate::engine;
 use crate::load::measure::{Processes, Snapshot};
 use crate::load::{Reporters, node_name, now_ms};
 use crate::stack::{ANY_PORT, Collector};
@@ -80,12 +81,22 @@ impl Subject {
         until("the rollups", ROLLED_UP, || rolled_up(&self.collector.api)).await
     }
 
-    /// Disconnects the fleet, stops the collector and remembers how far the samples reach.
+    /// Disconnects the fleet, stops the collector, remembers how far the samples reach, and checks that every
+    /// sample of the whole time was there to be asked for, once.
     pub(super) async fn stop(mut self) -> Result<()> {
         let told = self.fleet.finish().await?;
         self.loaded.end_ms = told.end_ms;
         self.loaded.save()?;
-        self.collector.process.stop().await
+        self.collector.process.stop().await?;
+        let Loaded { start_ms, end_ms, .. } = self.loaded;
+        let sql = format!(
+            "SELECT count() FROM flyball.performance_metrics FINAL
+             WHERE ts >= fromUnixTimestamp64Milli({start_ms}) AND ts < fromUnixTimestamp64Milli({end_ms})
+             SETTINGS do_not_merge_across_partitions_select_final = 1, max_threads = 2"
+        );
+        let rows: i64 = engine::query(self.collector.data_dir(), &sql).await?.trim().parse()?;
+        ensure!(rows == self.loaded.samples(), "{rows} samples of {}", self.loaded.samples());
+        Ok(())
     }
 
     /// That the collector runs and no agent has ended.
