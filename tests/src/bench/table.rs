@@ -52,9 +52,11 @@ impl Table {
         self.0.push(Figure { what, values, bar: at_most.map(Bar::AtMost) });
     }
 
-    /// Adds a measurement to the figure of this name, which the first one makes.
+    /// Adds a measurement to the figure of this name, which the first one makes. A value that is not
+    /// a number is no measurement.
     pub fn add(&mut self, what: &str, value: f64, bar: Option<Bar>) {
-        self.figure(what, bar).values.push(value);
+        let figure = self.figure(what, bar);
+        figure.values.extend((!value.is_nan()).then_some(value));
     }
 
     /// What is measured is not there.
@@ -145,10 +147,14 @@ mod tests {
             table.add("rounds", value, Some(Bar::AtLeast(3.0)));
         }
         table.missing("later", Some(Bar::AtMost(1.0)));
+        table.add("never", f64::NAN, Some(Bar::AtMost(1.0)));
         assert!(table.all_met());
         let text = table.to_string();
         assert!(text.contains("| rounds | 3.000 (2.000 to 5.000) | at least 3.000 | yes |"));
-        assert!(text.contains("| later | not there | at most 1.000 | - |"), "{text}");
+        for what in ["later", "never"] {
+            let line = format!("| {what} | not there | at most 1.000 | - |");
+            assert!(text.contains(&line), "{text}");
+        }
         table.add("too few", 2.0, Some(Bar::AtLeast(3.0)));
         assert!(!table.all_met());
     }

@@ -1,5 +1,5 @@
-//! An HTTP client that costs little: requests without a body over connections that stay open, bodies
-//! counted and thrown away.
+//! An HTTP client that costs little: requests without a body over connections that stay open,
+//! bodies of answers counted and thrown away.
 
 use std::time::{Duration, Instant};
 

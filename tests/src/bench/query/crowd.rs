@@ -109,10 +109,7 @@ pub(super) async fn overload(subject: &Subject, table: &mut Table, round: usize)
 
 fn report(table: &mut Table, storm: &Report, schedule: Schedule, calm_p99_ms: f64) {
     let what = "ten times as much";
-    let mut add = |name: &str, value: f64, bar| {
-        let name = format!("{what}: {name}");
-        if value.is_nan() { table.missing(&name, bar) } else { table.add(&name, value, bar) }
-    };
+    let mut add = |name: &str, value, bar| table.add(&format!("{what}: {name}"), value, bar);
     let refusals = || storm.answers(&[429, 503]);
     let (served, refused) = (storm.answers(&[200]).count(), refusals().count());
     let answered = storm.served.iter().filter(|served| served.answer.is_some()).count();
@@ -135,16 +132,16 @@ fn report(table: &mut Table, storm: &Report, schedule: Schedule, calm_p99_ms: f6
     add("answered otherwise or not at all", other as f64, Some(Bar::AtMost(0.0)));
 }
 
-/// Percentile from sending to the last byte. A closed loop has no other time, and ten times the capacity
-/// waits for connections, which is not the server's doing.
+/// Percentile from sending to the last byte. A closed loop has no other time, and ten times the
+/// capacity waits for connections, which is not the server's doing.
 fn sent_percentile(report: &Report, statuses: &[u16], share: f64) -> f64 {
     let ms = report.answers(statuses).map(|answer| answer.took.as_secs_f64() * 1e3);
     percentile_of(ms, share)
 }
 
-/// Of a hundred requests 10 for a node's day that is asked for the first time, 20 for a range that is
-/// asked for often, 20 for a last value, 50 for the status of a node.
-/// With another `salt` other nodes are asked for.
+/// Of a hundred requests 10 for a node's day that is asked for the first time, 20 for a range that
+/// is asked for often, 20 for a last value, 50 for the status of a node. With another `salt` other
+/// nodes are asked for.
 async fn mixed(subject: &Subject, salt: u64) -> Result<Asks> {
     let (agents, gauges) = (subject.loaded.agents, gauges());
     let to = now_ms() / 60_000 * 60_000 - 600_000;

@@ -1,10 +1,10 @@
 //! Load on an HTTP server: at a rate that is fixed beforehand, or as fast as connections are free.
 //!
-//! *Open loop.* A request is due at a time that the schedule fixes, and its latency counts from then:
-//! a server that stalls is charged for every request that should have been sent meanwhile. A
-//! thread that does nothing else releases what is due, since timers of the runtime are
-//! a millisecond apart. Connections are bounded; requests that are not sent some seconds
-//! after the end count as not served, with the time they have waited.
+//! *Open loop.* A request is due at a time that the schedule fixes, and its latency counts from
+//! then: a server that stalls is charged for every request that should have been sent meanwhile.
+//! A thread that does nothing else releases what is due, since timers of the runtime are a
+//! millisecond apart. Connections are bounded; requests that are not sent some seconds after the
+//! end count as not served, with the time they have waited.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

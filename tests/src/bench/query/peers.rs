@@ -151,7 +151,8 @@ impl Peer {
         let (peer, client) = (peer.await?, reqwest::Client::new());
         let url = format!("{}/api/v1/write", peer.base);
         let templates = templates();
-        // The node with the oldest samples first: Prometheus takes none that are an hour older than the newest.
+        // The node with the oldest samples first: Prometheus takes none that are an hour older
+        // than the newest.
         let others = (0..data.nodes).filter(|index| *index != data.node);
         for index in std::iter::once(data.node).chain(others) {
             let request = WriteRequest { series: data.series(&templates, index) };

@@ -53,8 +53,8 @@ pub(super) struct Used {
 }
 
 impl Subject {
-    /// Starts the collector, sends what is missing up to now and the last hour again, and waits until the
-    /// rollups have followed.
+    /// Starts the collector, sends what is missing up to now and the last hour again, and waits
+    /// until the rollups have followed.
     pub(super) async fn start(loaded: Loaded, size: Size) -> Result<Self> {
         let collector = Collector::start_with(&loaded.dir, ANY_PORT, &[]).await?;
         let pid = collector.process.pid().context("the collector runs")?;
@@ -81,8 +81,8 @@ impl Subject {
         until("the rollups", ROLLED_UP, || rolled_up(&self.collector.api)).await
     }
 
-    /// Disconnects the fleet, stops the collector, remembers how far the samples reach, and checks that every
-    /// sample of the whole time was there to be asked for, once.
+    /// Disconnects the fleet, stops the collector, remembers how far the samples reach, and checks
+    /// that every sample of the whole time was there to be asked for, once.
     pub(super) async fn stop(mut self) -> Result<()> {
         let told = self.fleet.finish().await?;
         self.loaded.end_ms = told.end_ms;
@@ -91,7 +91,8 @@ impl Subject {
         let Loaded { start_ms, end_ms, .. } = self.loaded;
         let sql = format!(
             "SELECT count() FROM flyball.performance_metrics FINAL
-             WHERE ts >= fromUnixTimestamp64Milli({start_ms}) AND ts < fromUnixTimestamp64Milli({end_ms})
+             WHERE ts >= fromUnixTimestamp64Milli({start_ms})
+             AND ts < fromUnixTimestamp64Milli({end_ms})
              SETTINGS do_not_merge_across_partitions_select_final = 1, max_threads = 2"
         );
         let rows: i64 = engine::query(self.collector.data_dir(), &sql).await?.trim().parse()?;
@@ -143,7 +144,8 @@ impl Subject {
         Ok(())
     }
 
-    /// CPU microseconds that the collector and its engine used for each of `requests` since `before`.
+    /// CPU microseconds that the collector and its engine used for each of `requests` since
+    /// `before`.
     pub(super) fn us_a_request(&self, before: &Used, requests: f64) -> Result<f64> {
         let (now, first) = (self.processes.snapshot()?, before.snapshot);
         let cpu_s =
@@ -151,7 +153,8 @@ impl Subject {
         Ok(cpu_s * 1e6 / requests.max(1.0))
     }
 
-    /// The value of a counter of the collector's own, over all its labels; `None` when it has no such metric.
+    /// The value of a counter of the collector's own, over all its labels; `None` when it has no
+    /// such metric.
     pub(super) async fn metric(&self, name: &str) -> Result<Option<f64>> {
         let (_, text) = self.collector.api.get("/metrics").await?;
         Ok(metric_sum(&text, name))
