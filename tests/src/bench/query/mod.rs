@@ -104,7 +104,7 @@ pub async fn run(table: &mut Table, dir: &Path, size: Size) -> Result<()> {
 /// A small fleet in a temporary directory, loaded and measured.
 ///
 /// # Errors
-/// As [`load`] and [`run`].
+/// As [`load()`] and [`run`].
 pub async fn quick(table: &mut Table) -> Result<()> {
     let dir = super::temporary()?;
     load(dir.path(), 100, 2).await?;
