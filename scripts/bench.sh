@@ -24,7 +24,7 @@ codec() { cargo bench --locked --quiet -p flyball-proto --bench frame 2>&1 | gre
 # A connection for each of ten thousand agents.
 fleet() { (ulimit -n "$(ulimit -Hn)"; "$@"); }
 
-# A day of 1,000 nodes takes 20 minutes to load and 8 GB; it is used again.
+# A day of 1,000 nodes takes half an hour to load and 3 GB; it is used again.
 query() {
   if [ -n "${QUICK:-}" ]; then "$bench" query run --quick; return; fi
   local data=${FLYBALL_BENCH_DATA:-${XDG_CACHE_HOME:-$HOME/.cache}/flyball/bench-query}
