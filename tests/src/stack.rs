@@ -16,7 +16,8 @@ use crate::wait;
 /// Longest time from a collector's start until it is ready, on a machine that is busy with other tests.
 const READY: Duration = Duration::from_mins(1);
 
-const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// Any port of the loopback address.
+pub(crate) const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A running collector.
 #[derive(Debug)]

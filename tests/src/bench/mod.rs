@@ -5,6 +5,7 @@ pub mod agent;
 pub mod disk;
 pub mod latency;
 pub mod outage;
+pub mod query;
 pub mod replay;
 pub mod screenshot;
 pub mod start;

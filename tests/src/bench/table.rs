@@ -2,15 +2,24 @@
 
 use std::fmt;
 
+/// What a median must be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Bar {
+    /// Not above this.
+    AtMost(f64),
+    /// Not below this.
+    AtLeast(f64),
+}
+
 /// What was measured once or several times.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
     /// What it is, with its unit.
     pub what: String,
-    /// The measurements.
+    /// The measurements; none when what is measured is not there.
     pub values: Vec<f64>,
-    /// The bar: the median must not be above it.
-    pub at_most: Option<f64>,
+    /// The bar.
+    pub bar: Option<Bar>,
 }
 
 /// Figures in the order they were measured.
@@ -18,27 +27,50 @@ pub struct Figure {
 pub struct Table(pub Vec<Figure>);
 
 impl Figure {
-    /// Median, smallest and largest measurement.
-    ///
-    /// # Panics
-    /// When there is no measurement.
-    pub fn spread(&self) -> (f64, f64, f64) {
+    /// Median, smallest and largest measurement; `None` without any.
+    pub fn spread(&self) -> Option<(f64, f64, f64)> {
         let mut sorted = self.values.clone();
         sorted.sort_by(f64::total_cmp);
-        assert!(!sorted.is_empty(), "{} was never measured", self.what);
-        (percentile(&sorted, 0.5), sorted[0], sorted[sorted.len() - 1])
+        let (low, high) = (*sorted.first()?, *sorted.last()?);
+        Some((percentile(&sorted, 0.5), low, high))
     }
 
-    /// Whether the bar is met; `None` without a bar.
+    /// Whether the bar is met; `None` without a bar or a measurement.
     pub fn met(&self) -> Option<bool> {
-        self.at_most.map(|bar| self.spread().0 <= bar)
+        let (median, _, _) = self.spread()?;
+        self.bar.map(|bar| match bar {
+            Bar::AtMost(most) => median <= most,
+            Bar::AtLeast(least) => median >= least,
+        })
     }
 }
 
 impl Table {
-    /// Adds a figure.
+    /// Adds a figure; its median must not be above `at_most`.
     pub fn push(&mut self, what: &str, values: Vec<f64>, at_most: Option<f64>) {
-        self.0.push(Figure { what: what.to_owned(), values, at_most });
+        let what = what.to_owned();
+        self.0.push(Figure { what, values, bar: at_most.map(Bar::AtMost) });
+    }
+
+    /// Adds a measurement to the figure of this name, which the first one makes. A value that is not
+    /// a number is no measurement.
+    pub fn add(&mut self, what: &str, value: f64, bar: Option<Bar>) {
+        let figure = self.figure(what, bar);
+        figure.values.extend((!value.is_nan()).then_some(value));
+    }
+
+    /// What is measured is not there.
+    pub fn missing(&mut self, what: &str, bar: Option<Bar>) {
+        self.figure(what, bar);
+    }
+
+    fn figure(&mut self, what: &str, bar: Option<Bar>) -> &mut Figure {
+        let found = self.0.iter().position(|figure| figure.what == what);
+        let index = found.unwrap_or_else(|| {
+            self.0.push(Figure { what: what.to_owned(), values: Vec::new(), bar });
+            self.0.len() - 1
+        });
+        &mut self.0[index]
     }
 
     /// Whether every bar is met.
@@ -47,16 +79,25 @@ impl Table {
     }
 }
 
+impl fmt::Display for Bar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(most) => write!(f, "at most {}", short(*most)),
+            Self::AtLeast(least) => write!(f, "at least {}", short(*least)),
+        }
+    }
+}
+
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "| what | median (min to max) | bar | met |\n|---|---|---|---|")?;
         for figure in &self.0 {
-            let (median, low, high) = figure.spread();
-            let bar =
-                figure.at_most.map_or("-".to_owned(), |bar| format!("at most {}", short(bar)));
+            let bar = figure.bar.map_or("-".to_owned(), |bar| bar.to_string());
             let met = figure.met().map_or("-", |met| if met { "yes" } else { "NO" });
-            let (median, low, high) = (short(median), short(low), short(high));
-            writeln!(f, "| {} | {median} ({low} to {high}) | {bar} | {met} |", figure.what)?;
+            let spread = figure.spread().map_or("not there".to_owned(), |(median, low, high)| {
+                format!("{} ({} to {})", short(median), short(low), short(high))
+            });
+            writeln!(f, "| {} | {spread} | {bar} | {met} |", figure.what)?;
         }
         Ok(())
     }
@@ -97,6 +138,25 @@ mod tests {
         assert!(
             table.to_string().contains("| low | 2.000 (1.000 to 3.000) | at most 2.000 | yes |")
         );
+    }
+
+    #[test]
+    fn a_bar_from_below_is_met_by_more_and_what_is_not_there_breaks_none() {
+        let mut table = Table::default();
+        for value in [2.0, 5.0, 3.0] {
+            table.add("rounds", value, Some(Bar::AtLeast(3.0)));
+        }
+        table.missing("later", Some(Bar::AtMost(1.0)));
+        table.add("never", f64::NAN, Some(Bar::AtMost(1.0)));
+        assert!(table.all_met());
+        let text = table.to_string();
+        assert!(text.contains("| rounds | 3.000 (2.000 to 5.000) | at least 3.000 | yes |"));
+        for what in ["later", "never"] {
+            let line = format!("| {what} | not there | at most 1.000 | - |");
+            assert!(text.contains(&line), "{text}");
+        }
+        table.add("too few", 2.0, Some(Bar::AtLeast(3.0)));
+        assert!(!table.all_met());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use flyball_tests::bench::disk;
 use flyball_tests::bench::table::Table;
-use flyball_tests::bench::{agent, latency, outage, replay, screenshot, start};
+use flyball_tests::bench::{agent, latency, outage, query, replay, screenshot, start};
 use flyball_tests::load::{self, Pace, Plan, Scale};
 use flyball_tests::workload::SERIES_PER_NODE;
 
@@ -55,6 +55,9 @@ enum What {
     /// Simulated agents against the shipped collector: acknowledged samples, latency, CPU, memory, and the check that none was lost or doubled.
     #[command(subcommand)]
     Load(Load),
+    /// Queries on a day of a fleet's samples.
+    #[command(subcommand)]
+    Query(Query),
     /// The backlog of an hour sent beside live samples: memory of the agent, and how late live samples are seen meanwhile.
     Replay {
         /// Times, each with a new agent and collector.
@@ -154,6 +157,55 @@ enum Load {
     },
 }
 
+#[derive(Subcommand)]
+enum Query {
+    /// Loads a data directory with the past of a fleet and all rollups of it; used again when it holds them already.
+    Load {
+        /// The directory.
+        #[arg(long)]
+        data_dir: PathBuf,
+        /// Simulated agents, 200 series each at 10 s.
+        #[arg(long, default_value_t = 1_000)]
+        agents: u64,
+        /// Hours before the present.
+        #[arg(long, default_value_t = 24)]
+        hours: u64,
+    },
+    /// What a loaded directory answers, beside VictoriaMetrics and Prometheus: rates, latencies, overload.
+    Run {
+        /// The directory that `query load` has made.
+        #[arg(long, required_unless_present = "quick")]
+        data_dir: Option<PathBuf>,
+        /// 100 nodes and two hours in a temporary directory, and short measurements.
+        #[arg(long, conflicts_with = "data_dir")]
+        quick: bool,
+        /// Times that everything is measured.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
+}
+
+async fn run_query(table: &mut Table, what: Query) -> Result<()> {
+    open_files()?;
+    match what {
+        Query::Load { data_dir, agents, hours } => {
+            query::load(&data_dir, agents, hours).await?;
+            Ok(())
+        }
+        Query::Run { data_dir: Some(dir), quick: false, rounds } => {
+            query::run(table, &dir, query::Size { rounds, ..query::Size::FULL }).await
+        }
+        Query::Run { .. } => query::quick(table).await,
+    }
+}
+
+/// Allows as many open files as the system does: a thousand agents and a thousand clients have a connection each.
+fn open_files() -> Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
+}
+
 async fn run_load(table: &mut Table, what: Load) -> Result<()> {
     let seconds = Duration::from_secs;
     match what {
@@ -210,6 +262,14 @@ async fn main() -> Result<()> {
             }
         }
         What::Load(what) => run_load(&mut table, what).await?,
+        What::Query(what) => {
+            // What was measured before a failure is worth printing too.
+            let result = run_query(&mut table, what).await;
+            write!(std::io::stdout(), "{table}")?;
+            result?;
+            ensure!(table.all_met(), "a bar is not met");
+            return Ok(());
+        }
         What::Replay { rounds } => replay::run(&mut table, rounds).await?,
         What::Outage { settle, seconds } => {
             let (settle, outage) = (Duration::from_secs(settle), Duration::from_secs(seconds));

@@ -11,7 +11,7 @@ use flyball_proto::v1;
 use flyball_proto::v1::agent_message::Kind as Up;
 use flyball_proto::v1::collector_message::Kind as Down;
 use flyball_proto::v1::telemetry_client::TelemetryClient;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,10 @@ pub(super) struct Fleet {
     pub(super) go: CancellationToken,
     /// Nothing new is made any more: agents wait for their last acknowledgements.
     pub(super) stop: CancellationToken,
+    /// Of a history, the time of the newest frames that may be made, in milliseconds.
+    pub(super) released: watch::Sender<i64>,
+    /// Tells the streams of this run from those of others on the same database.
+    pub(super) run: u64,
     pub(super) totals: Totals,
 }
 
@@ -53,6 +57,8 @@ pub(super) struct Totals {
     pub(super) connected: AtomicU64,
     /// Agents whose first frame was acknowledged: their series are stored.
     pub(super) defined: AtomicU64,
+    /// Frames acknowledged.
+    pub(super) frames: AtomicU64,
     /// Samples acknowledged.
     pub(super) acked: AtomicU64,
     /// Sum of the raw integers of the samples acknowledged.
@@ -97,20 +103,24 @@ pub(super) struct Agent {
     pending: VecDeque<Pending>,
     sent: usize,
     credits: usize,
-    /// When the next frame is due and its timestamp.
+    /// When the next frame is due and its timestamp; in a flood and a history, the last one's.
     next: (Instant, i64),
+    released: watch::Receiver<i64>,
     acked: Vec<Acked>,
 }
 
 impl Fleet {
-    /// The first tick after `now` of agent `index`.
+    /// The first tick after now of agent `index`; of a history, the one before its first.
     fn first_tick(&self, index: u64) -> (Instant, i64) {
         let (origin, wall_ms) = self.origin;
+        if let Pace::History(history) = self.pace {
+            return (origin, history.from_ms - history.step_ms());
+        }
         let interval_ms = self.pace.interval().as_millis() as i64;
         let elapsed_ms = origin.elapsed().as_millis() as i64;
         let offset_ms = match self.pace {
             Pace::Spread(_) => index as i64 * interval_ms / self.agents as i64,
-            Pace::Aligned(_) | Pace::Flood => 0,
+            Pace::Aligned(_) | Pace::Flood | Pace::History(_) => 0,
         };
         let tick = (wall_ms + elapsed_ms - offset_ms).div_euclid(interval_ms) + 1;
         let ts_ms = tick * interval_ms + offset_ms;
@@ -152,10 +162,15 @@ impl Agent {
     pub(super) fn new(fleet: Arc<Fleet>, index: u64) -> Result<Self> {
         let mut encoder = Encoder::new(Limits::default());
         let turnover = Turnover::new(&mut encoder, &fleet)?;
+        let mut teller = Teller::new(Arc::clone(&fleet.stories), fleet.seed, index);
+        if let Pace::History(history) = fleet.pace {
+            teller.skip(history.first_tick());
+        }
         Ok(Self {
             encoder,
             turnover,
-            teller: Teller::new(Arc::clone(&fleet.stories), fleet.seed, index),
+            teller,
+            released: fleet.released.subscribe(),
             outbox: VecDeque::new(),
             pending: VecDeque::new(),
             sent: 0,
@@ -183,14 +198,15 @@ impl Agent {
         self.fleet.totals.connected.fetch_add(1, Ordering::Relaxed);
         self.next = self.fleet.first_tick(self.index);
         while !self.is_finished() {
-            self.flood();
+            self.fill();
             self.send(&up);
             let stopping = self.fleet.stop.is_cancelled();
-            let is_flood = self.fleet.pace == Pace::Flood;
+            let is_timed = matches!(self.fleet.pace, Pace::Aligned(_) | Pace::Spread(_));
             tokio::select! {
                 biased;
                 answer = receive(&mut down) => self.take(answer?)?,
-                () = sleep_until(self.next.0), if !stopping && !is_flood => self.tick()?,
+                () = sleep_until(self.next.0), if !stopping && is_timed => self.tick()?,
+                Ok(()) = self.released.changed(), if !stopping && !is_timed => {}
                 () = self.fleet.go.cancelled(), if !self.fleet.go.is_cancelled() => {}
                 () = self.fleet.stop.cancelled(), if !stopping => {}
             }
@@ -217,9 +233,11 @@ impl Agent {
         Ok(())
     }
 
-    /// In a flood: makes as many frames as the credits allow. All are of now, no two of the same time.
-    fn flood(&mut self) {
-        if self.fleet.pace != Pace::Flood || self.fleet.stop.is_cancelled() {
+    /// In a flood and a history: makes as many frames as the credits allow. Those of a flood are
+    /// of now, no two of the same time; those of a history go as far as is released.
+    fn fill(&mut self) {
+        let is_timed = matches!(self.fleet.pace, Pace::Aligned(_) | Pace::Spread(_));
+        if is_timed || self.fleet.stop.is_cancelled() {
             return;
         }
         // One frame is enough to have the series stored.
@@ -227,7 +245,12 @@ impl Agent {
         let credits = if is_going { self.credits } else { usize::from(self.acked.is_empty()) };
         let step_ms = self.fleet.pace.interval().as_millis() as i64;
         while self.pending.len() < credits {
-            let ts_ms = (now_ms() / step_ms * step_ms).max(self.next.1 + step_ms);
+            let mut ts_ms = self.next.1 + step_ms;
+            if self.fleet.pace == Pace::Flood {
+                ts_ms = ts_ms.max(now_ms() / step_ms * step_ms);
+            } else if ts_ms > *self.released.borrow_and_update() {
+                return;
+            }
             self.next.1 = ts_ms;
             self.frame(Instant::now(), ts_ms);
         }
@@ -289,13 +312,18 @@ impl Agent {
             totals.defined.fetch_add(1, Ordering::Relaxed);
         }
         let (mut samples, mut raw) = (0, 0_i64);
+        // Of a history nobody asks for the latencies, and they are many.
+        let is_history = matches!(self.fleet.pace, Pace::History(_));
         while let Some(frame) = self.pending.pop_front_if(|frame| frame.seq <= ack.durable_seq) {
             samples += frame.samples;
             raw = raw.wrapping_add(frame.raw);
             self.sent -= 1;
             let us = |duration: Duration| duration.as_micros() as u64;
             let (due_us, latency_us) = (us(frame.due - origin), us(now - frame.due));
-            self.acked.push(Acked { due_us, latency_us });
+            totals.frames.fetch_add(1, Ordering::Relaxed);
+            if !is_history || self.acked.is_empty() {
+                self.acked.push(Acked { due_us, latency_us });
+            }
         }
         ensure!(samples == ack.written, "{} written of {samples} acknowledged", ack.written);
         totals.acked.fetch_add(samples, Ordering::Relaxed);
@@ -306,8 +334,10 @@ impl Agent {
     fn hello(&self) -> v1::Hello {
         v1::Hello {
             protocol_version: flyball_proto::PROTOCOL_VERSION,
-            node: format!("load-{:05}", self.index),
-            epoch: u128::from(self.index).to_be_bytes().to_vec(),
+            node: node_name(self.index),
+            epoch: (u128::from(self.fleet.run) << 64 | u128::from(self.index))
+                .to_be_bytes()
+                .to_vec(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             interval_ms: self.fleet.pace.interval().as_millis() as u32,
             acked_seq: 0,
@@ -326,8 +356,13 @@ fn message(kind: Up) -> v1::AgentMessage {
     v1::AgentMessage { kind: Some(kind) }
 }
 
+/// Name of agent number `index`.
+pub(crate) fn node_name(index: u64) -> String {
+    format!("load-{index:05}")
+}
+
 /// The wall clock, in milliseconds since the Unix epoch.
-pub(super) fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_millis() as i64)
 }
 
@@ -352,6 +387,8 @@ mod tests {
             origin: (Instant::now(), now_ms()),
             go: CancellationToken::new(),
             stop: CancellationToken::new(),
+            released: watch::Sender::new(0),
+            run: 1,
             totals: Totals::default(),
         })
     }

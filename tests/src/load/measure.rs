@@ -6,35 +6,35 @@ use crate::process::children;
 
 /// The processes of a run.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Processes {
+pub(crate) struct Processes {
     collector: u32,
     engine: u32,
 }
 
 /// CPU seconds used so far and resident bytes now. CPU includes threads that have ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Used {
-    pub(super) cpu_s: f64,
-    pub(super) rss_bytes: f64,
+pub(crate) struct Used {
+    pub(crate) cpu_s: f64,
+    pub(crate) rss_bytes: f64,
 }
 
 /// All three at one instant.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Snapshot {
-    pub(super) collector: Used,
-    pub(super) engine: Used,
-    pub(super) generator: Used,
+pub(crate) struct Snapshot {
+    pub(crate) collector: Used,
+    pub(crate) engine: Used,
+    pub(crate) generator: Used,
 }
 
 impl Processes {
     /// The collector of this process id and its embedded engine.
-    pub(super) fn of(collector: u32) -> Result<Self> {
+    pub(crate) fn of(collector: u32) -> Result<Self> {
         let engine =
             children(collector)?.first().copied().context("the collector has no engine")?;
         Ok(Self { collector, engine })
     }
 
-    pub(super) fn snapshot(self) -> Result<Snapshot> {
+    pub(crate) fn snapshot(self) -> Result<Snapshot> {
         Ok(Snapshot {
             collector: used(self.collector)?,
             engine: used(self.engine)?,

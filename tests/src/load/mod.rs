@@ -13,7 +13,8 @@
 mod agent;
 mod flood;
 mod fsync;
-mod measure;
+mod history;
+pub(crate) mod measure;
 mod plot;
 mod run;
 mod scale;
@@ -21,8 +22,11 @@ mod story;
 
 use std::time::Duration;
 
+pub(crate) use self::agent::{node_name, now_ms};
 pub use self::flood::flood;
 pub use self::fsync::fsync;
+pub use self::history::{History, Reporters, Told};
+pub(crate) use self::run::conserved;
 pub use self::run::{Outcome, Plan, run, steady};
 pub use self::scale::{Scale, scale};
 
@@ -35,6 +39,8 @@ pub enum Pace {
     Spread(Duration),
     /// As soon as the collector's credits allow: finds the highest rate. Latency counts from the sending.
     Flood,
+    /// Past times as fast as they are released and credits allow, then the present.
+    History(History),
 }
 
 impl Pace {
@@ -43,6 +49,7 @@ impl Pace {
         match self {
             Self::Aligned(interval) | Self::Spread(interval) => interval,
             Self::Flood => Duration::from_millis(10),
+            Self::History(history) => history.step,
         }
     }
 }

@@ -1,12 +1,13 @@
 //! One run: a fresh collector, a fleet, a warm-up, a measured window, the last acknowledgements, and the check that nothing was lost or doubled.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -93,7 +94,7 @@ pub async fn run(plan: &Plan) -> Result<Outcome> {
     let stack = Stack::start_with(&plan.settings).await?;
     let processes = Processes::of(stack.collector.process.pid().context("the collector runs")?)?;
     let fleet = Arc::new(fleet(plan));
-    let mut agents = start(&stack, plan, &fleet).await?;
+    let mut agents = start(stack.collector.grpc, plan, &fleet).await?;
     defined(&fleet, &mut agents).await?;
     let connect_s = fleet.origin.0.elapsed().as_secs_f64();
     fleet.go.cancel();
@@ -181,9 +182,11 @@ impl Outcome {
     }
 }
 
-fn fleet(plan: &Plan) -> Fleet {
+/// A fleet of `plan`, with values of the one seed.
+pub(super) fn fleet(plan: &Plan) -> Fleet {
     let mut templates = templates();
     templates.truncate(plan.series);
+    let first_ms = if let Pace::History(history) = plan.pace { history.from_ms } else { 0 };
     Fleet {
         stories: Arc::new(Stories::new(&templates, SEED)),
         templates,
@@ -194,19 +197,22 @@ fn fleet(plan: &Plan) -> Fleet {
         origin: (Instant::now(), now_ms()),
         go: CancellationToken::new(),
         stop: CancellationToken::new(),
+        released: watch::Sender::new(first_ms),
+        run: rand::random(),
         totals: Totals::default(),
     }
 }
 
-type Agents = JoinSet<Result<Vec<Acked>>>;
+/// The agents of a run.
+pub(super) type Agents = JoinSet<Result<Vec<Acked>>>;
 
 /// Starts all agents, a few connections at a time.
-async fn start(stack: &Stack, plan: &Plan, fleet: &Arc<Fleet>) -> Result<Agents> {
+pub(super) async fn start(grpc: SocketAddr, plan: &Plan, fleet: &Arc<Fleet>) -> Result<Agents> {
     let opening = Arc::new(Semaphore::new(OPENING));
     let shared: Vec<Channel> = if plan.connections < plan.agents {
         let mut channels = Vec::new();
         for _ in 0..plan.connections.max(1) {
-            channels.push(connect(stack.collector.grpc).await?);
+            channels.push(connect(grpc).await?);
         }
         channels
     } else {
@@ -215,7 +221,7 @@ async fn start(stack: &Stack, plan: &Plan, fleet: &Arc<Fleet>) -> Result<Agents>
     let mut agents = JoinSet::new();
     for index in 0..plan.agents {
         let agent = Agent::new(Arc::clone(fleet), index)?;
-        let (opening, address) = (Arc::clone(&opening), stack.collector.grpc);
+        let (opening, address) = (Arc::clone(&opening), grpc);
         let channel = shared.get(index as usize % shared.len().max(1)).cloned();
         agents.spawn(async move {
             let channel = if let Some(channel) = channel {
@@ -231,7 +237,7 @@ async fn start(stack: &Stack, plan: &Plan, fleet: &Arc<Fleet>) -> Result<Agents>
 }
 
 /// Waits until the first frame of every agent is stored.
-async fn defined(fleet: &Fleet, agents: &mut Agents) -> Result<()> {
+pub(super) async fn defined(fleet: &Fleet, agents: &mut Agents) -> Result<()> {
     let deadline = Instant::now() + DEFINED;
     while fleet.totals.defined.load(Relaxed) < fleet.agents {
         ensure!(Instant::now() < deadline, "not all agents were served");
@@ -241,7 +247,7 @@ async fn defined(fleet: &Fleet, agents: &mut Agents) -> Result<()> {
 }
 
 /// Lets the agents run for `time` and looks every second; an agent that ends has failed.
-async fn watched(
+pub(super) async fn watched(
     agents: &mut Agents,
     time: Duration,
     mut look: impl FnMut() -> Result<()>,
@@ -262,7 +268,8 @@ async fn watched(
     }
 }
 
-async fn finished(mut agents: Agents) -> Result<Vec<Acked>> {
+/// Waits for the end of all agents; gives what they measured.
+pub(super) async fn finished(mut agents: Agents) -> Result<Vec<Acked>> {
     let mut all = Vec::new();
     while let Some(acked) = agents.join_next().await {
         all.append(&mut acked??);
@@ -290,7 +297,7 @@ async fn settled(processes: Processes) -> Result<f64> {
 }
 
 /// The engine's files hold every acknowledged sample once, and nothing else.
-async fn conserved(data: &Path, samples: u64, raw: i64) -> Result<()> {
+pub(crate) async fn conserved(data: &Path, samples: u64, raw: i64) -> Result<()> {
     let sql = "SELECT count(), sum(raw) FROM flyball.performance_metrics FINAL \
                SETTINGS do_not_merge_across_partitions_select_final = 1, max_threads = 2";
     let answer = engine::query(data, sql).await?;

@@ -90,11 +90,17 @@ impl Teller {
         for (series, (raw, base)) in story.ticks[self.tick].iter().zip(&self.base).enumerate() {
             take(series, raw.wrapping_add(*base));
         }
-        self.tick += 1;
-        if self.tick == TICKS {
-            self.tick = 0;
-            for (base, gain) in self.base.iter_mut().zip(&story.gain) {
-                *base = base.wrapping_add(*gain);
+        self.skip(1);
+    }
+
+    /// Passes over `ticks` ticks, as if they had been told.
+    pub(super) fn skip(&mut self, ticks: u64) {
+        let at = self.tick as u64 + ticks;
+        self.tick = (at % TICKS as u64) as usize;
+        let tellings = (at / TICKS as u64) as i64;
+        if tellings > 0 {
+            for (base, gain) in self.base.iter_mut().zip(&self.stories.stories[self.story].gain) {
+                *base = base.wrapping_add(gain.wrapping_mul(tellings));
             }
         }
     }
@@ -122,6 +128,18 @@ mod tests {
                 assert!(template.series.kind == Kind::Gauge || next >= last, "{template:?}");
             }
             last = next;
+        }
+    }
+
+    #[test]
+    fn ticks_that_are_passed_over_leave_what_telling_them_leaves() {
+        let stories = Arc::new(Stories::new(&templates(), 7));
+        for ticks in [0, 1, TICKS, 5 * TICKS + 17] {
+            let [mut teller, mut skipper] =
+                [(); 2].map(|()| Teller::new(Arc::clone(&stories), 7, 3));
+            (0..ticks).for_each(|_| teller.tell(|_, _| {}));
+            skipper.skip(ticks as u64);
+            assert_eq!(told(&mut teller), told(&mut skipper), "{ticks}");
         }
     }
 
