@@ -1,6 +1,7 @@
 //! Settings of the collector. The defaults work; `flyball-collector.example.toml` shows every key with its default.
 
 mod example;
+mod http;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use flyball_service::logging::LogFormat;
 use serde::{Deserialize, Serialize};
 
 pub use self::example::example;
+pub use self::http::HttpSettings;
 
 use crate::ingest::IngestSettings;
 use crate::query::QueryLimits;
@@ -23,6 +25,8 @@ use crate::store::{ClickHouseSettings, EngineSettings, StoreConfig};
 pub struct Config {
     /// Where the collector listens and keeps its files.
     pub server: Server,
+    /// What requests may cost, and how long clients may take.
+    pub http: HttpSettings,
     /// Which ClickHouse stores samples, and for how long.
     pub clickhouse: ClickHouseSettings,
     /// The embedded ClickHouse engine.
@@ -159,6 +163,7 @@ impl Settings for Config {
         if self.live.max_nodes == 0 {
             problems.push("live.max_nodes", "must be at least 1");
         }
+        self.http.validate("http", problems);
         self.clickhouse.validate("clickhouse", problems);
         self.engine.validate("engine", problems);
         self.ingest.validate(problems);

@@ -27,8 +27,7 @@ use self::opening::Opening;
 pub use self::servers::grpc_server;
 
 use crate::account::Accounts;
-use crate::api::edge::Limits;
-use crate::api::{AppState, Parts, Readiness};
+use crate::api::{self, AppState, Parts, Readiness};
 use crate::config::Config;
 use crate::ingest::{Ingest, IngestMetrics, IngestParts};
 use crate::live::Live;
@@ -225,7 +224,7 @@ impl Running {
             registry,
             readiness,
             shutdown: shutdown.clone(),
-            limits: Limits { queries: config.query, ..Limits::default() },
+            limits: config.http.limits(config.query),
         });
         let mut tasks = vec![tell, judge, roll, tokio::spawn(watch)];
         tasks.extend(follow);
@@ -240,7 +239,7 @@ impl Running {
         shutdown: &CancellationToken,
     ) -> impl Future<Output = &'static str> + use<> {
         let grpc = servers::grpc(grpc, &self.ingest, self.state.clone(), shutdown.clone()).await;
-        let http = servers::http(http, self.state.clone(), shutdown.clone());
+        let http = api::serve::serve(http, self.state.clone(), shutdown.clone());
         let (grpc_end, http_end) = (CancellationToken::new(), CancellationToken::new());
         self.tasks.push(supervise(grpc, grpc_end.clone()));
         self.tasks.push(supervise(http, http_end.clone()));

@@ -16,5 +16,6 @@ mod harness;
 mod metrics;
 mod openapi;
 mod operation;
+mod protection;
 mod reference;
 mod rollups;
