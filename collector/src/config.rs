@@ -1,6 +1,7 @@
 //! Settings of the collector. The defaults work; `flyball-collector.example.toml` shows every key with its default.
 
 mod example;
+mod http;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use flyball_service::logging::LogFormat;
 use serde::{Deserialize, Serialize};
 
 pub use self::example::example;
+pub use self::http::HttpSettings;
 
 use crate::cache::{CacheSettings, RedisSettings};
 use crate::ingest::IngestSettings;
@@ -25,6 +27,8 @@ use crate::store::{ClickHouseSettings, EngineSettings, StoreConfig};
 pub struct Config {
     /// Where the collector listens and keeps its files.
     pub server: Server,
+    /// What requests may cost, and how long clients may take.
+    pub http: HttpSettings,
     /// Which ClickHouse stores samples, and for how long.
     pub clickhouse: ClickHouseSettings,
     /// The embedded ClickHouse engine.
@@ -149,6 +153,7 @@ impl Settings for Config {
             problems.push("server.grace_ms", "must be 1000 to 600000");
         }
         self.live.validate(problems);
+        self.http.validate("http", problems);
         self.clickhouse.validate("clickhouse", problems);
         self.engine.validate("engine", problems);
         self.ingest.validate(problems);

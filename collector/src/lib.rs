@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod ingest;
 pub mod live;
+pub mod overload;
 pub mod query;
 mod recall;
 pub mod rollup;

@@ -27,8 +27,7 @@ use self::opening::Opening;
 pub use self::servers::grpc_server;
 
 use crate::account::Accounts;
-use crate::api::edge::Limits;
-use crate::api::{AppState, Parts, Readiness};
+use crate::api::{self, AppState, Parts, Readiness};
 use crate::config::Config;
 use crate::ingest::{Ingest, IngestMetrics, IngestParts};
 use crate::live::{Live, now_ms};
@@ -243,7 +242,7 @@ impl Running {
             registry,
             readiness,
             shutdown: shutdown.clone(),
-            limits: Limits::default(),
+            limits: config.http.limits(),
         });
         let share = tokio::spawn({
             let (querier, ending) = (state.querier().clone(), ending.clone());
@@ -262,7 +261,7 @@ impl Running {
         shutdown: &CancellationToken,
     ) -> impl Future<Output = &'static str> + use<> {
         let grpc = servers::grpc(grpc, &self.ingest, self.state.clone(), shutdown.clone()).await;
-        let http = servers::http(http, self.state.clone(), shutdown.clone());
+        let http = api::serve::serve(http, self.state.clone(), shutdown.clone());
         let (grpc_end, http_end) = (CancellationToken::new(), CancellationToken::new());
         self.tasks.push(supervise(grpc, grpc_end.clone()));
         self.tasks.push(supervise(http, http_end.clone()));

@@ -1,154 +1,283 @@
-//! What every request passes through, from the outside in: request id, log line, metrics and security headers; panics become problem documents; compression;
-//! bounds on the address and on the time to an answer. Bodies are bounded where they are read ([`read_json`]).
+//! What every request passes through: refused or let in ([`admission`]), named ([`name`]), answered in time and whatever panics, counted, logged when it failed,
+//! compressed when that was asked for and pays, and given its headers.
+//!
+//! One service does all of it rather than a stack of layers: each layer of axum boxes the service and its future and moves the request once more. What most
+//! requests do not need costs them nothing: the timer and the span begin when a request first waits, labels of metrics are made once, and an answer
+//! that nobody wants compressed does not meet the compressor. Measured on one core: docs/BENCHMARKS.md.
+
+pub(super) mod admission;
+mod body;
+mod limits;
+mod name;
+mod routes;
 
 use std::any::Any;
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::to_bytes;
-use axum::extract::{MatchedPath, Request, State};
+use axum::body::Body;
+use axum::extract::Request;
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONNECTION, HeaderName, HeaderValue, REFERRER_POLICY, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
-use tracing::Instrument as _;
+use bytes::Bytes;
+use tower::Service;
+use tower_http::CompressionLevel;
+use tower_http::compression::Compression;
+use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 
+use self::admission::{Admission, Caller, InFlight};
+pub use self::body::read_json;
+pub(super) use self::body::request_body;
+pub use self::limits::Limits;
+pub use self::name::REQUEST_ID;
+pub(crate) use self::name::named;
+use self::name::{Name, Named};
+use self::routes::{Class, Route, Routes};
 use super::error::ApiError;
-use super::params::Fields;
-use super::{AppState, telemetry};
+use super::telemetry::ApiMetrics;
 
-/// Header that carries the id of a request, both ways.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest request id that is honoured.
-const MAX_REQUEST_ID_BYTES: usize = 128;
+/// W3C Server Timing.
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// Bounds of each request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Longest path and query string, in bytes.
-    pub url_bytes: usize,
-    /// Largest body, in bytes.
-    pub body_bytes: usize,
-    /// Longest time until the answer begins.
-    pub timeout: Duration,
-    /// Most readers of `/api/performance/events` at once.
-    pub event_readers: usize,
+/// The API and the dashboard, with all of it around them. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Edge(Arc<Inner>);
+
+struct Inner {
+    router: Router,
+    routes: Routes,
+    limits: Limits,
+    admission: Arc<Admission>,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            url_bytes: 16 * 1024,
-            body_bytes: 256 * 1024,
-            timeout: Duration::from_secs(30),
-            event_readers: 256,
+/// An answer that is worked on.
+pub(crate) struct Answering {
+    edge: Edge,
+    started: Instant,
+    method: Method,
+    class: Class,
+    named: Named,
+    work: Work,
+    /// From when the request first waits.
+    deadline: Option<Pin<Box<tokio::time::Sleep>>>,
+    _in_flight: Option<InFlight>,
+}
+
+type Plain = <Router as Service<Request>>::Future;
+type Boxed = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+#[allow(clippy::large_enum_variant, reason = "most are the large one, and a box would cost them")]
+enum Work {
+    Refused(Option<ApiError>),
+    Plain(Plain),
+    Compressed(Boxed),
+}
+
+impl Edge {
+    /// All of it around `router`, which answers `paths` (as the description of the API has them).
+    pub(super) fn new<'a>(
+        router: Router,
+        paths: impl IntoIterator<Item = &'a str>,
+        limits: Limits,
+        admission: Arc<Admission>,
+        metrics: &ApiMetrics,
+    ) -> Self {
+        Self(Arc::new(Inner { router, routes: Routes::new(paths, metrics), limits, admission }))
+    }
+
+    /// Who decides whom to let in.
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.0.admission
+    }
+
+    /// Answers a request of `caller`. `spare`: on one of the connections that are there to tell so.
+    pub(crate) fn answer(&self, request: Request, caller: &Caller, spare: bool) -> Answering {
+        let started = Instant::now();
+        let class = self.route(request.uri().path()).class;
+        let name = Name::of(request.headers(), request.method(), request.uri());
+        let method = name.method.clone();
+        let admitted = if spare && class != Class::Operation {
+            Err(ApiError::Overloaded("too many connections (http.max_connections)"))
+        } else {
+            self.admit(&request, class, caller, started)
+        };
+        let (work, in_flight) = match admitted {
+            Ok(in_flight) => (self.begin(request), in_flight),
+            Err(error) => (Work::Refused(Some(error)), None),
+        };
+        let (edge, named) = (self.clone(), Named::Unlogged(Some(name)));
+        Answering {
+            edge,
+            started,
+            method,
+            class,
+            named,
+            work,
+            deadline: None,
+            _in_flight: in_flight,
         }
     }
-}
 
-/// Puts all of it around `router`.
-pub(super) fn wrap(router: Router, state: AppState) -> Router {
-    router
-        .layer(from_fn_with_state(state.clone(), bound))
-        .layer(CompressionLayer::new().gzip(true))
-        .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| panicked(&*panic)))
-        .layer(from_fn_with_state(state, observe))
-}
-
-/// Reads a JSON object.
-///
-/// # Errors
-/// When the body is of another type, too large, or no JSON object.
-pub async fn read_json(request: Request, limit_bytes: usize) -> Result<Fields, ApiError> {
-    let (head, body) = request.into_parts();
-    check_body_head(&head.headers, limit_bytes)?;
-    let bytes = to_bytes(body, limit_bytes).await;
-    Fields::parse(&bytes.map_err(|_| ApiError::BodyTooLarge(limit_bytes))?)
-}
-
-/// What the headers already say about the body.
-fn check_body_head(headers: &HeaderMap, limit_bytes: usize) -> Result<(), ApiError> {
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let media_type = header(CONTENT_TYPE).and_then(|text| text.split(';').next());
-    if !media_type.is_some_and(|text| text.trim().eq_ignore_ascii_case("application/json")) {
-        return Err(ApiError::UnsupportedMediaType);
-    }
-    match header(CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok()) {
-        Some(announced) if announced > limit_bytes as u64 => {
-            Err(ApiError::BodyTooLarge(limit_bytes))
+    fn admit(
+        &self,
+        request: &Request,
+        class: Class,
+        caller: &Caller,
+        now: Instant,
+    ) -> Result<Option<InFlight>, ApiError> {
+        let in_flight = self.0.admission.admit(class, caller, now)?;
+        let length = request.uri().path_and_query().map_or(0, |text| text.as_str().len());
+        if length > self.0.limits.url_bytes {
+            return Err(ApiError::UrlTooLong(self.0.limits.url_bytes));
         }
-        _ => Ok(()),
+        Ok(in_flight)
+    }
+
+    fn begin(&self, request: Request) -> Work {
+        let mut router = self.0.router.clone();
+        if !request.headers().contains_key(ACCEPT_ENCODING) {
+            return Work::Plain(router.call(request));
+        }
+        let large = SizeAbove::new(self.0.limits.compress_bytes);
+        let suits = large.and(NotForContentType::IMAGES).and(NotForContentType::SSE);
+        let compression = Compression::new(router).gzip(true).quality(CompressionLevel::Fastest);
+        let answer = compression.compress_when(suits).call(request);
+        Work::Compressed(Box::pin(async move { Ok(answer.await?.map(Body::new)) }))
+    }
+
+    fn route(&self, path: &str) -> &Route {
+        self.0.routes.find(path)
     }
 }
 
-/// Names, logs and counts a request.
-async fn observe(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let id = request_id(request.headers());
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let span = tracing::info_span!(
-        "request",
-        request_id = id.to_str().unwrap_or_default(),
-        %method,
-        path
-    );
-    let mut response = next.run(request).instrument(span.clone()).await;
-    let (elapsed, status) = (started.elapsed(), response.status());
-    let route = route.as_deref().unwrap_or(telemetry::OTHER_ROUTE);
-    state.0.metrics.answered(route, &method, status, elapsed);
-    span.in_scope(|| log(status, elapsed));
-    add_headers(response.headers_mut(), id);
-    response
+impl Future for Answering {
+    type Output = Response;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
+        let this = self.get_mut();
+        let work = &mut this.work;
+        let polled = this.named.run(|| catch_unwind(AssertUnwindSafe(|| work.poll(cx))));
+        let response = match polled {
+            Ok(Poll::Ready(response)) => response,
+            Ok(Poll::Pending) => match this.poll_deadline(cx) {
+                Poll::Ready(response) => response,
+                Poll::Pending => return Poll::Pending,
+            },
+            Err(panic) => this.named.run(|| panicked(&*panic)),
+        };
+        Poll::Ready(this.finish(response))
+    }
 }
 
-/// What went wrong is worth a line; what went well is one of thousands a second.
-fn log(status: StatusCode, elapsed: Duration) {
+impl Work {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Response> {
+        let polled = match self {
+            Self::Refused(error) => {
+                let error = error.take().expect("polled until it is ready");
+                Poll::Ready(Ok(error.into_response()))
+            }
+            Self::Plain(answer) => Pin::new(answer).poll(cx),
+            Self::Compressed(answer) => answer.as_mut().poll(cx),
+        };
+        polled.map(|result| result.unwrap_or_else(|never| match never {}))
+    }
+}
+
+impl Answering {
+    /// The request waits: what it logs from now on has its name, and its time is bounded.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Response> {
+        self.named.log();
+        let timeout = self.edge.0.limits.timeout;
+        let deadline = self.deadline.get_or_insert_with(|| {
+            let due = tokio::time::Instant::from_std(self.started + timeout);
+            Box::pin(tokio::time::sleep_until(due))
+        });
+        deadline.as_mut().poll(cx).map(|()| ApiError::Timeout(timeout).into_response())
+    }
+
+    /// Counts, logs and completes an answer.
+    fn finish(&mut self, mut response: Response) -> Response {
+        let (elapsed, status) = (self.started.elapsed(), response.status());
+        let refused = matches!(self.work, Work::Refused(_));
+        if is_logged(status, refused) {
+            self.named.log();
+            self.named.run(|| log(status, elapsed, refused));
+        }
+        let headers = response.headers_mut();
+        if let Some(name) = self.named.name() {
+            let route = self.edge.route(name.uri.path());
+            route.metrics.answered(&self.method, status, elapsed);
+            headers.insert(REQUEST_ID, name.id.clone());
+        }
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        match self.class {
+            Class::Call | Class::Events => {
+                headers.insert(SERVER_TIMING, timing(elapsed));
+            }
+            Class::File => {
+                headers.entry(VARY).or_insert(HeaderValue::from_static("accept-encoding"));
+            }
+            Class::Operation => {}
+        }
+        response
+    }
+}
+
+/// What a spare connection is told: not to be used again.
+pub(super) fn close_after(response: &mut Response) {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// What went wrong is worth a line; what went well is one of thousands a second, and so is what was refused.
+fn is_logged(status: StatusCode, refused: bool) -> bool {
+    if status.as_u16() >= 400 && !refused {
+        tracing::enabled!(tracing::Level::INFO)
+    } else {
+        tracing::enabled!(tracing::Level::DEBUG)
+    }
+}
+
+fn log(status: StatusCode, elapsed: Duration, refused: bool) {
     let (status, elapsed_us) = (status.as_u16(), elapsed.as_micros() as u64);
-    if status >= 500 {
-        tracing::warn!(status, elapsed_us, "answered");
-    } else if status >= 400 {
+    if status < 400 || refused {
+        tracing::debug!(status, elapsed_us, "answered");
+    } else if status < 500 {
         tracing::info!(status, elapsed_us, "answered");
     } else {
-        tracing::debug!(status, elapsed_us, "answered");
+        tracing::warn!(status, elapsed_us, "answered");
     }
 }
 
-fn add_headers(headers: &mut HeaderMap, id: HeaderValue) {
-    headers.insert(REQUEST_ID, id);
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-}
-
-/// The id that came with the request when it is short and printable, else a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let fits = |value: &&HeaderValue| {
-        let bytes = value.as_bytes();
-        (1..=MAX_REQUEST_ID_BYTES).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
-    };
-    headers.get(REQUEST_ID).filter(fits).cloned().unwrap_or_else(|| {
-        let id = format!("{:032x}", rand::random::<u128>());
-        HeaderValue::from_str(&id).expect("hexadecimal digits are a valid header")
-    })
-}
-
-/// Bounds the address and the time to an answer.
-async fn bound(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let limits = state.0.limits;
-    let length = request.uri().path_and_query().map_or(0, |text| text.as_str().len());
-    if length > limits.url_bytes {
-        return ApiError::UrlTooLong(limits.url_bytes).into_response();
+/// `total;dur=0.123`, in milliseconds.
+fn timing(elapsed: Duration) -> HeaderValue {
+    const START: &[u8] = b"total;dur=";
+    // u64::MAX microseconds have 17 digits before the point.
+    let mut text = [b'0'; 32];
+    let (mut at, mut micros) = (text.len(), elapsed.as_micros() as u64);
+    let end = at;
+    while micros > 0 || end - at < 5 {
+        at -= 1;
+        if end - at == 4 {
+            text[at] = b'.';
+        } else {
+            text[at] = b'0' + (micros % 10) as u8;
+            micros /= 10;
+        }
     }
-    match tokio::time::timeout(limits.timeout, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => ApiError::Timeout(limits.timeout).into_response(),
-    }
+    at -= START.len();
+    text[at..at + START.len()].copy_from_slice(START);
+    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text[at..])).expect("digits are text")
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Response {
@@ -158,47 +287,4 @@ fn panicked(panic: &(dyn Any + Send)) -> Response {
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::body::Body;
-
-    use super::*;
-
-    fn id_of(given: &[u8]) -> HeaderValue {
-        let mut headers = HeaderMap::new();
-        headers.insert(REQUEST_ID, HeaderValue::from_bytes(given).unwrap());
-        request_id(&headers)
-    }
-
-    #[test]
-    fn a_request_id_is_honoured_or_made() {
-        assert_eq!(id_of(b"trace-7/ok"), "trace-7/ok");
-        for bad in [&b""[..], b"with space", b"caf\xe9", &[b'x'; 129]] {
-            let made = id_of(bad);
-            assert!(made.len() == 32 && made.as_bytes() != bad, "{bad:?}");
-        }
-        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
-    }
-
-    async fn read(media_type: &str, body: &'static str) -> Result<Fields, ApiError> {
-        let request = Request::post("/").header(CONTENT_TYPE, media_type);
-        read_json(request.body(Body::from(body)).unwrap(), 8).await
-    }
-
-    #[tokio::test]
-    async fn a_body_is_json_and_bounded() {
-        assert!(read("application/json; charset=utf-8", "{\"a\":1}").await.is_ok());
-        assert!(matches!(read("text/plain", "{}").await, Err(ApiError::UnsupportedMediaType)));
-        assert!(matches!(read("application/json", "{").await, Err(ApiError::MalformedBody(_))));
-        let large = read("application/json", "{\"a\": 12}").await;
-        assert!(matches!(large, Err(ApiError::BodyTooLarge(8))));
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_a_problem_that_keeps_its_words_inside() {
-        let response = panicked(&"index out of bounds");
-        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(response.headers()[CONTENT_TYPE], super::super::problem::MEDIA_TYPE);
-        let body = to_bytes(response.into_body(), 1_000).await.unwrap();
-        assert!(!String::from_utf8_lossy(&body).contains("index"));
-    }
-}
+mod tests;

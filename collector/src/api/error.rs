@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use tonic::Code;
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
+use super::edge::named;
 use super::problem::Problem;
 use crate::query::{FieldError, QueryError};
 
@@ -43,6 +44,20 @@ pub enum ApiError {
     /// Too much is being asked at once.
     #[error("too many {0} at once; try again")]
     Busy(&'static str),
+    /// The caller asks more than one caller may.
+    #[error("more than {per_second} requests a second of one caller (http.requests_per_second)")]
+    TooFast {
+        /// What one caller may ask in the long run.
+        per_second: u32,
+        /// Time until the next request is answered.
+        wait: Duration,
+    },
+    /// All callers together ask more than can be answered quickly.
+    #[error("overloaded: {0}")]
+    Overloaded(&'static str),
+    /// The body took longer than this.
+    #[error("the body did not arrive within {} ms", .0.as_millis())]
+    SlowBody(Duration),
     /// The answer took longer than this.
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
@@ -102,6 +117,21 @@ impl ApiError {
                 row("busy", "too many requests", S::TOO_MANY_REQUESTS, Code::ResourceExhausted),
                 1,
             ),
+            Self::TooFast { wait, .. } => Row {
+                retry_after: Some(*wait),
+                ..row(
+                    "rate-limited",
+                    "too many requests of one caller",
+                    S::TOO_MANY_REQUESTS,
+                    Code::ResourceExhausted,
+                )
+            },
+            Self::Overloaded(_) => {
+                retry(row("overloaded", "overloaded", S::SERVICE_UNAVAILABLE, Code::Unavailable), 1)
+            }
+            Self::SlowBody(_) => {
+                row("slow-body", "body not in time", S::REQUEST_TIMEOUT, Code::DeadlineExceeded)
+            }
             Self::NoSuchPath(_) => row("not-found", "not found", S::NOT_FOUND, Code::NotFound),
             Self::MethodNotAllowed { .. } => row(
                 "method-not-allowed",
@@ -157,10 +187,10 @@ impl ApiError {
     fn log(&self) {
         match self {
             Self::Internal(reason) | Self::Query(QueryError::Store(reason)) => {
-                tracing::error!(reason, "request failed");
+                named(|| tracing::error!(reason, "request failed"));
             }
             Self::Query(QueryError::Unavailable(reason)) => {
-                tracing::warn!(reason, "the store does not answer");
+                named(|| tracing::warn!(reason, "the store does not answer"));
             }
             _ => {}
         }
@@ -184,7 +214,8 @@ impl IntoResponse for ApiError {
         self.log();
         let mut response = self.problem().into_response();
         if let Some(after) = self.row().retry_after {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         response
     }
@@ -248,6 +279,9 @@ mod tests {
         let response = ApiError::Busy("event readers").into_response();
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(response.headers()[RETRY_AFTER], "1");
+        let wait = Duration::from_millis(1_001);
+        let response = ApiError::TooFast { per_second: 5, wait }.into_response();
+        assert_eq!(response.headers()[RETRY_AFTER], "2", "whole seconds, rounded up");
         let status = tonic::Status::from(ApiError::Busy("queries"));
         assert_eq!(
             status.get_details_retry_info().unwrap().retry_delay,

@@ -4,6 +4,7 @@ use flyball_proto::v1;
 use flyball_proto::v1::performance_server::{Performance, PerformanceServer};
 use tonic::{Request, Response, Status};
 
+use super::edge::admission::InFlight;
 use super::performance::{alerts, catalog, last, metrics, status};
 use super::{ApiError, AppState};
 use crate::query::Violations;
@@ -20,12 +21,21 @@ pub fn service(state: AppState) -> PerformanceServer<PerformanceService> {
     PerformanceServer::new(PerformanceService(state)).max_decoding_message_size(MAX_REQUEST_BYTES)
 }
 
+impl PerformanceService {
+    /// Lets a call in as the HTTP edge does: the same bounds, for both together.
+    fn admit<T>(&self, request: &Request<T>) -> Result<InFlight, ApiError> {
+        let peer = request.remote_addr().map(|peer| peer.ip());
+        self.0.0.admission.admit_call(peer)
+    }
+}
+
 #[tonic::async_trait]
 impl Performance for PerformanceService {
     async fn status(
         &self,
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
+        let _in_flight = self.admit(&request)?;
         let nodes = request.into_inner().nodes;
         let fleet = status::fleet(&self.0.0.live, &nodes, Violations::default());
         let fleet = fleet.map_err(ApiError::from)?;
@@ -36,6 +46,7 @@ impl Performance for PerformanceService {
         &self,
         request: Request<v1::MetricsRequest>,
     ) -> Result<Response<v1::MetricsResponse>, Status> {
+        let _in_flight = self.admit(&request)?;
         let ask = request.into_inner().into();
         let answered = metrics::answer(&self.0, ask, Violations::default()).await?;
         Ok(Response::new((&answered).into()))
@@ -45,6 +56,7 @@ impl Performance for PerformanceService {
         &self,
         request: Request<v1::MetricsBatchRequest>,
     ) -> Result<Response<v1::MetricsBatchResponse>, Status> {
+        let _in_flight = self.admit(&request)?;
         Ok(Response::new(metrics::answers(&self.0, request.into_inner().queries).await?))
     }
 
@@ -52,6 +64,7 @@ impl Performance for PerformanceService {
         &self,
         request: Request<v1::LastRequest>,
     ) -> Result<Response<v1::LastResponse>, Status> {
+        let _in_flight = self.admit(&request)?;
         let answer = last::answer(&self.0, &request.into_inner().into(), Violations::default());
         Ok(Response::new(answer.map_err(ApiError::from)?.into()))
     }
@@ -60,6 +73,7 @@ impl Performance for PerformanceService {
         &self,
         request: Request<v1::AlertsRequest>,
     ) -> Result<Response<v1::AlertsResponse>, Status> {
+        let _in_flight = self.admit(&request)?;
         let v1::AlertsRequest { nodes, state } = request.into_inner();
         let state = (!state.is_empty()).then_some(state.as_str());
         let answer = alerts::answer(&self.0, &nodes, state, Violations::default());
@@ -68,8 +82,9 @@ impl Performance for PerformanceService {
 
     async fn catalog(
         &self,
-        _: Request<v1::CatalogRequest>,
+        request: Request<v1::CatalogRequest>,
     ) -> Result<Response<v1::CatalogResponse>, Status> {
+        let _in_flight = self.admit(&request)?;
         Ok(Response::new(catalog::answer(&self.0.0.catalog).into()))
     }
 }

@@ -13,18 +13,19 @@ pub mod params;
 pub mod performance;
 pub mod problem;
 pub mod readiness;
+pub mod serve;
 pub mod telemetry;
 pub(crate) mod waiting;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use self::edge::Limits;
+use self::edge::admission::Admission;
+use self::edge::{Edge, Limits};
 pub use self::error::ApiError;
 pub use self::readiness::Readiness;
 use self::telemetry::ApiMetrics;
@@ -64,6 +65,7 @@ struct Inner {
     querier: Querier,
     registry: Registry,
     metrics: ApiMetrics,
+    admission: Arc<Admission>,
     readiness: Readiness,
     event_readers: Arc<Semaphore>,
     shutdown: CancellationToken,
@@ -83,6 +85,7 @@ impl AppState {
         let document = docs::openapi();
         Self(Arc::new(Inner {
             querier,
+            admission: Arc::new(Admission::new(parts.limits, metrics.clone())),
             store,
             catalog,
             live,
@@ -104,13 +107,15 @@ impl AppState {
 }
 
 /// All of HTTP: the calls, their description, the dashboard.
-pub fn router(state: AppState) -> Router {
-    let (calls, _) = docs::calls().split_for_parts();
+fn edge(state: &AppState) -> Edge {
+    let (calls, document) = docs::calls().split_for_parts();
     let router = calls
         .fallback(assets::serve)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(state.clone());
-    edge::wrap(router, state)
+    let paths = document.paths.paths.keys().map(String::as_str);
+    let Inner { limits, admission, metrics, .. } = &*state.0;
+    Edge::new(router, paths, *limits, Arc::clone(admission), metrics)
 }
 
 async fn method_not_allowed(State(_): State<AppState>, request: Request) -> ApiError {

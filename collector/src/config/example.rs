@@ -45,6 +45,67 @@ const SECTIONS: &[(&str, &[Key])] = &[
         ],
     ),
     (
+        "http",
+        &[
+            (
+                "max_connections",
+                "Most connections. A few more are accepted for health checks and to be told so.",
+                "",
+            ),
+            (
+                "max_in_flight",
+                "Most requests that are worked on at once, without readers of events; further ones are refused with 503.",
+                "",
+            ),
+            ("event_readers", "Most readers of /api/performance/events; further ones get 429.", ""),
+            (
+                "requests_per_second",
+                "Requests per second of one caller in the long run, over HTTP and gRPC together; more get 429. 0: no bound.\nA caller is an IPv4 address or a /64 of IPv6.",
+                "",
+            ),
+            ("burst", "Requests that one caller may ask at once after a pause.", ""),
+            (
+                "limit_loopback",
+                "Callers on this host are bounded too. They are not by default: a proxy there stands for many callers, and a program there needs no requests to slow this host down.",
+                "",
+            ),
+            (
+                "max_callers",
+                "Most callers that are told apart. Idle ones are forgotten; when all are busy, new ones share one bound.",
+                "",
+            ),
+            (
+                "delay_target_ms",
+                "Time that requests may wait for a processor, in milliseconds. When all wait longer, a growing share is refused with 503.",
+                "",
+            ),
+            ("url_bytes", "Longest path and query string, in bytes.", ""),
+            ("body_bytes", "Largest body of a request, in bytes.", ""),
+            ("timeout_ms", "Longest time until an answer begins, in milliseconds.", ""),
+            (
+                "header_timeout_ms",
+                "Longest time that the headers of a request may take, and a new connection without any, in milliseconds.",
+                "",
+            ),
+            (
+                "body_timeout_ms",
+                "Longest time that the body of a request may take, in milliseconds.",
+                "",
+            ),
+            (
+                "idle_timeout_ms",
+                "Longest time that a connection may stay without a request, in milliseconds.",
+                "",
+            ),
+            (
+                "stall_timeout_ms",
+                "Longest time that a client may take nothing of what is sent to it, in milliseconds; readers of events too.",
+                "",
+            ),
+            ("compress_bytes", "Smallest answer that is compressed, in bytes.", ""),
+        ],
+    ),
+    (
         "clickhouse",
         &[
             (

@@ -1,18 +1,18 @@
 //! Asks ClickHouse what a plan says and lays the rows out on the grid.
 //!
-//! Some queries run at once, some wait for their turn, and more are refused ([`QueryLimits`]). Each is bounded in rows, bytes, memory and time by ClickHouse,
+//! Some queries run at once, some wait for their turn, and more are refused ([`QueryLimits`], [`Turns`]). Each is bounded in rows, bytes, memory and time by ClickHouse,
 //! and in points of its answer here. A caller that goes away takes its query with it: the future is dropped, the connection closes, ClickHouse stops.
 
 use std::time::{Duration, Instant};
 
 use clickhouse::{Client, Row};
 use serde::Deserialize;
-use tokio::sync::Semaphore;
 
 use super::plan::Plan;
 use super::slow::{SlowQueries, Spent};
 use super::table::{GroupKey, Table};
 use super::{QueryError, QueryLimits, QueryMetrics};
+use crate::overload::Turns;
 use crate::store::{Servers, Store, StoreError};
 
 /// Time beyond that of one query that a query may wait for its turn and its rows.
@@ -22,9 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Fetcher {
     servers: Servers,
-    /// Running and waiting.
-    admitted: Semaphore,
-    running: Semaphore,
+    turns: Turns,
     /// Longest that a query may wait and run.
     timeout: Duration,
     metrics: QueryMetrics,
@@ -67,12 +65,16 @@ impl Fetcher {
         });
         Self {
             servers,
-            admitted: Semaphore::new(limits.running + limits.waiting),
-            running: Semaphore::new(limits.running),
+            turns: Turns::new(limits.running, limits.waiting),
             timeout: Duration::from_millis(limits.time_ms) + PATIENCE,
             metrics,
             slow,
         }
+    }
+
+    /// Who runs and waits.
+    pub(super) const fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// Asks for what a plan says.
@@ -83,9 +85,8 @@ impl Fetcher {
         if plan.ids.is_empty() {
             return Ok(Fetched { table: Table::new(plan.buckets), spent: Spent::default() });
         }
-        let _admitted = self.admitted.try_acquire().map_err(|_| QueryError::Busy)?;
         let answer = async {
-            let _running = self.running.acquire().await.map_err(|_| QueryError::Busy)?;
+            let _turn = self.turns.enter().await.map_err(|_| QueryError::Busy)?;
             let started = Instant::now();
             self.metrics.store_queries.inc();
             let answer = self.servers.ask(|client| read(client, plan)).await?;

@@ -156,6 +156,7 @@ impl Querier {
     /// Makes the metrics part of what a registry prints; its prefix is `flyball`.
     pub fn register(&self, registry: &mut Registry) {
         self.0.metrics.register(registry);
+        self.0.fetcher.turns().register(registry);
         self.0.answers.register(registry.sub_registry_with_prefix("cache_answers"));
         self.0.parts.register(registry.sub_registry_with_prefix("cache"));
     }

@@ -70,21 +70,6 @@ pub(super) async fn grpc(
     }
 }
 
-/// Serves HTTP: the API and the dashboard.
-pub(super) fn http(
-    listener: TcpListener,
-    state: AppState,
-    shutdown: CancellationToken,
-) -> impl Future<Output = ()> + Send + use<> {
-    let router = api::router(state);
-    async move {
-        let stop = async move { shutdown.cancelled().await };
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
-            tracing::error!(%error, "the HTTP server failed");
-        }
-    }
-}
-
 /// Serves what can be answered while the store is not open.
 pub(super) async fn waiting_http(
     listener: TcpListener,

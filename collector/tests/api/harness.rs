@@ -248,9 +248,7 @@ pub fn live_sample(raw: i64) -> Sample {
 async fn serve_http(state: AppState, shutdown: CancellationToken) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = axum::serve(listener, api::router(state))
-        .with_graceful_shutdown(async move { shutdown.cancelled().await });
-    (address, tokio::spawn(async move { server.await.unwrap() }))
+    (address, tokio::spawn(api::serve::serve(listener, state, shutdown)))
 }
 
 async fn serve_grpc(state: AppState, shutdown: CancellationToken) -> (SocketAddr, JoinHandle<()>) {

@@ -18,5 +18,6 @@ mod memory;
 mod metrics;
 mod openapi;
 mod operation;
+mod protection;
 mod reference;
 mod rollups;

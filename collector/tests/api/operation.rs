@@ -43,7 +43,8 @@ async fn without_the_store_last_values_are_answered_and_the_past_is_unavailable(
 #[tokio::test(flavor = "multi_thread")]
 async fn the_collector_tells_of_itself() {
     let server = Server::start().await;
-    server.get("/api/performance/catalog").await;
+    let catalog = server.get("/api/performance/catalog").await;
+    assert!(catalog.header("server-timing").starts_with("total;dur="));
     server.get("/api/performance/nothing").await;
     let answer = server.get("/metrics").await;
     assert!(answer.header("content-type").starts_with("application/openmetrics-text"));
