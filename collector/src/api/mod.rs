@@ -7,6 +7,7 @@ pub mod assets;
 pub mod docs;
 pub mod edge;
 pub mod error;
+mod fleet;
 pub mod grpc;
 pub mod health;
 pub mod params;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use self::edge::admission::Admission;
 use self::edge::{Edge, Limits};
 pub use self::error::ApiError;
+use self::fleet::FleetBody;
 pub use self::readiness::Readiness;
 use self::telemetry::ApiMetrics;
 use crate::account::Accounts;
@@ -66,6 +68,7 @@ struct Inner {
     registry: Registry,
     metrics: ApiMetrics,
     admission: Arc<Admission>,
+    fleet: FleetBody,
     readiness: Readiness,
     event_readers: Arc<Semaphore>,
     shutdown: CancellationToken,
@@ -86,6 +89,7 @@ impl AppState {
         Self(Arc::new(Inner {
             querier,
             admission: Arc::new(Admission::new(parts.limits, metrics.clone())),
+            fleet: FleetBody::default(),
             store,
             catalog,
             live,

@@ -2,6 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
 use flyball_proto::series::NodeName;
 
 use crate::api::params::Params;
@@ -9,17 +11,23 @@ use crate::api::{ApiError, AppState};
 use crate::live::{FleetStatus, Live};
 use crate::query::{QueryError, Violations};
 
-/// Last values of every node, or of those that are named. Never asks the store. What is not known is null, which is not zero.
+/// Last values of every node, or of those that are named. Never asks the store. The whole fleet's is at most half a second old. What is not known is null, which is not zero.
 #[utoipa::path(get, path = "/api/performance/status", tag = "performance",
     params(("node" = Option<Vec<String>>, Query, description = "only these nodes")),
     responses((status = 200, body = FleetStatus)),
 )]
 pub(in crate::api) async fn status(
     State(state): State<AppState>,
+    headers: HeaderMap,
     mut params: Params,
-) -> Result<Json<FleetStatus>, ApiError> {
+) -> Result<Response, ApiError> {
     let nodes = params.many("node");
-    Ok(Json(fleet(&state.0.live, &nodes, params.finish())?))
+    let violations = params.finish();
+    if nodes.is_empty() {
+        violations.check()?;
+        return Ok(state.0.fleet.answer(&state.0.live, &headers));
+    }
+    Ok(Json(fleet(&state.0.live, &nodes, violations)?).into_response())
 }
 
 /// Status of `nodes`, all when it is empty.
