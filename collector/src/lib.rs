@@ -12,4 +12,5 @@ pub mod query;
 mod recall;
 pub mod rollup;
 pub mod run;
+mod share;
 pub mod store;

@@ -13,7 +13,7 @@ use flyball_proto::series::NodeName;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::live::{Live, now_ms};
+use crate::live::{Live, Recalled, now_ms, says_status};
 use crate::store::catalog::Selector;
 use crate::store::{Catalog, Store, StoreError};
 
@@ -26,6 +26,11 @@ const RECENT_SECONDS: u32 = 3_600;
 const FOLLOW: Duration = Duration::from_secs(10);
 /// A node whose newest sample is younger than this reports to another collector.
 const ELSEWHERE: Duration = Duration::from_secs(30);
+
+/// Age of the samples that the status of a node elsewhere is computed from, in seconds.
+const VALUES_SECONDS: u32 = 60;
+/// Most series in one query.
+const MAX_IDS: usize = 20_000;
 
 /// Tells `live` of nodes whose samples others store, until `shutdown`. What they are is in the catalog, which takes over series of others.
 pub(crate) async fn follow(
@@ -61,13 +66,61 @@ async fn look(store: &Store, catalog: &Catalog, live: &Live) -> Result<(), Store
     let recent = ELSEWHERE.as_secs() as u32;
     let seen = newest(store, ids, "AND ts >= now64(3) - ?", recent).await?;
     let oldest_ms = now_ms() - ELSEWHERE.as_millis() as i64;
-    for name in &absent {
-        let newest_ms = pulses.get(name.as_str()).and_then(|id| seen.get(id));
-        if let Some(&newest_ms) = newest_ms.filter(|&&newest_ms| newest_ms >= oldest_ms) {
+    let newest_of = |name: &NodeName| {
+        let newest_ms = pulses.get(name.as_str()).and_then(|id| seen.get(id)).copied();
+        newest_ms.filter(|&newest_ms| newest_ms >= oldest_ms)
+    };
+    let elsewhere: Vec<_> = absent.into_iter().filter(|name| newest_of(name).is_some()).collect();
+    let values = status_values(store, catalog, &elsewhere).await?;
+    for name in &elsewhere {
+        if let Some(values) = values.get(name.as_str()) {
+            live.recalled(name, values, ELSEWHERE);
+        }
+        if let Some(newest_ms) = newest_of(name) {
             live.heard(name, newest_ms, ELSEWHERE);
         }
     }
     Ok(())
+}
+
+/// The last samples of the series that the status of nodes is computed from, by node.
+async fn status_values(
+    store: &Store,
+    catalog: &Catalog,
+    nodes: &[NodeName],
+) -> Result<HashMap<Arc<str>, Vec<Recalled>>, StoreError> {
+    let names: Vec<String> = nodes.iter().map(|name| name.as_str().to_owned()).collect();
+    let mut series = HashMap::new();
+    for metric in Live::STATUS_METRICS {
+        // A metric or a node that nobody has sent yet is no error here.
+        let selector = Selector { metric, nodes: &names, ..Selector::default() };
+        let Ok(selection) = catalog.select(&selector) else { continue };
+        for selected in selection.series {
+            let described = catalog.describe(selected.id);
+            let wanted = described.filter(|(_, series)| says_status(series));
+            series.extend(wanted.map(|described| (selected.id.get(), described)));
+        }
+    }
+    let mut samples: HashMap<u64, Vec<(i64, i64)>> = HashMap::new();
+    let ids: Vec<u64> = series.keys().copied().collect();
+    for ids in ids.chunks(MAX_IDS) {
+        let sql = "SELECT series_id, toUnixTimestamp64Milli(ts) AS t, raw, scale FROM performance_metrics \
+             WHERE series_id IN ? AND ts >= now64(3) - ? ORDER BY series_id, ts DESC LIMIT 2 BY series_id";
+        let query = store.client().query(sql).bind(ids).bind(VALUES_SECONDS);
+        for (id, ts_ms, raw, scale) in query.fetch_all::<(u64, i64, i64, i8)>().await? {
+            let is_alike = series.get(&id).is_some_and(|(_, s)| s.scale.code() == scale);
+            if is_alike {
+                samples.entry(id).or_default().insert(0, (ts_ms, raw));
+            }
+        }
+    }
+    let mut of_nodes: HashMap<Arc<str>, Vec<Recalled>> = HashMap::new();
+    for (id, (node, series)) in series {
+        if let Some(samples) = samples.remove(&id) {
+            of_nodes.entry(node).or_default().push((Arc::new(series), samples));
+        }
+    }
+    Ok(of_nodes)
 }
 
 /// All nodes of the catalog and when each was last heard of, in milliseconds since the Unix epoch.

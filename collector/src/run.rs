@@ -34,6 +34,7 @@ use crate::live::{Live, now_ms};
 use crate::query::{QueryParts, SharedParts};
 use crate::recall;
 use crate::rollup::{self, Roller, RollupMetrics};
+use crate::share;
 use crate::store::engine::Engine;
 use crate::store::{OpenStore, StoreError, StoreMetrics};
 
@@ -230,7 +231,7 @@ impl Running {
         let query = QueryParts {
             store,
             catalog,
-            live,
+            live: live.clone(),
             limits: config.query,
             cache: config.cache.clone(),
             shared,
@@ -244,10 +245,8 @@ impl Running {
             shutdown: shutdown.clone(),
             limits: config.http.limits(),
         });
-        let share = tokio::spawn({
-            let (querier, ending) = (state.querier().clone(), ending.clone());
-            async move { querier.run(ending).await }
-        });
+        let sharing = share::run(state.querier().clone(), live, ending.clone());
+        let share = tokio::spawn(sharing);
         let mut tasks = vec![tell, judge, roll, share, tokio::spawn(watch)];
         tasks.extend(follow);
         Self { ingest, state, engine, ending, tasks }

@@ -13,6 +13,7 @@ pub mod load;
 pub mod port;
 pub mod process;
 pub mod proxy;
+pub mod redis;
 pub mod simulate;
 pub mod stack;
 pub mod terminal;

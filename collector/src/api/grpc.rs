@@ -65,7 +65,8 @@ impl Performance for PerformanceService {
         request: Request<v1::LastRequest>,
     ) -> Result<Response<v1::LastResponse>, Status> {
         let _in_flight = self.admit(&request)?;
-        let answer = last::answer(&self.0, &request.into_inner().into(), Violations::default());
+        let answer =
+            last::answer(&self.0, &request.into_inner().into(), Violations::default()).await;
         Ok(Response::new(answer.map_err(ApiError::from)?.into()))
     }
 

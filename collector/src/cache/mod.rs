@@ -101,6 +101,15 @@ pub struct Found<V> {
     pub left_ms: i64,
 }
 
+/// What is heard of other collectors.
+#[derive(Debug, Clone, Copy)]
+pub enum Heard<'a> {
+    /// These tags were invalidated.
+    Invalidated(&'a [Tag]),
+    /// A message that [`Cache::publish`] sent there.
+    Message(&'a [u8]),
+}
+
 /// Where a value was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -199,21 +208,29 @@ impl<V: Value, E: Failure> Cache<V, E> {
         self.0.counters.register(registry);
     }
 
-    /// Keeps the connections to Redis until `shutdown`, and hears what other collectors invalidate, as `heard` does too.
-    pub async fn run(&self, heard: impl Fn(&[Tag]), shutdown: CancellationToken) {
-        let Some(shared) = self.0.shared.clone() else { return };
+    /// Keeps the connections to Redis until `shutdown`, and hears what other collectors invalidate, as `heard` does too. Without Redis it only waits.
+    pub async fn run(&self, heard: impl Fn(Heard<'_>), shutdown: CancellationToken) {
+        let Some(shared) = self.0.shared.clone() else { return shutdown.cancelled().await };
         let tell = |news: News<'_>| match news {
             News::Invalidated(tags) => {
                 self.0.invalidate(tags);
-                heard(tags);
+                heard(Heard::Invalidated(tags));
             }
+            News::Message(message) => heard(Heard::Message(message)),
             News::Gap => {
                 self.0.invalidate(&[Tag::ALL]);
-                heard(&[Tag::ALL]);
+                heard(Heard::Invalidated(&[Tag::ALL]));
             }
             News::Silence => self.age_out(self.0.unheard_ms),
         };
         shared.run(tell, shutdown).await;
+    }
+
+    /// Sends a message to all other collectors that are connected to the same Redis, once, as soon as that is possible; a newer one takes its place.
+    pub fn publish(&self, message: Vec<u8>) {
+        if let Some(shared) = &self.0.shared {
+            shared.publish(message);
+        }
     }
 
     /// Everything that is held ends in so many milliseconds.

@@ -86,6 +86,15 @@ impl Role {
     }
 }
 
+/// Metrics that the status is computed from.
+pub(super) const METRICS: [&str; 5] = [
+    "system.cpu.utilization",
+    "system.memory.utilization",
+    "system.cpu.load_average.1m",
+    "system.network.io",
+    "system.disk.io",
+];
+
 impl Derived {
     pub(super) fn clear(&mut self) {
         self.tracked.clear();

@@ -29,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::events::{Event, EventBody, EventFilter, MetricPattern, SamplesEvent, StatusEvent};
 pub use self::node::NodeInfo;
+pub(crate) use self::node::Recalled;
+pub(crate) use self::recent::says_status;
 pub use self::recent::{LastValue, WindowStats};
 pub use self::settings::LiveSettings;
 pub use self::status::{FleetStatus, HostStatus, NodeStatus, Totals};
@@ -162,12 +164,52 @@ impl Live {
         absent.map(|node| node.name.clone()).collect()
     }
 
+    /// Those of `nodes`, or of all nodes when it is empty, that are connected to another collector.
+    pub(crate) fn elsewhere(&self, nodes: &[NodeName]) -> Vec<NodeName> {
+        let known = self.0.nodes.read();
+        let is_meant = |name: &NodeName| nodes.is_empty() || nodes.contains(name);
+        let is_elsewhere = |node: &Node| {
+            let state = node.state.lock();
+            state.stream.is_none() && state.status().up
+        };
+        let found = known.values().filter(|node| is_meant(&node.name) && is_elsewhere(node));
+        found.map(|node| node.name.clone()).collect()
+    }
+
     /// A node that is not connected here was heard of elsewhere at `ts_ms`. It counts as up until nothing newer was heard for `patience`; its values are
     /// not known here.
     pub fn heard(&self, node: &NodeName, ts_ms: i64, patience: Duration) {
         let Some(node) = self.0.nodes.read().get(node).map(Arc::clone) else { return };
         let changed = node.state.lock().heard(ts_ms, patience, Instant::now());
         if changed {
+            self.touch(&node);
+        }
+    }
+
+    /// Status of the nodes whose agents are connected here.
+    pub(crate) fn connected(&self) -> Vec<Arc<NodeStatus>> {
+        let nodes = self.0.nodes.read();
+        let states = nodes.values().map(|node| node.state.lock());
+        states.filter(|state| state.stream.is_some()).map(|state| state.status()).collect()
+    }
+
+    /// Another collector says how a node is that is connected there. Nothing when it is connected here, or something newer was heard. It counts as up until nothing newer was heard for
+    /// `patience`.
+    pub fn told(&self, status: NodeStatus, patience: Duration) {
+        let Ok(name) = NodeName::new(&status.node) else { return };
+        self.seed([(name.clone(), None)]);
+        let Some(node) = self.0.nodes.read().get(&name).map(Arc::clone) else { return };
+        let is_news = node.state.lock().told(status, patience, Instant::now());
+        if is_news {
+            self.touch(&node);
+        }
+    }
+
+    /// The store says what series of a node that is not connected here were: for each the samples of the last minute, in order.
+    pub(crate) fn recalled(&self, node: &NodeName, series: &[Recalled], patience: Duration) {
+        let Some(node) = self.0.nodes.read().get(node).map(Arc::clone) else { return };
+        let is_news = node.state.lock().recalled(series, patience, Instant::now());
+        if is_news {
             self.touch(&node);
         }
     }

@@ -1,11 +1,11 @@
 //! Last values of one node: its slots as the agent defined them, and the status computed from them after each frame.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use flyball_proto::frame::Sample;
+use flyball_proto::frame::{Sample, Slot as FrameSlot};
 use flyball_proto::series::{NodeName, Series};
 use parking_lot::Mutex;
 
@@ -36,6 +36,9 @@ pub struct NodeInfo {
     /// What the node is.
     pub host: HostStatus,
 }
+
+/// A series and its last samples as the store has them, in order: time and raw integer.
+pub(crate) type Recalled = (Arc<Series>, Vec<(i64, i64)>);
 
 /// A series and its last value: 24 bytes, of which a large fleet has millions.
 #[derive(Debug, Clone)]
@@ -153,6 +156,62 @@ impl NodeState {
         let status = Arc::make_mut(&mut self.status);
         (status.up, status.last_seen_ms) = (true, Some(ts_ms));
         status.forget_values();
+        true
+    }
+
+    /// Takes over what another collector said of the node. True when that is news.
+    pub(super) fn told(&mut self, status: NodeStatus, patience: Duration, now: Instant) -> bool {
+        let Some(ts_ms) = status.last_seen_ms else { return false };
+        // What is as old may have more in it: the store was asked before.
+        let is_news = self.status.last_seen_ms.is_none_or(|last_ms| last_ms <= ts_ms);
+        if self.stream.is_some() || !is_news {
+            return false;
+        }
+        self.arrived = Some(now);
+        self.interval = patience / 3;
+        let accounting = self.status.accounting.clone();
+        self.status = Arc::new(NodeStatus { up: true, accounting, ..status });
+        true
+    }
+
+    /// Computes the status from samples that the store has. True when they are news.
+    pub(super) fn recalled(
+        &mut self,
+        series: &[Recalled],
+        patience: Duration,
+        now: Instant,
+    ) -> bool {
+        let newest =
+            series.iter().filter_map(|(_, samples)| samples.last()).map(|(ts, _)| *ts).max();
+        let Some(newest_ms) = newest else { return false };
+        let is_known =
+            |last_ms| last_ms > newest_ms || last_ms == newest_ms && self.status.has_values();
+        if self.stream.is_some() || self.status.last_seen_ms.is_some_and(is_known) {
+            return false;
+        }
+        let mut slots = Vec::with_capacity(series.len());
+        let mut derived = Derived::default();
+        let mut ticks: BTreeMap<i64, Vec<(usize, i64)>> = BTreeMap::new();
+        for (number, (series, samples)) in series.iter().enumerate() {
+            derived.define(number as u32, series);
+            slots.push(Some(Slot::new(Arc::clone(series))));
+            for &(ts_ms, raw) in samples {
+                ticks.entry(ts_ms).or_default().push((number, raw));
+            }
+        }
+        for (ts_ms, values) in ticks {
+            for (number, raw) in values {
+                if let Some(Some(slot)) = slots.get_mut(number) {
+                    slot.set(ts_ms, &Sample { slot: FrameSlot(number as u32), raw, reset: false });
+                }
+            }
+            derived.advance(&slots, ts_ms);
+        }
+        self.arrived = Some(now);
+        self.interval = patience / 3;
+        let status = Arc::make_mut(&mut self.status);
+        (status.up, status.last_seen_ms) = (true, Some(newest_ms));
+        derived.apply(&slots, newest_ms - STALE_MS, status);
         true
     }
 

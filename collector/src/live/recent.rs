@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use flyball_proto::series::{NodeName, Series};
 
+use super::derive::{METRICS, Role};
 use super::window::{Span, WindowUse};
 use super::{Live, Node, Snapshot};
 
@@ -35,7 +36,15 @@ pub struct WindowStats {
     pub max_bytes: usize,
 }
 
+/// True when the status of a node is computed from series like this.
+pub(crate) fn says_status(series: &Series) -> bool {
+    Role::of(series).is_some()
+}
+
 impl Live {
+    /// Metrics that the status of nodes is computed from.
+    pub(crate) const STATUS_METRICS: [&'static str; 5] = METRICS;
+
     /// Newest samples, at or after `oldest_ms`, of the series that `wanted` accepts: of `nodes`, or of all nodes when it is empty.
     pub fn last(
         &self,

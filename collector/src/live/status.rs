@@ -122,6 +122,13 @@ impl Totals {
 // === impl NodeStatus ===
 
 impl NodeStatus {
+    /// True when something is known of what the node does.
+    pub(super) const fn has_values(&self) -> bool {
+        self.cpu_utilization.is_some()
+            || self.memory_utilization.is_some()
+            || self.load_1m.is_some()
+    }
+
     /// Forgets what frames say; who the node is stays.
     pub(super) fn forget_values(&mut self) {
         *self = Self {
@@ -196,6 +203,31 @@ impl From<&NodeStatus> for v1::NodeStatus {
             samples_per_second: node.samples_per_second,
             host: node.host.as_deref().map(Into::into),
             accounting: node.accounting.as_deref().map(Into::into),
+        }
+    }
+}
+
+/// As another collector sent it. Where the samples of its node are is told where its agent is.
+impl From<v1::NodeStatus> for NodeStatus {
+    fn from(node: v1::NodeStatus) -> Self {
+        let time = |ms: i64| (ms != 0).then_some(ms);
+        Self {
+            node: node.node,
+            up: node.up,
+            last_seen_ms: time(node.last_seen_ms),
+            agent_version: (!node.agent_version.is_empty()).then_some(node.agent_version),
+            policy_revision: node.policy_revision,
+            cpu_utilization: node.cpu_utilization,
+            memory_utilization: node.memory_utilization,
+            load_1m: node.load_1m,
+            network_receive_bytes_per_second: node.network_receive_bytes_per_second,
+            network_transmit_bytes_per_second: node.network_transmit_bytes_per_second,
+            disk_read_bytes_per_second: node.disk_read_bytes_per_second,
+            disk_write_bytes_per_second: node.disk_write_bytes_per_second,
+            series: node.series,
+            samples_per_second: node.samples_per_second,
+            host: node.host.map(|host| Arc::new(host.into())),
+            accounting: None,
         }
     }
 }

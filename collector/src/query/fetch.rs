@@ -18,6 +18,11 @@ use crate::store::{Servers, Store, StoreError};
 /// Time beyond that of one query that a query may wait for its turn and its rows.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+const NEWEST: &str = "\
+SELECT series_id, toUnixTimestamp64Milli(max(ts)), argMax(value, ts) FROM performance_metrics
+WHERE series_id IN ? AND ts >= now64(3) - toIntervalMillisecond(?)
+GROUP BY series_id";
+
 /// The way of queries to the store.
 #[derive(Debug)]
 pub(super) struct Fetcher {
@@ -75,6 +80,29 @@ impl Fetcher {
     /// Who runs and waits.
     pub(super) const fn turns(&self) -> &Turns {
         &self.turns
+    }
+
+    /// Id, time and value of the newest sample of each series within `lookback_ms`.
+    ///
+    /// # Errors
+    /// When too many queries run, or the store fails.
+    pub(super) async fn newest(
+        &self,
+        ids: &[u64],
+        lookback_ms: i64,
+    ) -> Result<Vec<(u64, i64, f64)>, QueryError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let _turn = self.turns.enter().await.map_err(|_| QueryError::Busy)?;
+        self.metrics.store_queries.inc();
+        let newest = |client: Client| async move {
+            let query = client.query(NEWEST).bind(ids).bind(lookback_ms);
+            Ok(query.fetch_all::<(u64, i64, f64)>().await?)
+        };
+        let asking = tokio::time::timeout(self.timeout, self.servers.ask(newest));
+        let late = |_| QueryError::Unavailable("no answer in time".to_owned());
+        Ok(asking.await.map_err(late)??)
     }
 
     /// Asks for what a plan says.

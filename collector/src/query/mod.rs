@@ -13,6 +13,7 @@ pub mod explain;
 mod fetch;
 pub mod fold;
 mod kept;
+mod last;
 pub mod limits;
 pub(crate) mod memory;
 mod metrics;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
 
 use super::answer::{Answer, CacheLevel, Tier};
 use super::explain::{Explain, ExplainPart};
@@ -29,7 +30,7 @@ use super::{
     MetricsAsk, MetricsQuery, QueryError, QueryLimits, QueryMetrics, Violations, sql, tags,
 };
 use crate::cache::{
-    Cache, CacheSettings, Found, Key, Life, Loaded, Place, QueryCacheStats, Tag, WindowShare,
+    Cache, CacheSettings, Found, Heard, Key, Life, Loaded, Place, QueryCacheStats, Tag, WindowShare,
 };
 use crate::live::Live;
 use crate::store::catalog::Catalog;
@@ -161,10 +162,23 @@ impl Querier {
         self.0.parts.register(registry.sub_registry_with_prefix("cache"));
     }
 
-    /// Keeps the connections to Redis, if there are any, until `shutdown`.
-    pub async fn run(&self, shutdown: tokio_util::sync::CancellationToken) {
-        let heard = |tags: &[Tag]| self.0.answers.invalidate(tags);
+    /// Keeps the connections to Redis, if there are any, until `shutdown`. `message` hears what other collectors [publish](Self::publish).
+    pub async fn run(&self, message: impl Fn(&[u8]), shutdown: CancellationToken) {
+        let heard = |heard: Heard<'_>| match heard {
+            Heard::Invalidated(tags) => self.0.answers.invalidate(tags),
+            Heard::Message(bytes) => message(bytes),
+        };
         self.0.parts.run(heard, shutdown).await;
+    }
+
+    /// Sends a message to the other collectors, if Redis is there.
+    pub fn publish(&self, message: Vec<u8>) {
+        self.0.parts.publish(message);
+    }
+
+    /// True when other collectors may be reached.
+    pub fn is_shared(&self) -> bool {
+        self.0.parts.is_shared()
     }
 
     /// Answers a question. `violations` holds what was already found wrong while it was read; `now_ms` is the present.
@@ -252,6 +266,25 @@ impl Querier {
                 answers: self.0.metrics.from_memory.get(),
             },
         }
+    }
+
+    /// Every series there is.
+    pub(super) fn catalog(&self) -> &Catalog {
+        &self.0.catalog
+    }
+
+    /// True when no other collector stores samples.
+    pub(super) fn is_alone(&self) -> bool {
+        self.0.is_alone
+    }
+
+    /// Id, time and value of the newest sample of each series within `lookback_ms`.
+    pub(super) async fn newest(
+        &self,
+        ids: &[u64],
+        lookback_ms: i64,
+    ) -> Result<Vec<(u64, i64, f64)>, QueryError> {
+        self.0.fetcher.newest(ids, lookback_ms).await
     }
 
     /// What queries cost the store.

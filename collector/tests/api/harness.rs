@@ -109,7 +109,7 @@ impl Server {
         let (http, web) = serve_http(state.clone(), shutdown.clone()).await;
         let (grpc, calls) = serve_grpc(state, shutdown.clone()).await;
         let (querier, stop) = (querier, shutdown.clone());
-        let sharing = tokio::spawn(async move { querier.run(stop).await });
+        let sharing = tokio::spawn(async move { querier.run(|_| {}, stop).await });
         let (teller, stop) = (live.clone(), shutdown.clone());
         let events = tokio::spawn(async move { teller.run(stop).await });
         let client = reqwest::Client::builder().timeout(DEADLINE).build().unwrap();

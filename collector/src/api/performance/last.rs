@@ -58,7 +58,7 @@ pub(in crate::api) struct LastAsk {
     lookback: Option<String>,
 }
 
-/// The newest value of each series, from the collector's memory; the store is not asked. A counter's value is its running total.
+/// The newest value of each series, from the collector's memory; the store is asked only for nodes that are connected to another collector. A counter's value is its running total.
 ///
 /// Either `metric` or `node` is needed. With `by` the series of a group are joined by `agg`: avg, min, max, sum or p1 to p99. Values that are older than `lookback` are left out.
 #[utoipa::path(get, path = "/api/performance/last", tag = "performance",
@@ -86,14 +86,14 @@ pub(in crate::api) async fn last(
         top: params.one("top"),
         lookback: params.one("lookback"),
     };
-    Ok(Json(answer(&state, &ask, params.finish())?))
+    Ok(Json(answer(&state, &ask, params.finish()).await?))
 }
 
 /// Answers a question, whoever asks.
 ///
 /// # Errors
 /// With every field that is wrong.
-pub(in crate::api) fn answer(
+pub(in crate::api) async fn answer(
     state: &AppState,
     ask: &LastAsk,
     mut violations: Violations,
@@ -128,7 +128,10 @@ pub(in crate::api) fn answer(
                 series.attribute(key).is_some_and(|value| values.iter().any(|v| v == value))
             })
     };
-    let found = live.last(&nodes, now_ms() - lookback_ms, wanted);
+    let mut found = live.last(&nodes, now_ms() - lookback_ms, wanted);
+    let elsewhere = live.elsewhere(&nodes);
+    let metric = ask.metric.as_deref();
+    found.extend(state.0.querier.last_elsewhere(&elsewhere, metric, lookback_ms, wanted).await?);
     let mut values = if ask.by.is_empty() { each(found) } else { grouped(found, &ask.by, agg) };
     if let Some(top) = top {
         let value = |last: &LastOf| last.value.unwrap_or(f64::NEG_INFINITY);

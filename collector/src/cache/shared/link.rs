@@ -14,9 +14,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::order::{Heard, SILENCE};
-use super::{Connected, Shared};
+use super::{Connected, Envelope, Shared};
 use crate::cache::RedisSettings;
 use crate::cache::key::Tag;
+use crate::cache::life::Life;
 
 const CONNECT: Duration = Duration::from_secs(2);
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -76,6 +77,8 @@ pub(in crate::cache) enum News<'a> {
     Gap,
     /// From now on nothing is heard.
     Silence,
+    /// Another collector's message.
+    Message(&'a [u8]),
 }
 
 impl Shared {
@@ -145,6 +148,7 @@ impl Shared {
             // What did not arrive is sent again with the next beat.
             let arrived = self.send(&tags).await;
             self.0.unsent.lock().settle(arrived);
+            self.send_message().await;
         }
     }
 
@@ -176,6 +180,25 @@ impl Shared {
         }
     }
 
+    async fn send_message(&self) {
+        let Some(message) = self.0.message.lock().take() else { return };
+        let Some(mut to) = self.0.connection.lock().clone() else { return };
+        let mut value = self.0.origin.to_le_bytes().to_vec();
+        value.extend(message);
+        let life = Life::new(Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        let envelope = Envelope { began: 0, spent_ms: 0, cost_ms: 0.0, life, value };
+        let channel = self.messages();
+        let sealed = self.0.sealer.seal(&channel, &envelope);
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(&channel).arg(sealed);
+        // The next one comes in a moment, and is newer.
+        let _ = timeout(SEND, command.query_async::<u64>(&mut to.connection)).await;
+    }
+
+    fn messages(&self) -> String {
+        format!("{}:messages", self.0.prefix)
+    }
+
     fn channel(&self) -> String {
         format!("{}:invalidations", self.0.prefix)
     }
@@ -199,6 +222,7 @@ impl Shared {
         let subscribing = async {
             let mut subscription = self.0.client.get_async_pubsub().await?;
             subscription.subscribe(self.channel()).await?;
+            subscription.subscribe(self.messages()).await?;
             Ok::<_, redis::RedisError>(subscription)
         };
         let mut messages = match timeout(CONNECT, subscribing).await {
@@ -215,6 +239,10 @@ impl Shared {
                 Err(_) => return "silence".to_owned(),
             };
             backoff.reset();
+            if message.get_channel_name() == self.messages() {
+                self.take_message(message.get_payload_bytes(), tell);
+                continue;
+            }
             let text = message.get_payload::<String>().unwrap_or_default();
             let Some((number, origin, tags)) = parse(&text) else {
                 tracing::warn!("a message in {} is none of ours", self.channel());
@@ -228,6 +256,20 @@ impl Shared {
                 self.0.counters.heard.inc();
                 tell(News::Invalidated(&tags));
             }
+        }
+    }
+}
+
+impl Shared {
+    fn take_message(&self, bytes: &[u8], tell: &impl Fn(News<'_>)) {
+        let Ok(envelope) = self.0.sealer.open(&self.messages(), bytes) else {
+            self.0.counters.l2_refused.inc();
+            return;
+        };
+        if let Some((origin, message)) = envelope.value.split_first_chunk()
+            && u64::from_le_bytes(*origin) != self.0.origin
+        {
+            tell(News::Message(message));
         }
     }
 }

@@ -51,6 +51,8 @@ struct Inner {
     breaker: Mutex<Breaker>,
     counters: Arc<Counters>,
     unsent: Mutex<Unsent>,
+    /// The newest message that is to be sent.
+    message: Mutex<Option<Vec<u8>>>,
     /// Something is to be sent.
     sending: Notify,
     order: Mutex<Order>,
@@ -140,6 +142,7 @@ impl Shared {
             breaker: Mutex::new(breaker),
             counters,
             unsent: Mutex::default(),
+            message: Mutex::default(),
             sending: Notify::new(),
             order: Mutex::default(),
             origin: rand::random(),
@@ -244,6 +247,12 @@ impl Shared {
     /// Tells all collectors, as soon as Redis can be reached.
     pub(super) fn invalidate(&self, tags: &[Tag]) {
         self.0.unsent.lock().add(tags);
+        self.0.sending.notify_one();
+    }
+
+    /// Sends a message to all other collectors. One that could not be sent yet makes room for it; none is sent twice.
+    pub(super) fn publish(&self, message: Vec<u8>) {
+        *self.0.message.lock() = Some(message);
         self.0.sending.notify_one();
     }
 
