@@ -166,14 +166,17 @@ impl Live {
 
     /// Those of `nodes`, or of all nodes when it is empty, that are connected to another collector.
     pub(crate) fn elsewhere(&self, nodes: &[NodeName]) -> Vec<NodeName> {
+        if self.0.alone_from_ms.is_some() {
+            return Vec::new();
+        }
         let known = self.0.nodes.read();
-        let is_meant = |name: &NodeName| nodes.is_empty() || nodes.contains(name);
-        let is_elsewhere = |node: &Node| {
+        let is_elsewhere = |node: &&Arc<Node>| {
             let state = node.state.lock();
             state.stream.is_none() && state.status().up
         };
-        let found = known.values().filter(|node| is_meant(&node.name) && is_elsewhere(node));
-        found.map(|node| node.name.clone()).collect()
+        let named = nodes.iter().filter_map(|name| known.get(name));
+        let all = known.values().filter(|_| nodes.is_empty());
+        named.chain(all).filter(is_elsewhere).map(|node| node.name.clone()).collect()
     }
 
     /// A node that is not connected here was heard of elsewhere at `ts_ms`. It counts as up until nothing newer was heard for `patience`; its values are

@@ -1,6 +1,5 @@
 //! Questions about the present that memory answers: the newest value of series, and their recent samples.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -52,14 +51,11 @@ impl Live {
         oldest_ms: i64,
         wanted: impl Fn(&Series) -> bool,
     ) -> Vec<LastValue> {
-        // Nodes share their definitions, so each is judged once.
-        let mut judged: HashMap<*const Series, bool> = HashMap::new();
         let mut found = Vec::new();
         let mut take = |node: &Arc<Node>| {
             let state = node.state.lock();
             for (series, ts_ms, value) in state.last() {
-                let verdict = judged.entry(Arc::as_ptr(series)).or_insert_with(|| wanted(series));
-                if *verdict && ts_ms >= oldest_ms {
+                if ts_ms >= oldest_ms && wanted(series) {
                     let (node, series) = (node.name.clone(), Arc::clone(series));
                     found.push(LastValue { node, series, ts_ms, value });
                 }
