@@ -1,6 +1,6 @@
 //! The HTTP and gRPC interface: one query model, one table of errors, two protocols.
 //!
-//! HTTP passes through [`edge`] (request ids, limits, log, metrics) to the calls under [`performance`], [`health`] and [`docs`], and else to the dashboard
+//! HTTP ([`mod@serve`]) passes through [`mod@edge`] (request ids, limits, log, metrics) to the calls under [`performance`], [`health`] and [`docs`], and else to the dashboard
 //! ([`assets`]). gRPC's `Performance` service is [`grpc`]. Last values come from memory ([`crate::live`]), the past from the store ([`crate::query`]).
 
 pub mod assets;

@@ -22,6 +22,9 @@ const MEASURE: Duration = Duration::from_millis(20);
 /// Resolution of timers: that late is in time.
 const RESOLUTION: Duration = Duration::from_millis(2);
 
+/// Tasks that the own queue of a thread holds.
+const OWN_QUEUE: usize = 256;
+
 /// Decides who is let in.
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -133,8 +136,8 @@ impl Admission {
                 () = tokio::time::sleep_until(due) => {}
             }
             let late = due.elapsed();
-            let delay = late.saturating_sub(RESOLUTION);
-            let share = shedding.update(delay, period + late);
+            let delay = late.saturating_sub(RESOLUTION) + queue_delay().await;
+            let share = shedding.update(delay, period + due.elapsed());
             self.shed.store((share * f64::from(u32::MAX)) as u32, Ordering::Relaxed);
             self.metrics.shed_share.set(share);
             self.metrics.delay_seconds.set(delay.as_secs_f64());
@@ -149,6 +152,19 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.metrics.in_flight.dec();
     }
+}
+
+/// Time that a task which is ready waits for a thread of the runtime.
+///
+/// A thread runs what its own queue holds and then what did not fit into it, in the order of arrival. The first part is measured by standing in that queue,
+/// the second one follows from its length. A timer alone would show neither: it runs before them.
+async fn queue_delay() -> Duration {
+    let began = Instant::now();
+    tokio::task::yield_now().await;
+    let own = began.elapsed();
+    let runtime = tokio::runtime::Handle::current().metrics();
+    let queues = OWN_QUEUE * runtime.num_workers().max(1);
+    own.mul_f64(1.0 + runtime.global_queue_depth() as f64 / queues as f64)
 }
 
 /// Whether the request with this number belongs to the share of 2^32 that is refused: numbers are spread evenly by the golden ratio, so that any few

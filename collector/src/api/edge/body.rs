@@ -1,4 +1,5 @@
-//! Bodies of requests: bounded in size where they are read, and in time from when one first waits for a part.
+//! Bodies: those of requests are bounded in size where they are read, and in time from when one first waits for a part; compressed ones of answers let others
+//! have the processor now and then.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -31,6 +32,49 @@ enum BodyError {
     Slow(Duration),
     #[error("the connection failed: {0}")]
     Broken(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A body whose parts take time to make: after some of them it waits until other tasks had their turn. Without it, ten megabytes would be compressed in one
+/// go, and everything else on that thread would wait for it.
+#[derive(Debug)]
+pub(super) struct Paced {
+    body: Body,
+    parts: u32,
+}
+
+/// Compressed parts of 4 kB in a row: one or two milliseconds of work.
+const PARTS: u32 = 4;
+
+impl Paced {
+    pub(super) const fn new(body: Body) -> Self {
+        Self { body, parts: 0 }
+    }
+}
+
+impl HttpBody for Paced {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.parts == PARTS {
+            self.parts = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.parts += 1;
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 impl<B> TimedBody<B> {
@@ -133,6 +177,21 @@ mod tests {
         assert!(matches!(half, Err(ApiError::MalformedBody(_))));
         let large = read("application/json", "{\"a\": 12}".into()).await;
         assert!(matches!(large, Err(ApiError::BodyTooLarge(8))));
+    }
+
+    #[tokio::test]
+    async fn a_paced_body_is_whole_and_lets_others_run() {
+        let parts = (0..PARTS * 3).map(|i| Ok::<_, std::io::Error>(Bytes::from(i.to_string())));
+        let body = Body::from_stream(futures_util::stream::iter(parts));
+        let mut whole = Box::pin(to_bytes(Body::new(Paced::new(body)), 1_000));
+        let mut waits = 0;
+        let bytes = loop {
+            match futures_util::poll!(&mut whole) {
+                Poll::Ready(bytes) => break bytes.unwrap(),
+                Poll::Pending => waits += 1,
+            }
+        };
+        assert_eq!((waits, &bytes[..]), (3, &b"01234567891011"[..]));
     }
 
     #[tokio::test]
