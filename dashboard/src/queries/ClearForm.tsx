@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { clearCache, fetchCatalog } from "../api/client";
 import { fleet } from "../state/fleet";
-import { type ClearKind, KINDS, tagOf, tagWords, warningWords } from "./clearing";
+import { type ClearKind, doneWords, KINDS, tagOf, warningWords } from "./clearing";
 
 type Outcome = { isDone: boolean; text: string } | null;
 
@@ -38,7 +38,7 @@ export function ClearForm({ onCleared }: { onCleared(): void }) {
     isSending.value = true;
     try {
       const done = await clearCache(tag);
-      outcome.value = { isDone: true, text: `Cleared ${tagWords(done.tag)}.` };
+      outcome.value = { isDone: true, text: doneWords(done.tag) };
       onCleared();
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);

@@ -16,7 +16,7 @@ interface Props {
 
 export function LocalCard({ layer, title, about, stats, steps }: Props) {
   const { hits, misses, invalidations } = stats;
-  const data = { hits, absent: misses.absent, invalidated: misses.invalidated, invalidations };
+  const data = { hits, invalidated: misses.invalidated, invalidations };
   return (
     <Card id={layer} title={title} about={about} data={data}>
       <div class="layer-top">

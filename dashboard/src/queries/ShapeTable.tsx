@@ -2,6 +2,7 @@
  * Queries to ClickHouse by shape. While the pointer is over the table or something in it has the focus the order
  * stands still, so that nothing moves from under a click.
  */
+import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import type { QueryShape } from "../api/performance";
 import { duration, seconds } from "../lib/format";
@@ -10,6 +11,9 @@ import { nowMs } from "../state/clock";
 import { go, route } from "../state/route";
 import type { QueriesController } from "./controller";
 import { heldShapes, orderOf, SHAPE_COLUMNS, type ShapeColumn, shapeKey, sortShapes } from "./shapes";
+
+/** Rows shown until the reader asks for all. */
+const ROWS_AT_FIRST = 15;
 
 export function ShapeTable({ controller }: { controller: QueriesController }) {
   const answer = controller.queries.value;
@@ -37,6 +41,7 @@ function Shapes({ shapes }: { shapes: readonly QueryShape[] }) {
   const { sort, direction } = route.value;
   const [column, way] = orderOf(sort, direction);
   const isHeld = useRef(false);
+  const isWhole = useSignal(false);
   const order = useRef<{ key: string; rows: string[] }>({ key: "", rows: [] });
   const key = `${column.id} ${way}`;
   const canHold = isHeld.current && order.current.key === key;
@@ -45,30 +50,47 @@ function Shapes({ shapes }: { shapes: readonly QueryShape[] }) {
   const hold = (held: boolean) => () => {
     isHeld.current = held;
   };
+  const shown = isWhole.value ? rows : rows.slice(0, ROWS_AT_FIRST);
   return (
-    <section
-      class="scroll"
-      aria-label="Query shapes"
-      // biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable by keyboard
-      tabIndex={0}
-      onPointerEnter={hold(true)}
-      onPointerLeave={hold(false)}
-      onFocusCapture={hold(true)}
-      onBlurCapture={hold(false)}
-    >
-      <table class="shapes">
-        <thead>
-          <tr>
-            {SHAPE_COLUMNS.map((each) => (
-              <HeadCell key={each.id} column={each} active={each === column ? way : null} />
-            ))}
-          </tr>
-        </thead>
-        {rows.map((shape) => (
-          <ShapeRows key={shapeKey(shape)} shape={shape} />
-        ))}
-      </table>
-    </section>
+    <>
+      <section
+        class="scroll"
+        aria-label="Query shapes"
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable by keyboard
+        tabIndex={0}
+        onPointerEnter={hold(true)}
+        onPointerLeave={hold(false)}
+        onFocusCapture={hold(true)}
+        onBlurCapture={hold(false)}
+      >
+        <table class="shapes">
+          <thead>
+            <tr>
+              {SHAPE_COLUMNS.map((each) => (
+                <HeadCell key={each.id} column={each} active={each === column ? way : null} />
+              ))}
+            </tr>
+          </thead>
+          {shown.map((shape) => (
+            <ShapeRows key={shapeKey(shape)} shape={shape} />
+          ))}
+        </table>
+      </section>
+      {rows.length > ROWS_AT_FIRST && (
+        <p class="table-foot">
+          <button
+            type="button"
+            class="link"
+            aria-expanded={isWhole.value}
+            onClick={() => {
+              isWhole.value = !isWhole.value;
+            }}
+          >
+            {isWhole.value ? `Show the first ${ROWS_AT_FIRST} only` : `Show all ${rows.length} shapes`}
+          </button>
+        </p>
+      )}
+    </>
   );
 }
 

@@ -80,7 +80,7 @@ export class CurvePlot {
     return {
       width: Math.max(120, this.host.clientWidth),
       height: HEIGHT_PX,
-      padding: [8, 16, 0, 0],
+      padding: [8, 30, 0, 0],
       legend: { show: false },
       scales: {
         x: { time: false, range: () => [this.shown?.line.from ?? 0, this.shown?.line.to ?? 1] },
@@ -120,12 +120,14 @@ export class CurvePlot {
   }
 
   private drawMarks(u: uPlot): void {
-    for (const [at, mark] of (this.shown?.marks ?? []).entries()) drawMark(u, mark, at, this.colors);
+    const marks = this.shown?.marks ?? [];
+    const largest = Math.max(...marks.map((mark) => mark.bytes));
+    for (const mark of marks) drawMark(u, mark, mark.bytes < largest, this.colors);
   }
 }
 
-/** A vertical line with its size; the present one is drawn through, the best one dashed. */
-function drawMark(u: uPlot, mark: SizeMark, row: number, colors: ChartColors): void {
+/** A vertical line with its size; the present one is drawn through, the best one dashed. The smaller one's label stands at its left. */
+function drawMark(u: uPlot, mark: SizeMark, isSmaller: boolean, colors: ChartColors): void {
   const { ctx, bbox } = u;
   const scale = devicePixelRatio;
   const x = Math.round(u.valToPos(Math.log2(Math.max(1, mark.bytes)), "x", true)) + 0.5;
@@ -141,10 +143,18 @@ function drawMark(u: uPlot, mark: SizeMark, row: number, colors: ChartColors): v
   ctx.stroke();
   ctx.font = colors.font.replace(/(\d+)px/, (_, size: string) => `${Number(size) * scale}px`);
   ctx.textBaseline = "bottom";
-  const isAtRight = x > bbox.left + bbox.width / 2;
-  ctx.textAlign = isAtRight ? "right" : "left";
-  // Near the bottom, where a curve worth having is not; one line for each mark.
-  const y = bbox.top + bbox.height - (6 + row * 15) * scale;
-  ctx.fillText(mark.label, x + (isAtRight ? -6 : 6) * scale, y);
+  const gap = 6 * scale;
+  const width = ctx.measureText(mark.label).width + gap;
+  const isLeft = isSmaller ? x - bbox.left > width : bbox.left + bbox.width - x < width;
+  ctx.textAlign = isLeft ? "right" : "left";
+  // Near the bottom, where a curve worth having is not; each in a line of its own.
+  const y = bbox.top + bbox.height - (mark.kind === "now" ? 6 : 21) * scale;
+  const labelX = x + (isLeft ? -gap : gap);
+  // A rim, so that lines behind it do not cross the label.
+  ctx.setLineDash([]);
+  ctx.strokeStyle = colors.surface;
+  ctx.lineWidth = 4 * scale;
+  ctx.strokeText(mark.label, labelX, y);
+  ctx.fillText(mark.label, labelX, y);
   ctx.restore();
 }

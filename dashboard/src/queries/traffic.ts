@@ -5,7 +5,7 @@
  * layer fell, the collector was started anew and all of them count what they gained since. Two readings too far
  * apart give no rate, since nobody knows how the increase was spread over the silence.
  */
-import type { QueryCacheStats } from "../api/performance";
+import type { LayerStats, Misses, QueryCacheStats } from "../api/performance";
 import type { Value } from "../lib/lines";
 
 /** How long readings are kept. */
@@ -42,18 +42,19 @@ export interface Step {
 /** The counters of an answer. */
 export function readingOf(stats: QueryCacheStats, tsMs: number): Reading {
   const { answers, l1, l2, window } = stats;
-  const local = ({ hits, misses, stale_served, stale_on_error }: typeof answers): Counts => ({
-    hits,
-    misses: misses.absent + misses.expired + misses.invalidated,
-    stale: stale_served + stale_on_error,
-  });
+  const local = (layer: LayerStats): Counts =>
+    countsOf(layer.hits, layer.misses, layer.stale_served + layer.stale_on_error);
   const layers: Reading["layers"] = {
     answers: local(answers),
     l1: local(l1),
     window: { hits: window.answers, misses: 0, stale: 0 },
   };
-  if (l2) layers.l2 = local({ ...l1, hits: l2.hits, misses: l2.misses, stale_served: 0, stale_on_error: 0 });
+  if (l2) layers.l2 = countsOf(l2.hits, l2.misses, 0);
   return { tsMs, layers };
+}
+
+function countsOf(hits: number, { absent, expired, invalidated }: Misses, stale: number): Counts {
+  return { hits, misses: absent + expired + invalidated, stale };
 }
 
 /** What each counter gained; never negative. */

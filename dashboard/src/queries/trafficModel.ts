@@ -13,6 +13,8 @@ export const STROKES: Record<Outcome, { label: string; color: string; dash?: num
   stale: { label: "stale served", color: "violet", dash: [2, 3] },
 };
 
+/** The shortest time that is drawn, while there are few readings. */
+const SHORTEST_MS = 60_000;
 /** A last point this close to the right edge is not yet a gap. */
 const SLACK_SECONDS = 8;
 
@@ -29,7 +31,9 @@ export function trafficModel(
     return { id: outcome, label, color, values, ...(dash && { dash }) };
   });
   const known = rows.map(({ values }) => values);
-  const [fromSeconds, toSeconds] = [(nowMs - KEPT_MS) / 1000, nowMs / 1000];
+  const firstMs = (steps[0]?.tsMs ?? nowMs) - (steps[0]?.coverMs ?? 0);
+  const fromMs = Math.max(nowMs - KEPT_MS, Math.min(firstMs, nowMs - SHORTEST_MS));
+  const [fromSeconds, toSeconds] = [fromMs / 1000, nowMs / 1000];
   return {
     shape: "lines",
     xs,
