@@ -257,8 +257,10 @@ const CHECKS = {
         `[data-curve="${layer}"]`,
         "could hit|too few|nothing is known",
       );
-    await page.waitForSelector(
-      "#section-shapes .shapes tbody, #section-shapes .waiting >> text=will appear here",
+    await untilText(
+      "shapes are there, or it is told what will be",
+      "#section-shapes",
+      "SQL of the slowest|will appear here",
     );
 
     const figure = (name) =>
@@ -277,9 +279,11 @@ const CHECKS = {
         async (query) => (await fetch(`api/performance/metrics?${query}`)).status,
         [`metric=system.cpu.utilization&agg=avg&from=${to - 86_400_000}&to=${to}&step=60s`],
       );
-    const [hits, invalidated] = [await figure("hits"), await figure("invalidated")];
+    const [served, missed] = [await figure("served"), await figure("missed")];
+    const invalidated = await figure("invalidated");
     expect((await ask()) === 200 && (await ask()) === 200, "the metrics query is refused");
-    await untilRises("the second answer counts as a hit", "hits", hits);
+    await untilRises("the first answer counts as missed", "missed", missed);
+    await untilRises("the second one counts as served", "served", served);
     await until(page, "the traffic's chart has points", () => {
       const { points } = document.querySelector('[data-chart="traffic-answers"]')?.dataset ?? {};
       return Number(points) >= 2 && document.querySelector('[data-chart="traffic-answers"] canvas');
@@ -297,11 +301,13 @@ const CHECKS = {
     await untilText("a missing name is told", "form.clear [role=alert]", "Name the metric first");
     await form.getByLabel("Everything").check({ force: true });
     await form.locator("button[type=submit]").click();
+    await page.waitForSelector(".confirm :focus");
     await page.keyboard.press("Escape");
     await page.waitForSelector(".confirm", { state: "detached" });
     expect(!(await form.locator(".clear-done").textContent()), "an escape clears");
+    await page.waitForSelector("form.clear button[type=submit]:focus");
     await page.keyboard.press("Enter");
-    await page.waitForSelector(".confirm");
+    await page.waitForSelector(".confirm :focus");
     await page.keyboard.press("Enter");
     await untilText("the page confirms", ".clear-done", "Cleared everything that was kept");
     expect((await ask()) === 200, "the metrics query is refused after clearing");

@@ -1,6 +1,6 @@
 /** Clears kept answers: what, then a confirmation in the page, then what came of it. */
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { clearCache, fetchCatalog } from "../api/client";
 import { fleet } from "../state/fleet";
 import { type ClearKind, doneWords, KINDS, tagOf, warningWords } from "./clearing";
@@ -49,7 +49,12 @@ export function ClearForm({ onCleared }: { onCleared(): void }) {
   };
   const isWrong = outcome.value?.isDone === false;
   return (
-    <form class="panel clear" onSubmit={ask} aria-label="Clear what is kept">
+    <form
+      class="panel clear"
+      onSubmit={ask}
+      onKeyDown={(event) => event.key === "Escape" && asked.value !== null && cancel()}
+      aria-label="Clear what is kept"
+    >
       <div class="clear-fields">
         <KindChoice
           kind={kind.value}
@@ -82,7 +87,7 @@ export function ClearForm({ onCleared }: { onCleared(): void }) {
             </datalist>
           </label>
         )}
-        <button ref={submit} type="submit" disabled={asked.value !== null}>
+        <button ref={submit} type="submit">
           Clear…
         </button>
       </div>
@@ -138,15 +143,9 @@ interface ConfirmProps {
 
 function Confirm({ tag, names, isSending, onYes, onNo }: ConfirmProps) {
   const yes = useRef<HTMLButtonElement>(null);
-  useEffect(() => yes.current?.focus(), []);
+  useLayoutEffect(() => yes.current?.focus(), []);
   return (
-    <div
-      class="confirm"
-      role="alertdialog"
-      aria-label="Confirm"
-      aria-describedby="clear-warning"
-      onKeyDown={(event) => event.key === "Escape" && onNo()}
-    >
+    <div class="confirm" role="alertdialog" aria-label="Confirm" aria-describedby="clear-warning">
       <p id="clear-warning">{warningWords(tag, names)}</p>
       <button ref={yes} type="button" class="danger" disabled={isSending} onClick={() => onYes(tag)}>
         {isSending ? "Clearing…" : "Yes, clear it"}

@@ -15,8 +15,9 @@ interface Props {
 }
 
 export function LocalCard({ layer, title, about, stats, steps }: Props) {
-  const { hits, misses, invalidations } = stats;
-  const data = { hits, invalidated: misses.invalidated, invalidations };
+  const { hits, stale_served: stale, misses, invalidations } = stats;
+  const missed = misses.absent + misses.expired + misses.invalidated;
+  const data = { served: hits + stale, missed, invalidated: misses.invalidated };
   return (
     <Card id={layer} title={title} about={about} data={data}>
       <div class="layer-top">
