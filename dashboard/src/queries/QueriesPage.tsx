@@ -1,6 +1,7 @@
 /** What the collector is asked, what answers it, and how well its caches do: for who runs it. */
 import { useEffect, useRef } from "preact/hooks";
 import { clock } from "../lib/format";
+import { connection } from "../state/live";
 import { ClearForm } from "./ClearForm";
 import { CurvePanel } from "./CurvePanel";
 import { QueriesController } from "./controller";
@@ -43,8 +44,10 @@ function useController(): QueriesController {
 /** Says why figures are missing, or from when they are. */
 function OldFigures({ controller }: { controller: QueriesController }) {
   const problem = controller.problem.value;
-  if (!problem) return null;
   const updatedMs = controller.updatedMs.value;
+  // The banner already says so of everything that is shown.
+  const isTold = updatedMs > 0 && connection.value.phase === "lost";
+  if (!problem || isTold) return null;
   return (
     <p class="problem old-figures" role="alert">
       {updatedMs > 0 ? `These figures are from ${clock(updatedMs)}: ` : "There are no figures: "}
