@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { problemText } from "../src/api/client";
 import type { LayerStats, QueryCacheStats, QueryShape, SizeCurve } from "../src/api/performance";
 import { doneWords, tagOf, warningWords } from "../src/queries/clearing";
 import { curveLine, curveSentence, marksOf, ratioAt } from "../src/queries/curve";
@@ -253,5 +254,14 @@ describe("clearing", () => {
     expect(warningWords("metric:m", ["m"])).not.toContain("known");
     expect(warningWords("node:a:b", ["c"])).toMatch(/“a:b”.*No node of this name is known\.$/);
     expect(warningWords("node:a", [])).not.toContain("known");
+  });
+
+  it("says each field's error once", () => {
+    const errors = [{ field: "tag", reason: "must be all" }];
+    expect(problemText({ detail: "not valid: tag: must be all", errors }, 400)).toBe(
+      "not valid: tag: must be all",
+    );
+    expect(problemText({ detail: "not valid", errors }, 400)).toBe("not valid; tag: must be all");
+    expect(problemText({}, 502)).toBe("the collector answered 502");
   });
 });

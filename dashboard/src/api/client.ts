@@ -21,7 +21,8 @@ export class ApiError extends Error {
 export function problemText(problem: Problem, status: number): string {
   const errors = (problem.errors ?? []).map((error) => `${error.field ?? "?"}: ${error.reason ?? "refused"}`);
   const head = problem.detail ?? problem.title ?? `the collector answered ${status}`;
-  return [head, ...errors].join("; ");
+  // The collector's detail names the fields itself; what it left out follows.
+  return [head, ...errors.filter((text) => !head.includes(text))].join("; ");
 }
 
 /** GET of JSON; `signal` abandons it. */

@@ -5,7 +5,10 @@ import { clearCache, fetchCatalog } from "../api/client";
 import { fleet } from "../state/fleet";
 import { type ClearKind, doneWords, KINDS, tagOf, warningWords } from "./clearing";
 
-type Outcome = { isDone: boolean; text: string } | null;
+interface Outcome {
+  isDone: boolean;
+  text: string;
+}
 
 const NAMES_ID = "clear-names";
 const PROBLEM_ID = "clear-problem";
@@ -16,7 +19,7 @@ export function ClearForm({ onCleared }: { onCleared(): void }) {
   /** The tag that waits for the confirmation. */
   const asked = useSignal<string | null>(null);
   const isSending = useSignal(false);
-  const outcome = useSignal<Outcome>(null);
+  const outcome = useSignal<Outcome | null>(null);
   const names = useNames(kind.value);
   const submit = useRef<HTMLButtonElement>(null);
 
@@ -36,14 +39,8 @@ export function ClearForm({ onCleared }: { onCleared(): void }) {
   };
   const clear = async (tag: string): Promise<void> => {
     isSending.value = true;
-    try {
-      const done = await clearCache(tag);
-      outcome.value = { isDone: true, text: doneWords(done.tag) };
-      onCleared();
-    } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      outcome.value = { isDone: false, text: `Not cleared: ${why}.` };
-    }
+    outcome.value = await send(tag);
+    if (outcome.value.isDone) onCleared();
     isSending.value = false;
     cancel();
   };
@@ -65,27 +62,16 @@ export function ClearForm({ onCleared }: { onCleared(): void }) {
           }}
         />
         {kind.value !== "all" && (
-          <label>
-            <span class="sr">Name of the {kind.value}</span>
-            <input
-              name="name"
-              list={NAMES_ID}
-              autocomplete="off"
-              placeholder={kind.value === "metric" ? "system.cpu.utilization" : "name of the node"}
-              value={name.value}
-              aria-invalid={isWrong || undefined}
-              aria-describedby={isWrong ? PROBLEM_ID : undefined}
-              onInput={(event) => {
-                change();
-                name.value = event.currentTarget.value;
-              }}
-            />
-            <datalist id={NAMES_ID}>
-              {names.map((each) => (
-                <option key={each} value={each} />
-              ))}
-            </datalist>
-          </label>
+          <NameField
+            kind={kind.value}
+            name={name.value}
+            names={names}
+            isWrong={isWrong}
+            onInput={(text) => {
+              change();
+              name.value = text;
+            }}
+          />
         )}
         <button ref={submit} type="submit">
           Clear…
@@ -100,16 +86,19 @@ export function ClearForm({ onCleared }: { onCleared(): void }) {
           onNo={cancel}
         />
       )}
-      <p role="status" class="clear-done" data-tone="good">
-        {outcome.value?.isDone && `✓ ${outcome.value.text}`}
-      </p>
-      {isWrong && (
-        <p role="alert" id={PROBLEM_ID} class="problem">
-          {outcome.value?.text}
-        </p>
-      )}
+      <Result outcome={outcome.value} />
     </form>
   );
+}
+
+async function send(tag: string): Promise<Outcome> {
+  try {
+    const done = await clearCache(tag);
+    return { isDone: true, text: doneWords(done.tag) };
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    return { isDone: false, text: `Not cleared: ${why}.` };
+  }
 }
 
 function KindChoice({ kind, onPick }: { kind: ClearKind; onPick(kind: ClearKind): void }) {
@@ -130,6 +119,52 @@ function KindChoice({ kind, onPick }: { kind: ClearKind; onPick(kind: ClearKind)
         </label>
       ))}
     </fieldset>
+  );
+}
+
+interface NameProps {
+  kind: ClearKind;
+  name: string;
+  names: readonly string[];
+  isWrong: boolean;
+  onInput(text: string): void;
+}
+
+function NameField({ kind, name, names, isWrong, onInput }: NameProps) {
+  return (
+    <label>
+      <span class="sr">Name of the {kind}</span>
+      <input
+        name="name"
+        list={NAMES_ID}
+        autocomplete="off"
+        placeholder={kind === "metric" ? "system.cpu.utilization" : "name of the node"}
+        value={name}
+        aria-invalid={isWrong || undefined}
+        aria-describedby={isWrong ? PROBLEM_ID : undefined}
+        onInput={(event) => onInput(event.currentTarget.value)}
+      />
+      <datalist id={NAMES_ID}>
+        {names.map((each) => (
+          <option key={each} value={each} />
+        ))}
+      </datalist>
+    </label>
+  );
+}
+
+function Result({ outcome }: { outcome: Outcome | null }) {
+  return (
+    <>
+      <p role="status" class="clear-done">
+        {outcome?.isDone && `✓ ${outcome.text}`}
+      </p>
+      {outcome?.isDone === false && (
+        <p role="alert" id={PROBLEM_ID} class="problem">
+          {outcome.text}
+        </p>
+      )}
+    </>
   );
 }
 
