@@ -62,6 +62,10 @@ const untilText = (what, selector, pattern) =>
     [selector, pattern],
   );
 
+/** Charts take the new width a frame or two after the window has it. */
+const untilFits = (what) =>
+  until(page, `the ${what} page fits`, () => document.documentElement.scrollWidth <= innerWidth);
+
 let node = "";
 
 const CHECKS = {
@@ -228,15 +232,108 @@ const CHECKS = {
 
   async "narrow windows do not scroll sideways"() {
     await page.setViewportSize({ width: 390, height: 844 });
-    // Charts take the new width a frame or two after the window has it.
-    const untilFits = (what) =>
-      until(page, `the ${what} page fits`, () => document.documentElement.scrollWidth <= innerWidth);
     await untilFits("node");
     await shot("node-narrow");
     await page.click('nav >> text="Fleet"');
     await page.waitForSelector(".rows a");
     await untilFits("fleet");
     await shot("fleet-narrow");
+    await page.setViewportSize({ width: 1440, height: 900 });
+  },
+
+  async "the queries page shows layers, a curve or why not, and clears by tag"() {
+    await page.click('nav >> text="Queries"');
+    await page.waitForSelector('[data-layer="answers"]');
+    for (const layer of ["answers", "l1", "l2", "window"])
+      await page.waitForSelector(`[data-layer="${layer}"]`);
+    await untilText(
+      "Redis is there, or it is told how to have it",
+      '[data-layer="l2"]',
+      "breaker|--redis redis:",
+    );
+    for (const layer of ["answers", "l1"])
+      await untilText(
+        "a sentence tells of other sizes",
+        `[data-curve="${layer}"]`,
+        "could hit|too few|nothing is known",
+      );
+    await untilText(
+      "shapes are there, or it is told what will be",
+      "#section-shapes",
+      "SQL of the slowest|will appear here",
+    );
+
+    const figure = (name) =>
+      page.$eval('[data-layer="answers"]', ({ dataset }, key) => Number(dataset[key]), name);
+    const untilRises = (what, name, before) =>
+      until(
+        page,
+        what,
+        ([key, least]) => Number(document.querySelector('[data-layer="answers"]')?.dataset[key]) > least,
+        [name, before],
+      );
+    // A range that is over, so that the second answer is the first one; longer than what is in memory, so that ClickHouse is asked.
+    const to = Math.floor(Date.now() / 60_000) * 60_000 - 120_000;
+    const ask = () =>
+      page.evaluate(
+        async (query) => (await fetch(`api/performance/metrics?${query}`)).status,
+        [`metric=system.cpu.utilization&agg=avg&from=${to - 86_400_000}&to=${to}&step=60s`],
+      );
+    const [served, missed] = [await figure("served"), await figure("missed")];
+    const invalidated = await figure("invalidated");
+    expect((await ask()) === 200 && (await ask()) === 200, "the metrics query is refused");
+    await untilRises("the first answer counts as missed", "missed", missed);
+    await untilRises("the second one counts as served", "served", served);
+    await until(page, "the traffic's chart has points", () => {
+      const { points } = document.querySelector('[data-chart="traffic-answers"]')?.dataset ?? {};
+      return Number(points) >= 2 && document.querySelector('[data-chart="traffic-answers"] canvas');
+    });
+    await shot("queries-light");
+
+    const form = page.locator("form.clear");
+    await form.getByLabel("One metric").check({ force: true });
+    await until(
+      page,
+      "metrics are suggested",
+      () => document.querySelectorAll("#clear-names option").length > 10,
+    );
+    await form.locator("button[type=submit]").click();
+    await untilText("a missing name is told", "form.clear [role=alert]", "Name the metric first");
+    await form.getByLabel("Everything").check({ force: true });
+    await form.locator("button[type=submit]").click();
+    await page.waitForSelector(".confirm :focus");
+    await page.keyboard.press("Escape");
+    await page.waitForSelector(".confirm", { state: "detached" });
+    expect(!(await form.locator(".clear-done").textContent()), "an escape clears");
+    await page.waitForSelector("form.clear button[type=submit]:focus");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector(".confirm :focus");
+    await page.keyboard.press("Enter");
+    await untilText("the page confirms", ".clear-done", "Cleared everything that was kept");
+    expect((await ask()) === 200, "the metrics query is refused after clearing");
+    await untilRises("what was kept no longer counts", "invalidated", invalidated);
+    await shot("queries-cleared");
+  },
+
+  async "query shapes sort, and the address holds how"() {
+    await page.waitForSelector(".shapes tbody details");
+    await page.click(".shapes .s-count button");
+    await page.waitForSelector('.shapes .s-count[aria-sort="descending"]');
+    await page.reload();
+    await page.waitForSelector('.shapes .s-count[aria-sort="descending"]');
+    await page.locator(".shapes summary").first().click();
+    await untilText("the SQL of the slowest is there", ".shapes details[open] pre", "SELECT");
+  },
+
+  async "the queries page fits narrow windows too"() {
+    await page.setViewportSize({ width: 390, height: 844 });
+    await untilFits("queries");
+    const isInView = () =>
+      [...document.querySelectorAll(".queries .panel, .scroll, .confirm")].every(
+        (box) => box.getBoundingClientRect().right <= innerWidth,
+      );
+    await until(page, "every box is within the window", isInView);
+    await shot("queries-narrow");
     await page.setViewportSize({ width: 1440, height: 900 });
   },
 

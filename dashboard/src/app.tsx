@@ -2,6 +2,7 @@
 import { useEffect } from "preact/hooks";
 import { FleetPage } from "./fleet/FleetPage";
 import { NodePage } from "./node/NodePage";
+import { QueriesPage } from "./queries/QueriesPage";
 import { nowMs } from "./state/clock";
 import { follow } from "./state/live";
 import { route } from "./state/route";
@@ -12,7 +13,8 @@ export function App() {
   const { page, node } = route.value;
   useEffect(() => follow(page === "node" ? node : ""), [page, node]);
   useEffect(() => {
-    document.title = page === "node" ? `${node} · Flyball` : "Flyball";
+    const name = { node, queries: "Queries", fleet: "" }[page];
+    document.title = name ? `${name} · Flyball` : "Flyball";
   }, [page, node]);
   return (
     <>
@@ -22,7 +24,9 @@ export function App() {
       <Header />
       <Banner now={nowMs} />
       <main id="main" tabIndex={-1}>
-        {page === "node" ? <NodePage key={node} node={node} /> : <FleetPage />}
+        {page === "node" && <NodePage key={node} node={node} />}
+        {page === "queries" && <QueriesPage />}
+        {page === "fleet" && <FleetPage />}
       </main>
     </>
   );

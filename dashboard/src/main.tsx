@@ -5,6 +5,7 @@ import "./style/base.css";
 import "./style/fleet.css";
 import "./style/node.css";
 import "./style/alerts.css";
+import "./style/queries.css";
 import { render } from "preact";
 import { App } from "./app";
 

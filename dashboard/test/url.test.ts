@@ -6,6 +6,7 @@ const ROUTES: Route[] = [
   DEFAULT_ROUTE,
   { ...DEFAULT_ROUTE, filter: "web & db #1", sort: "cpu", direction: "desc" },
   { ...DEFAULT_ROUTE, page: "node", node: "web-1" },
+  { ...DEFAULT_ROUTE, page: "queries", sort: "count", direction: "desc" },
   { ...DEFAULT_ROUTE, page: "node", node: "odd/name ?&#%ü", range: { kind: "live", lengthMs: 900_000 } },
   { ...DEFAULT_ROUTE, page: "node", node: "a", range: fixedRange(1_700_000_000_000, 1_700_000_060_000) },
   { ...DEFAULT_ROUTE, page: "node", node: "a", hidden: ["cpu:user", "disk:dm-0, odd", "net:a:b"] },
@@ -25,7 +26,7 @@ describe("route", () => {
   });
 
   it("falls back to defaults on what it cannot read", () => {
-    for (const text of ["", "#", "#/nowhere", "#/node/", "#/?range=banana&dir=up&from=1&to=x"]) {
+    for (const text of ["", "#", "#/nowhere", "#/node/", "#/querie", "#/?range=banana&dir=up&from=1&to=x"]) {
       expect(parseRoute(text)).toEqual(DEFAULT_ROUTE);
     }
     expect(parseRoute("#/node/%E0%A4%A")).toMatchObject({ page: "node", node: "%E0%A4%A" });

@@ -97,14 +97,18 @@ impl<T: Clone + Send + Sync + 'static> Local<T> {
     /// What is here of a key.
     pub(super) fn get(&self, key: Key, stamps: &Stamps, now_ms: i64) -> Seen<T> {
         let Some(entry) = self.entries.get(&key) else { return Seen::Absent };
-        self.sample(key, entry.bytes);
         if !stamps.is_valid(entry.began, &entry.tags, now_ms) {
             return Seen::Invalidated;
         }
         let random = 1.0 - rand::random::<f64>();
         match entry.life.verdict(now_ms - entry.created_ms, entry.cost_ms, random) {
             Verdict::Dead => Seen::Expired,
-            verdict => Seen::Entry(entry, verdict),
+            verdict => {
+                if verdict == Verdict::Fresh {
+                    self.sample(key, entry.bytes);
+                }
+                Seen::Entry(entry, verdict)
+            }
         }
     }
 

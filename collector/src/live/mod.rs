@@ -54,6 +54,7 @@ pub struct Live(Arc<Inner>);
 struct Inner {
     nodes: RwLock<BTreeMap<NodeName, Arc<Node>>>,
     settings: LiveSettings,
+    started: Instant,
     /// From this time on no sample is stored but those that come here; `None` when other collectors may store some.
     alone_from_ms: Option<i64>,
     /// Time that the windows of recent samples hold, in milliseconds.
@@ -118,6 +119,7 @@ impl Live {
         Self(Arc::new(Inner {
             nodes: RwLock::default(),
             settings,
+            started: Instant::now(),
             alone_from_ms,
             span_ms,
             window_bytes: AtomicUsize::new(0),

@@ -25,7 +25,7 @@ pub struct LastValue {
 /// How much of the recent past is in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowStats {
-    /// Time that is held, in milliseconds; 0: none.
+    /// Time that is held, in milliseconds; 0: none. Less than the bounds allow while the collector has not run for long.
     pub span_ms: i64,
     /// Time that is held when memory allows it.
     pub configured_ms: i64,
@@ -87,7 +87,7 @@ impl Live {
     /// How much of the recent past is in memory.
     pub fn window(&self) -> WindowStats {
         WindowStats {
-            span_ms: self.span().ms(),
+            span_ms: self.span().ms().min(self.0.started.elapsed().as_millis() as i64),
             configured_ms: self.0.settings.window_ms as i64,
             bytes: self.0.window_bytes.load(Ordering::Relaxed),
             max_bytes: self.0.settings.window_bytes,

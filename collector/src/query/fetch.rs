@@ -117,7 +117,8 @@ impl Fetcher {
             let _turn = self.turns.enter().await.map_err(|_| QueryError::Busy)?;
             let started = Instant::now();
             self.metrics.store_queries.inc();
-            let answer = self.servers.ask(|client| read(client, plan)).await?;
+            let answer = self.servers.ask(|client| read(client, plan)).await;
+            let answer = answer.map_err(QueryError::from).flatten();
             let elapsed = started.elapsed();
             self.metrics.store_seconds.observe(elapsed.as_secs_f64());
             self.slow.note(plan, elapsed, answer.as_ref().ok().map(|(_, spent)| *spent));

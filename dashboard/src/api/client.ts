@@ -1,5 +1,6 @@
 /** Calls to the collector. Every failure is an ApiError that says what the collector said. */
 import type { Source } from "../lib/lines";
+import type { CacheAnswer, CatalogAnswer, QueriesAnswer } from "./performance";
 import type { AlertsAnswer, MetricsAnswer, Problem, StatusAnswer } from "./types";
 
 /** A call may take this long before it counts as failed. */
@@ -20,16 +21,28 @@ export class ApiError extends Error {
 export function problemText(problem: Problem, status: number): string {
   const errors = (problem.errors ?? []).map((error) => `${error.field ?? "?"}: ${error.reason ?? "refused"}`);
   const head = problem.detail ?? problem.title ?? `the collector answered ${status}`;
-  return [head, ...errors].join("; ");
+  // The collector's detail names the fields itself; what it left out follows.
+  return [head, ...errors.filter((text) => !head.includes(text))].join("; ");
 }
 
 /** GET of JSON; `signal` abandons it. */
-export async function getJson<T>(address: string, signal?: AbortSignal): Promise<T> {
+export function getJson<T>(address: string, signal?: AbortSignal): Promise<T> {
+  return call(address, {}, signal);
+}
+
+/** POST of JSON. */
+function postJson<T>(address: string, body: unknown): Promise<T> {
+  const headers = { "content-type": "application/json" };
+  return call(address, { method: "POST", headers, body: JSON.stringify(body) });
+}
+
+async function call<T>(address: string, init: RequestInit, signal?: AbortSignal): Promise<T> {
   const deadline = AbortSignal.timeout(DEADLINE_MS);
   const either = signal ? AbortSignal.any([signal, deadline]) : deadline;
   let response: Response;
   try {
-    response = await fetch(address, { signal: either, headers: { accept: "application/json" } });
+    const headers = { accept: "application/json", ...init.headers };
+    response = await fetch(address, { ...init, signal: either, headers });
   } catch (cause) {
     if (signal?.aborted) throw cause;
     throw new ApiError(
@@ -55,6 +68,23 @@ export function fetchStatus(signal?: AbortSignal): Promise<StatusAnswer> {
 
 export function fetchAlerts(signal?: AbortSignal): Promise<AlertsAnswer> {
   return getJson<AlertsAnswer>("api/performance/alerts", signal);
+}
+
+export function fetchCaches(signal?: AbortSignal): Promise<CacheAnswer> {
+  return getJson<CacheAnswer>("api/performance/cache", signal);
+}
+
+export function fetchQueries(signal?: AbortSignal): Promise<QueriesAnswer> {
+  return getJson<QueriesAnswer>("api/performance/queries", signal);
+}
+
+export function fetchCatalog(): Promise<CatalogAnswer> {
+  return getJson<CatalogAnswer>("api/performance/catalog");
+}
+
+/** Clears kept answers by tag. */
+export function clearCache(tag: string): Promise<{ tag: string }> {
+  return postJson<{ tag: string }>("api/performance/cache/clear", { tag });
 }
 
 /** Address of the question a source stands for (every node when `node` is empty), over [fromMs, toMs). */

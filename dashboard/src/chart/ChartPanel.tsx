@@ -130,7 +130,8 @@ export function ChartPanel({ panel, controller, facts, onZoom, onReset, onToggle
   );
 }
 
-function onChartKey(event: KeyboardEvent, chart: ChartView): void {
+/** Arrow keys move the crosshair. */
+export function onChartKey(event: KeyboardEvent, chart: ChartView): void {
   const steps = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (steps === undefined) return;
   event.preventDefault();

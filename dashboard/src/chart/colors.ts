@@ -8,6 +8,8 @@ export interface ChartColors {
   reference: string;
   heatCold: string;
   heatHot: string;
+  /** What charts stand on. */
+  surface: string;
   font: string;
   series(name: string): string;
 }
@@ -24,6 +26,7 @@ export function readColors(): ChartColors {
     reference: read("--chart-reference"),
     heatCold: read("--heat-cold"),
     heatHot: read("--heat-hot"),
+    surface: read("--surface"),
     font: `11px ${read("--font")}`,
     series: (name) => read(`--series-${name}`),
   };

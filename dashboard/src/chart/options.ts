@@ -88,6 +88,7 @@ function lines(model: ChartModel, colors: ChartColors): uPlot.Series[] {
     const base: uPlot.Series = {
       stroke: color,
       width: LINE_WIDTH,
+      ...(row.dash && { dash: row.dash }),
       points: {
         show: true,
         size: 3,

@@ -9,14 +9,15 @@ import { DEFAULT_RANGE, fixedRange, lengthName, parseLength, type TimeRange } fr
 export type SortDirection = "asc" | "desc";
 
 export interface Route {
-  page: "fleet" | "node";
-  /** Name of the node; empty on the fleet page. */
+  page: "fleet" | "node" | "queries";
+  /** Name of the node; empty on every other page. */
   node: string;
   range: TimeRange;
   /** Rows not drawn, as `chart:row`. */
   hidden: readonly string[];
   /** Fleet: text that a node's name or system must contain. */
   filter: string;
+  /** Column of the page's table; one that it does not have means the table's own order. */
   sort: string;
   direction: SortDirection;
 }
@@ -40,7 +41,7 @@ export function parseRoute(fragment: string): Route {
   const [, page, name] = path.split("/");
   const node = page === "node" && name ? decode(name) : "";
   return {
-    page: node ? "node" : "fleet",
+    page: node ? "node" : page === "queries" ? "queries" : "fleet",
     node,
     range: parseRange(query),
     hidden: [...new Set(query.getAll("hide").flatMap((part) => part.split(",")))].filter(Boolean).map(decode),
@@ -52,7 +53,8 @@ export function parseRoute(fragment: string): Route {
 
 /** Writes the fragment, with `#`. */
 export function formatRoute(route: Route): string {
-  const path = route.page === "node" ? `/node/${encodeURIComponent(route.node)}` : "/";
+  const paths = { fleet: "/", node: `/node/${encodeURIComponent(route.node)}`, queries: "/queries" };
+  const path = paths[route.page];
   const parts: string[] = [];
   if (route.range.kind === "fixed") parts.push(`from=${route.range.fromMs}`, `to=${route.range.toMs}`);
   else if (lengthName(route.range.lengthMs) !== lengthName(defaultLength)) {

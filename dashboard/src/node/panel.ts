@@ -14,6 +14,8 @@ export interface Row {
   values: Values;
   /** Drawn below zero; shown as positive. */
   below?: Values;
+  /** Lengths of strokes and spaces in pixels, for a line that is not drawn through. */
+  dash?: number[];
 }
 
 /** What a chart may know of its host. */

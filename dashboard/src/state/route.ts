@@ -34,3 +34,8 @@ export function nodeHref(node: string): string {
 export function fleetHref(): string {
   return formatRoute({ ...DEFAULT_ROUTE, range: route.value.range });
 }
+
+/** Address of the page on queries and caches. */
+export function queriesHref(): string {
+  return formatRoute({ ...DEFAULT_ROUTE, page: "queries", range: route.value.range });
+}

@@ -1,6 +1,6 @@
 /** Name, way back, state of the connection, theme. */
 import { connection } from "../state/live";
-import { fleetHref, route } from "../state/route";
+import { fleetHref, queriesHref, route } from "../state/route";
 import { theme, toggleTheme } from "../state/theme";
 import { Logo, MoonIcon, SunIcon } from "./icons";
 
@@ -21,16 +21,21 @@ export function Header() {
         <Logo />
         <span>Flyball</span>
       </a>
-      <nav aria-label="Breadcrumb">
+      <nav aria-label="Pages">
         <a href={fleetHref()} aria-current={page === "fleet" ? "page" : undefined}>
           Fleet
         </a>
         {page === "node" && (
           <>
             <span aria-hidden="true">/</span>
-            <span aria-current="page">{node}</span>
+            <span class="crumb" aria-current="page">
+              {node}
+            </span>
           </>
         )}
+        <a class="aside" href={queriesHref()} aria-current={page === "queries" ? "page" : undefined}>
+          Queries
+        </a>
       </nav>
       <span class="spacer" />
       <span class="phase" data-phase={phase} role="status">
