@@ -3,7 +3,7 @@
 #   scripts/bench.sh BIN_DIR
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/need.sh rust wrk=wrk prometheus-node-exporter=prometheus-node-exporter victoria-metrics=victoria-metrics prometheus=prometheus
+scripts/need.sh rust wrk=wrk prometheus-node-exporter=prometheus-node-exporter victoria-metrics=victoria-metrics prometheus=prometheus redis-server=redis-server
 export FLYBALL_BIN_DIR=$1
 bench=$1/flyball-bench status=0
 if [ -n "${QUICK:-}" ]; then

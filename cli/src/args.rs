@@ -214,12 +214,21 @@ pub(crate) struct MetricsArgs {
     /// avg, min, max, sum, last, rate or p50 to p99 [default: avg for gauges, rate for counters].
     #[arg(long, value_name = "NAME", requires = "metric")]
     pub agg: Option<String>,
-    /// Attributes to group by, `node` among them [default: every series by itself].
+    /// What each series is before --agg joins those of a group: avg, min, max, last, rate [default: what --agg implies].
+    #[arg(long, value_name = "NAME", requires = "metric")]
+    pub within: Option<String>,
+    /// Attributes to group by, `node` among them; none: all series together [default: every series by itself].
     #[arg(long, value_name = "ATTRIBUTE", value_delimiter = ',', requires = "metric")]
     pub by: Vec<String>,
     /// Only series with this attribute, for example cpu.mode=user; repeat it for more.
     #[arg(long, value_name = "ATTRIBUTE=VALUE", requires = "metric")]
     pub filter: Vec<String>,
+    /// Only so many, those with the largest mean, the largest first.
+    #[arg(long, value_name = "COUNT", requires = "metric")]
+    pub top: Option<u32>,
+    /// Tell how the answer was made: tables, rows read, what the caches found.
+    #[arg(long, requires = "metric")]
+    pub explain: bool,
 }
 
 /// `flyball top`

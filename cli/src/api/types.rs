@@ -204,6 +204,47 @@ pub(crate) struct MetricsAnswer {
     pub tier: String,
     /// One for each group.
     pub series: Vec<AnswerSeries>,
+    /// How the answer was made.
+    pub explain: Option<Explain>,
+}
+
+/// How an answer was made.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Explain {
+    /// What was computed.
+    pub fold: String,
+    /// Series that the question selects.
+    pub series: u64,
+    /// Their nodes.
+    pub nodes: u64,
+    /// Parts of the range.
+    pub parts: Vec<ExplainPart>,
+    /// Time it took.
+    pub elapsed_ms: f64,
+}
+
+/// A part of the range.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct ExplainPart {
+    /// Start, epoch milliseconds.
+    pub from_ms: i64,
+    /// End.
+    pub to_ms: i64,
+    /// Where its values come from, in words.
+    pub outcome: String,
+    /// Tables that have it.
+    pub sources: Vec<ExplainSource>,
+    /// Rows that the store read.
+    pub rows_read: Option<u64>,
+    /// Time that the store took.
+    pub store_ms: Option<f64>,
+}
+
+/// A table.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct ExplainSource {
+    /// Its name.
+    pub tier: String,
 }
 
 /// One line of a chart.

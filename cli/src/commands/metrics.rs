@@ -1,11 +1,12 @@
 //! `flyball metrics METRIC`: series of one metric over time, a row for each with its last, smallest, largest and mean value and a sparkline.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use comfy_table::Cell;
 
 use super::{Context, catalog, hint, print, range};
-use crate::api::types::{AnswerSeries, MetricsAnswer};
+use crate::api::types::{AnswerSeries, Explain, MetricsAnswer};
 use crate::args::MetricsArgs;
 use crate::config::Output;
 use crate::error::Error;
@@ -36,7 +37,32 @@ pub(crate) async fn run(context: &Context, args: &MetricsArgs) -> Result<(), Err
         hint(&format!("no samples of {} in this range; choose another with --from", clean(metric)));
         return Ok(());
     }
-    print(&table(context.screen, &answer))
+    print(&table(context.screen, &answer))?;
+    match &answer.explain {
+        Some(explain) => print(&explained(explain)),
+        None => Ok(()),
+    }
+}
+
+/// How an answer was made, a line for each part of the range.
+fn explained(explain: &Explain) -> String {
+    let Explain { fold, series, nodes, parts, elapsed_ms } = explain;
+    let mut text = format!("\n{fold}, {series} series of {nodes} nodes, {elapsed_ms:.1} ms\n");
+    for part in parts {
+        let tiers: Vec<_> = part.sources.iter().map(|source| source.tier.as_str()).collect();
+        let (from, to) = (units::utc(part.from_ms), units::utc(part.to_ms));
+        let _ = write!(text, "  {from} to {to}: {}, from {}", part.outcome, tiers.join("+"));
+        if let (Some(rows), Some(ms)) = (part.rows_read, part.store_ms) {
+            let _ = write!(text, ", {rows} rows in {ms:.1} ms");
+        }
+        text.push('\n');
+    }
+    clean_lines(&text)
+}
+
+/// The text without what would move the cursor, line by line.
+fn clean_lines(text: &str) -> String {
+    text.lines().map(|line| clean(line) + "\n").collect()
 }
 
 /// A pattern lists metrics; what asks for samples does not go with it.
@@ -46,8 +72,11 @@ fn no_question(args: &MetricsArgs) -> Result<(), Error> {
         ("--to", args.to.is_some()),
         ("--step", args.step.is_some()),
         ("--agg", args.agg.is_some()),
+        ("--within", args.within.is_some()),
         ("--by", !args.by.is_empty()),
         ("--filter", !args.filter.is_empty()),
+        ("--top", args.top.is_some()),
+        ("--explain", args.explain),
     ];
     match given.iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(Error::Usage(format!(
@@ -71,8 +100,11 @@ fn query(
     }
     query.extend(args.step.iter().map(|step| ("step", step.clone())));
     query.extend(args.agg.iter().map(|agg| ("agg", agg.clone())));
+    query.extend(args.within.iter().map(|within| ("within", within.clone())));
     query.extend(args.by.iter().map(|attribute| ("by", attribute.clone())));
     query.extend(args.filter.iter().map(|filter| ("filter", filter.clone())));
+    query.extend(args.top.iter().map(|top| ("top", top.to_string())));
+    query.extend(args.explain.then(|| ("explain", "true".to_owned())));
     Ok(query)
 }
 
@@ -157,6 +189,9 @@ mod tests {
             agg: Some("max".into()),
             by: vec!["node".into(), "cpu.mode".into()],
             filter: vec!["cpu.mode=user".into()],
+            within: Some("avg".into()),
+            top: Some(3),
+            explain: true,
             ..MetricsArgs::default()
         }
     }
@@ -167,7 +202,7 @@ mod tests {
         let text: Vec<_> = query.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(
             text.join("&"),
-            "metric=m&node=a&node=b&from=100000&to=3700000&step=10s&agg=max&by=node&by=cpu.mode&filter=cpu.mode=user"
+            "metric=m&node=a&node=b&from=100000&to=3700000&step=10s&agg=max&within=avg&by=node&by=cpu.mode&filter=cpu.mode=user&top=3&explain=true"
         );
     }
 
@@ -211,6 +246,7 @@ mod tests {
                 series("web-1", "steal", &[Some(0.0), Some(0.0), Some(0.0), None]),
                 series("web-2", "user", &[None, None, None, None]),
             ],
+            explain: None,
         };
         snapshot::check("metrics", &table(Screen { terminal: false, color: false }, &answer));
     }

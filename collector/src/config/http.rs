@@ -50,7 +50,7 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             max_connections: 1_024,
-            max_in_flight: 512,
+            max_in_flight: 2_048,
             event_readers: 256,
             requests_per_second: 5_000,
             burst: 10_000,

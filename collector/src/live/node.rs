@@ -238,7 +238,7 @@ impl NodeState {
     }
 
     pub(super) fn define(&mut self, slot: u32, id: Option<SeriesId>, series: Arc<Series>) {
-        self.window.define(slot, id, series.scale);
+        self.window.define(slot, id, &series);
         let index = slot as usize;
         if self.slots.len() <= index {
             self.slots.resize(index + 1, None);

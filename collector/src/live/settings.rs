@@ -26,7 +26,7 @@ const MIN_WINDOW: Duration = Duration::from_mins(5);
 
 impl Default for LiveSettings {
     fn default() -> Self {
-        Self { max_nodes: 10_000, window_ms: 3_600_000, window_bytes: 128 << 20 }
+        Self { max_nodes: 10_000, window_ms: 3_600_000, window_bytes: 192 << 20 }
     }
 }
 

@@ -1,7 +1,6 @@
 //! The answer to a question about a metric, as HTTP gives it and converted for gRPC.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -139,8 +138,8 @@ impl Answer {
         self.table.rows.is_empty()
     }
 
-    /// The JSON of it.
-    pub fn json(&self, cache: CacheLevel, explain: Option<&Explain>) -> Vec<u8> {
+    /// The JSON of it, in three pieces that follow each other. The one in the middle, which may be large, is shared by all who ask.
+    pub fn pieces(&self, cache: CacheLevel, explain: Option<&Explain>) -> [Bytes; 3] {
         let series = self.series.get_or_init(|| {
             serde_json::to_vec(&Series(&self.table)).expect("texts and numbers").into()
         });
@@ -148,18 +147,15 @@ impl Answer {
         let (metric, unit) = (text(&self.metric), text(&self.unit));
         let (step_ms, tier, cache) =
             (self.table.buckets.step_ms(), self.tier.as_str(), cache.as_str());
-        let mut json = Vec::with_capacity(series.len() + metric.len() + unit.len() + 128);
-        let head = format_args!(
+        let head = format!(
             r#"{{"metric":{metric},"unit":{unit},"step_ms":{step_ms},"tier":"{tier}","cache":"{cache}","series":"#
         );
-        json.write_fmt(head).expect("memory takes everything");
-        json.extend_from_slice(series);
-        if let Some(explain) = explain {
-            json.extend_from_slice(b",\"explain\":");
-            serde_json::to_writer(&mut json, explain).expect("texts and numbers");
-        }
-        json.push(b'}');
-        json
+        let explained = |explain| serde_json::to_string(explain).expect("texts and numbers");
+        let tail = match explain {
+            Some(explain) => format!(",\"explain\":{}}}", explained(explain)),
+            None => "}".to_owned(),
+        };
+        [head.into(), series.clone(), tail.into()]
     }
 
     /// The answer for programs.
@@ -254,7 +250,7 @@ mod tests {
             series: OnceLock::new(),
         };
         for cache in [CacheLevel::Miss, CacheLevel::Memory] {
-            let text = answer.json(cache, None);
+            let text = answer.pieces(cache, None).concat();
             let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
             assert_eq!((&json["tier"], &json["cache"]), (&"raw".into(), &cache.as_str().into()));
             assert_eq!(json["series"][0]["points"], serde_json::json!([[0, 0.0], [10, null]]));

@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::plan::Plan;
 use super::slow::{SlowQueries, Spent};
-use super::table::{GroupKey, Table};
-use super::{QueryError, QueryLimits, QueryMetrics};
+use super::table::{self, Table};
+use super::{MAX_ANSWER_POINTS, QueryError, QueryLimits, QueryMetrics};
 use crate::overload::Turns;
 use crate::store::{Servers, Store, StoreError};
 
@@ -49,11 +49,11 @@ struct ValueRow {
     result: f64,
 }
 
-/// The table while rows arrive, ordered by group and bucket.
-struct Grid {
-    table: Table,
-    keys: Vec<Option<GroupKey>>,
-    current: Option<u32>,
+/// The values of each group while rows arrive, in whatever order.
+struct Grid<'a> {
+    plan: &'a Plan,
+    groups: Vec<Option<Box<[f64]>>>,
+    points: usize,
 }
 
 impl Fetcher {
@@ -157,30 +157,39 @@ async fn read(
         spent.rows = summary.read_rows().unwrap_or_default();
         spent.bytes = summary.read_bytes().unwrap_or_default();
     }
-    Ok(Ok((grid.table, spent)))
+    Ok(Ok((grid.table(), spent)))
 }
 
-impl Grid {
-    fn new(plan: &Plan) -> Self {
-        let keys = plan.keys.iter().cloned().map(Some).collect();
-        Self { table: Table::new(plan.buckets), keys, current: None }
+impl<'a> Grid<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        Self { plan, groups: vec![None; plan.keys.len()], points: 0 }
     }
 
-    /// Puts a value into its place. Groups without any row do not appear in the answer.
+    /// Puts a value into its place.
     fn put(&mut self, row: ValueRow) -> Result<(), QueryError> {
-        if self.current != Some(row.group) {
-            let key = self.keys.get_mut(row.group as usize).and_then(Option::take);
-            let out_of_order = || QueryError::Store(format!("group {} out of order", row.group));
-            self.table.push(key.ok_or_else(out_of_order)?)?;
-            self.current = Some(row.group);
+        let width = self.plan.buckets.count() as usize;
+        let unknown = || QueryError::Store(format!("there is no group {}", row.group));
+        let group = self.groups.get_mut(row.group as usize).ok_or_else(unknown)?;
+        if group.is_none() {
+            self.points += width;
         }
-        let index = self.table.buckets.index_of_start(row.bucket);
-        if let (Some(index), Some((_, values))) = (index, self.table.rows.last_mut())
+        if self.points > MAX_ANSWER_POINTS {
+            return Err(table::too_many_points());
+        }
+        let values = group.get_or_insert_with(|| vec![f64::NAN; width].into());
+        if let Some(index) = self.plan.buckets.index_of_start(row.bucket)
             && row.result.is_finite()
         {
             values[index] = row.result;
         }
         Ok(())
+    }
+
+    /// The groups that have a row.
+    fn table(self) -> Table {
+        let rows = self.plan.keys.iter().zip(self.groups);
+        let rows = rows.filter_map(|(key, values)| Some((key.clone(), values?)));
+        Table { buckets: self.plan.buckets, rows: rows.collect() }
     }
 }
 
@@ -188,28 +197,24 @@ impl Grid {
 mod tests {
     use super::*;
     use crate::query::Buckets;
-
-    fn key(node: &str) -> GroupKey {
-        GroupKey::from([("node".to_owned(), node.to_owned())])
-    }
+    use crate::query::plan::tests::sample_plan;
 
     fn row(group: u32, bucket: i64, result: f64) -> ValueRow {
         ValueRow { group, bucket, result }
     }
 
     #[test]
-    fn gaps_are_unknown_and_groups_without_rows_are_absent() {
-        let keys = ["a", "b", "c"].map(|node| Some(key(node))).into();
-        let table = Table::new(Buckets::covering(0, 30, 10));
-        let mut grid = Grid { table, keys, current: None };
-        for row in [row(0, 0, 1.0), row(0, 20, 0.0), row(2, 10, f64::INFINITY)] {
+    fn gaps_are_unknown_groups_without_rows_are_absent_and_order_does_not_matter() {
+        let plan = Plan { buckets: Buckets::covering(0, 30, 10), ..sample_plan(3) };
+        let mut grid = Grid::new(&plan);
+        for row in [row(2, 10, f64::INFINITY), row(0, 20, 0.0), row(0, 0, 1.0), row(0, 90, 5.0)] {
             grid.put(row).unwrap();
         }
-        let series: Vec<_> = grid.table.series().collect();
-        let [a, c] = &series[..] else { panic!("two groups have rows") };
-        assert_eq!((&a.attributes, &c.attributes), (&key("a"), &key("c")));
-        assert_eq!(a.points, [(0, Some(1.0)), (10, None), (20, Some(0.0))]);
-        assert_eq!(c.points, [(0, None), (10, None), (20, None)]);
-        assert!(matches!(grid.put(row(0, 0, 1.0)), Err(QueryError::Store(_))), "out of order");
+        assert!(matches!(grid.put(row(3, 0, 1.0)), Err(QueryError::Store(_))), "no such group");
+        let series: Vec<_> = grid.table().series().collect();
+        let [first, third] = &series[..] else { panic!("two groups have rows") };
+        assert_eq!((&first.attributes, &third.attributes), (&plan.keys[0], &plan.keys[2]));
+        assert_eq!(first.points, [(0, Some(1.0)), (10, None), (20, Some(0.0))]);
+        assert_eq!(third.points, [(0, None), (10, None), (20, None)]);
     }
 }

@@ -45,13 +45,12 @@ const GROUP: &str = "toUInt32(transform(series_id, ids, groups, 0)) AS group";
 /// Start of the bucket of a sample.
 const BUCKET: &str = "toUnixTimestamp64Milli(ts) - toUnixTimestamp64Milli(ts) % step_ms AS bucket";
 
-const ORDER: &str = "\
-GROUP BY group, bucket
-ORDER BY group, bucket";
+const JOIN: &str = "GROUP BY group, bucket";
 
-/// SQL that gives rows of group (`UInt32`), start of the bucket (`Int64`) and value (`Float64`), ordered by group and bucket.
-pub fn text(fold: Fold, sources: &[Source]) -> String {
-    let across = across(fold.across);
+/// SQL that gives rows of group (`UInt32`), start of the bucket (`Int64`) and value (`Float64`), in no order. `alone`: each group is one series, of which nothing has to
+/// be joined.
+pub fn text(fold: Fold, sources: &[Source], alone: bool) -> String {
+    let across = Joined::new(fold.across, alone);
     if !fold.needs_samples() && sources.iter().any(|source| source.rollup.is_some()) {
         return rolled(fold.within, &across, sources);
     }
@@ -62,6 +61,23 @@ pub fn text(fold: Fold, sources: &[Source]) -> String {
         Within::Max => leveled("max(value)", &across),
         Within::Rate => rate(&across),
         Within::Samples => samples_of_group(fold.across),
+    }
+}
+
+/// How the levels of the series of a group become one.
+struct Joined {
+    /// Of the column `level`.
+    result: String,
+    /// What follows the levels.
+    end: &'static str,
+}
+
+impl Joined {
+    fn new(over: Across, alone: bool) -> Self {
+        if alone {
+            return Self { result: "level".to_owned(), end: "" };
+        }
+        Self { result: format!("{}(level)", across(over)), end: JOIN }
     }
 }
 
@@ -77,17 +93,18 @@ fn across(across: Across) -> String {
 }
 
 /// `within` over each series and bucket, `across` over the series of a group.
-fn leveled(within: &str, across: &str) -> String {
+fn leveled(within: &str, joined: &Joined) -> String {
+    let Joined { result, end } = joined;
     format!(
         "\
 {PARAMETERS}
-SELECT {GROUP}, bucket, {across}(level) AS result
+SELECT {GROUP}, bucket, {result} AS result
 FROM (
     SELECT series_id, {BUCKET}, {within} AS level
     {SOURCE}
     GROUP BY series_id, bucket
 )
-{ORDER}"
+{end}"
     )
 }
 
@@ -99,15 +116,16 @@ fn samples_of_group(over: Across) -> String {
 {PARAMETERS}
 SELECT {GROUP}, {BUCKET}, {function}(value) AS result
     {SOURCE}
-{ORDER}"
+{JOIN}"
     )
 }
 
-fn rate(across: &str) -> String {
+fn rate(joined: &Joined) -> String {
+    let Joined { result, end } = joined;
     format!(
         "\
 {PARAMETERS}
-SELECT {GROUP}, bucket, {across}(level) AS result
+SELECT {GROUP}, bucket, {result} AS result
 FROM (
     SELECT series_id, part.1 AS bucket, 1000 * sum(rise / span * part.2) / sum(part.2) AS level
     FROM (
@@ -127,7 +145,7 @@ FROM (
     WHERE span > 0 AND span <= gap_ms AND bucket >= first_ms AND bucket < end_ms
     GROUP BY series_id, bucket
 )
-{ORDER}"
+{end}"
     )
 }
 
@@ -138,18 +156,19 @@ struct Needed {
 }
 
 /// Over rollups, and samples where there are none.
-fn rolled(within: Within, across: &str, sources: &[Source]) -> String {
+fn rolled(within: Within, joined: &Joined, sources: &[Source]) -> String {
     let (needed, within) = match within {
         Within::Mean | Within::Samples => (SUMS, "sum(a) / sum(n)"),
         Within::Last => (LASTS, "argMax(a, moment)"),
         Within::Min => (Needed { rollup: "min_value AS a", sample: "value AS a" }, "min(a)"),
         Within::Max => (Needed { rollup: "max_value AS a", sample: "value AS a" }, "max(a)"),
-        Within::Rate => return rolled_rate(across, sources),
+        Within::Rate => return rolled_rate(joined, sources),
     };
+    let Joined { result, end } = joined;
     format!(
         "\
 {PARAMETERS}
-SELECT {GROUP}, bucket, {across}(level) AS result
+SELECT {GROUP}, bucket, {result} AS result
 FROM (
     SELECT series_id, b - b % step_ms AS bucket, {within} AS level
     FROM (
@@ -157,7 +176,7 @@ FROM (
     )
     GROUP BY series_id, bucket
 )
-{ORDER}",
+{end}",
         rows = rows(sources, &needed),
     )
 }
@@ -171,11 +190,12 @@ const ENDS: Needed = Needed {
     sample: "t AS t0, value AS v0, t AS t1, value AS v1, 0. AS rise",
 };
 
-fn rolled_rate(across: &str, sources: &[Source]) -> String {
+fn rolled_rate(joined: &Joined, sources: &[Source]) -> String {
+    let Joined { result, end } = joined;
     format!(
         "\
 {PARAMETERS}
-SELECT {GROUP}, bucket, {across}(level) AS result
+SELECT {GROUP}, bucket, {result} AS result
 FROM (
     SELECT series_id, part.1 AS bucket, 1000 * sum(part.3) / sum(part.2) AS level
     FROM (
@@ -197,7 +217,7 @@ FROM (
     WHERE bucket >= first_ms AND bucket < end_ms
     GROUP BY series_id, bucket
 )
-{ORDER}",
+{end}",
         rows = rows(sources, &ENDS),
     )
 }

@@ -30,9 +30,7 @@ impl Table {
     pub fn push(&mut self, key: GroupKey) -> Result<&mut [f64], QueryError> {
         let width = self.buckets.count() as usize;
         if (self.rows.len() + 1) * width > MAX_ANSWER_POINTS {
-            return Err(QueryError::TooExpensive(format!(
-                "the answer would hold more than {MAX_ANSWER_POINTS} points: use a larger step, group by fewer attributes, or name nodes or a filter"
-            )));
+            return Err(too_many_points());
         }
         let row = self.rows.push_mut((key, vec![f64::NAN; width].into()));
         Ok(&mut row.1)
@@ -105,6 +103,13 @@ impl Table {
             SeriesAnswer { attributes: key.clone(), points }
         })
     }
+}
+
+/// The answer would be larger than one may be.
+pub(super) fn too_many_points() -> QueryError {
+    QueryError::TooExpensive(format!(
+        "the answer would hold more than {MAX_ANSWER_POINTS} points: use a larger step, group by fewer attributes, or name nodes or a filter"
+    ))
 }
 
 impl AsRef<Self> for Table {

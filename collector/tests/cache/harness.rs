@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -63,13 +64,45 @@ pub struct Redis {
     dir: tempfile::TempDir,
     child: Option<Child>,
     options: Vec<String>,
+    /// It takes TLS connections only.
+    tls: bool,
 }
 
 impl Redis {
+    /// A server that takes TLS connections only, and asks clients for a certificate. Its directory has `ca.pem`, and `client.pem` and `client.key` of a client.
+    pub async fn start_tls() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
+        let ca_key = rcgen::KeyPair::generate().unwrap();
+        let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        // Another name than that of the certificates it signs.
+        ca.distinguished_name.push(rcgen::DnType::CommonName, "authority");
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        write("ca.pem", ca.self_signed(&ca_key).unwrap().pem());
+        let issuer = rcgen::Issuer::new(ca, ca_key);
+        for name in ["server", "client"] {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+            write(&format!("{name}.pem"), params.signed_by(&key, &issuer).unwrap().pem());
+            write(&format!("{name}.key"), key.serialize_pem());
+        }
+        let file = |name: &str| dir.path().join(name).display().to_string();
+        let options = ["--tls-ca-cert-file", "--tls-cert-file", "--tls-key-file"].into_iter();
+        let options = options.zip(["ca.pem", "server.pem", "server.key"].map(file));
+        let options = options.flat_map(|(option, file)| [option.to_owned(), file]).collect();
+        let mut redis = Self { port: free_port(), dir, child: None, options, tls: true };
+        redis.restart().await;
+        redis
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     pub async fn start(options: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let mut redis = Self { port: free_port(), dir, child: None, options };
+        let mut redis = Self { port: free_port(), dir, child: None, options, tls: false };
         redis.restart().await;
         redis
     }
@@ -77,11 +110,22 @@ impl Redis {
     /// Starts it again on its port, and waits until it answers.
     pub async fn restart(&mut self) {
         let mut command = Command::new("redis-server");
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+        let port = self.port.to_string();
+        let listen = if self.tls {
+            ["--port", "0", "--tls-port"]
+        } else {
+            ["--loglevel", "notice", "--port"]
+        };
+        command.args(listen).args([&port, "--bind", "127.0.0.1", "--save", ""]);
         command.arg("--dir").arg(self.dir.path()).args(&self.options);
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         self.child = Some(command.spawn().expect("redis-server is installed"));
-        until("redis to answer", async || !self.ask(&["PING"]).await.is_empty()).await;
+        until("redis to answer", async || {
+            // Who speaks no TLS is cut off: it is there.
+            let is_there = TcpStream::connect(("127.0.0.1", self.port)).await.is_ok();
+            is_there && (self.tls || !self.ask(&["PING"]).await.is_empty())
+        })
+        .await;
     }
 
     /// Kills it at once.

@@ -149,3 +149,28 @@ async fn users_passwords_and_prefixes_are_respected() {
     assert_eq!(refused.read("k", &truth(2)).await.value, Number(2), "slower, not wrong");
     until("an error", async || refused.stats().errors > 0).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_with_certificates_on_both_sides() {
+    let redis = Redis::start_tls().await;
+    let file = |name: &str| Some(redis.dir().join(name));
+    let tls = flyball_collector::cache::RedisSettings {
+        url: format!("rediss://127.0.0.1:{}", redis.port),
+        ca_file: file("ca.pem"),
+        cert_file: file("client.pem"),
+        key_file: file("client.key"),
+        ..settings(redis.port)
+    };
+    let (a, b) = (Collector::with(&tls), Collector::with(&tls));
+    a.until_heard().await;
+    b.until_heard().await;
+    let truth = truth(1);
+    a.read("k", &truth).await;
+    until("the value to be written", async || a.stats().written == 1).await;
+    assert_eq!(b.read("k", &truth).await.place, Place::Shared);
+    // Without a certificate that the server's is signed by nobody is believed.
+    let unknown = flyball_collector::cache::RedisSettings { ca_file: None, ..tls };
+    let refused = Collector::with(&unknown);
+    assert_eq!(refused.read("k", &truth).await.place, Place::Loaded);
+    assert!(!refused.stats().connected);
+}

@@ -1,11 +1,18 @@
 //! Series of one metric over time, and several such questions in one request.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
+use bytes::Bytes;
 use flyball_proto::v1;
 use futures_util::future::join_all;
+use http_body::{Frame, SizeHint};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -17,6 +24,8 @@ use crate::live::now_ms;
 use crate::query::ask::TimesAsText;
 use crate::query::{Answered, MetricsAnswer, MetricsAsk, QueryError, Violations};
 
+/// Answers up to this size are copied for each who asks: one piece is quicker than three.
+const COPIED_BYTES: usize = 64 * 1024;
 /// Most questions of one request.
 pub(in crate::api) const MAX_QUERIES: usize = 32;
 
@@ -176,14 +185,14 @@ pub(in crate::api) async fn batch(
             json.push(b',');
         }
         match answer {
-            Ok(answered) => json.extend(json_of(&answered)),
+            Ok(answered) => pieces(&answered).iter().for_each(|piece| json.extend(piece)),
             Err(error) => {
                 serde_json::to_writer(&mut json, &error.problem()).expect("texts and numbers");
             }
         }
     }
     json.extend_from_slice(b"]}");
-    Ok(json_response(json))
+    Ok(json_response(Body::from(json)))
 }
 
 /// Judges and answers a question, whoever asks.
@@ -242,20 +251,47 @@ fn of_fields(mut fields: Fields) -> (MetricsAsk, Violations) {
     (MetricsAsk { explain: explain.unwrap_or_default(), ..ask }, violations)
 }
 
-fn json_of(answered: &Answered) -> Vec<u8> {
-    answered.answer.json(answered.cache, answered.explain.as_ref())
+fn pieces(answered: &Answered) -> [Bytes; 3] {
+    answered.answer.pieces(answered.cache, answered.explain.as_ref())
 }
 
 fn written(answered: &Answered) -> Response {
-    json_response(json_of(answered))
+    let [head, series, tail] = pieces(answered);
+    if series.len() > COPIED_BYTES {
+        return json_response(Body::new(Pieces(VecDeque::from([head, series, tail]))));
+    }
+    json_response(Body::from([head, series, tail].concat()))
 }
 
 /// An answer whose JSON is written already.
-pub(in crate::api) fn json_response(json: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(json));
+fn json_response(body: Body) -> Response {
+    let mut response = Response::new(body);
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);
     response
+}
+
+/// A body in pieces that others may have too: a thousand readers of ten megabytes need ten, not ten thousand.
+struct Pieces(VecDeque<Bytes>);
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|piece| piece.len() as u64).sum())
+    }
 }
 
 impl From<&Answered> for v1::MetricsResponse {

@@ -59,6 +59,8 @@ pub(super) fn client(settings: &RedisSettings) -> Result<Client, String> {
     if !is_tls {
         return Client::open(info).map_err(text);
     }
+    // An error means that somebody has chosen one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let pem = |path: &Option<PathBuf>, key| path.as_ref().map(|path| read(path, key)).transpose();
     let (cert, key) =
         (pem(&settings.cert_file, "cert_file")?, pem(&settings.key_file, "key_file")?);

@@ -12,6 +12,7 @@ pub(super) struct Key {
     /// Id of the series; `None` when its samples are not stored as such.
     pub(super) id: Option<u64>,
     pub(super) scale: Scale,
+    pub(super) is_counter: bool,
 }
 
 /// A block that is being written.
@@ -87,7 +88,7 @@ impl Open {
         match self.streams.get_mut(slot) {
             Some(stream) if self.keys[slot].id.is_some() => {
                 let before = stream.heap_bytes();
-                let is_new = stream.push(frame, raw);
+                let is_new = stream.push(frame, raw, self.keys[slot].is_counter);
                 self.bytes += stream.heap_bytes() - before;
                 is_new
             }
@@ -141,7 +142,8 @@ impl Block {
             }
             let Some(&end) = self.ends.get(slot) else { return };
             let begin = if slot == 0 { 0 } else { self.ends[slot - 1] };
-            read(&self.bytes[begin as usize..end as usize], |frame, raw| {
+            let bytes = &self.bytes[begin as usize..end as usize];
+            read(bytes, key.is_counter, |frame, raw| {
                 let ts_ms = self.start_ms + i64::from(self.times[frame as usize]);
                 take(ts_ms, key.scale.value(raw));
             });

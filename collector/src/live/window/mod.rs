@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use flyball_proto::frame::Sample;
-use flyball_proto::series::Scale;
+use flyball_proto::series::{Kind, Scale, Series};
 
 use self::block::{Block, Key, Open};
 pub(super) use self::span::{Span, WindowUse};
@@ -74,7 +74,7 @@ impl NodeWindow {
     }
 
     /// Defines a slot, whose samples are stored as `id` or not as a series of their own.
-    pub(super) fn define(&mut self, slot: u32, id: Option<SeriesId>, scale: Scale) {
+    pub(super) fn define(&mut self, slot: u32, id: Option<SeriesId>, series: &Series) {
         let slot = slot as usize;
         let id = id.map(SeriesId::get);
         if let Some(open) = &self.open
@@ -84,9 +84,10 @@ impl NodeWindow {
         }
         let keys = Arc::make_mut(&mut self.keys);
         if keys.len() <= slot {
-            keys.resize(slot + 1, Key { id: None, scale: Scale::UNIT });
+            keys.resize(slot + 1, Key { id: None, scale: Scale::UNIT, is_counter: false });
         }
-        keys[slot] = Key { id, scale };
+        let is_counter = series.kind == Kind::Counter;
+        keys[slot] = Key { id, scale: series.scale, is_counter };
     }
 
     /// Takes the samples of a frame.

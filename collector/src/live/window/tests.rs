@@ -13,10 +13,21 @@ fn samples(values: &[(u32, i64)]) -> Vec<Sample> {
     values.iter().map(|&(slot, raw)| Sample { slot: Slot(slot), raw, reset: false }).collect()
 }
 
+fn series(kind: Kind) -> Series {
+    Series {
+        metric: "m".into(),
+        unit: "1".into(),
+        kind,
+        scale: Scale::UNIT,
+        attributes: Vec::new(),
+    }
+}
+
 fn window(ids: &[u64]) -> NodeWindow {
     let mut window = NodeWindow::new(None);
     for (slot, id) in ids.iter().enumerate() {
-        window.define(slot as u32, Some(SeriesId::from(*id)), Scale::UNIT);
+        let kind = if slot % 2 == 0 { Kind::Gauge } else { Kind::Counter };
+        window.define(slot as u32, Some(SeriesId::from(*id)), &series(kind));
     }
     window
 }
@@ -73,11 +84,11 @@ fn what_came_another_way_or_out_of_order_is_not_claimed() {
 fn a_slot_that_becomes_another_series_keeps_both_apart() {
     let mut window = window(&[10]);
     window.record(1_000, &samples(&[(0, 1)]), HOUR);
-    window.define(0, Some(SeriesId::from(30)), Scale::UNIT);
-    window.define(1, Some(SeriesId::from(10)), Scale::UNIT);
+    window.define(0, Some(SeriesId::from(30)), &series(Kind::Gauge));
+    window.define(1, Some(SeriesId::from(10)), &series(Kind::Gauge));
     window.record(2_000, &samples(&[(0, 2), (1, 3)]), HOUR);
     window.clear();
-    window.define(0, Some(SeriesId::from(10)), Scale::UNIT);
+    window.define(0, Some(SeriesId::from(10)), &series(Kind::Gauge));
     window.record(3_000, &samples(&[(0, 4)]), HOUR);
     let ten = vec![(1_000, 1.0), (2_000, 3.0), (3_000, 4.0)];
     assert_eq!(read(&window, 10, 1_000, 9_000), Some(ten));
@@ -87,7 +98,7 @@ fn a_slot_that_becomes_another_series_keeps_both_apart() {
 #[test]
 fn samples_that_are_stored_in_sums_are_not_here() {
     let mut window = window(&[10]);
-    window.define(1, None, Scale::UNIT);
+    window.define(1, None, &series(Kind::Gauge));
     window.record(1_000, &samples(&[(0, 1), (1, 2)]), HOUR);
     assert_eq!(read(&window, 10, 1_000, 9_000), Some(vec![(1_000, 1.0)]));
 }

@@ -42,7 +42,7 @@ fn key(pairs: &[(&str, &str)]) -> GroupKey {
 
 /// The plan of a query for so many series.
 pub(in crate::query) fn sample_plan(count: u64) -> Plan {
-    let all = (0..count).map(|id| series(id, "a", &[])).collect();
+    let all = (0..count).map(|id| series(id, &format!("n{id}"), &[])).collect();
     plan(&query(Agg::Avg, &[], all), Progress::default()).unwrap()
 }
 
@@ -103,7 +103,9 @@ fn too_many_series_are_refused_before_the_store_is_asked() {
 
 #[test]
 fn a_level_is_taken_of_each_series_before_the_group() {
-    let sql = plan(&query(Agg::Sum, &[], fleet()), Progress::default()).unwrap().sql;
+    let alone = plan(&query(Agg::Sum, &[], fleet()), Progress::default()).unwrap().sql;
+    assert!(alone.contains("bucket, level AS result") && alone.matches("GROUP BY").count() == 1);
+    let sql = plan(&query(Agg::Sum, &["node"], fleet()), Progress::default()).unwrap().sql;
     let expected = "\
 WITH ? AS ids, ? AS groups, toInt64(?) AS step_ms, toInt64(?) AS read_from_ms, toInt64(?) AS read_to_ms,
     toInt64(?) AS first_ms, toInt64(?) AS end_ms, toInt64(?) AS gap_ms
@@ -116,8 +118,7 @@ FROM (
       AND isFinite(value)
     GROUP BY series_id, bucket
 )
-GROUP BY group, bucket
-ORDER BY group, bucket";
+GROUP BY group, bucket";
     assert_eq!(sql, expected);
 }
 

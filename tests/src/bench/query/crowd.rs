@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -11,21 +11,19 @@ use super::client::{Ask, Client};
 use super::offer::{Asks, Report, Schedule, closed_loop, open_loop, percentile_of};
 use super::say;
 use super::status::mix;
-use super::subject::{METRIC, Subject, gauges};
+use super::subject::{Subject, gauges};
 use crate::bench::table::{Bar, Table};
 use crate::load::{node_name, now_ms};
 
 /// Counts the queries that reached the store.
 const STORE_QUERIES: &str = "flyball_query_store_queries_total";
-/// Connections of the closed loop that finds the capacity.
-const CONNECTIONS: usize = 64;
+/// Connections of the closed loop that finds the capacity: as many as queries run at once.
+const CONNECTIONS: usize = 4;
 /// Connections that offer ten times as much.
 const MANY: usize = 1_000;
+/// What somebody asks beside it, each second.
+const USUAL: f64 = 100.0;
 const METRICS: &str = "/api/performance/metrics?";
-/// More than the generator can send beside the servers on the same cores.
-const MOST_A_SECOND: f64 = 50_000.0;
-/// Of a hundred requests, those of one node's day that nobody has asked for.
-const UNCACHED_PERCENT: u64 = 10;
 /// Memory that overload may add, with room for a thousand connections.
 const GROWN: f64 = 1.25;
 const DAY: Duration = Duration::from_hours(24);
@@ -78,11 +76,11 @@ pub(super) async fn herd(subject: &Subject, table: &mut Table, round: usize) -> 
     subject.push_used(table, &what, &used)
 }
 
-/// Finds the capacity for a mixed load and offers ten times as much.
+/// Finds the capacity for questions that only the store can answer and offers ten times as many, while somebody looks at the fleet as usual.
 pub(super) async fn overload(subject: &Subject, table: &mut Table, round: usize) -> Result<()> {
     let base = subject.base();
-    let asks = mixed(subject, round as u64 * 2).await?;
-    let what = "mixed load at its capacity";
+    let asks = uncached(subject, round as u64 * 2);
+    let what = "new questions at capacity";
     say(what);
     let used = subject.used()?;
     let calm = closed_loop(base, subject.size.open_loop, CONNECTIONS, asks).await?;
@@ -92,16 +90,23 @@ pub(super) async fn overload(subject: &Subject, table: &mut Table, round: usize)
     add("answers/s", capacity, None);
     add("p50 ms", sent_percentile(&calm, &[200], 0.5), None);
     add("p99 ms", p99_ms, None);
-    add("not answered with 200", calm.other_than(200) as f64, None);
+    add("not answered with 200", calm.other_than(200) as f64, Some(Bar::AtMost(0.0)));
     subject.push_used(table, what, &used)?;
 
-    let rate = (capacity * 10.0).min(MOST_A_SECOND);
-    let schedule = Schedule { rate, time: subject.size.overload };
-    say(&format!("ten times {capacity:.0} requests/s"));
+    let schedule = Schedule { rate: capacity * 10.0, time: subject.size.overload };
+    say(&format!("ten times {capacity:.0} questions/s"));
     let (used, before) = (subject.used()?, subject.rss_mib()?);
-    let asks = mixed(subject, round as u64 * 2 + 1).await?;
-    let storm = open_loop(base, schedule, MANY, asks).await?;
+    let asks = uncached(subject, round as u64 * 2 + 1);
+    let usual = Schedule { rate: USUAL, time: subject.size.overload };
+    let (storm, beside) = tokio::try_join!(
+        open_loop(base, schedule, MANY, asks),
+        open_loop(base, usual, CONNECTIONS, statuses(subject)),
+    )?;
     report(table, &storm, schedule, p99_ms);
+    let what = "status of one node beside it";
+    table.add(&format!("{what}: p99 ms"), beside.latency(0.99), None);
+    let other = Some(Bar::AtMost(0.0));
+    table.add(&format!("{what}: not answered with 200"), beside.other_than(200) as f64, other);
     let grown = subject.rss_mib()? / before;
     table.add("ten times as much: RSS after / before", grown, Some(Bar::AtMost(GROWN)));
     subject.push_used(table, "ten times as much", &used)
@@ -120,6 +125,7 @@ fn report(table: &mut Table, storm: &Report, schedule: Schedule, calm_p99_ms: f6
     add("served/s", served as f64 / seconds, None);
     add("refused/s", refused as f64 / seconds, None);
     let p99_ms = sent_percentile(storm, &[200], 0.99);
+    add("p50 ms of what is served", sent_percentile(storm, &[200], 0.5), None);
     add("p99 ms of what is served", p99_ms, None);
     add("the same / without overload", p99_ms / calm_p99_ms, Some(Bar::AtMost(2.0)));
     let server = refusals().filter_map(|answer| answer.server_ms);
@@ -139,31 +145,22 @@ fn sent_percentile(report: &Report, statuses: &[u16], share: f64) -> f64 {
     percentile_of(ms, share)
 }
 
-/// Of a hundred requests 10 for a node's day that is asked for the first time, 20 for a range that
-/// is asked for often, 20 for a last value, 50 for the status of a node. With another `salt` other
-/// nodes are asked for.
-async fn mixed(subject: &Subject, salt: u64) -> Result<Asks> {
+/// The day of one gauge of one node, each asked for the first time. With another `salt` others are asked for.
+fn uncached(subject: &Subject, salt: u64) -> Asks {
     let (agents, gauges) = (subject.loaded.agents, gauges());
     let to = now_ms() / 60_000 * 60_000 - 600_000;
     let (day, hour) = (subject.before(to, DAY), subject.before(to, DAY / 24));
-    let last = |n| format!("/api/performance/last?metric={METRIC}&node={}", node_name(n));
-    let probe = Client::new(subject.base()).get(&Ask::of(last(0))).await;
-    let has_last = !probe.context("the last value")?.is_not_there();
-    Ok(Arc::new(move |n| {
+    Arc::new(move |n| {
         let random = mix(n ^ (salt << 40));
-        let node = random % agents;
-        Ask::of(match n % 100 {
-            share if share < UNCACHED_PERCENT => {
-                let gauge = &gauges[(random >> 32) as usize % gauges.len()];
-                let from = (day + (random >> 20) as i64 % 1_000 * 1_000).min(hour);
-                format!("{METRICS}{gauge}&node={}&from={from}&to={to}", node_name(node))
-            }
-            share if share < 30 => {
-                let node = node_name(node % 20);
-                format!("{METRICS}metric={METRIC}&node={node}&from={hour}&to={to}&step=60s")
-            }
-            share if share < 50 && has_last => last(node),
-            _ => format!("/api/performance/status?node={}", node_name(node)),
-        })
-    }))
+        let gauge = &gauges[(random >> 32) as usize % gauges.len()];
+        let from = (day + (random >> 20) as i64 % 1_000 * 1_000).min(hour);
+        Ask::of(format!("{METRICS}{gauge}&node={}&from={from}&to={to}", node_name(random % agents)))
+    })
+}
+
+fn statuses(subject: &Subject) -> Asks {
+    let agents = subject.loaded.agents;
+    Arc::new(move |n| {
+        Ask::of(format!("/api/performance/status?node={}", node_name(mix(n) % agents)))
+    })
 }

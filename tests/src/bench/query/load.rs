@@ -180,7 +180,8 @@ async fn roll_up(loaded: &Loaded) -> Result<()> {
     .await?;
     say(&format!("rollups of all samples after {:.0} s", started.elapsed().as_secs_f64()));
     collector.process.stop().await?;
-    check_rollups(collector.data_dir(), loaded).await
+    check_rollups(collector.data_dir(), loaded).await?;
+    merge(collector.data_dir()).await
 }
 
 /// That the rollups are as far as they can be and no late sample waits.
@@ -200,6 +201,15 @@ pub(super) async fn rolled_up(api: &Api) -> Result<()> {
     ensure!(holder > 0.0, "nothing computed yet");
     ensure!(lag_s > 0.0 && lag_s < LAG_S, "{spans} times ten minutes, {lag_s} s behind");
     ensure!(late == 0.0, "{late} late marks");
+    Ok(())
+}
+
+/// Merges what has not been merged yet, as ClickHouse does by itself within an hour or two: what is measured is the steady state.
+async fn merge(data: &Path) -> Result<()> {
+    for table in ["rollup_1h", "rollup_1m", "rollup_10s", "performance_metrics"] {
+        say(&format!("merging {table}"));
+        engine::run(data, &format!("OPTIMIZE TABLE flyball.{table} FINAL")).await?;
+    }
     Ok(())
 }
 
