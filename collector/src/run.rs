@@ -27,6 +27,7 @@ use self::opening::Opening;
 pub use self::servers::grpc_server;
 
 use crate::account::Accounts;
+use crate::api::hosts::Hosts;
 use crate::api::{self, AppState, Parts, Readiness};
 use crate::config::Config;
 use crate::ingest::{Ingest, IngestMetrics, IngestParts};
@@ -244,6 +245,7 @@ impl Running {
             readiness,
             shutdown: shutdown.clone(),
             limits: config.http.limits(),
+            hosts: Hosts::new(&config.http.hosts),
         });
         let sharing = share::run(state.querier().clone(), live, ending.clone());
         let share = tokio::spawn(sharing);

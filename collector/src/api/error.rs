@@ -61,6 +61,12 @@ pub enum ApiError {
     /// The answer took longer than this.
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
+    /// A call that changes something names another host than this one.
+    #[error("{0:?} is not a name of this server: use its address, or add the name to http.hosts")]
+    ForeignHost(String),
+    /// A call that changes something comes from a page of another host.
+    #[error("the call comes from a page of another host")]
+    ForeignOrigin,
     /// The collector is stopping.
     #[error("the collector is stopping")]
     Stopping,
@@ -91,12 +97,22 @@ const fn retry(mut row: Row, seconds: u64) -> Row {
 }
 
 impl ApiError {
+    /// The row of a call that seems to come from a stranger's page.
+    const fn foreign(&self) -> Row {
+        let status = match self {
+            Self::ForeignHost(_) => StatusCode::MISDIRECTED_REQUEST,
+            _ => StatusCode::FORBIDDEN,
+        };
+        row("foreign", "the call comes from elsewhere", status, Code::PermissionDenied)
+    }
+
     fn row(&self) -> Row {
         use StatusCode as S;
         match self {
             Self::Query(QueryError::Invalid(_)) | Self::MalformedBody(_) => {
                 row("invalid-request", "invalid request", S::BAD_REQUEST, Code::InvalidArgument)
             }
+            Self::ForeignHost(_) | Self::ForeignOrigin => self.foreign(),
             Self::Query(QueryError::NotFound(_)) => {
                 row("not-found", "not found", S::NOT_FOUND, Code::NotFound)
             }

@@ -10,6 +10,7 @@ pub mod error;
 mod fleet;
 pub mod grpc;
 pub mod health;
+pub mod hosts;
 pub mod params;
 pub mod performance;
 pub mod problem;
@@ -29,6 +30,7 @@ use self::edge::admission::Admission;
 use self::edge::{Edge, Limits};
 pub use self::error::ApiError;
 use self::fleet::FleetBody;
+use self::hosts::Hosts;
 pub use self::readiness::Readiness;
 use self::telemetry::ApiMetrics;
 use crate::account::Accounts;
@@ -52,6 +54,8 @@ pub struct Parts {
     pub shutdown: CancellationToken,
     /// Bounds of each request.
     pub limits: Limits,
+    /// Names under which this server may be called.
+    pub hosts: Hosts,
 }
 
 /// State of all calls. Cheap to clone.
@@ -73,6 +77,7 @@ struct Inner {
     event_readers: Arc<Semaphore>,
     shutdown: CancellationToken,
     limits: Limits,
+    hosts: Hosts,
     openapi: String,
 }
 
@@ -100,6 +105,7 @@ impl AppState {
             event_readers: Arc::new(Semaphore::new(parts.limits.event_readers)),
             shutdown: parts.shutdown,
             limits: parts.limits,
+            hosts: parts.hosts,
             openapi: document.to_json().expect("the document is plain data"),
         }))
     }

@@ -99,6 +99,8 @@ pub struct Found<V> {
     pub place: Place,
     /// How long it will still be fresh, in milliseconds.
     pub left_ms: i64,
+    /// How long it may be served after that while it is loaded again, in milliseconds.
+    pub refreshing_ms: i64,
 }
 
 /// What is heard of other collectors.
@@ -108,6 +110,11 @@ pub enum Heard<'a> {
     Invalidated(&'a [Tag]),
     /// A message that [`Cache::publish`] sent there.
     Message(&'a [u8]),
+    /// Nothing is heard any more: what is held is to end within so many milliseconds.
+    Silence {
+        /// Until its end.
+        in_ms: i64,
+    },
 }
 
 /// Where a value was found.
@@ -221,7 +228,10 @@ impl<V: Value, E: Failure> Cache<V, E> {
                 self.0.invalidate(&[Tag::ALL]);
                 heard(Heard::Invalidated(&[Tag::ALL]));
             }
-            News::Silence => self.age_out(self.0.unheard_ms),
+            News::Silence => {
+                self.age_out(self.0.unheard_ms);
+                heard(Heard::Silence { in_ms: self.0.unheard_ms });
+            }
         };
         shared.run(tell, shutdown).await;
     }
@@ -574,5 +584,6 @@ fn found<V: Value, E: Failure>(
     now_ms: i64,
 ) -> Result<Found<V>, E> {
     let left_ms = entry.life.fresh_ms - (now_ms - entry.created_ms);
-    entry.value.clone().map(|value| Found { value, place, left_ms })
+    let refreshing_ms = entry.life.refreshing_ms;
+    entry.value.clone().map(|value| Found { value, place, left_ms, refreshing_ms })
 }

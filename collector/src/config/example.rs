@@ -103,6 +103,11 @@ const SECTIONS: &[(&str, &[Key])] = &[
                 "",
             ),
             ("compress_bytes", "Smallest answer that is compressed, in bytes.", ""),
+            (
+                "hosts",
+                "Names under which browsers may call what changes something, besides addresses and localhost; without ports.",
+                "",
+            ),
         ],
     ),
     (

@@ -44,12 +44,14 @@ pub struct HttpSettings {
     pub stall_timeout_ms: u64,
     /// Smallest answer that is compressed, in bytes.
     pub compress_bytes: u64,
+    /// Names under which browsers may call what changes something, besides addresses and localhost; without ports.
+    pub hosts: Vec<String>,
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
         Self {
-            max_connections: 1_024,
+            max_connections: 4_096,
             max_in_flight: 2_048,
             event_readers: 256,
             requests_per_second: 5_000,
@@ -65,6 +67,7 @@ impl Default for HttpSettings {
             idle_timeout_ms: 90_000,
             stall_timeout_ms: 30_000,
             compress_bytes: 1_024,
+            hosts: Vec::new(),
         }
     }
 }

@@ -167,6 +167,7 @@ impl Querier {
         let heard = |heard: Heard<'_>| match heard {
             Heard::Invalidated(tags) => self.0.answers.invalidate(tags),
             Heard::Message(bytes) => message(bytes),
+            Heard::Silence { in_ms } => self.0.answers.age_out(in_ms),
         };
         self.0.parts.run(heard, shutdown).await;
     }
@@ -321,12 +322,13 @@ impl Inner {
         let mut values = Vec::with_capacity(fetched.len());
         for (part, found, told) in fetched {
             cache = cache.max(told.cache);
-            if !part.is_closed {
-                life.refreshing_ms = parts::open_for(query.buckets.step_ms()).as_millis() as i64;
-            }
-            if found.place == Place::LocalOnError {
-                life.refreshing_ms = 0;
-            }
+            let refreshing_ms = match (found.place, part.is_closed) {
+                (Place::LocalOnError, _) => 0,
+                // Open parts are not refreshed for themselves.
+                (_, false) => parts::open_for(query.buckets.step_ms()).as_millis() as i64,
+                (_, true) => found.refreshing_ms,
+            };
+            life.refreshing_ms = life.refreshing_ms.min(refreshing_ms);
             life.fresh_ms = life.fresh_ms.min(found.left_ms).max(0);
             explained.push(told);
             values.push(found.value);
@@ -425,9 +427,11 @@ impl Inner {
     /// Life of what only late samples change.
     fn closed_life(&self) -> Life {
         let (closed, unheard, on_error) = self.settings.times();
-        let is_told = self.is_alone || self.parts.is_shared();
-        let fresh = if is_told { closed } else { unheard };
-        Life::new(fresh, fresh, on_error)
+        if self.is_alone || self.parts.is_shared() {
+            return Life::new(closed, closed, on_error);
+        }
+        // Nobody tells of late samples that others store.
+        Life::new(unheard, Duration::ZERO, on_error)
     }
 
     /// Life of buckets that samples still come for.

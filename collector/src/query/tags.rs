@@ -5,7 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Buckets, MetricsQuery};
+use super::fold::Within;
+use super::{Buckets, MetricsQuery, sql};
 use crate::cache::Tag;
 use crate::store::{DAY_MS, HOUR_MS, LateMark};
 
@@ -34,11 +35,16 @@ pub(super) fn of_query(query: &MetricsQuery, buckets: Buckets) -> Vec<Tag> {
     } else {
         tags.extend(names.into_iter().map(node));
     }
-    let (from_ms, to_ms) = (buckets.first_ms(), buckets.end_ms());
+    // The rate of a bucket depends on samples beside it.
+    let gap_ms = sql::gap_ms(buckets.step_ms());
+    let around_ms = if query.fold.within == Within::Rate { gap_ms } else { 0 };
+    let from_ms = (buckets.first_ms() - around_ms).max(0);
+    let to_ms = buckets.end_ms() + around_ms;
     let pieces = |width_ms: i64| (from_ms / width_ms)..=((to_ms - 1) / width_ms);
     let count = |width_ms: i64| pieces(width_ms).end() - pieces(width_ms).start() + 1;
     let nodes = hashes.len().max(1) as i64;
-    let of_nodes = nodes * count(HOUR_MS).min(count(DAY_MS)) <= MAX_TAGS;
+    // Without names a node that is not there yet may have late samples too.
+    let of_nodes = query.names_nodes && nodes * count(HOUR_MS).min(count(DAY_MS)) <= MAX_TAGS;
     let scopes: Vec<Option<u16>> =
         if of_nodes { hashes.into_iter().map(Some).collect() } else { vec![None] };
     let scale = scopes.len().max(1) as i64;
@@ -64,15 +70,6 @@ pub(super) fn of_marks(marks: &[LateMark]) -> Vec<Tag> {
         for scope in [Some(mark.node), None] {
             for time in [Time::Hour(hour), Time::Day(day), Time::Any] {
                 tags.insert(late(scope, time));
-            }
-        }
-    }
-    // The rate of a bucket depends on samples beside it.
-    for mark in marks {
-        for beside_ms in [mark.span_ms - LateMark::SPAN_MS, mark.end_ms()] {
-            for scope in [Some(mark.node), None] {
-                tags.insert(late(scope, Time::Hour(beside_ms / HOUR_MS)));
-                tags.insert(late(scope, Time::Day(beside_ms / DAY_MS)));
             }
         }
     }
@@ -139,6 +136,7 @@ mod tests {
             buckets,
             by: By::Series,
             top: None,
+            names_nodes: true,
             series: series.collect(),
         }
     }
@@ -154,13 +152,19 @@ mod tests {
         ) {
             let nodes: Vec<_> = nodes.into_iter().collect();
             let buckets = Buckets::covering(from_ms, from_ms + span_ms, 60_000);
-            let tags = of_query(&query(&nodes, buckets), buckets);
+            let is_named: bool = span_ms % 2 == 0;
+            let query = MetricsQuery { names_nodes: is_named, ..query(&nodes, buckets) };
+            let tags = of_query(&query, buckets);
             prop_assert!(tags.len() <= MAX_TAGS as usize + MAX_NODES + 2);
             let ts_ms = buckets.first_ms() + ((buckets.end_ms() - buckets.first_ms() - 1) as f64 * place) as i64;
             let node = nodes[which.index(nodes.len())];
             let mark = LateMark { span_ms: ts_ms - ts_ms % LateMark::SPAN_MS, node };
             let late: BTreeSet<_> = of_marks(&[mark]).into_iter().collect();
             prop_assert!(tags.iter().any(|tag| late.contains(tag)));
+            // A node that nobody knew when the question was asked.
+            let mark = LateMark { node: 9_999, ..mark };
+            let late: BTreeSet<_> = of_marks(&[mark]).into_iter().collect();
+            prop_assert!(is_named || tags.iter().any(|tag| late.contains(tag)));
         }
     }
 

@@ -41,6 +41,8 @@ pub struct MetricsQuery {
     pub by: By,
     /// Only so many groups, those with the largest mean.
     pub top: Option<usize>,
+    /// The question names its nodes: no other ones can come to count.
+    pub names_nodes: bool,
     /// The series that are meant, by id.
     pub series: Vec<SelectedSeries>,
 }
@@ -89,6 +91,7 @@ pub fn validate(
     }
     let (nodes, attributes): (Vec<_>, Vec<_>) =
         filters.into_iter().partition(|(key, _)| key == NODE);
+    let names_nodes = !ask.nodes.is_empty() || !nodes.is_empty();
     let selector = Selector { metric: &metric, nodes: &ask.nodes, filters: &attributes };
     check_nodes(&ask.nodes, &nodes, catalog, &mut violations);
     let selection = select(catalog, &selector, &mut violations);
@@ -107,7 +110,8 @@ pub fn validate(
     if !nodes.is_empty() {
         series.retain(|series| nodes.iter().any(|(_, node)| **node == *series.node));
     }
-    Ok(MetricsQuery { metric, unit, kind, fold, buckets, by, top: ask.top, series })
+    let top = ask.top;
+    Ok(MetricsQuery { metric, unit, kind, fold, buckets, by, top, names_nodes, series })
 }
 
 impl std::fmt::Display for By {

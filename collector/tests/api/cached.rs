@@ -149,6 +149,9 @@ async fn what_is_kept_is_served_when_the_store_is_gone_and_cleared_by_name() {
     let gone = server.send(server.client.get(url).query(&query)).await;
     assert_eq!(gone.status, 503, "refused rather than wrong: {}", gone.text());
     assert_eq!(clear("nodes").await.problem_fields(), ["tag"]);
+    let url = server.url("/api/performance/cache/clear");
+    let stranger = server.client.post(url).header("host", "evil.example");
+    assert_eq!(server.send(stranger.json(&json!({"tag": "all"}))).await.status, 421);
     server.stop().await;
 }
 

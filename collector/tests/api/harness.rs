@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use flyball_collector::account::{Accounting, Accounts};
 use flyball_collector::api::edge::Limits;
+use flyball_collector::api::hosts::Hosts;
 use flyball_collector::api::{self, AppState, Parts, Readiness};
 use flyball_collector::cache::CacheSettings;
 use flyball_collector::live::{HostStatus, Live, NodeFeed, NodeInfo, now_ms};
@@ -104,6 +105,7 @@ impl Server {
             readiness: readiness.clone(),
             shutdown: shutdown.clone(),
             limits,
+            hosts: Hosts::default(),
         });
         let querier = state.querier().clone();
         let (http, web) = serve_http(state.clone(), shutdown.clone()).await;

@@ -61,6 +61,7 @@ pub(in crate::api) async fn clear(
     request: Request,
 ) -> Result<Json<Cleared>, ApiError> {
     params.none()?;
+    state.0.hosts.check(request.headers())?;
     let mut fields: Fields = read_json(request, state.0.limits.body_bytes).await?;
     let tag = fields.text("tag").unwrap_or_default();
     let mut violations = fields.finish();

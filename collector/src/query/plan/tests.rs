@@ -22,6 +22,7 @@ fn query(agg: Agg, by: &[&str], series: Vec<SelectedSeries>) -> MetricsQuery {
         kind: Kind::Gauge,
         fold: agg.into(),
         top: None,
+        names_nodes: false,
         buckets: Buckets::covering(1_000_005, 1_000_025, 10),
         by: if by.is_empty() { By::Series } else { By::Attributes(owned(by)) },
         series,

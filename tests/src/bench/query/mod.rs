@@ -73,7 +73,7 @@ impl Size {
 /// # Errors
 /// When the directory is not loaded, a server ends, or a step fails; the steps after it are done.
 pub async fn run(table: &mut Table, dir: &Path, size: Size) -> Result<()> {
-    let mut subject = Subject::start(Loaded::open(dir)?, size, &[]).await?;
+    let mut subject = Subject::start(Loaded::open(dir)?, size).await?;
     let data = cached::data(&subject);
     say("loading the peers");
     let peers = [Peer::victoria_metrics(&data).await?, Peer::prometheus(&data).await?];
@@ -96,7 +96,7 @@ pub async fn run(table: &mut Table, dir: &Path, size: Size) -> Result<()> {
         subject.quiet().await?;
     }
     subject.stop().await?;
-    if let Err(error) = redis::run(table, dir, size).await {
+    if let Err(error) = redis::run(table, dir).await {
         say(&format!("redis: {error:#}"));
         failures.push(format!("redis: {error:#}"));
     }

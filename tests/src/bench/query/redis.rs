@@ -3,7 +3,6 @@
 //! The same kind of question, each new to all caches and small to the store, with Redis as it should be, stopped like a process that hangs, and killed.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
@@ -11,12 +10,13 @@ use rustix::process::Signal;
 use super::client::{Ask, Client};
 use super::load::Loaded;
 use super::offer::percentile_of;
+use super::say;
 use super::single::sequential;
-use super::subject::{Subject, gauges};
-use super::{Size, say};
+use super::subject::gauges;
 use crate::bench::table::{Bar, Table};
-use crate::load::now_ms;
+use crate::load::{node_name, now_ms};
 use crate::redis::Redis;
+use crate::stack::{ANY_PORT, Collector};
 use crate::wait::{SOON, until};
 
 /// Questions in each state.
@@ -26,23 +26,26 @@ const SLOWEST_MS: f64 = 50.0;
 const CACHE: &str = "/api/performance/cache";
 
 /// Measures on a loaded directory.
-pub(super) async fn run(table: &mut Table, dir: &Path, size: Size) -> Result<()> {
+pub(super) async fn run(table: &mut Table, dir: &Path) -> Result<()> {
     let files = crate::bench::temporary()?;
     let redis = Redis::start(files.path()).await?;
     let settings = [("FLYBALL_REDIS_URL", &*redis.url())];
-    let subject = Subject::start(Loaded::open(dir)?, size, &settings).await?;
+    let loaded = Loaded::open(dir)?;
+    // The past is enough: no agents.
+    let mut collector = Collector::start_with(&loaded.dir, ANY_PORT, &settings).await?;
     let breaker = async || {
-        let stats = subject.collector.api.json(CACHE).await?;
+        let stats = collector.api.json(CACHE).await?;
         let breaker = stats["query_cache"]["l2"]["breaker"].as_str().map(str::to_owned);
         breaker.with_context(|| format!("no breaker: {stats}"))
     };
     let mut asked = 0;
-    ask(&subject, table, &mut asked, "as it should be").await?;
+    let base = collector.api.base();
+    ask(base, &loaded, table, &mut asked, "as it should be").await?;
     redis.process.signal(Signal::STOP)?;
-    let asks = Client::new(subject.base());
+    let asks = Client::new(base);
     until("the breaker to open", SOON, || {
         asked += 1;
-        let question = question(&subject, asked);
+        let question = question(&loaded, asked);
         let (asks, breaker) = (&asks, &breaker);
         async move {
             asks.get(&question).await?;
@@ -52,17 +55,23 @@ pub(super) async fn run(table: &mut Table, dir: &Path, size: Size) -> Result<()>
         }
     })
     .await?;
-    ask(&subject, table, &mut asked, "stopped").await?;
+    ask(base, &loaded, table, &mut asked, "stopped").await?;
     redis.process.signal(Signal::KILL)?;
-    ask(&subject, table, &mut asked, "killed").await?;
-    subject.stop().await
+    ask(base, &loaded, table, &mut asked, "killed").await?;
+    collector.process.stop().await
 }
 
-async fn ask(subject: &Subject, table: &mut Table, asked: &mut u64, how: &str) -> Result<()> {
+async fn ask(
+    base: &str,
+    loaded: &Loaded,
+    table: &mut Table,
+    asked: &mut u64,
+    how: &str,
+) -> Result<()> {
     say(&format!("redis {how}"));
     let first = *asked + 1;
     *asked += TIMES as u64;
-    let answers = sequential(subject.base(), TIMES, |n| question(subject, first + n)).await?;
+    let answers = sequential(base, TIMES, |n| question(loaded, first + n)).await?;
     let answers = answers.context("the collector knows the question")?;
     let ms = || answers.iter().map(|answer| answer.took.as_secs_f64() * 1e3);
     let mut add = |name: &str, share, bar| {
@@ -76,11 +85,11 @@ async fn ask(subject: &Subject, table: &mut Table, asked: &mut u64, how: &str) -
 }
 
 /// Ten minutes of one gauge of one node, each another ten minutes or node.
-fn question(subject: &Subject, n: u64) -> Ask {
+fn question(loaded: &Loaded, n: u64) -> Ask {
     let gauges = gauges();
     let gauge = &gauges[n as usize % gauges.len()];
     let to = now_ms() / 600_000 * 600_000 - 7_200_000 - (n as i64 % 60) * 600_000;
-    let to = to.max(subject.before(to, Duration::from_mins(10)) + 600_000);
-    let (from, node) = (to - 600_000, subject.node(n));
+    let to = to.max(loaded.start_ms + 600_000);
+    let (from, node) = (to - 600_000, node_name(n % loaded.agents));
     Ask::of(format!("/api/performance/metrics?{gauge}&node={node}&from={from}&to={to}&step=10s"))
 }

@@ -55,12 +55,8 @@ pub(super) struct Used {
 impl Subject {
     /// Starts the collector, sends what is missing up to now and the last hour again, and waits
     /// until the rollups have followed.
-    pub(super) async fn start(
-        loaded: Loaded,
-        size: Size,
-        settings: &[(&str, &str)],
-    ) -> Result<Self> {
-        let collector = Collector::start_with(&loaded.dir, ANY_PORT, settings).await?;
+    pub(super) async fn start(loaded: Loaded, size: Size) -> Result<Self> {
+        let collector = Collector::start_with(&loaded.dir, ANY_PORT, &[]).await?;
         let pid = collector.process.pid().context("the collector runs")?;
         let now = now_ms();
         let last_hour =
