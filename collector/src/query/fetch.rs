@@ -42,11 +42,11 @@ pub(super) struct Fetched {
 }
 
 /// A row as every SQL of [`super::sql`] gives it.
-#[derive(Debug, Clone, Copy, Row, Deserialize)]
-struct ValueRow {
+#[derive(Debug, Clone, Row, Deserialize)]
+struct GroupRow {
     group: u32,
-    bucket: i64,
-    result: f64,
+    buckets: Vec<i64>,
+    results: Vec<f64>,
 }
 
 /// The values of each group while rows arrive, in whatever order.
@@ -145,11 +145,11 @@ async fn read(
         .bind(plan.buckets.first_ms())
         .bind(plan.buckets.end_ms())
         .bind(plan.gap_ms)
-        .fetch::<ValueRow>()?;
+        .fetch::<GroupRow>()?;
     let mut grid = Grid::new(plan);
     let mut spent = Spent::default();
     while let Some(row) = cursor.next().await? {
-        if let Err(error) = grid.put(row) {
+        if let Err(error) = grid.put(&row) {
             return Ok(Err(error));
         }
     }
@@ -165,8 +165,8 @@ impl<'a> Grid<'a> {
         Self { plan, groups: vec![None; plan.keys.len()], points: 0 }
     }
 
-    /// Puts a value into its place.
-    fn put(&mut self, row: ValueRow) -> Result<(), QueryError> {
+    /// Puts the values of a group into their places.
+    fn put(&mut self, row: &GroupRow) -> Result<(), QueryError> {
         let width = self.plan.buckets.count() as usize;
         let unknown = || QueryError::Store(format!("there is no group {}", row.group));
         let group = self.groups.get_mut(row.group as usize).ok_or_else(unknown)?;
@@ -177,10 +177,12 @@ impl<'a> Grid<'a> {
             return Err(table::too_many_points());
         }
         let values = group.get_or_insert_with(|| vec![f64::NAN; width].into());
-        if let Some(index) = self.plan.buckets.index_of_start(row.bucket)
-            && row.result.is_finite()
-        {
-            values[index] = row.result;
+        for (&start_ms, &result) in row.buckets.iter().zip(&row.results) {
+            if let Some(index) = self.plan.buckets.index_of_start(start_ms)
+                && result.is_finite()
+            {
+                values[index] = result;
+            }
         }
         Ok(())
     }
@@ -199,18 +201,19 @@ mod tests {
     use crate::query::Buckets;
     use crate::query::plan::tests::sample_plan;
 
-    fn row(group: u32, bucket: i64, result: f64) -> ValueRow {
-        ValueRow { group, bucket, result }
+    fn row(group: u32, values: &[(i64, f64)]) -> GroupRow {
+        let (buckets, results) = values.iter().copied().unzip();
+        GroupRow { group, buckets, results }
     }
 
     #[test]
     fn gaps_are_unknown_groups_without_rows_are_absent_and_order_does_not_matter() {
         let plan = Plan { buckets: Buckets::covering(0, 30, 10), ..sample_plan(3) };
         let mut grid = Grid::new(&plan);
-        for row in [row(2, 10, f64::INFINITY), row(0, 20, 0.0), row(0, 0, 1.0), row(0, 90, 5.0)] {
-            grid.put(row).unwrap();
+        for row in [row(2, &[(10, f64::INFINITY)]), row(0, &[(20, 0.0), (0, 1.0), (90, 5.0)])] {
+            grid.put(&row).unwrap();
         }
-        assert!(matches!(grid.put(row(3, 0, 1.0)), Err(QueryError::Store(_))), "no such group");
+        assert!(matches!(grid.put(&row(3, &[])), Err(QueryError::Store(_))), "no such group");
         let series: Vec<_> = grid.table().series().collect();
         let [first, third] = &series[..] else { panic!("two groups have rows") };
         assert_eq!((&first.attributes, &third.attributes), (&plan.keys[0], &plan.keys[2]));

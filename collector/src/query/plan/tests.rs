@@ -105,11 +105,13 @@ fn too_many_series_are_refused_before_the_store_is_asked() {
 #[test]
 fn a_level_is_taken_of_each_series_before_the_group() {
     let alone = plan(&query(Agg::Sum, &[], fleet()), Progress::default()).unwrap().sql;
-    assert!(alone.contains("bucket, level AS result") && alone.matches("GROUP BY").count() == 1);
+    assert!(alone.contains("bucket, level AS result") && alone.matches("GROUP BY").count() == 2);
     let sql = plan(&query(Agg::Sum, &["node"], fleet()), Progress::default()).unwrap().sql;
     let expected = "\
 WITH ? AS ids, ? AS groups, toInt64(?) AS step_ms, toInt64(?) AS read_from_ms, toInt64(?) AS read_to_ms,
     toInt64(?) AS first_ms, toInt64(?) AS end_ms, toInt64(?) AS gap_ms
+SELECT group, groupArray(bucket) AS buckets, groupArray(result) AS results
+FROM (
 SELECT toUInt32(transform(series_id, ids, groups, 0)) AS group, bucket, sum(level) AS result
 FROM (
     SELECT series_id, toUnixTimestamp64Milli(ts) - toUnixTimestamp64Milli(ts) % step_ms AS bucket, avg(value) AS level
@@ -119,7 +121,9 @@ FROM (
       AND isFinite(value)
     GROUP BY series_id, bucket
 )
-GROUP BY group, bucket";
+GROUP BY group, bucket
+)
+GROUP BY group";
     assert_eq!(sql, expected);
 }
 

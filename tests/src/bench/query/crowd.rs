@@ -17,8 +17,8 @@ use crate::load::{node_name, now_ms};
 
 /// Counts the queries that reached the store.
 const STORE_QUERIES: &str = "flyball_query_store_queries_total";
-/// Connections of the closed loop that finds the capacity: as many as queries run at once.
-const CONNECTIONS: usize = 4;
+/// Connections of the closed loop that finds the capacity. Two parts of a question run at once, and four queries.
+const CONNECTIONS: usize = 2;
 /// Connections that offer ten times as much.
 const MANY: usize = 1_000;
 /// What somebody asks beside it, each second.
