@@ -58,7 +58,7 @@ impl Default for HttpSettings {
             burst: 10_000,
             limit_loopback: false,
             max_callers: 10_000,
-            delay_target_ms: 10,
+            delay_target_ms: 30,
             url_bytes: 16 * 1024,
             body_bytes: 256 * 1024,
             timeout_ms: 30_000,
