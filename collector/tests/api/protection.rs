@@ -248,6 +248,24 @@ async fn while_the_store_stands_still_queries_are_refused_and_last_values_are_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_takes_the_query_along() {
+    let server = Server::start().await;
+    let gauge = series("m", Kind::Gauge, Scale::UNIT, &[]);
+    server.insert("a", &gauge, &[(now_ms(), 1)]).await;
+    let engine = server.open.engine.as_ref().unwrap().state().borrow().pid.unwrap();
+    let engine = Pid::from_raw(engine as i32).unwrap();
+    kill_process(engine, Signal::STOP).unwrap();
+    let path = format!("/api/performance/metrics?metric=m&from={}", now_ms() - 5_000);
+    let asking = tokio::spawn(server.client.get(server.url(&path)).send());
+    server.until("flyball_query_turns", |n| n >= 1.0).await;
+    asking.abort();
+    // The store still stands: nothing but the caller has ended it.
+    server.until("flyball_query_turns", |n| n <= 0.0).await;
+    kill_process(engine, Signal::CONT).unwrap();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn when_requests_wait_for_a_processor_some_are_refused_until_they_do_not() {
     let server = Server::start_with(Limits::default()).await;
     let busy = Arc::new(AtomicBool::new(true));
