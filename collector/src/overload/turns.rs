@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Time after which a queue that was never empty stands.
-pub const STANDING: Duration = Duration::from_millis(100);
+pub const STANDING: Duration = Duration::from_millis(500);
 /// Answers that take less than this many times what they took without a queue let the limit grow.
 pub const NEAR: f64 = 1.2;
 /// Answers that take more than this many times what they took without a queue shrink the limit.

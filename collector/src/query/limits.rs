@@ -27,7 +27,7 @@ impl Default for QueryLimits {
     fn default() -> Self {
         Self {
             running: 4,
-            waiting: 64,
+            waiting: 128,
             time_ms: 10_000,
             rows: 500_000_000,
             read_bytes: 20_000_000_000,
