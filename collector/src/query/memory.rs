@@ -224,7 +224,7 @@ impl Group {
 }
 
 /// Linear between the two nearest ranks; NaN of nothing.
-fn percentile(values: &mut [f64], p: u8) -> f64 {
+pub(crate) fn percentile(values: &mut [f64], p: u8) -> f64 {
     let Some(last) = values.len().checked_sub(1) else { return f64::NAN };
     let rank = f64::from(p) / 100.0 * last as f64;
     let (_, low, above) = values.select_nth_unstable_by(rank as usize, f64::total_cmp);

@@ -13,6 +13,7 @@ use super::status::known_node;
 use crate::api::params::Params;
 use crate::api::{ApiError, AppState};
 use crate::live::{LastValue, now_ms};
+use crate::query::memory::percentile;
 use crate::query::time::parse_duration_ms;
 use crate::query::{Agg, QueryError, Violations};
 
@@ -197,12 +198,7 @@ fn join(agg: Agg, mut values: Vec<f64>) -> Option<f64> {
         Agg::Min => values.into_iter().fold(f64::INFINITY, f64::min),
         Agg::Max => values.into_iter().fold(f64::NEG_INFINITY, f64::max),
         Agg::Sum => values.into_iter().sum(),
-        Agg::Percentile(p) => {
-            values.sort_by(f64::total_cmp);
-            let rank = f64::from(p) / 100.0 * last as f64;
-            let (low, high) = (values[rank.floor() as usize], values[rank.ceil() as usize]);
-            low + (high - low) * rank.fract()
-        }
+        Agg::Percentile(p) => percentile(&mut values, p),
         Agg::Avg | Agg::Last | Agg::Rate => values.iter().sum::<f64>() / (last + 1) as f64,
     })
 }
