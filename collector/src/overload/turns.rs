@@ -6,19 +6,29 @@
 //! gradient of Netflix's concurrency-limits and of Envoy; additive both ways, because queries differ): below [`NEAR`] times it the limit grows, above
 //! [`FAR`] it shrinks. The comparison is made only while the queue stands, so that one slow query alone shrinks nothing. Refusing takes no time and no timer.
 //!
-//! Properties, each a test: never more than the bounds are inside; a burst of that size is never refused; a queue that stands is cut down to the limit; slow answers
-//! shrink the limit and not below half of those that may run, quick ones let it grow; without refusals for [`STANDING`] everything is as before.
+//! Who is next? Who came first, until the queue is [`AGEING`] old; from then on who came last (the adaptive LIFO of "Fail at Scale"). In a burst both are the same to the last one. In
+//! an overload those at the front have waited long already and would make all others wait as long; behind the new ones they wait until there are fewer, or are refused after [`PATIENCE`].
+//! Those that waited before the queue stood do not count against the limit: they were let in as a burst, and a burst is served.
+//!
+//! Properties, each a test: never more than the bounds run and wait; a burst of that size is never refused and served in its order; a queue that stands is cut down to the limit; in an
+//! overload who is let in after the queue has aged waits little, from its beginning; slow answers shrink the limit and not below half of those that may run, quick ones let it grow;
+//! without refusals for [`STANDING`] everything is as before.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::oneshot;
 
 /// Time after which a queue that was never empty stands.
 pub const STANDING: Duration = Duration::from_millis(500);
+/// Time after which of a queue that was never empty the last one is next.
+pub const AGEING: Duration = Duration::from_millis(100);
+/// Longest time that somebody waits for a turn.
+pub const PATIENCE: Duration = Duration::from_secs(2);
 /// Answers that take less than this many times what they took without a queue let the limit grow.
 pub const NEAR: f64 = 1.2;
 /// Answers that take more than this many times what they took without a queue shrink the limit.
@@ -29,21 +39,22 @@ const SETTLE: Duration = Duration::from_millis(50);
 const USUAL_WEIGHT: f64 = 1.0 / 64.0;
 const RECENT_WEIGHT: f64 = 1.0 / 8.0;
 
-/// Whose turn it is.
+/// Whose turn it is. Cheap to clone; all clones are the same.
+#[derive(Debug, Clone)]
+pub struct Turns(Arc<Inner>);
+
 #[derive(Debug)]
-pub struct Turns {
-    running: Semaphore,
-    crowd: Mutex<Crowd>,
+struct Inner {
+    crowd: Mutex<Crowd<oneshot::Sender<Turn>>>,
     metrics: TurnsMetrics,
 }
 
 /// The right to run; the next one gets it when it is dropped.
 #[derive(Debug)]
-pub struct Turn<'a> {
-    permit: Option<SemaphorePermit<'a>>,
-    turns: &'a Turns,
+pub struct Turn {
+    turns: Turns,
     came: Instant,
-    began: Option<Instant>,
+    began: Instant,
 }
 
 /// There are too many; come again.
@@ -57,12 +68,22 @@ struct TurnsMetrics {
     refused: Counter,
 }
 
-/// Who runs and waits, without saying who is who.
-#[derive(Debug, Clone)]
-struct Crowd {
+/// A place in the queue, left when it is dropped.
+struct Place<'a> {
+    turns: &'a Turns,
+    number: u64,
+}
+
+/// Who runs and waits.
+#[derive(Debug)]
+struct Crowd<T> {
+    most_running: usize,
+    most_waiting: usize,
     running: usize,
-    waiting: usize,
-    inside: usize,
+    /// In the order in which they came.
+    waiting: Vec<Waiting<T>>,
+    /// How many ever came to wait.
+    came: u64,
     /// Since when somebody has always been waiting.
     queue_since: Option<Instant>,
     /// While the queue stands.
@@ -71,8 +92,26 @@ struct Crowd {
     usual_s: Option<f64>,
 }
 
+/// One who waits.
+#[derive(Debug)]
+struct Waiting<T> {
+    number: u64,
+    came: Instant,
+    ticket: T,
+}
+
+/// What becomes of one who comes.
+#[derive(Debug, PartialEq, Eq)]
+enum Arrival {
+    Runs,
+    /// With its number in the queue.
+    Waits(u64),
+    Refused,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Standing {
+    since: Instant,
     /// Most that may run and wait.
     limit: usize,
     changed_at: Instant,
@@ -85,18 +124,14 @@ struct Standing {
 impl Turns {
     /// `running` at once, and `waiting` more in a burst.
     pub fn new(running: usize, waiting: usize) -> Self {
-        let turns = Self {
-            running: Semaphore::new(running),
-            crowd: Mutex::new(Crowd::new(running, waiting)),
-            metrics: TurnsMetrics::default(),
-        };
-        turns.metrics.limit.set((running + waiting) as i64);
-        turns
+        let metrics = TurnsMetrics::default();
+        metrics.limit.set((running + waiting) as i64);
+        Self(Arc::new(Inner { crowd: Mutex::new(Crowd::new(running, waiting)), metrics }))
     }
 
     /// Adds its metrics to the registry, whose prefix is `flyball`.
     pub fn register(&self, registry: &mut Registry) {
-        let metrics = &self.metrics;
+        let metrics = &self.0.metrics;
         let (inside, limit) = (metrics.inside.clone(), metrics.limit.clone());
         registry.register("query_turns", "Queries that run or wait for their turn", inside);
         registry.register("query_turns_limit", "Most queries that may run and wait now", limit);
@@ -107,48 +142,77 @@ impl Turns {
     /// Waits for a turn.
     ///
     /// # Errors
-    /// At once, when there are too many.
-    pub async fn enter(&self) -> Result<Turn<'_>, Crowded> {
+    /// When there are too many: at once, or after [`PATIENCE`] when there were not when it came.
+    pub async fn enter(&self) -> Result<Turn, Crowded> {
         let came = Instant::now();
-        self.change(|crowd| crowd.arrive(came)).inspect_err(|_| {
-            self.metrics.refused.inc();
-        })?;
-        let mut turn = Turn { permit: None, turns: self, came, began: None };
-        turn.permit = Some(self.running.acquire().await.map_err(|_| Crowded)?);
-        turn.began = Some(Instant::now());
-        Ok(turn)
+        let (ticket, turn) = oneshot::channel();
+        let refused = || {
+            self.0.metrics.refused.inc();
+            Crowded
+        };
+        match self.change(|crowd| crowd.arrive(came, ticket)) {
+            Arrival::Runs => Ok(Turn { turns: self.clone(), came, began: came }),
+            Arrival::Refused => Err(refused()),
+            Arrival::Waits(number) => {
+                let _place = Place { turns: self, number };
+                let turn = tokio::time::timeout(PATIENCE, turn).await.map_err(|_| refused())?;
+                turn.map_err(|_| Crowded)
+            }
+        }
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Crowd) -> T) -> T {
-        let mut crowd = self.crowd.lock();
+    fn change<R>(&self, change: impl FnOnce(&mut Crowd<oneshot::Sender<Turn>>) -> R) -> R {
+        let mut crowd = self.0.crowd.lock();
         let result = change(&mut crowd);
-        self.metrics.inside.set(crowd.inside as i64);
-        self.metrics.limit.set(crowd.limit() as i64);
+        self.0.metrics.inside.set((crowd.running + crowd.waiting.len()) as i64);
+        self.0.metrics.limit.set(crowd.limit() as i64);
         result
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         let now = Instant::now();
-        let times = self.began.map(|began| (now - self.came, now - began));
-        self.turns.change(|crowd| crowd.leave(now, times));
+        let mut next = self.turns.change(|crowd| {
+            crowd.leave(self.came, now, now - self.began);
+            crowd.next(now)
+        });
+        while let Some(Waiting { came, ticket, .. }) = next {
+            // One who has just gone has let its turn fall, and that has passed it on.
+            let _ = ticket.send(Turn { turns: self.turns.clone(), came, began: now });
+            next = self.turns.change(|crowd| crowd.next(now));
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.turns.change(|crowd| crowd.give_up(self.number));
     }
 }
 
 // === impl Crowd ===
 
-impl Crowd {
-    const fn new(running: usize, waiting: usize) -> Self {
-        Self { running, waiting, inside: 0, queue_since: None, standing: None, usual_s: None }
+impl<T> Crowd<T> {
+    const fn new(most_running: usize, most_waiting: usize) -> Self {
+        Self {
+            most_running,
+            most_waiting,
+            running: 0,
+            waiting: Vec::new(),
+            came: 0,
+            queue_since: None,
+            standing: None,
+            usual_s: None,
+        }
     }
 
     fn limit(&self) -> usize {
-        self.standing.map_or(self.running + self.waiting, |standing| standing.limit)
+        self.standing.map_or(self.most_running + self.most_waiting, |standing| standing.limit)
     }
 
-    fn arrive(&mut self, now: Instant) -> Result<(), Crowded> {
-        if self.inside >= self.running {
+    fn arrive(&mut self, now: Instant, ticket: T) -> Arrival {
+        if self.running >= self.most_running {
             let since = *self.queue_since.get_or_insert(now);
             if self.standing.is_none() && now.duration_since(since) >= STANDING {
                 self.standing = Some(Standing::begin(self.first_limit(), now));
@@ -157,33 +221,72 @@ impl Crowd {
         if self.standing.is_some_and(|standing| standing.is_over(now)) {
             (self.standing, self.queue_since) = (None, None);
         }
-        if self.inside >= self.limit() {
+        if self.running + self.counted() >= self.limit() {
             if let Some(standing) = &mut self.standing {
                 standing.refused_at = now;
             }
-            return Err(Crowded);
+            return Arrival::Refused;
         }
-        self.inside += 1;
-        Ok(())
+        if self.running < self.most_running {
+            self.running += 1;
+            return Arrival::Runs;
+        }
+        self.came += 1;
+        self.waiting.push(Waiting { number: self.came, came: now, ticket });
+        Arrival::Waits(self.came)
     }
 
-    /// One has left; with the time since it came and since its turn began, when it had one.
-    fn leave(&mut self, now: Instant, times: Option<(Duration, Duration)>) {
-        self.inside = self.inside.saturating_sub(1);
-        if self.inside <= self.running {
-            self.queue_since = None;
-        }
-        let Some((total, turn)) = times else { return };
-        let bounds = ((self.running / 2).max(1), self.running + self.waiting.min(self.running));
+    /// Those who wait and count against the limit.
+    fn counted(&self) -> usize {
+        let Some(standing) = self.standing else { return self.waiting.len() };
+        self.waiting.iter().rev().take_while(|one| one.came >= standing.since).count()
+    }
+
+    /// One who ran has left; it had come at `came` and its turn took `turn`.
+    fn leave(&mut self, came: Instant, now: Instant, turn: Duration) {
+        self.running = self.running.saturating_sub(1);
+        let most = self.most_running + self.most_waiting.min(self.most_running);
+        let bounds = ((self.most_running / 2).max(1), most);
         match &mut self.standing {
-            Some(standing) => standing.learn(now, total.as_secs_f64(), self.usual_s, bounds),
+            Some(standing) if came < standing.since => {}
+            Some(standing) => {
+                let total = now.duration_since(came);
+                standing.learn(now, total.as_secs_f64(), self.usual_s, bounds);
+            }
             None => mean(&mut self.usual_s, turn.as_secs_f64(), USUAL_WEIGHT),
+        }
+    }
+
+    /// Who runs next; `None` when nobody waits or may run.
+    fn next(&mut self, now: Instant) -> Option<Waiting<T>> {
+        let may_run = self.running < self.most_running.min(self.limit());
+        let is_aged = self.queue_since.is_some_and(|since| now.duration_since(since) >= AGEING);
+        let next = match self.waiting.len() {
+            0 => None,
+            _ if !may_run => None,
+            _ if is_aged => self.waiting.pop(),
+            _ => Some(self.waiting.remove(0)),
+        };
+        self.running += usize::from(next.is_some());
+        self.notice_end();
+        next
+    }
+
+    /// One does not want to wait any longer.
+    fn give_up(&mut self, number: u64) {
+        self.waiting.retain(|one| one.number != number);
+        self.notice_end();
+    }
+
+    fn notice_end(&mut self) {
+        if self.waiting.is_empty() {
+            self.queue_since = None;
         }
     }
 
     /// One that waits for two that run.
     fn first_limit(&self) -> usize {
-        self.running + self.waiting.min(self.running.div_ceil(2))
+        self.most_running + self.most_waiting.min(self.most_running.div_ceil(2))
     }
 }
 
@@ -191,7 +294,7 @@ impl Crowd {
 
 impl Standing {
     const fn begin(limit: usize, now: Instant) -> Self {
-        Self { limit, changed_at: now, refused_at: now, recent_s: None }
+        Self { since: now, limit, changed_at: now, refused_at: now, recent_s: None }
     }
 
     fn is_over(&self, now: Instant) -> bool {

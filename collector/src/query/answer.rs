@@ -18,6 +18,9 @@ use crate::rollup::RollupTier;
 /// Most bytes of a usual point in JSON.
 const JSON_POINT_BYTES: usize = 34;
 
+/// Points above which JSON is written beside the threads that serve requests: about a millisecond.
+const BLOCKING_POINTS: usize = 20_000;
+
 /// Start of a bucket in epoch milliseconds, and its value; null when it is not known, which is not zero.
 pub type Point = (i64, Option<f64>);
 
@@ -140,9 +143,7 @@ impl Answer {
 
     /// The JSON of it, in three pieces that follow each other. The one in the middle, which may be large, is shared by all who ask.
     pub fn pieces(&self, cache: CacheLevel, explain: Option<&Explain>) -> [Bytes; 3] {
-        let series = self.series.get_or_init(|| {
-            serde_json::to_vec(&Series(&self.table)).expect("texts and numbers").into()
-        });
+        let series = self.written();
         let text = |text: &str| serde_json::to_string(text).expect("a text");
         let (metric, unit) = (text(&self.metric), text(&self.unit));
         let (step_ms, tier, cache) =
@@ -156,6 +157,20 @@ impl Answer {
             None => "}".to_owned(),
         };
         [head.into(), series.clone(), tail.into()]
+    }
+
+    /// True while the JSON of so many points has yet to be written that this is not for a thread that serves requests.
+    pub fn is_long_to_write(&self) -> bool {
+        self.series.get().is_none() && self.points() > BLOCKING_POINTS
+    }
+
+    /// The JSON of the series; written by who asks first.
+    pub fn written(&self) -> &Bytes {
+        self.series.get_or_init(|| {
+            let mut json = Vec::with_capacity(self.points() * JSON_POINT_BYTES);
+            serde_json::to_writer(&mut json, &Series(&self.table)).expect("texts and numbers");
+            json.into()
+        })
     }
 
     /// The answer for programs.
@@ -173,8 +188,11 @@ impl Answer {
 
     /// About how many bytes this takes, with its JSON.
     pub fn bytes(&self) -> usize {
-        let points: usize = self.table.rows.iter().map(|(_, values)| values.len()).sum();
-        self.table.bytes() + points * JSON_POINT_BYTES
+        self.table.bytes() + self.points() * JSON_POINT_BYTES
+    }
+
+    fn points(&self) -> usize {
+        self.table.rows.len() * self.table.buckets.count() as usize
     }
 }
 

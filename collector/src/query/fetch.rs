@@ -45,7 +45,8 @@ pub(super) struct Fetched {
 #[derive(Debug, Clone, Row, Deserialize)]
 struct GroupRow {
     group: u32,
-    buckets: Vec<i64>,
+    /// Counted from the first one of the grid.
+    buckets: Vec<u32>,
     results: Vec<f64>,
 }
 
@@ -177,11 +178,11 @@ impl<'a> Grid<'a> {
             return Err(table::too_many_points());
         }
         let values = group.get_or_insert_with(|| vec![f64::NAN; width].into());
-        for (&start_ms, &result) in row.buckets.iter().zip(&row.results) {
-            if let Some(index) = self.plan.buckets.index_of_start(start_ms)
+        for (&index, &result) in row.buckets.iter().zip(&row.results) {
+            if let Some(value) = values.get_mut(index as usize)
                 && result.is_finite()
             {
-                values[index] = result;
+                *value = result;
             }
         }
         Ok(())
@@ -201,7 +202,7 @@ mod tests {
     use crate::query::Buckets;
     use crate::query::plan::tests::sample_plan;
 
-    fn row(group: u32, values: &[(i64, f64)]) -> GroupRow {
+    fn row(group: u32, values: &[(u32, f64)]) -> GroupRow {
         let (buckets, results) = values.iter().copied().unzip();
         GroupRow { group, buckets, results }
     }
@@ -210,7 +211,7 @@ mod tests {
     fn gaps_are_unknown_groups_without_rows_are_absent_and_order_does_not_matter() {
         let plan = Plan { buckets: Buckets::covering(0, 30, 10), ..sample_plan(3) };
         let mut grid = Grid::new(&plan);
-        for row in [row(2, &[(10, f64::INFINITY)]), row(0, &[(20, 0.0), (0, 1.0), (90, 5.0)])] {
+        for row in [row(2, &[(1, f64::INFINITY)]), row(0, &[(2, 0.0), (0, 1.0), (9, 5.0)])] {
             grid.put(&row).unwrap();
         }
         assert!(matches!(grid.put(&row(3, &[])), Err(QueryError::Store(_))), "no such group");

@@ -47,13 +47,13 @@ const BUCKET: &str = "toUnixTimestamp64Milli(ts) - toUnixTimestamp64Milli(ts) % 
 
 const JOIN: &str = "GROUP BY group, bucket";
 
-/// SQL that gives a row for each group that has values: its number (`UInt32`), the starts of its buckets (`Array(Int64)`) and their values (`Array(Float64)`), in no order: a row for each
-/// value takes ten times as long to read. `alone`: each group is one series, of which nothing has to be joined.
+/// SQL that gives a row for each group that has values: its number (`UInt32`), its buckets counted from the first one (`Array(UInt32)`) and their values (`Array(Float64)`), in no order:
+/// a row for each value takes ten times as long to read. `alone`: each group is one series, of which nothing has to be joined.
 pub fn text(fold: Fold, sources: &[Source], alone: bool) -> String {
     let values = values(fold, sources, alone);
     format!(
         "{PARAMETERS}
-SELECT group, groupArray(bucket) AS buckets, groupArray(result) AS results
+SELECT group, groupArray(toUInt32(intDiv(bucket - first_ms, step_ms))) AS buckets, groupArray(result) AS results
 FROM (
 {values}
 )

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
@@ -14,6 +15,7 @@ use flyball_proto::v1;
 use futures_util::future::join_all;
 use http_body::{Frame, SizeHint};
 use serde::Deserialize;
+use tokio::task::spawn_blocking;
 use utoipa::ToSchema;
 
 use crate::api::edge::read_json;
@@ -138,7 +140,7 @@ pub(in crate::api) async fn get_metrics(
     let mut violations = params.finish();
     let ask = ask.with_times(&times, &mut violations);
     let ask = ask.with_choices(top.as_deref(), explain.as_deref(), &mut violations);
-    Ok(written(&answer(&state, ask, violations).await?))
+    Ok(written(&answer(&state, ask, violations).await?).await)
 }
 
 /// The same as the GET, for questions that are too long for an address.
@@ -154,7 +156,7 @@ pub(in crate::api) async fn post_metrics(
     params.none()?;
     let fields: Fields = read_json(request, state.0.limits.body_bytes).await?;
     let (ask, violations) = of_fields(fields);
-    Ok(written(&answer(&state, ask, violations).await?))
+    Ok(written(&answer(&state, ask, violations).await?).await)
 }
 
 /// Several questions in one request, each answered for itself: what is wrong with one does not touch the others.
@@ -185,7 +187,7 @@ pub(in crate::api) async fn batch(
             json.push(b',');
         }
         match answer {
-            Ok(answered) => pieces(&answered).iter().for_each(|piece| json.extend(piece)),
+            Ok(answered) => pieces(&answered).await.iter().for_each(|piece| json.extend(piece)),
             Err(error) => {
                 serde_json::to_writer(&mut json, &error.problem()).expect("texts and numbers");
             }
@@ -251,12 +253,17 @@ fn of_fields(mut fields: Fields) -> (MetricsAsk, Violations) {
     (MetricsAsk { explain: explain.unwrap_or_default(), ..ask }, violations)
 }
 
-fn pieces(answered: &Answered) -> [Bytes; 3] {
+async fn pieces(answered: &Answered) -> [Bytes; 3] {
+    if answered.answer.is_long_to_write() {
+        let answer = Arc::clone(&answered.answer);
+        // When it ends without having written it is written here.
+        let _ = spawn_blocking(move || answer.written().len()).await;
+    }
     answered.answer.pieces(answered.cache, answered.explain.as_ref())
 }
 
-fn written(answered: &Answered) -> Response {
-    let [head, series, tail] = pieces(answered);
+async fn written(answered: &Answered) -> Response {
+    let [head, series, tail] = pieces(answered).await;
     if series.len() > COPIED_BYTES {
         return json_response(Body::new(Pieces(VecDeque::from([head, series, tail]))));
     }

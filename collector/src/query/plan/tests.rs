@@ -110,7 +110,7 @@ fn a_level_is_taken_of_each_series_before_the_group() {
     let expected = "\
 WITH ? AS ids, ? AS groups, toInt64(?) AS step_ms, toInt64(?) AS read_from_ms, toInt64(?) AS read_to_ms,
     toInt64(?) AS first_ms, toInt64(?) AS end_ms, toInt64(?) AS gap_ms
-SELECT group, groupArray(bucket) AS buckets, groupArray(result) AS results
+SELECT group, groupArray(toUInt32(intDiv(bucket - first_ms, step_ms))) AS buckets, groupArray(result) AS results
 FROM (
 SELECT toUInt32(transform(series_id, ids, groups, 0)) AS group, bucket, sum(level) AS result
 FROM (
