@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use flyball_tests::clickhouse::{ClickHouse, PASSWORD, USER};
@@ -89,6 +89,22 @@ async fn each_answers_for_both(with_redis: bool) -> Result<()> {
         })
         .await?;
     }
+    // An agent that moves is counted once, whatever its former collector still remembers.
+    agents[0].stop().await?;
+    agents[0] = agent(dir.path(), "alpha", &b)?;
+    let moved_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64;
+    let path = "/api/performance/last?metric=system.cpu.load_average.1m&node=alpha";
+    let most = std::cell::Cell::new(0);
+    until("what the agent that moved says now", TOLD, || async {
+        let last = a.api.json(path).await?;
+        let values = last["values"].as_array().context("values")?;
+        most.set(most.get().max(values.len()));
+        let is_new = values.iter().any(|v| v["ts_ms"].as_i64().is_some_and(|ts| ts > moved_ms));
+        ensure!(is_new, "{last}");
+        Ok(())
+    })
+    .await?;
+    ensure!(most.get() == 1, "one series was told {} times", most.get());
     for agent in &mut agents {
         agent.stop().await?;
     }

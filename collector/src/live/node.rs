@@ -148,6 +148,7 @@ impl NodeState {
     pub(super) fn heard(&mut self, ts_ms: i64, patience: Duration, now: Instant) -> bool {
         let is_news = self.status.last_seen_ms.is_none_or(|last_ms| last_ms < ts_ms);
         if self.stream.is_some() || !is_news {
+            self.notice_elsewhere(ts_ms);
             return false;
         }
         self.arrived = Some(now);
@@ -165,6 +166,7 @@ impl NodeState {
         // What is as old may have more in it: the store was asked before.
         let is_news = self.status.last_seen_ms.is_none_or(|last_ms| last_ms <= ts_ms);
         if self.stream.is_some() || !is_news {
+            self.notice_elsewhere(ts_ms);
             return false;
         }
         self.arrived = Some(now);
@@ -298,14 +300,22 @@ impl NodeState {
         self.window.bytes()
     }
 
-    /// Recent samples; `None` when some may be missing. `alone`: nobody else stores samples of the node.
+    /// Somebody else has a newer sample than the stream that is here: that one is dead and does not know it yet.
+    fn notice_elsewhere(&mut self, ts_ms: i64) {
+        if self.stream.is_some() && self.status.last_seen_ms.is_none_or(|ours_ms| ours_ms < ts_ms) {
+            self.window.missed(ts_ms);
+        }
+    }
+
+    /// Recent samples; `None` when some may be missing. `alone`: nobody else stores samples of the node. A stream that has fallen silent may be one whose other end is gone and
+    /// feeds somebody else by now.
     pub(super) fn recent(
         &self,
         ids: &[u64],
         range_ms: (i64, i64),
         alone: bool,
     ) -> Option<Snapshot> {
-        let counts = alone || self.stream.is_some();
+        let counts = alone || self.stream.is_some() && self.status.up;
         counts.then(|| self.window.snapshot(ids, range_ms.0, range_ms.1))?
     }
 

@@ -306,3 +306,35 @@ fn a_node_that_is_heard_of_elsewhere_is_up_until_it_falls_silent_there_too() {
     live.sweep(Instant::now() + Duration::from_secs(31));
     assert!(!up());
 }
+
+#[test]
+fn a_stream_that_is_silent_or_older_than_what_others_have_answers_nothing_from_memory() {
+    let live = Live::new(10);
+    let node = name("web-1");
+    let series = series("system.uptime", Scale::UNIT, &[]);
+    let feed = live.connect(&info("web-1")).unwrap();
+    feed.define([(0, Some(SeriesId::from(7)), &series)].into_iter());
+    let answers = |from_ms: i64| live.recent("web-1", &[7], (from_ms, i64::MAX)).is_some();
+    for second in 1..=4 {
+        feed.update(second * 1_000, &[sample(0, 1)]);
+    }
+    assert!(answers(1_000) && !answers(0));
+    live.sweep(Instant::now() + SECOND * 6);
+    assert!(!answers(1_000), "its other end may feed somebody else by now");
+    feed.update(5_000, &[sample(0, 1)]);
+    assert!(answers(1_000), "it does not");
+    let patience = SECOND * 30;
+    live.heard(&node, 4_000, patience);
+    assert!(answers(1_000), "of what came here too");
+    live.heard(&node, 6_000, patience);
+    assert!(!answers(6_000) && answers(6_001), "somebody else has a sample");
+    let told = |ts_ms| NodeStatus {
+        node: "web-1".into(),
+        last_seen_ms: Some(ts_ms),
+        ..NodeStatus::default()
+    };
+    live.told(told(5_000), patience);
+    assert!(answers(6_001));
+    live.told(told(7_000), patience);
+    assert!(!answers(7_000) && answers(7_001));
+}

@@ -7,7 +7,8 @@
 //! [`FAR`] it shrinks. The comparison is made only while the queue stands, so that one slow query alone shrinks nothing. Refusing takes no time and no timer.
 //!
 //! Who is next? Who came first, until the queue is [`AGEING`] old; from then on who came last (the adaptive LIFO of "Fail at Scale"). In a burst both are the same to the last one. In
-//! an overload those at the front have waited long already and would make all others wait as long; behind the new ones they wait until there are fewer, or are refused after [`PATIENCE`].
+//! an overload those at the front have waited long already and would make all others wait as long: while others are refused, who has waited longer than an answer takes is passed over, and
+//! waits until nobody is refused any more, or for [`PATIENCE`].
 //! Those that waited before the queue stood do not count against the limit: they were let in as a burst, and a burst is served.
 //!
 //! Properties, each a test: never more than the bounds run and wait; a burst of that size is never refused and served in its order; a queue that stands is cut down to the limit; in an
@@ -86,6 +87,8 @@ struct Crowd<T> {
     came: u64,
     /// Since when somebody has always been waiting.
     queue_since: Option<Instant>,
+    /// When the last one was refused.
+    refused_at: Option<Instant>,
     /// While the queue stands.
     standing: Option<Standing>,
     /// Seconds of an answer while nobody waited.
@@ -115,7 +118,6 @@ struct Standing {
     /// Most that may run and wait.
     limit: usize,
     changed_at: Instant,
-    refused_at: Instant,
     recent_s: Option<f64>,
 }
 
@@ -202,6 +204,7 @@ impl<T> Crowd<T> {
             waiting: Vec::new(),
             came: 0,
             queue_since: None,
+            refused_at: None,
             standing: None,
             usual_s: None,
         }
@@ -218,13 +221,15 @@ impl<T> Crowd<T> {
                 self.standing = Some(Standing::begin(self.first_limit(), now));
             }
         }
-        if self.standing.is_some_and(|standing| standing.is_over(now)) {
+        let is_over = |standing: Standing| {
+            let since = self.refused_at.map_or(standing.since, |at| at.max(standing.since));
+            now.duration_since(since) >= STANDING
+        };
+        if self.standing.is_some_and(is_over) {
             (self.standing, self.queue_since) = (None, None);
         }
         if self.running + self.counted() >= self.limit() {
-            if let Some(standing) = &mut self.standing {
-                standing.refused_at = now;
-            }
+            self.refused_at = Some(now);
             return Arrival::Refused;
         }
         if self.running < self.most_running {
@@ -260,12 +265,18 @@ impl<T> Crowd<T> {
     /// Who runs next; `None` when nobody waits or may run.
     fn next(&mut self, now: Instant) -> Option<Waiting<T>> {
         let may_run = self.running < self.most_running.min(self.limit());
-        let is_aged = self.queue_since.is_some_and(|since| now.duration_since(since) >= AGEING);
-        let next = match self.waiting.len() {
-            0 => None,
-            _ if !may_run => None,
-            _ if is_aged => self.waiting.pop(),
-            _ => Some(self.waiting.remove(0)),
+        let is_recent = |at: Instant| now.duration_since(at) < AGEING;
+        let is_aged = self.queue_since.is_some_and(|since| !is_recent(since));
+        let next = match self.waiting.last().map(|last| last.came) {
+            None => None,
+            Some(_) if !may_run => None,
+            Some(_) if !is_aged => Some(self.waiting.remove(0)),
+            // Somebody has to run, or nobody would notice that there is room again.
+            Some(came) if self.running > 0 && self.refused_at.is_some_and(is_recent) => {
+                let longest = self.usual_s.map_or(AGEING, Duration::from_secs_f64);
+                if now.duration_since(came) <= longest { self.waiting.pop() } else { None }
+            }
+            Some(_) => self.waiting.pop(),
         };
         self.running += usize::from(next.is_some());
         self.notice_end();
@@ -294,11 +305,7 @@ impl<T> Crowd<T> {
 
 impl Standing {
     const fn begin(limit: usize, now: Instant) -> Self {
-        Self { since: now, limit, changed_at: now, refused_at: now, recent_s: None }
-    }
-
-    fn is_over(&self, now: Instant) -> bool {
-        now.duration_since(self.refused_at) >= STANDING
+        Self { since: now, limit, changed_at: now, recent_s: None }
     }
 
     fn learn(&mut self, now: Instant, s: f64, usual_s: Option<f64>, (least, most): (usize, usize)) {

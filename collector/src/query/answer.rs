@@ -191,7 +191,8 @@ impl Answer {
         self.table.bytes() + self.points() * JSON_POINT_BYTES
     }
 
-    fn points(&self) -> usize {
+    /// Points of all series, unknown ones included.
+    pub fn points(&self) -> usize {
         self.table.rows.len() * self.table.buckets.count() as usize
     }
 }

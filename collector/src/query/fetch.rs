@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use clickhouse::{Client, Row};
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 
 use super::plan::Plan;
 use super::slow::{SlowQueries, Spent};
 use super::table::{self, Table};
-use super::{MAX_ANSWER_POINTS, QueryError, QueryLimits, QueryMetrics};
-use crate::overload::Turns;
+use super::{MAX_PART_POINTS, QueryError, QueryLimits, QueryMetrics};
+use crate::overload::{Turn, Turns};
 use crate::store::{Servers, Store, StoreError};
 
 /// Time beyond that of one query that a query may wait for its turn and its rows.
@@ -33,6 +34,10 @@ pub(super) struct Fetcher {
     metrics: QueryMetrics,
     slow: SlowQueries,
 }
+
+/// The turn that all parts of a question share: one of them alone would be of no use to anybody.
+#[derive(Debug, Default)]
+pub(super) struct OneTurn(OnceCell<Turn>);
 
 /// What ClickHouse answered.
 #[derive(Debug)]
@@ -110,12 +115,12 @@ impl Fetcher {
     ///
     /// # Errors
     /// When it asks for too much, too many queries run, or the store fails.
-    pub(super) async fn fetch(&self, plan: &Plan) -> Result<Fetched, QueryError> {
+    pub(super) async fn fetch(&self, plan: &Plan, turn: &OneTurn) -> Result<Fetched, QueryError> {
         if plan.ids.is_empty() {
             return Ok(Fetched { table: Table::new(plan.buckets), spent: Spent::default() });
         }
         let answer = async {
-            let _turn = self.turns.enter().await.map_err(|_| QueryError::Busy)?;
+            turn.0.get_or_try_init(|| self.turns.enter()).await.map_err(|_| QueryError::Busy)?;
             let started = Instant::now();
             self.metrics.store_queries.inc();
             let answer = self.servers.ask(|client| read(client, plan)).await;
@@ -174,7 +179,7 @@ impl<'a> Grid<'a> {
         if group.is_none() {
             self.points += width;
         }
-        if self.points > MAX_ANSWER_POINTS {
+        if self.points > MAX_PART_POINTS {
             return Err(table::too_many_points());
         }
         let values = group.get_or_insert_with(|| vec![f64::NAN; width].into());

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueryLimits {
-    /// Queries that run at once.
+    /// Questions that are asked of ClickHouse at once, each with one query or two.
     pub running: usize,
-    /// Queries that wait for their turn; further ones are refused.
+    /// Questions that wait for their turn; further ones are refused.
     pub waiting: usize,
     /// Longest time that ClickHouse may work on one query, in milliseconds.
     pub time_ms: u64,

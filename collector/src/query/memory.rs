@@ -16,6 +16,11 @@ use crate::store::catalog::SelectedSeries;
 /// What tells series that keep the sums of others; only the store has their samples.
 const OVERFLOW: &str = "otel.metric.overflow";
 
+/// Most samples that are gone through for one answer: a few hundred milliseconds. The store has more than one core and its own bounds.
+const MAX_SAMPLES: usize = 20_000_000;
+/// Most values that are held for one answer.
+const MAX_HELD: usize = 4_000_000;
+
 /// Everything that an answer is computed from.
 #[derive(Debug)]
 pub(crate) struct Recent {
@@ -59,7 +64,19 @@ impl Recent {
         }
         // The query has its series by id, as the plan has.
         let series = query.series.iter().map(|s| (s.id.get(), Arc::clone(&s.node))).collect();
-        Some(Self { nodes, series })
+        Some(Self { nodes, series }).filter(|recent| recent.is_bounded(query.fold, plan))
+    }
+
+    /// False when going through the samples would take too long or too much memory.
+    fn is_bounded(&self, fold: Fold, plan: &Plan) -> bool {
+        let samples = self.samples_at_most();
+        let levels = self.series.len() * plan.buckets.count() as usize;
+        let held = match (fold.within, fold.across) {
+            (Within::Samples, _) => samples,
+            (_, Across::Percentile(_)) => levels,
+            _ => plan.keys.len() * plan.buckets.count() as usize,
+        };
+        samples <= MAX_SAMPLES && held <= MAX_HELD
     }
 
     /// More samples than this are not looked at.

@@ -47,3 +47,5 @@ pub const MAX_POINTS: i64 = 11_000;
 pub const MAX_SERIES_READ: usize = 20_000;
 /// Most points of one answer over all its series, unknown ones included.
 pub const MAX_ANSWER_POINTS: usize = 1_000_000;
+/// Most points of a part of an answer, which may begin before the answer.
+const MAX_PART_POINTS: usize = 2 * MAX_ANSWER_POINTS;

@@ -81,7 +81,7 @@ pub fn plan(
         metric: query.metric.clone(),
         fold: query.fold,
         by: query.by.to_string(),
-        sql: sql::text(query.fold, &sources, keys.len() == count),
+        sql: sql::text(query.fold, &sources, buckets.step_ms(), keys.len() == count),
         tier: source::tier(&sources),
         sources,
         ids,

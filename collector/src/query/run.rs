@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{Answer, CacheLevel, Tier};
 use super::explain::{Explain, ExplainPart};
-use super::fetch::Fetcher;
+use super::fetch::{Fetcher, OneTurn};
 use super::kept::{Values, identity};
 use super::memory::Recent;
 use super::parts::{self, Part};
@@ -33,6 +33,7 @@ use crate::cache::{
     Cache, CacheSettings, Found, Heard, Key, Life, Loaded, Place, QueryCacheStats, Tag, WindowShare,
 };
 use crate::live::Live;
+use crate::overload::Turns;
 use crate::store::catalog::Catalog;
 use crate::store::{LateMark, Store};
 
@@ -42,6 +43,9 @@ const MEMORY_LIFE: Duration = Duration::from_millis(500);
 const NOTHING_LIFE: Duration = Duration::from_secs(5);
 /// Samples to compute above which this is done beside the threads that serve requests.
 const BLOCKING_SAMPLES: usize = 50_000;
+
+/// Long computations over samples in memory at once.
+const COMPUTING: usize = 2;
 
 type Parts = Cache<Arc<Values>, QueryError>;
 type Answers = Cache<Arc<Answer>, QueryError>;
@@ -79,6 +83,8 @@ struct Inner {
     catalog: Arc<Catalog>,
     live: Live,
     fetcher: Fetcher,
+    /// Of long computations over samples in memory.
+    computing: Turns,
     answers: Answers,
     parts: Parts,
     settings: CacheSettings,
@@ -135,6 +141,7 @@ impl Querier {
         let fetcher = Fetcher::new(&store, &limits, metrics.clone(), slow.clone());
         let querier = Self(Arc::new(Inner {
             fetcher,
+            computing: Turns::new(COMPUTING, limits.waiting),
             answers: Cache::local(cache.l1_bytes / 2),
             parts: shared.0,
             settings: cache,
@@ -158,6 +165,7 @@ impl Querier {
     pub fn register(&self, registry: &mut Registry) {
         self.0.metrics.register(registry);
         self.0.fetcher.turns().register(registry);
+        self.0.computing.register(registry.sub_registry_with_prefix("memory"));
         self.0.answers.register(registry.sub_registry_with_prefix("cache_answers"));
         self.0.parts.register(registry.sub_registry_with_prefix("cache"));
     }
@@ -201,13 +209,13 @@ impl Querier {
         let (asked, explain) = (ask.clone(), ask.explain);
         let query = Arc::new(validate(ask, violations, &self.0.catalog, now_ms)?);
         let Some(key) = key.filter(|_| !explain) else {
-            return self.explained(&asked, &query, now_ms).await;
+            return self.explained(&asked, &query).await;
         };
         let tags: Arc<[Tag]> = tags::of_query(&query, query.buckets).into();
         let level = Arc::new(std::sync::OnceLock::new());
         let (inner, told) = (Arc::clone(&self.0), Arc::clone(&level));
         let load = move || async move {
-            let made = inner.make(&asked, &query, now_ms).await?;
+            let made = inner.make(&asked, &query).await?;
             let _ = told.set(made.cache);
             let is_negative = made.answer.is_empty();
             Ok(Loaded { value: Arc::new(made.answer), life: made.life, is_negative })
@@ -232,10 +240,9 @@ impl Querier {
         &self,
         ask: &MetricsAsk,
         query: &Arc<MetricsQuery>,
-        now_ms: i64,
     ) -> Result<Answered, QueryError> {
         let started = Instant::now();
-        let Made { answer, cache, parts, .. } = self.0.make(ask, query, now_ms).await?;
+        let Made { answer, cache, parts, .. } = self.0.make(ask, query).await?;
         let nodes: std::collections::BTreeSet<_> = query.series.iter().map(|s| &s.node).collect();
         let explain = Explain {
             fold: query.fold.to_string(),
@@ -305,7 +312,6 @@ impl Inner {
         self: &Arc<Self>,
         ask: &MetricsAsk,
         query: &Arc<MetricsQuery>,
-        now_ms: i64,
     ) -> Result<Made, QueryError> {
         let gap_ms = sql::gap_ms(query.buckets.step_ms());
         let closed_ms =
@@ -316,8 +322,10 @@ impl Inner {
             return Ok(Self::made(query, table, Tier::Raw, CacheLevel::Memory, life, vec![part]));
         }
         let split = parts::split(query.buckets, closed_ms);
-        let fetching = split.iter().map(|part| self.part(ask, query, *part, now_ms));
+        let turn = Arc::new(OneTurn::default());
+        let fetching = split.iter().map(|part| self.part(ask, query, *part, &turn));
         let fetched = try_join_all(fetching).await?;
+        drop(turn);
         let (mut cache, mut life, mut explained) = (CacheLevel::L1, self.closed_life(), Vec::new());
         let mut values = Vec::with_capacity(fetched.len());
         for (part, found, told) in fetched {
@@ -326,7 +334,8 @@ impl Inner {
                 (Place::LocalOnError, _) => 0,
                 // Open parts are not refreshed for themselves.
                 (_, false) => parts::open_for(query.buckets.step_ms()).as_millis() as i64,
-                (_, true) => found.refreshing_ms,
+                // What is stale has used up a part of it.
+                (_, true) => (found.refreshing_ms + found.left_ms.min(0)).max(0),
             };
             life.refreshing_ms = life.refreshing_ms.min(refreshing_ms);
             life.fresh_ms = life.fresh_ms.min(found.left_ms).max(0);
@@ -341,6 +350,7 @@ impl Inner {
             [table] if table.buckets == query.buckets => table.clone(),
             _ => Table::join(&tables, query.buckets)?,
         };
+        table.check_size()?;
         Ok(Self::made(query, table, tier, cache, life, explained))
     }
 
@@ -373,11 +383,17 @@ impl Inner {
         let part = ExplainPart::of(&plan, CacheLevel::Memory, "recent samples in memory");
         let fold = query.fold;
         let table = if recent.samples_at_most() > BLOCKING_SAMPLES {
-            let computing = tokio::task::spawn_blocking(move || recent.table(fold, &plan));
+            let turn = self.computing.enter().await.map_err(|_| QueryError::Busy)?;
+            let computing = tokio::task::spawn_blocking(move || {
+                // It ends for nobody, so the turn is over when it is.
+                let _turn = turn;
+                recent.table(fold, &plan)
+            });
             computing.await.map_err(|error| QueryError::Store(error.to_string()))??
         } else {
             recent.table(fold, &plan)?
         };
+        table.check_size()?;
         Ok(Some((table, part)))
     }
 
@@ -387,15 +403,15 @@ impl Inner {
         ask: &MetricsAsk,
         query: &Arc<MetricsQuery>,
         part: Part,
-        _now_ms: i64,
+        turn: &Arc<OneTurn>,
     ) -> Result<(Part, Found<Arc<Values>>, ExplainPart), QueryError> {
         let key = identity("part", &MetricsAsk { top: None, ..ask.clone() }, part.buckets);
         let tags: Arc<[Tag]> = tags::of_query(query, part.buckets).into();
         let plan = Arc::new(plan(query, part.buckets, self.store.rollups().get())?);
         let life = if part.is_closed { self.closed_life() } else { self.open_life(query) };
-        let (inner, asked) = (Arc::clone(self), Arc::clone(&plan));
+        let (inner, asked, turn) = (Arc::clone(self), Arc::clone(&plan), Arc::clone(turn));
         let load = move || async move {
-            let fetched = inner.fetcher.fetch(&asked).await?;
+            let fetched = inner.fetcher.fetch(&asked, &turn).await?;
             let is_negative = fetched.table.rows.is_empty();
             let nothing_ms = NOTHING_LIFE.as_millis() as i64;
             let fresh_ms = if is_negative { life.fresh_ms.min(nothing_ms) } else { life.fresh_ms };

@@ -49,8 +49,8 @@ const JOIN: &str = "GROUP BY group, bucket";
 
 /// SQL that gives a row for each group that has values: its number (`UInt32`), its buckets counted from the first one (`Array(UInt32)`) and their values (`Array(Float64)`), in no order:
 /// a row for each value takes ten times as long to read. `alone`: each group is one series, of which nothing has to be joined.
-pub fn text(fold: Fold, sources: &[Source], alone: bool) -> String {
-    let values = values(fold, sources, alone);
+pub fn text(fold: Fold, sources: &[Source], step_ms: i64, alone: bool) -> String {
+    let values = values(fold, sources, step_ms, alone);
     format!(
         "{PARAMETERS}
 SELECT group, groupArray(toUInt32(intDiv(bucket - first_ms, step_ms))) AS buckets, groupArray(result) AS results
@@ -62,10 +62,10 @@ GROUP BY group"
 }
 
 /// A row for each value.
-fn values(fold: Fold, sources: &[Source], alone: bool) -> String {
+fn values(fold: Fold, sources: &[Source], step_ms: i64, alone: bool) -> String {
     let across = Joined::new(fold.across, alone);
     if !fold.needs_samples() && sources.iter().any(|source| source.rollup.is_some()) {
-        return rolled(fold.within, &across, sources);
+        return rolled(fold.within, &across, sources, step_ms);
     }
     match fold.within {
         Within::Mean => leveled("avg(value)", &across),
@@ -165,35 +165,103 @@ struct Needed {
     sample: &'static str,
 }
 
+/// How rows become the level of a series in a bucket.
+struct Leveled {
+    needed: Needed,
+    /// Of several rows.
+    within: &'static str,
+    /// Of the only row, of a rollup: a column.
+    whole: &'static str,
+}
+
 /// Over rollups, and samples where there are none.
-fn rolled(within: Within, joined: &Joined, sources: &[Source]) -> String {
-    let (needed, within) = match within {
-        Within::Mean | Within::Samples => (SUMS, "sum(a) / sum(n)"),
-        Within::Last => (LASTS, "argMax(a, moment)"),
-        Within::Min => (Needed { rollup: "min_value AS a", sample: "value AS a" }, "min(a)"),
-        Within::Max => (Needed { rollup: "max_value AS a", sample: "value AS a" }, "max(a)"),
+///
+/// A rollup as wide as a bucket comes first, ends with a bucket and has one row for each, so there is nothing to group, which takes three times as long as all the rest. Only a series whose scale has changed
+/// may have two. The one of 10 s lacks sparse series.
+fn rolled(within: Within, joined: &Joined, sources: &[Source], step_ms: i64) -> String {
+    let leveled = match within {
+        Within::Mean | Within::Samples => MEAN,
+        Within::Last => LAST,
+        Within::Min => MIN,
+        Within::Max => MAX,
         Within::Rate => return rolled_rate(joined, sources),
     };
+    let Leveled { needed, within, whole } = leveled;
+    let grouped = |time: &str, rows: String| {
+        format!(
+            "\
+SELECT series_id, {time} - {time} % step_ms AS bucket, {within} AS level
+    FROM (
+        {rows}
+    )
+    GROUP BY series_id, bucket"
+        )
+    };
+    let mut rest = sources;
+    let mut levels = Vec::new();
+    if let [first @ Source { rollup: Some(tier), .. }, others @ ..] = sources
+        && tier.width_ms() == step_ms
+        && *tier != RollupTier::TenSeconds
+    {
+        let rescaled = rescaled(*tier, first);
+        let rows = rollups(*tier, first, whole);
+        let one = format!("({rows} AND series_id NOT IN {rescaled})");
+        levels.push(format!("SELECT series_id, b AS bucket, level FROM {one}"));
+        let rows = rollups(*tier, first, needed.rollup);
+        levels.push(grouped("b", format!("{rows} AND series_id IN {rescaled}")));
+        rest = others;
+    }
+    if let [first, ..] = rest {
+        // Columns have the names of the first rows.
+        let time = if first.rollup.is_some() { "b" } else { "t" };
+        levels.push(grouped(time, rows(rest, &needed)));
+    }
     let Joined { result, end } = joined;
     format!(
         "\
 SELECT {GROUP}, bucket, {result} AS result
 FROM (
-    SELECT series_id, b - b % step_ms AS bucket, {within} AS level
-    FROM (
-        {rows}
-    )
-    GROUP BY series_id, bucket
+    {levels}
 )
 {end}",
-        rows = rows(sources, &needed),
+        levels = levels.join("\n    UNION ALL\n    "),
     )
 }
 
-const SUMS: Needed =
-    Needed { rollup: "sum AS a, toUInt64(count) AS n", sample: "value AS a, toUInt64(1) AS n" };
-const LASTS: Needed =
-    Needed { rollup: "last_value AS a, b + last_ms AS moment", sample: "value AS a, t AS moment" };
+/// Series that have rows of several scales.
+fn rescaled(tier: RollupTier, source: &Source) -> String {
+    let (table, times) = (tier.table(), times(source));
+    format!(
+        "(SELECT series_id FROM {table} WHERE series_id IN ids AND {times} GROUP BY series_id HAVING min(scale) != max(scale))"
+    )
+}
+
+const MEAN: Leveled = Leveled {
+    needed: Needed {
+        rollup: "sum AS a, toUInt64(count) AS n",
+        sample: "value AS a, toUInt64(1) AS n",
+    },
+    within: "sum(a) / sum(n)",
+    whole: "sum / count AS level",
+};
+const LAST: Leveled = Leveled {
+    needed: Needed {
+        rollup: "last_value AS a, b + last_ms AS moment",
+        sample: "value AS a, t AS moment",
+    },
+    within: "argMax(a, moment)",
+    whole: "last_value AS level",
+};
+const MIN: Leveled = Leveled {
+    needed: Needed { rollup: "min_value AS a", sample: "value AS a" },
+    within: "min(a)",
+    whole: "min_value AS level",
+};
+const MAX: Leveled = Leveled {
+    needed: Needed { rollup: "max_value AS a", sample: "value AS a" },
+    within: "max(a)",
+    whole: "max_value AS level",
+};
 const ENDS: Needed = Needed {
     rollup: "b + first_ms AS t0, first_value AS v0, b + last_ms AS t1, last_value AS v1, v1 - v0 + lost AS rise",
     sample: "t AS t0, value AS v0, t AS t1, value AS v1, 0. AS rise",
@@ -248,29 +316,33 @@ fn rows(sources: &[Source], needed: &Needed) -> String {
                 let dense = format!(
                     " AND scale != {SPARSE_SCALE} AND (series_id, toUInt32(intDiv(toUnixTimestamp(ts), 600))) NOT IN {spans}"
                 );
-                parts.push(rollups(RollupTier::TenSeconds, source, needed) + &dense);
+                parts.push(rollups(RollupTier::TenSeconds, source, needed.rollup) + &dense);
                 let only = format!(
                     " AND series_id IN {} AND (series_id, toUInt32(intDiv(toUnixTimestamp64Milli(ts), 600000))) IN {spans}",
                     sparse("series_id"),
                 );
                 parts.push(samples(source, needed, &only));
             }
-            Some(tier) => parts.push(rollups(tier, source, needed)),
+            Some(tier) => parts.push(rollups(tier, source, needed.rollup)),
         }
     }
     parts.join("\n        UNION ALL\n        ")
 }
 
-fn rollups(tier: RollupTier, source: &Source, needed: &Needed) -> String {
-    let (columns, rows) = (needed.rollup, of_rollup(tier, source));
+fn rollups(tier: RollupTier, source: &Source, columns: &str) -> String {
+    let rows = of_rollup(tier, source);
     format!("SELECT series_id, toInt64(toUnixTimestamp(ts)) * 1000 AS b, {columns} {rows}")
 }
 
 fn of_rollup(tier: RollupTier, source: &Source) -> String {
-    let (table, from_s, to_s) = (tier.table(), source.from_ms / 1_000, source.to_ms / 1_000);
-    format!(
-        "FROM {table} FINAL WHERE series_id IN ids AND ts >= toDateTime({from_s}, 'UTC') AND ts < toDateTime({to_s}, 'UTC')"
-    )
+    let (table, times) = (tier.table(), times(source));
+    format!("FROM {table} FINAL WHERE series_id IN ids AND {times}")
+}
+
+/// The time that is read of a rollup.
+fn times(source: &Source) -> String {
+    let (from_s, to_s) = (source.from_ms / 1_000, source.to_ms / 1_000);
+    format!("ts >= toDateTime({from_s}, 'UTC') AND ts < toDateTime({to_s}, 'UTC')")
 }
 
 fn samples(source: &Source, needed: &Needed, only: &str) -> String {
@@ -290,7 +362,7 @@ mod tests {
     fn marks_of_sparse_series_are_looked_for_from_the_start_of_their_ten_minutes() {
         let tier = Some(RollupTier::TenSeconds);
         let source = Source { rollup: tier, from_ms: SPAN_MS + 180_000, to_ms: SPAN_MS + 190_000 };
-        let text = rows(&[source], &LASTS);
+        let text = rows(&[source], &LAST.needed);
         let marks = "ts >= toDateTime(600, 'UTC') AND ts < toDateTime(790, 'UTC') AND scale = 127";
         assert_eq!(text.matches(marks).count(), 3, "{text}");
         let buckets =

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::answer::{Point, SeriesAnswer};
-use super::{Buckets, MAX_ANSWER_POINTS, QueryError};
+use super::{Buckets, MAX_ANSWER_POINTS, MAX_PART_POINTS, QueryError};
 
 /// Attributes that the series of a group have in common.
 pub type GroupKey = BTreeMap<String, String>;
@@ -23,13 +23,22 @@ impl Table {
         Self { buckets, rows: Vec::new() }
     }
 
-    /// Adds a group after all others.
+    /// Whether this may be an answer.
+    ///
+    /// # Errors
+    /// When there are too many points.
+    pub fn check_size(&self) -> Result<(), QueryError> {
+        let points = self.rows.len() * self.buckets.count() as usize;
+        if points > MAX_ANSWER_POINTS { Err(too_many_points()) } else { Ok(()) }
+    }
+
+    /// Adds a group after all others. A part of an answer may begin before it and have twice its points.
     ///
     /// # Errors
     /// When there are too many points.
     pub fn push(&mut self, key: GroupKey) -> Result<&mut [f64], QueryError> {
         let width = self.buckets.count() as usize;
-        if (self.rows.len() + 1) * width > MAX_ANSWER_POINTS {
+        if (self.rows.len() + 1) * width > MAX_PART_POINTS {
             return Err(too_many_points());
         }
         let row = self.rows.push_mut((key, vec![f64::NAN; width].into()));
@@ -199,6 +208,11 @@ mod tests {
         let mut table = Table::new(Buckets::covering(0, 10_000, 1));
         for group in 0..100 {
             table.push(key(&group.to_string())).unwrap();
+        }
+        table.check_size().unwrap();
+        for group in 100..200 {
+            table.push(key(&group.to_string())).unwrap();
+            assert!(matches!(table.check_size(), Err(QueryError::TooExpensive(_))));
         }
         assert!(matches!(table.push(key("x")), Err(QueryError::TooExpensive(_))));
     }

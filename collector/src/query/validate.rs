@@ -41,7 +41,7 @@ pub struct MetricsQuery {
     pub by: By,
     /// Only so many groups, those with the largest mean.
     pub top: Option<usize>,
-    /// The question names its nodes: no other ones can come to count.
+    /// The question names its nodes and each has a series of the metric: no other ones can come to count.
     pub names_nodes: bool,
     /// The series that are meant, by id.
     pub series: Vec<SelectedSeries>,
@@ -110,6 +110,9 @@ pub fn validate(
     if !nodes.is_empty() {
         series.retain(|series| nodes.iter().any(|(_, node)| **node == *series.node));
     }
+    let has_series = |name: &str| series.iter().any(|series| *series.node == *name);
+    let mut names = ask.nodes.iter().chain(nodes.iter().map(|(_, node)| node));
+    let names_nodes = names_nodes && names.all(|name| has_series(name));
     let top = ask.top;
     Ok(MetricsQuery { metric, unit, kind, fold, buckets, by, top, names_nodes, series })
 }

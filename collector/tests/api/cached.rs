@@ -204,6 +204,13 @@ async fn several_questions_are_answered_each_for_itself_and_the_top_first() {
     assert_eq!(answers[1]["status"], 404);
     assert_eq!(values(&answers[2]), [5.0]);
     assert_eq!(answers[2]["series"][0]["attributes"], json!({}));
+    // All answers together are no larger than one may be: 30 times 3 series of 11,000 points.
+    let long = json!({"metric": "kept", "from": to - 11_000_000, "to": to, "step": "1s"});
+    let many = json!({"queries": vec![long; 32]});
+    let answer = server.send(server.client.post(&url).json(&many)).await.json();
+    let statuses: Vec<_> = (0..32).map(|n| answer["answers"][n]["status"].as_u64()).collect();
+    assert_eq!(statuses.iter().filter(|status| status.is_none()).count(), 30);
+    assert_eq!(statuses.iter().filter(|status| **status == Some(422)).count(), 2);
     let none = server.send(server.client.post(&url).json(&json!({"queries": []}))).await;
     assert_eq!(none.problem_fields(), ["queries"]);
     server.stop().await;

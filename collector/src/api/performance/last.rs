@@ -1,6 +1,6 @@
 //! The newest values of series, from memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use axum::Json;
 use axum::extract::State;
@@ -131,6 +131,9 @@ pub(in crate::api) async fn answer(
     };
     let mut found = live.last(&nodes, now_ms() - lookback_ms, wanted);
     let elsewhere = live.elsewhere(&nodes);
+    // What is known here of a node that has moved is from before.
+    let moved: HashSet<&NodeName> = elsewhere.iter().collect();
+    found.retain(|last| !moved.contains(&last.node));
     let metric = ask.metric.as_deref();
     found.extend(state.0.querier.last_elsewhere(&elsewhere, metric, lookback_ms, wanted).await?);
     let mut values = if ask.by.is_empty() { each(found) } else { grouped(found, &ask.by, agg) };

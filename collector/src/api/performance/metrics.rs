@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
@@ -12,7 +14,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
 use flyball_proto::v1;
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http_body::{Frame, SizeHint};
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
@@ -24,12 +26,16 @@ use crate::api::problem::Problem;
 use crate::api::{ApiError, AppState};
 use crate::live::now_ms;
 use crate::query::ask::TimesAsText;
-use crate::query::{Answered, MetricsAnswer, MetricsAsk, QueryError, Violations};
+use crate::query::{
+    Answered, MAX_ANSWER_POINTS, MetricsAnswer, MetricsAsk, QueryError, Violations,
+};
 
 /// Answers up to this size are copied for each who asks: one piece is quicker than three.
 const COPIED_BYTES: usize = 64 * 1024;
 /// Most questions of one request.
 pub(in crate::api) const MAX_QUERIES: usize = 32;
+/// Questions of one request that are answered at once.
+const AT_ONCE: usize = 8;
 
 /// The parameters of the GET as a body, for questions that are too long for an address.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -85,6 +91,12 @@ pub struct BatchBody {
 pub struct BatchAnswer {
     /// One for each question, in their order.
     pub answers: Vec<OneAnswer>,
+}
+
+/// Answers of one request together.
+#[derive(Debug, Default)]
+struct Whole {
+    points: AtomicUsize,
 }
 
 /// An answer, or why there is none.
@@ -177,13 +189,15 @@ pub(in crate::api) async fn batch(
         violations.invalid("queries", format!("must be 1 to {MAX_QUERIES} questions"));
     }
     violations.check()?;
+    let whole = Whole::default();
     let answers = queries.into_iter().map(|query| {
         let (ask, violations) = of_fields(query);
-        answer(&state, ask, violations)
+        whole.part(&state, ask, violations)
     });
+    let mut answers = pin!(stream::iter(answers).buffered(AT_ONCE));
     let mut json = b"{\"answers\":[".to_vec();
-    for (number, answer) in join_all(answers).await.into_iter().enumerate() {
-        if number > 0 {
+    while let Some(answer) = answers.next().await {
+        if json.last() != Some(&b'[') {
             json.push(b',');
         }
         match answer {
@@ -222,13 +236,38 @@ pub(in crate::api) async fn answers(
         violations.invalid("queries", format!("must be 1 to {MAX_QUERIES} questions"));
         return Err(QueryError::Invalid(violations).into());
     }
-    let asks =
-        requests.into_iter().map(|request| answer(state, request.into(), Violations::default()));
-    let mut answers = Vec::new();
-    for answered in join_all(asks).await {
-        answers.push((&answered?).into());
-    }
+    let whole = Whole::default();
+    let asks = requests.into_iter().map(|r| whole.part(state, r.into(), Violations::default()));
+    let answers = stream::iter(asks).buffered(AT_ONCE);
+    let answers = answers.map_ok(|answered| (&answered).into()).try_collect().await?;
     Ok(v1::MetricsBatchResponse { answers })
+}
+
+impl Whole {
+    /// Answers one of several questions, unless the answers to those before are as large as one answer may be.
+    async fn part(
+        &self,
+        state: &AppState,
+        ask: MetricsAsk,
+        violations: Violations,
+    ) -> Result<Answered, ApiError> {
+        let check = |points: usize| {
+            let reason = || {
+                format!(
+                    "all answers of one request would hold more than {MAX_ANSWER_POINTS} points: ask for this one apart"
+                )
+            };
+            if points > MAX_ANSWER_POINTS {
+                return Err(QueryError::TooExpensive(reason()));
+            }
+            Ok(())
+        };
+        check(self.points.load(Relaxed))?;
+        let answered = answer(state, ask, violations).await?;
+        let points = answered.answer.points();
+        check(self.points.fetch_add(points, Relaxed) + points)?;
+        Ok(answered)
+    }
 }
 
 fn of_fields(mut fields: Fields) -> (MetricsAsk, Violations) {

@@ -172,3 +172,15 @@ fn lists_are_bounded() {
     let many = MetricsAsk { nodes: vec!["a".to_owned(); MAX_REPEATS + 1], ..ask("cpu") };
     assert_eq!(wrong(many), (true, texts(&["node"])));
 }
+
+#[test]
+fn nodes_are_all_that_counts_only_when_each_has_a_series() {
+    let names = |nodes: &[&str], filter: &[&str]| {
+        let ask = MetricsAsk { nodes: texts(nodes), filter: texts(filter), ..ask("cpu") };
+        judge(ask).unwrap().names_nodes
+    };
+    assert!(names(&["a"], &[]) && names(&["a", "b"], &[]) && names(&[], &["node=a", "node=b"]));
+    assert!(!names(&[], &[]));
+    // The first series of c may yet come, and with a late sample.
+    assert!(!names(&["a", "c"], &[]) && !names(&[], &["node=a", "node=c"]));
+}
