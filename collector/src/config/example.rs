@@ -277,7 +277,11 @@ const SECTIONS: &[(&str, &[Key])] = &[
     (
         "query",
         &[
-            ("running", "Questions that are asked of ClickHouse at once, each with one query or two.", ""),
+            (
+                "running",
+                "Questions that are asked of ClickHouse at once, each with one query or two.",
+                "",
+            ),
             ("waiting", "Questions that wait for their turn; further ones are refused.", ""),
             ("time_ms", "Longest time that ClickHouse may work on one query, in milliseconds.", ""),
             ("rows", "Most rows that one query may read.", ""),

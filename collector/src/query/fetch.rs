@@ -53,6 +53,16 @@ struct GroupRow {
     /// Counted from the first one of the grid.
     buckets: Vec<u32>,
     results: Vec<f64>,
+    /// 1: they may be wrong.
+    mixed: u8,
+}
+
+/// Why an answer was not read to its end.
+#[derive(Debug)]
+enum Unread {
+    /// Rows of several scales, of which some may belong together.
+    Mixed,
+    Failed(QueryError),
 }
 
 /// The values of each group while rows arrive, in whatever order.
@@ -123,7 +133,7 @@ impl Fetcher {
             turn.0.get_or_try_init(|| self.turns.enter()).await.map_err(|_| QueryError::Busy)?;
             let started = Instant::now();
             self.metrics.store_queries.inc();
-            let answer = self.servers.ask(|client| read(client, plan)).await;
+            let answer = self.servers.ask(|client| read_exact(client, plan)).await;
             let answer = answer.map_err(QueryError::from).flatten();
             let elapsed = started.elapsed();
             self.metrics.store_seconds.observe(elapsed.as_secs_f64());
@@ -136,13 +146,26 @@ impl Fetcher {
     }
 }
 
+/// What one server answers, asked once more where the quick question gives no sure answer.
+async fn read_exact(
+    client: Client,
+    plan: &Plan,
+) -> Result<Result<(Table, Spent), QueryError>, StoreError> {
+    match (read(client.clone(), plan, &plan.sql).await?, &plan.exact) {
+        (Err(Unread::Mixed), Some(exact)) => read(client, plan, exact).await,
+        (answer, _) => Ok(answer),
+    }
+    .map(|answer| answer.map_err(Unread::into))
+}
+
 /// What one server answers. A failure of the server is apart from one of the query: another server may answer.
 async fn read(
     client: Client,
     plan: &Plan,
-) -> Result<Result<(Table, Spent), QueryError>, StoreError> {
+    sql: &str,
+) -> Result<Result<(Table, Spent), Unread>, StoreError> {
     let mut cursor = client
-        .query(&plan.sql)
+        .query(sql)
         .bind(&plan.ids)
         .bind(&plan.groups)
         .bind(plan.buckets.step_ms())
@@ -166,21 +189,34 @@ async fn read(
     Ok(Ok((grid.table(), spent)))
 }
 
+impl From<Unread> for QueryError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Mixed => Self::Store("rows of several scales where none can be".to_owned()),
+            Unread::Failed(error) => error,
+        }
+    }
+}
+
 impl<'a> Grid<'a> {
     fn new(plan: &'a Plan) -> Self {
         Self { plan, groups: vec![None; plan.keys.len()], points: 0 }
     }
 
     /// Puts the values of a group into their places.
-    fn put(&mut self, row: &GroupRow) -> Result<(), QueryError> {
+    fn put(&mut self, row: &GroupRow) -> Result<(), Unread> {
+        if row.mixed != 0 {
+            return Err(Unread::Mixed);
+        }
         let width = self.plan.buckets.count() as usize;
         let unknown = || QueryError::Store(format!("there is no group {}", row.group));
-        let group = self.groups.get_mut(row.group as usize).ok_or_else(unknown)?;
+        let group = self.groups.get_mut(row.group as usize);
+        let group = group.ok_or_else(|| Unread::Failed(unknown()))?;
         if group.is_none() {
             self.points += width;
         }
         if self.points > MAX_PART_POINTS {
-            return Err(table::too_many_points());
+            return Err(Unread::Failed(table::too_many_points()));
         }
         let values = group.get_or_insert_with(|| vec![f64::NAN; width].into());
         for (&index, &result) in row.buckets.iter().zip(&row.results) {
@@ -209,7 +245,7 @@ mod tests {
 
     fn row(group: u32, values: &[(u32, f64)]) -> GroupRow {
         let (buckets, results) = values.iter().copied().unzip();
-        GroupRow { group, buckets, results }
+        GroupRow { group, buckets, results, mixed: 0 }
     }
 
     #[test]
@@ -219,7 +255,10 @@ mod tests {
         for row in [row(2, &[(1, f64::INFINITY)]), row(0, &[(2, 0.0), (0, 1.0), (9, 5.0)])] {
             grid.put(&row).unwrap();
         }
-        assert!(matches!(grid.put(&row(3, &[])), Err(QueryError::Store(_))), "no such group");
+        assert!(
+            matches!(grid.put(&row(3, &[])), Err(Unread::Failed(QueryError::Store(_)))),
+            "no such group"
+        );
         let series: Vec<_> = grid.table().series().collect();
         let [first, third] = &series[..] else { panic!("two groups have rows") };
         assert_eq!((&first.attributes, &third.attributes), (&plan.keys[0], &plan.keys[2]));

@@ -26,7 +26,7 @@ pub struct QueryLimits {
 impl Default for QueryLimits {
     fn default() -> Self {
         Self {
-            running: 4,
+            running: 3,
             waiting: 128,
             time_ms: 10_000,
             rows: 500_000_000,

@@ -29,6 +29,8 @@ pub struct Plan {
     pub sources: Vec<Source>,
     /// SQL with placeholders for ids, groups, step, begin and end of what is read, begin and end of the grid, and gap.
     pub sql: String,
+    /// What is asked instead when the answer says that it may be wrong.
+    pub exact: Option<String>,
     /// Ids of the series to read.
     pub ids: Vec<u64>,
     /// For each id the index of its group in `keys`.
@@ -77,11 +79,14 @@ pub fn plan(
     let read_from_ms = (buckets.first_ms() - around_ms).max(0);
     let read_to_ms = buckets.end_ms() + around_ms;
     let sources = source::pick(query.fold, buckets.step_ms(), (read_from_ms, read_to_ms), progress);
+    let sql::Text { sql, exact } =
+        sql::text(query.fold, &sources, buckets.step_ms(), keys.len() == count);
     Ok(Plan {
         metric: query.metric.clone(),
         fold: query.fold,
         by: query.by.to_string(),
-        sql: sql::text(query.fold, &sources, buckets.step_ms(), keys.len() == count),
+        sql,
+        exact,
         tier: source::tier(&sources),
         sources,
         ids,

@@ -47,13 +47,50 @@ const BUCKET: &str = "toUnixTimestamp64Milli(ts) - toUnixTimestamp64Milli(ts) % 
 
 const JOIN: &str = "GROUP BY group, bucket";
 
-/// SQL that gives a row for each group that has values: its number (`UInt32`), its buckets counted from the first one (`Array(UInt32)`) and their values (`Array(Float64)`), in no order:
-/// a row for each value takes ten times as long to read. `alone`: each group is one series, of which nothing has to be joined.
-pub fn text(fold: Fold, sources: &[Source], step_ms: i64, alone: bool) -> String {
-    let values = values(fold, sources, step_ms, alone);
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// Gives a row for each group that has values: its number (`UInt32`), its buckets counted from the first one (`Array(UInt32)`), their values (`Array(Float64)`), and 1 (`UInt8`) when the values may be wrong.
+    /// In no order; a row for each value takes ten times as long to read.
+    pub sql: String,
+    /// What is asked instead when a group says that it may be wrong.
+    pub exact: Option<String>,
+}
+
+/// The SQL. `alone`: each group is one series, of which nothing has to be joined.
+///
+/// A rollup that is as wide as a bucket has one row for each, so its rows need not be grouped, which takes longer than all the rest. Only a series whose scale changed within a bucket has two. So it is asked without grouping
+/// at first, and once more with it where a group has several scales.
+pub fn text(fold: Fold, sources: &[Source], step_ms: i64, alone: bool) -> Text {
+    let exact = grouped(&values(fold, sources, alone), "toUInt8(0)");
+    let levels = match sources {
+        [Source { rollup: Some(tier), .. }, ..] if !fold.needs_samples() => {
+            // The one of 10 s lacks sparse series.
+            let is_whole = tier.width_ms() == step_ms && *tier != RollupTier::TenSeconds;
+            is_whole.then(|| whole(fold.within, sources)).flatten()
+        }
+        _ => None,
+    };
+    let Some(levels) = levels else { return Text { sql: exact, exact: None } };
+    let Joined { result, end } = Joined::new(fold.across, alone);
+    let (low, high) = if alone { ("scale", "scale") } else { ("min(scale)", "max(scale)") };
+    let values = format!(
+        "\
+SELECT {GROUP}, bucket, {result} AS result, {low} AS low, {high} AS high
+FROM (
+    {levels}
+)
+{end}"
+    );
+    let sql = grouped(&values, "toUInt8(ifNull(min(low) != max(high), 0))");
+    Text { sql, exact: Some(exact) }
+}
+
+/// A row for each group from one for each value.
+fn grouped(values: &str, mixed: &str) -> String {
     format!(
         "{PARAMETERS}
-SELECT group, groupArray(toUInt32(intDiv(bucket - first_ms, step_ms))) AS buckets, groupArray(result) AS results
+SELECT group, groupArray(toUInt32(intDiv(bucket - first_ms, step_ms))) AS buckets, groupArray(result) AS results, {mixed} AS mixed
 FROM (
 {values}
 )
@@ -62,10 +99,10 @@ GROUP BY group"
 }
 
 /// A row for each value.
-fn values(fold: Fold, sources: &[Source], step_ms: i64, alone: bool) -> String {
+fn values(fold: Fold, sources: &[Source], alone: bool) -> String {
     let across = Joined::new(fold.across, alone);
     if !fold.needs_samples() && sources.iter().any(|source| source.rollup.is_some()) {
-        return rolled(fold.within, &across, sources, step_ms);
+        return rolled(fold.within, &across, sources);
     }
     match fold.within {
         Within::Mean => leveled("avg(value)", &across),
@@ -170,70 +207,70 @@ struct Leveled {
     needed: Needed,
     /// Of several rows.
     within: &'static str,
-    /// Of the only row, of a rollup: a column.
+    /// Of the only row, of a rollup: columns, with its scale.
     whole: &'static str,
 }
 
 /// Over rollups, and samples where there are none.
-///
-/// A rollup as wide as a bucket comes first, ends with a bucket and has one row for each, so there is nothing to group, which takes three times as long as all the rest. Only a series whose scale has changed
-/// may have two. The one of 10 s lacks sparse series.
-fn rolled(within: Within, joined: &Joined, sources: &[Source], step_ms: i64) -> String {
-    let leveled = match within {
-        Within::Mean | Within::Samples => MEAN,
-        Within::Last => LAST,
-        Within::Min => MIN,
-        Within::Max => MAX,
-        Within::Rate => return rolled_rate(joined, sources),
-    };
-    let Leveled { needed, within, whole } = leveled;
-    let grouped = |time: &str, rows: String| {
-        format!(
-            "\
-SELECT series_id, {time} - {time} % step_ms AS bucket, {within} AS level
-    FROM (
-        {rows}
-    )
-    GROUP BY series_id, bucket"
-        )
-    };
-    let mut rest = sources;
-    let mut levels = Vec::new();
-    if let [first @ Source { rollup: Some(tier), .. }, others @ ..] = sources
-        && tier.width_ms() == step_ms
-        && *tier != RollupTier::TenSeconds
-    {
-        let rescaled = rescaled(*tier, first);
-        let rows = rollups(*tier, first, whole);
-        let one = format!("({rows} AND series_id NOT IN {rescaled})");
-        levels.push(format!("SELECT series_id, b AS bucket, level FROM {one}"));
-        let rows = rollups(*tier, first, needed.rollup);
-        levels.push(grouped("b", format!("{rows} AND series_id IN {rescaled}")));
-        rest = others;
-    }
-    if let [first, ..] = rest {
-        // Columns have the names of the first rows.
-        let time = if first.rollup.is_some() { "b" } else { "t" };
-        levels.push(grouped(time, rows(rest, &needed)));
-    }
-    let Joined { result, end } = joined;
+fn rolled(within: Within, joined: &Joined, sources: &[Source]) -> String {
+    let Some(leveled) = Leveled::of(within) else { return rolled_rate(joined, sources) };
+    let (Joined { result, end }, levels) = (joined, leveled.levels(sources));
     format!(
         "\
 SELECT {GROUP}, bucket, {result} AS result
 FROM (
     {levels}
 )
-{end}",
-        levels = levels.join("\n    UNION ALL\n    "),
+{end}"
     )
 }
 
-/// Series that have rows of several scales.
-fn rescaled(tier: RollupTier, source: &Source) -> String {
-    let (table, times) = (tier.table(), times(source));
-    format!(
-        "(SELECT series_id FROM {table} WHERE series_id IN ids AND {times} GROUP BY series_id HAVING min(scale) != max(scale))"
+/// Levels and scales: of the first source as its rows are, of the others grouped; `None` for rates.
+fn whole(within: Within, sources: &[Source]) -> Option<String> {
+    let leveled = Leveled::of(within)?;
+    let (first, rest) = sources.split_first()?;
+    let rows = rollups(first.rollup?, first, leveled.whole);
+    let whole =
+        format!("SELECT series_id, b AS bucket, level, toNullable(scale) AS scale FROM ({rows})");
+    if rest.is_empty() {
+        return Some(whole);
+    }
+    let rest = leveled.levels(rest);
+    Some(format!(
+        "{whole}
+    UNION ALL
+    SELECT series_id, bucket, level, CAST(NULL, 'Nullable(Int8)') AS scale FROM ({rest})"
+    ))
+}
+
+impl Leveled {
+    /// `None` for rates, which need neighbours.
+    const fn of(within: Within) -> Option<Self> {
+        match within {
+            Within::Mean | Within::Samples => Some(MEAN),
+            Within::Last => Some(LAST),
+            Within::Min => Some(MIN),
+            Within::Max => Some(MAX),
+            Within::Rate => None,
+        }
+    }
+
+    /// The level of each series in each bucket.
+    fn levels(&self, sources: &[Source]) -> String {
+        // Columns have the names of the first rows.
+        let is_rolled = sources.first().is_some_and(|source| source.rollup.is_some());
+        let time = if is_rolled { "b" } else { "t" };
+        format!(
+            "\
+SELECT series_id, {time} - {time} % step_ms AS bucket, {within} AS level
+    FROM (
+        {rows}
     )
+    GROUP BY series_id, bucket",
+            within = self.within,
+            rows = rows(sources, &self.needed),
+        )
+    }
 }
 
 const MEAN: Leveled = Leveled {
@@ -242,7 +279,7 @@ const MEAN: Leveled = Leveled {
         sample: "value AS a, toUInt64(1) AS n",
     },
     within: "sum(a) / sum(n)",
-    whole: "sum / count AS level",
+    whole: "sum / count AS level, scale",
 };
 const LAST: Leveled = Leveled {
     needed: Needed {
@@ -250,17 +287,17 @@ const LAST: Leveled = Leveled {
         sample: "value AS a, t AS moment",
     },
     within: "argMax(a, moment)",
-    whole: "last_value AS level",
+    whole: "last_value AS level, scale",
 };
 const MIN: Leveled = Leveled {
     needed: Needed { rollup: "min_value AS a", sample: "value AS a" },
     within: "min(a)",
-    whole: "min_value AS level",
+    whole: "min_value AS level, scale",
 };
 const MAX: Leveled = Leveled {
     needed: Needed { rollup: "max_value AS a", sample: "value AS a" },
     within: "max(a)",
-    whole: "max_value AS level",
+    whole: "max_value AS level, scale",
 };
 const ENDS: Needed = Needed {
     rollup: "b + first_ms AS t0, first_value AS v0, b + last_ms AS t1, last_value AS v1, v1 - v0 + lost AS rise",
@@ -335,14 +372,10 @@ fn rollups(tier: RollupTier, source: &Source, columns: &str) -> String {
 }
 
 fn of_rollup(tier: RollupTier, source: &Source) -> String {
-    let (table, times) = (tier.table(), times(source));
-    format!("FROM {table} FINAL WHERE series_id IN ids AND {times}")
-}
-
-/// The time that is read of a rollup.
-fn times(source: &Source) -> String {
-    let (from_s, to_s) = (source.from_ms / 1_000, source.to_ms / 1_000);
-    format!("ts >= toDateTime({from_s}, 'UTC') AND ts < toDateTime({to_s}, 'UTC')")
+    let (table, from_s, to_s) = (tier.table(), source.from_ms / 1_000, source.to_ms / 1_000);
+    format!(
+        "FROM {table} FINAL WHERE series_id IN ids AND ts >= toDateTime({from_s}, 'UTC') AND ts < toDateTime({to_s}, 'UTC')"
+    )
 }
 
 fn samples(source: &Source, needed: &Needed, only: &str) -> String {

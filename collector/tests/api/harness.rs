@@ -114,7 +114,9 @@ impl Server {
         let sharing = tokio::spawn(async move { querier.run(|_| {}, stop).await });
         let (teller, stop) = (live.clone(), shutdown.clone());
         let events = tokio::spawn(async move { teller.run(stop).await });
-        let client = reqwest::Client::builder().timeout(DEADLINE).build().unwrap();
+        // A connection of its own for each request: servers of some tests close idle ones in no time.
+        let client = reqwest::Client::builder().timeout(DEADLINE).pool_max_idle_per_host(0);
+        let client = client.build().unwrap();
         let tasks = vec![web, calls, events, sharing];
         Self { http, grpc, open, live, accounts, readiness, client, shutdown, tasks, _dir: dir }
     }
