@@ -265,14 +265,14 @@ impl<T> Crowd<T> {
     /// Who runs next; `None` when nobody waits or may run.
     fn next(&mut self, now: Instant) -> Option<Waiting<T>> {
         let may_run = self.running < self.most_running.min(self.limit());
-        let is_recent = |at: Instant| now.duration_since(at) < AGEING;
-        let is_aged = self.queue_since.is_some_and(|since| !is_recent(since));
+        let is_aged = self.queue_since.is_some_and(|since| now.duration_since(since) >= AGEING);
+        let is_pressed = self.refused_at.is_some_and(|at| now.duration_since(at) < STANDING);
         let next = match self.waiting.last().map(|last| last.came) {
             None => None,
             Some(_) if !may_run => None,
             Some(_) if !is_aged => Some(self.waiting.remove(0)),
             // Somebody has to run, or nobody would notice that there is room again.
-            Some(came) if self.running > 0 && self.refused_at.is_some_and(is_recent) => {
+            Some(came) if is_pressed && self.running > 0 => {
                 let longest = self.usual_s.map_or(AGEING, Duration::from_secs_f64);
                 if now.duration_since(came) <= longest { self.waiting.pop() } else { None }
             }

@@ -279,6 +279,15 @@ async fn when_requests_wait_for_a_processor_some_are_refused_until_they_do_not()
         }
     };
     let spinners: Vec<_> = (0..12).map(|_| tokio::spawn(spin(Arc::clone(&busy)))).collect();
+    server.until("flyball_http_delay_seconds", |delay| delay > 0.1).await;
+    assert_eq!(server.get(STATUS).await.status, 200, "one alone does not make others wait");
+    let mut crowd = Vec::new();
+    for _ in 0..40 {
+        let mut one = server.raw().await;
+        let head = "POST /api/performance/metrics HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n";
+        one.write_all(head.as_bytes()).await.unwrap();
+        crowd.push(one);
+    }
     let (status, detail) = refusal(&server.ask_until(STATUS, 503).await);
     assert!(status == 503 && detail.contains("wait too long for a processor"), "{detail}");
     assert!(server.metric("flyball_http_shed_share").await > 0.0);

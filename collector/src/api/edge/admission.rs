@@ -22,6 +22,9 @@ const MEASURE: Duration = Duration::from_millis(20);
 /// Resolution of timers: that late is in time.
 const RESOLUTION: Duration = Duration::from_millis(2);
 
+/// Requests a second, and at once, below which none is refused for the delay: so few do not make each other wait, something else does, and refusing them helps nobody.
+const FEW_PER_SECOND: f64 = 500.0;
+const FEW_AT_ONCE: i64 = 32;
 /// Tasks that the own queue of a thread holds.
 const OWN_QUEUE: usize = 256;
 
@@ -137,11 +140,15 @@ impl Admission {
             }
             let late = due.elapsed();
             let delay = late.saturating_sub(RESOLUTION) + queue_delay().await;
-            let share = shedding.update(delay, period + due.elapsed());
+            let now = self.came.load(Ordering::Relaxed);
+            let passed = period + due.elapsed();
+            let is_few = ((now - came) as f64) < FEW_PER_SECOND * passed.as_secs_f64()
+                && self.metrics.in_flight.get() < FEW_AT_ONCE;
+            let own = if is_few { Duration::ZERO } else { delay };
+            let share = shedding.update(own, passed);
             self.shed.store((share * f64::from(u32::MAX)) as u32, Ordering::Relaxed);
             self.metrics.shed_share.set(share);
             self.metrics.delay_seconds.set(delay.as_secs_f64());
-            let now = self.came.load(Ordering::Relaxed);
             period = if now == came { MEASURE * 10 } else { MEASURE };
             came = now;
         }

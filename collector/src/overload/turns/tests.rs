@@ -158,7 +158,7 @@ fn without_refusals_everything_is_as_before() {
     load.go_on(2_000, 4, 10);
     assert!(load.crowd.limit() < 10);
     assert!(!load.crowd.waiting.is_empty(), "a burst was passed over");
-    load.go_on(STANDING.as_millis() as u32 + 200, 0, 10);
+    load.go_on(STANDING.as_millis() as u32 + 400, 0, 10);
     load.tick(1, 10);
     assert_eq!(load.crowd.limit(), 68);
     assert!(load.crowd.waiting.is_empty(), "who waited was served when there was room");
