@@ -45,6 +45,7 @@ mod due;
 mod event;
 mod ids;
 mod limits;
+mod outcome;
 mod plan;
 mod policy;
 mod proposal;

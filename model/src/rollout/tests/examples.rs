@@ -231,7 +231,7 @@ fn a_group_goes_by_waves_and_all_of_it_goes_back() {
     world.limits.canary_share = 0.2;
     world.propose("s-1", &[0, 1, 2, 3, 4, 5], 100, 150);
     world.confirm("s-1").unwrap();
-    let plan = world.rollout("r-1").plan.clone();
+    let plan = std::sync::Arc::clone(&world.rollout("r-1").plan);
     assert_eq!(plan.waves.iter().map(|wave| wave.members.len()).collect::<Vec<_>>(), [1, 2, 2, 1]);
     assert_eq!(world.rollout("r-1").compared().1.len(), 1, "a control for the canary");
     for wave in &plan.waves[..2] {

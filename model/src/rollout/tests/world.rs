@@ -422,5 +422,11 @@ impl World {
 
 pub(super) fn confirmed(id: &str) -> Event {
     let suggestion = SuggestionId(id.to_owned());
-    Event::Confirmed { suggestion, by: ana(), note: "go".into(), in_force: Vec::new() }
+    Event::Confirmed {
+        suggestion,
+        by: ana(),
+        note: "go".into(),
+        in_force: Vec::new(),
+        absent: Vec::new(),
+    }
 }
