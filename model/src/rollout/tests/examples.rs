@@ -42,6 +42,20 @@ fn a_good_change_is_promoted_and_stays_wanted() {
 }
 
 #[test]
+fn a_pass_of_an_older_step_promotes_nothing() {
+    let mut world = validating();
+    world.wait(world.limits.validate_min_ms);
+    for result in [Judgement::Pass, Judgement::Inconclusive] {
+        let mut judged = world.judged("r-1", result);
+        if let Event::Judged { revision, .. } = &mut judged {
+            *revision -= 1;
+        }
+        assert_eq!(world.ok(&judged).transitions, []);
+    }
+    assert_eq!(world.rollout("r-1").stage(), "judging");
+}
+
+#[test]
 fn harm_is_rolled_back_when_the_old_values_are_in_force_and_not_before() {
     let mut world = validating();
     world.judge("r-1", Judgement::Harm);

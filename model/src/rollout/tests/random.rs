@@ -203,7 +203,7 @@ proptest! {
 }
 
 /// Runs that are the same every time, so that what they reach is no chance.
-fn fixed(seed: u64) -> World {
+pub(super) fn fixed(seed: u64) -> World {
     let mut random = seed;
     let mut byte = || (next_unit(&mut random) * 256.0) as u8;
     let ops: Vec<Op> = (0..200).map(|_| (byte(), byte(), byte(), byte())).collect();
