@@ -284,7 +284,8 @@ impl Draft {
             (Judgement::Pass, _) => current && self.now_ms >= from_ms,
             (Judgement::Inconclusive, None) => current,
             (Judgement::Inconclusive, _) => {
-                let again = step.judged_at_ms.saturating_add(rollout.plan.limits.record_ms);
+                let last_ms = step.verdicts.last().map_or(0, |(at_ms, _)| *at_ms);
+                let again = last_ms.saturating_add(rollout.plan.limits.record_ms);
                 current && self.now_ms >= again
             }
         };

@@ -199,10 +199,8 @@ pub struct StepRecord {
     pub started_at_ms: i64,
     /// Of the policies that carry it.
     pub revision: u64,
-    /// The judge's last word on it.
-    pub verdict: Option<Verdict>,
-    /// When that was recorded, epoch milliseconds.
-    pub judged_at_ms: i64,
+    /// What the judge said of it and when, epoch milliseconds; oldest first.
+    pub verdicts: Vec<(i64, Verdict)>,
 }
 
 /// What is known of a target.
@@ -359,7 +357,14 @@ impl Rollout {
     }
 
     pub(super) fn last_verdict(&self) -> Option<Judgement> {
-        self.steps.last()?.verdict.as_ref().map(|verdict| verdict.result)
+        self.steps.last()?.verdict().map(|verdict| verdict.result)
+    }
+}
+
+impl StepRecord {
+    /// The judge's last word on it.
+    pub fn verdict(&self) -> Option<&Verdict> {
+        self.verdicts.last().map(|(_, verdict)| verdict)
     }
 }
 

@@ -19,7 +19,7 @@ fn check(before: &State, after: &State) {
         let wave = |wave: usize| rollout.steps.iter().rfind(|step| step.wave == wave);
         if rollout.state == RolloutState::Promoted {
             for at in 0..rollout.plan.waves.len() {
-                let verdict = wave(at).and_then(|step| step.verdict.as_ref()).unwrap();
+                let verdict = wave(at).and_then(|step| step.verdict()).unwrap();
                 assert_eq!(verdict.result, Judgement::Pass);
             }
             assert!(rollout.members.iter().all(|member| *member == Member::InForce));

@@ -268,7 +268,7 @@ impl World {
         if rollout.state == RolloutState::Promoted {
             for wave in 0..rollout.plan.waves.len() {
                 let last = rollout.steps.iter().rfind(|step| step.wave == wave).unwrap();
-                let result = last.verdict.as_ref().map(|verdict| verdict.result);
+                let result = last.verdict().map(|verdict| verdict.result);
                 assert_eq!(result, Some(Judgement::Pass), "(b)");
             }
             assert!(rollout.sealed && rollout.members.iter().all(|m| *m == Member::InForce));
