@@ -56,6 +56,21 @@ fn a_pass_of_an_older_step_promotes_nothing() {
 }
 
 #[test]
+fn an_inconclusive_verdict_is_recorded_now_and_then() {
+    let mut world = validating();
+    let record_ms = world.limits.record_ms;
+    for wait in [0, 0, record_ms - 1, 1, 1, record_ms] {
+        world.wait(wait);
+        world.judge("r-1", Judgement::Inconclusive);
+    }
+    let begin = world.now - 2 * record_ms - 1;
+    let verdicts = &world.rollout("r-1").steps.last().unwrap().verdicts;
+    let times: Vec<i64> = verdicts.iter().map(|(at_ms, _)| at_ms - begin).collect();
+    assert_eq!(times, [0, record_ms, 2 * record_ms + 1]);
+    assert_eq!(world.rollout("r-1").stage(), "judging");
+}
+
+#[test]
 fn harm_is_rolled_back_when_the_old_values_are_in_force_and_not_before() {
     let mut world = validating();
     world.judge("r-1", Judgement::Harm);
