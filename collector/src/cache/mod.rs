@@ -261,10 +261,11 @@ impl<V: Value, E: Failure> Cache<V, E> {
 
     /// From now on no value counts that has one of these tags and whose loading began before, here and, as soon as Redis brings it, everywhere.
     pub fn invalidate(&self, tags: &[Tag]) {
-        self.0.invalidate(tags);
+        // First: who begins once it counts here must not believe what Redis has from before.
         if let Some(shared) = &self.0.shared {
             shared.invalidate(tags);
         }
+        self.0.invalidate(tags);
     }
 
     /// The value of a key when it is in this process and fresh, without waiting for anything. Counted only when it is.

@@ -133,6 +133,23 @@ async fn a_thousand_callers_of_one_moment_load_once() {
     assert_eq!(world.cache.layer_stats().coalesced, 999);
 }
 
+#[test]
+fn what_redis_has_is_not_believed_before_an_invalidation_counts_here() {
+    let redis = RedisSettings { url: "redis://127.0.0.1:1".to_owned(), ..Default::default() };
+    let cache = Cache::<Version, Failed>::shared(1 << 20, &redis, b"secret", Duration::ZERO);
+    let cache = cache.unwrap();
+    std::thread::scope(|scope| {
+        let held = cache.0.stamps.hold();
+        scope.spawn(|| cache.invalidate(&[Tag::new("t")]));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while cache.shared_stats().unwrap().unsent == 0 {
+            assert!(Instant::now() < deadline, "it counts here first");
+            std::thread::yield_now();
+        }
+        drop(held);
+    });
+}
+
 #[tokio::test]
 async fn what_is_larger_than_the_whole_is_not_kept_and_others_make_room() {
     #[derive(Debug, Clone)]
