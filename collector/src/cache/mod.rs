@@ -10,7 +10,8 @@
 //! ```
 //!
 //! **The bound.** A value is never served longer than its [`Life`] after its loading began, and not at all once one of its tags was invalidated, here at once and at other collectors as fast as
-//! Redis brings the message. When messages may not arrive, what is held is aged out and new values live shortly ([`Cache::is_heard`] tells their makers).
+//! Redis brings the message. Who waits for a loading gets what it brings, however long it takes. When messages may not arrive, what is held is aged out and new values live
+//! shortly ([`Cache::is_heard`] tells their makers).
 //!
 //! The public interface is [`Cache`], [`Key`], [`Tag`], [`Life`], [`Loaded`], [`Found`], the settings and the statistics; what is in the modules below is nobody else's affair.
 
@@ -36,7 +37,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use self::flight::Flights;
+use self::flight::{Flights, Seat};
 pub use self::key::{Key, Tag};
 pub use self::life::Life;
 use self::life::Verdict;
@@ -300,12 +301,12 @@ impl<V: Value, E: Failure> Cache<V, E> {
         let kept = match inner.local.get(key, &inner.stamps, now_ms) {
             Seen::Entry(entry, Verdict::Fresh) => return inner.hit(&entry, now_ms),
             Seen::Entry(entry, Verdict::Early) => {
-                self.refresh(key, begin);
+                self.refresh(key, tags, begin);
                 return inner.hit(&entry, now_ms);
             }
             Seen::Entry(entry, Verdict::Stale) => {
                 inner.counters.l1_stale.inc();
-                self.refresh(key, begin);
+                self.refresh(key, tags, begin);
                 return found(&entry, Place::LocalStale, now_ms);
             }
             Seen::Entry(entry, _) => Some(entry),
@@ -317,7 +318,7 @@ impl<V: Value, E: Failure> Cache<V, E> {
         if kept.is_some() {
             inner.counters.l1_miss_expired.inc();
         }
-        let seat = inner.flights.board(key, begin);
+        let seat = inner.board(key, tags, begin);
         if !seat.is_first {
             inner.counters.coalesced.inc();
         }
@@ -331,8 +332,13 @@ impl<V: Value, E: Failure> Cache<V, E> {
     }
 
     /// Loads behind the caller's back, unless somebody already does.
-    fn refresh(&self, key: Key, begin: impl FnOnce() -> BoxFuture<'static, Landing<V, E>>) {
-        let seat = self.0.flights.board(key, begin);
+    fn refresh(
+        &self,
+        key: Key,
+        tags: &[Tag],
+        begin: impl FnOnce() -> BoxFuture<'static, Landing<V, E>>,
+    ) {
+        let seat = self.0.board(key, tags, begin);
         if seat.is_first {
             self.0.counters.refreshes.inc();
             tokio::spawn(async move {
@@ -381,6 +387,18 @@ impl<V: Value, E: Failure> Inner<V, E> {
         let now_ms = self.clock.now_ms();
         let verdict = entry.life.verdict(now_ms - entry.created_ms, 0.0, 1.0);
         verdict != Verdict::Dead && self.stamps.is_valid(entry.began, &entry.tags, now_ms)
+    }
+
+    /// A seat on a flight that no invalidation came after.
+    fn board(
+        &self,
+        key: Key,
+        tags: &[Tag],
+        begin: impl FnOnce() -> BoxFuture<'static, Landing<V, E>>,
+    ) -> Seat<Landing<V, E>> {
+        let (began, now_ms) = (self.stamps.now(), self.clock.now_ms());
+        let is_valid = |began| self.stamps.is_valid(began, tags, now_ms);
+        self.flights.board(key, began, is_valid, begin)
     }
 
     /// A flight: Redis, then loading.

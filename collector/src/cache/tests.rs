@@ -1,6 +1,6 @@
 //! The cache as its callers see it, in this process.
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use proptest::prelude::*;
 use tokio::sync::Notify;
@@ -56,6 +56,23 @@ impl World {
     async fn read(&self, answer: Result<Version, Failed>) -> Result<Found<Version>, Failed> {
         let load = move || async move { loaded(answer) };
         self.cache.fetch(self.key, &self.tags, load).await
+    }
+
+    /// Reads, and lets something else end meanwhile. Tells as well whether it waited for another one's loading.
+    async fn read_while(
+        &self,
+        answer: Result<Version, Failed>,
+        end: impl Future<Output = ()>,
+    ) -> (Result<Found<Version>, Failed>, bool) {
+        let is_own = Arc::<AtomicBool>::default();
+        let told = Arc::clone(&is_own);
+        let load = move || async move {
+            told.store(true, Relaxed);
+            loaded(answer)
+        };
+        let (found, ()) = tokio::join!(self.cache.fetch(self.key, &self.tags, load), end);
+        let is_loaded = found.as_ref().is_ok_and(|found| found.place == Place::Loaded);
+        (found, is_loaded && !is_own.load(Relaxed))
     }
 
     fn pass(&self, ms: i64) {
@@ -131,6 +148,26 @@ async fn a_thousand_callers_of_one_moment_load_once() {
     }
     assert_eq!(loads.load(Relaxed), 1);
     assert_eq!(world.cache.layer_stats().coalesced, 999);
+}
+
+#[tokio::test]
+async fn who_asks_after_an_invalidation_waits_for_nothing_that_began_before() {
+    let (world, go) = (World::new(), Arc::new(Notify::new()));
+    let (cache, key, tags) = (world.cache.clone(), world.key, Arc::clone(&world.tags));
+    let gate = Arc::clone(&go);
+    let slow = tokio::spawn(async move {
+        let load = move || async move {
+            gate.notified().await;
+            loaded(Ok(Version(1)))
+        };
+        cache.fetch(key, &tags, load).await.unwrap().value
+    });
+    settle().await;
+    world.cache.invalidate(&[Tag::new("u")]);
+    let found = world.read(Ok(Version(2))).now_or_never().expect("it waits for nobody");
+    assert_eq!(found.unwrap().value, Version(2));
+    go.notify_one();
+    assert_eq!(slow.await.unwrap(), Version(1), "who asked before gets it");
 }
 
 #[test]
@@ -213,10 +250,9 @@ struct Truth {
 }
 
 impl Truth {
-    /// Whether a version may be served now; `aged_ms` is when it was to end at the latest.
-    fn judge(&self, version: u32, now_ms: i64, aged_ms: Option<i64>) -> Result<(), TestCaseError> {
+    /// Whether a version may be served to who asked then.
+    fn judge(&self, version: u32, now_ms: i64) -> Result<(), TestCaseError> {
         prop_assert!(version >= self.told, "{version} after {} was told", self.told);
-        prop_assert!(aged_ms.is_none_or(|at_ms| now_ms < at_ms), "{version} was to end before");
         if let Some(ended_ms) = self.ended_ms.get(version as usize) {
             let age_ms = now_ms - ended_ms;
             prop_assert!(age_ms <= LIFE.longest_ms(), "{version} ended {age_ms} ms ago");
@@ -238,6 +274,8 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     }));
     let mut slow = JoinSet::new();
     let mut gates: Vec<Arc<Notify>> = Vec::new();
+    // When the last slow loading began.
+    let slow_ms = Arc::<AtomicI64>::default();
     let mut aged: Option<(u32, i64)> = None;
     for step in steps {
         let now_ms = world.now.load(Relaxed);
@@ -262,9 +300,10 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 let gate = Arc::new(Notify::new());
                 gates.push(Arc::clone(&gate));
                 let (cache, key, tags) = (world.cache.clone(), world.key, Arc::clone(&world.tags));
-                let truth = Arc::clone(&truth);
+                let (truth, slow_ms) = (Arc::clone(&truth), Arc::clone(&slow_ms));
                 slow.spawn(async move {
                     let load = move || async move {
+                        slow_ms.store(now_ms, Relaxed);
                         let version = Version(truth.lock().version);
                         gate.notified().await;
                         loaded(Ok(version))
@@ -278,19 +317,24 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 settle().await;
             }
             Step::Read => {
-                // A reader waits for those who are slow: they end first.
-                gates.drain(..).for_each(|gate| gate.notify_one());
-                settle().await;
                 let began = truth.lock().version;
                 let answer =
                     if truth.lock().outage { Err(Failed::Outage) } else { Ok(Version(began)) };
-                let Ok(found) = world.read(answer).await else {
+                // Those who are slow end once he has asked.
+                let end = async {
+                    settle().await;
+                    gates.drain(..).for_each(|gate| gate.notify_one());
+                };
+                let (Ok(found), has_waited) = world.read_while(answer, end).await else {
                     prop_assert!(truth.lock().outage);
                     continue;
                 };
                 settle().await;
+                // Who waits for another one's loading gets what was true when that began.
+                let asked_ms = if has_waited { slow_ms.load(Relaxed) } else { now_ms };
                 let aged_ms = aged.filter(|(version, _)| found.value.0 < *version);
-                truth.lock().judge(found.value.0, now_ms, aged_ms.map(|(_, at_ms)| at_ms))?;
+                prop_assert!(aged_ms.is_none_or(|(_, at_ms)| now_ms < at_ms), "was to end before");
+                truth.lock().judge(found.value.0, asked_ms)?;
             }
         }
     }
