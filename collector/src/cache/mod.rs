@@ -484,8 +484,9 @@ impl<V: Value, E: Failure> Flight<V, E> {
             Looked::Absent(count) => return There::Absent { began, count: Some(count) },
             Looked::Unknown => return There::Absent { began, count: None },
         };
+        let life = self.inner.heard_life(envelope.life);
         let random = 1.0 - rand::random::<f64>();
-        if envelope.life.verdict(age_ms, envelope.cost_ms, random) != Verdict::Fresh {
+        if life.verdict(age_ms, envelope.cost_ms, random) != Verdict::Fresh {
             counters.l2_miss_expired.inc();
             return There::Absent { began, count: Some(count) };
         }
@@ -495,7 +496,6 @@ impl<V: Value, E: Failure> Flight<V, E> {
         };
         counters.l2_hit.inc();
         let now_ms = self.inner.clock.now_ms();
-        let life = self.inner.heard_life(envelope.life, age_ms);
         let entry = Entry {
             bytes: value.bytes(),
             value: Ok(value),
@@ -540,7 +540,7 @@ impl<V: Value, E: Failure> Flight<V, E> {
                 self.share(&value, life, cost, began_there);
                 let entry = inner.local.put(
                     self.key,
-                    keep(Ok(value), 0, inner.heard_life(life, 0), is_negative).weighed(),
+                    keep(Ok(value), 0, inner.heard_life(life), is_negative).weighed(),
                 );
                 found(&entry, Place::Loaded, inner.clock.now_ms())
             }
@@ -577,12 +577,11 @@ impl<V: Value, E: Failure> Flight<V, E> {
 }
 
 impl<V: Value, E: Failure> Inner<V, E> {
-    /// The life of an entry here: shorter while invalidations of others are not heard.
-    fn heard_life(&self, life: Life, age_ms: i64) -> Life {
+    /// The life of an entry here: shorter while invalidations of others are not heard. Redis may not know of them either: what is from there lives no longer than what is loaded.
+    fn heard_life(&self, life: Life) -> Life {
         match &self.shared {
             Some(shared) if !shared.is_heard() => {
-                let left_ms = (life.fresh_ms - age_ms).min(self.unheard_ms);
-                Life { fresh_ms: age_ms + left_ms, refreshing_ms: 0, ..life }
+                Life { fresh_ms: life.fresh_ms.min(self.unheard_ms), refreshing_ms: 0, ..life }
             }
             _ => life,
         }

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use flyball_collector::cache::{Place, Tag};
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::harness::{Collector, FRESH, Mode, Number, Redis, UNHEARD, Way, until};
+use crate::harness::{Collector, FRESH, LONG, Mode, Number, Redis, UNHEARD, Way, until};
 
 /// Reads new keys until the breaker is open; all of them are answered.
 async fn until_open(collector: &Collector, truth: &Arc<AtomicU64>) {
@@ -116,6 +117,15 @@ async fn something_else_on_its_port_is_never_believed() {
     until_shared(&b, &a, &truth).await;
 }
 
+/// Publishes without end.
+async fn talk(collector: Collector) {
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        pace.tick().await;
+        collector.cache.publish(b"all is well".to_vec());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn emptied_and_full() {
     let redis = Redis::start(&["--maxmemory-policy", "noeviction"]).await;
@@ -130,12 +140,21 @@ async fn emptied_and_full() {
     // What was held is not trusted: an invalidation may have gone with the count.
     assert_ne!(a.read("k", &truth).await.place, Place::Local);
     truth.store(2, SeqCst);
+    assert_eq!(a.read_for(LONG, "held", &truth).await.value, Number(2));
 
     redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
     for number in 0..20 {
         assert_eq!(a.read(&format!("full-{number}"), &truth).await.value, Number(2));
     }
     until("a refused write", async || a.stats().not_written > 0).await;
+    // It takes messages of other kinds: those say nothing about invalidations.
+    let talking = AbortOnDropHandle::new(tokio::spawn(talk(a.clone())));
+    truth.store(3, SeqCst);
+    b.cache.invalidate(&[Tag::new("t")]);
+    until("the silence to be noticed", async || a.read("held", &truth).await.value == Number(3))
+        .await;
+    assert!(b.stats().unsent > 0, "it took no invalidation");
+    drop(talking);
     redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).await;
     a.until_heard().await;
     until_shared(&a, &b, &truth).await;

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, IntoConnectionInfo as _, TlsCertificates,
 };
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{self, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::order::{Heard, SILENCE};
@@ -234,14 +234,15 @@ impl Shared {
         };
         // The first message tells that messages are heard.
         self.0.sending.notify_one();
+        let mut until = time::Instant::now() + SILENCE;
         loop {
-            let message = match timeout(SILENCE, messages.next()).await {
+            let message = match timeout_at(until, messages.next()).await {
                 Ok(Some(message)) => message,
                 Ok(None) => return "the connection broke".to_owned(),
                 Err(_) => return "silence".to_owned(),
             };
-            backoff.reset();
             if message.get_channel_name() == self.messages() {
+                // It says nothing about the invalidations: Redis may take these messages only.
                 self.take_message(message.get_payload_bytes(), tell);
                 continue;
             }
@@ -250,6 +251,8 @@ impl Shared {
                 tracing::warn!("a message in {} is none of ours", self.channel());
                 continue;
             };
+            backoff.reset();
+            until = time::Instant::now() + SILENCE;
             if self.0.order.lock().hear(number, Instant::now()) == Heard::Gap {
                 self.0.counters.gaps.inc();
                 tell(News::Gap);
