@@ -111,7 +111,7 @@ pub enum Heard<'a> {
     Invalidated(&'a [Tag]),
     /// A message that [`Cache::publish`] sent there.
     Message(&'a [u8]),
-    /// Nothing is heard any more: what is held is to end within so many milliseconds.
+    /// Nothing is heard any more, or is again: what is held or being loaded is to end within so many milliseconds.
     Silence {
         /// Until its end.
         in_ms: i64,

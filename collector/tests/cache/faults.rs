@@ -160,6 +160,22 @@ async fn emptied_and_full() {
     until_shared(&a, &b, &truth).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_loaded_unheard_ends_soon_however_late_it_comes() {
+    let redis = Redis::start(&[]).await;
+    let way = Way::to(&redis).await;
+    let (a, b) = (Collector::start(way.address.port()).await, Collector::start(redis.port).await);
+    way.set(Mode::Closed);
+    until("the loss to be noticed", async || !a.stats().heard).await;
+    let slow = a.begin("k", Number(1)).await;
+    b.invalidate("t").await;
+    way.set(Mode::Pass);
+    a.until_heard().await;
+    assert_eq!(slow.end().await, Number(1), "who asked before gets it");
+    let truth = Arc::new(AtomicU64::new(2));
+    until("the old value to be gone", async || a.read("k", &truth).await.value == Number(2)).await;
+}
+
 /// Whatever happens to Redis and whoever reads, writes and invalidates: nobody is served what ended longer ago than values live, or was invalidated where he reads.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_older_than_its_bound_whatever_redis_does() {

@@ -77,7 +77,7 @@ pub(in crate::cache) enum News<'a> {
     Invalidated(&'a [Tag]),
     /// Some messages were missed.
     Gap,
-    /// From now on nothing is heard.
+    /// Nothing was heard until now, or is from now on: what began before may be missing some.
     Silence,
     /// Another collector's message.
     Message(&'a [u8]),
@@ -234,7 +234,7 @@ impl Shared {
         };
         // The first message tells that messages are heard.
         self.0.sending.notify_one();
-        let mut until = time::Instant::now() + SILENCE;
+        let (mut is_first, mut until) = (true, time::Instant::now() + SILENCE);
         loop {
             let message = match timeout_at(until, messages.next()).await {
                 Ok(Some(message)) => message,
@@ -253,9 +253,14 @@ impl Shared {
             };
             backoff.reset();
             until = time::Instant::now() + SILENCE;
-            if self.0.order.lock().hear(number, Instant::now()) == Heard::Gap {
+            let heard = self.0.order.lock().hear(number, Instant::now());
+            if heard == Heard::Gap {
                 self.0.counters.gaps.inc();
                 tell(News::Gap);
+            }
+            if std::mem::take(&mut is_first) {
+                // What is still being loaded began unheard, and will be kept as if it had not.
+                tell(News::Silence);
             }
             if origin != self.0.origin && !tags.is_empty() {
                 self.0.counters.heard.inc();
