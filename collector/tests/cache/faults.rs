@@ -176,6 +176,17 @@ async fn what_was_loaded_unheard_ends_soon_however_late_it_comes() {
     until("the old value to be gone", async || a.read("k", &truth).await.value == Number(2)).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_half_open_is_replaced() {
+    let redis = Redis::start(&[]).await;
+    let way = Way::to(&redis).await;
+    let (a, b) = (Collector::start(way.address.port()).await, Collector::start(redis.port).await);
+    way.freeze();
+    let truth = Arc::new(AtomicU64::new(1));
+    until_open(&a, &truth).await;
+    until_shared(&b, &a, &truth).await;
+}
+
 /// Whatever happens to Redis and whoever reads, writes and invalidates: nobody is served what ended longer ago than values live, or was invalidated where he reads.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_older_than_its_bound_whatever_redis_does() {

@@ -100,9 +100,9 @@ impl Shared {
             match self.connect().await {
                 Ok(connected) => {
                     tracing::info!(address = %self.address(), "connected to redis");
-                    *self.0.connection.lock() = Some(connected);
+                    self.0.connection.put(connected);
                     backoff.reset();
-                    self.0.broken.notified().await;
+                    self.0.connection.until_broken().await;
                     tracing::warn!(address = %self.address(), "the connection to redis broke");
                 }
                 Err(error) => tracing::debug!(%error, "cannot connect to redis"),
@@ -155,7 +155,7 @@ impl Shared {
     }
 
     async fn send(&self, tags: &[Tag]) -> bool {
-        let Some(mut to) = self.0.connection.lock().clone() else { return false };
+        let Some((number, mut to)) = self.0.connection.get() else { return false };
         let names: Vec<_> = tags.iter().map(|tag| format!("{:x}", tag.raw())).collect();
         let message = format!("{:x} {}", self.0.origin, names.join(","));
         let mut command = redis::cmd("EVAL");
@@ -165,26 +165,27 @@ impl Shared {
         }
         command.arg(STAMPS.as_millis() as u64).arg(self.channel()).arg(message);
         let sending = command.query_async::<u64>(&mut to.connection);
-        match timeout(SEND, sending).await {
+        let is_broken = match timeout(SEND, sending).await {
             Ok(Ok(_)) => {
                 self.0.counters.sent.inc();
-                true
+                return true;
             }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "redis did not take an invalidation");
-                if super::is_broken(&error) {
-                    self.0.connection.lock().take();
-                    self.0.broken.notify_one();
-                }
-                false
+                super::is_broken(&error)
             }
-            Err(_) => false,
+            // Half open: no error would ever tell.
+            Err(_) => true,
+        };
+        if is_broken {
+            self.0.connection.broke(number);
         }
+        false
     }
 
     async fn send_message(&self) {
         let Some(message) = self.0.message.lock().take() else { return };
-        let Some(mut to) = self.0.connection.lock().clone() else { return };
+        let Some((_, mut to)) = self.0.connection.get() else { return };
         let mut value = self.0.origin.to_le_bytes().to_vec();
         value.extend(message);
         let life = Life::new(Duration::ZERO, Duration::ZERO, Duration::ZERO);

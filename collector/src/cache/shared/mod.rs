@@ -10,6 +10,7 @@
 mod envelope;
 mod link;
 mod order;
+mod slot;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ pub(super) use self::envelope::Envelope;
 use self::envelope::Sealer;
 pub(super) use self::link::News;
 use self::order::Order;
+use self::slot::Slot;
 use super::RedisSettings;
 use super::key::{Key, Tag};
 use super::stats::Counters;
@@ -45,9 +47,7 @@ struct Inner {
     prefix: String,
     timeout: Duration,
     sealer: Sealer,
-    connection: Mutex<Option<Connected>>,
-    /// The connection broke.
-    broken: Notify,
+    connection: Slot<Connected>,
     breaker: Mutex<Breaker>,
     counters: Arc<Counters>,
     unsent: Mutex<Unsent>,
@@ -137,8 +137,7 @@ impl Shared {
             prefix: settings.prefix.clone(),
             timeout: Duration::from_millis(settings.timeout_ms),
             sealer: Sealer::new(secret),
-            connection: Mutex::default(),
-            broken: Notify::new(),
+            connection: Slot::default(),
             breaker: Mutex::new(breaker),
             counters,
             unsent: Mutex::default(),
@@ -271,7 +270,7 @@ impl Shared {
                 State::HalfOpen { .. } => "half_open",
             },
             opened: breaker.counters().opened,
-            connected: self.0.connection.lock().is_some(),
+            connected: self.0.connection.is_full(),
             heard: self.is_heard(),
             unsent: self.0.unsent.lock().len() as u64,
         }
@@ -280,7 +279,7 @@ impl Shared {
     /// A request, if the breaker and the connection allow it. `None` when they do not, or it failed.
     async fn call<T>(&self, request: impl AsyncFnOnce(Connected) -> RedisResult<T>) -> Option<T> {
         let inner = &self.0;
-        let Some(connected) = inner.connection.lock().clone() else {
+        let Some((number, connected)) = inner.connection.get() else {
             inner.counters.l2_skipped.inc();
             return None;
         };
@@ -306,8 +305,7 @@ impl Shared {
                 inner.counters.l2_error.inc();
                 tracing::debug!(%error, "redis refused a request");
                 if is_broken(&error) {
-                    inner.connection.lock().take();
-                    inner.broken.notify_one();
+                    inner.connection.broke(number);
                 }
                 None
             }
