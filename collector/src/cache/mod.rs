@@ -43,7 +43,7 @@ pub use self::life::Life;
 use self::life::Verdict;
 use self::local::{Entry, Local, Seen};
 pub use self::settings::{CacheSettings, RedisSettings};
-use self::shared::{Envelope, Lease, Looked, News, Shared};
+use self::shared::{Envelope, Held, Lease, Looked, News, Shared};
 use self::stamps::Stamps;
 use self::stats::Counters;
 pub use self::stats::{LayerStats, QueryCacheStats, SharedStats, WindowShare};
@@ -413,11 +413,11 @@ impl<V: Value, E: Failure> Inner<V, E> {
     {
         let flight = Flight { inner: Arc::clone(self), key, tags: Arc::clone(tags) };
         async move {
-            let (began, began_there) = match flight.shared().await {
+            let (began, began_there, lease) = match flight.shared().await {
                 There::Found(found) => return Ok(found),
-                There::Absent { began, count } => (began, count),
+                There::Absent { began, count, lease } => (began, count, lease),
             };
-            flight.load(began, began_there, load()).await
+            flight.load(began, began_there, lease, load()).await
         }
         .boxed()
     }
@@ -437,28 +437,38 @@ enum There<V> {
     Absent {
         began: u64,
         count: Option<u64>,
+        lease: Option<Held>,
     },
+}
+
+impl<V> There<V> {
+    const fn absent(began: u64, count: Option<u64>) -> Self {
+        Self::Absent { began, count, lease: None }
+    }
 }
 
 impl<V: Value, E: Failure> Flight<V, E> {
     /// Looks into Redis, and waits for another collector that is loading the same.
     async fn shared(&self) -> There<V> {
         let began = self.inner.stamps.now();
-        let Some(shared) = &self.inner.shared else { return There::Absent { began, count: None } };
+        let Some(shared) = &self.inner.shared else { return There::absent(began, None) };
         let count = match self.look(shared, began).await {
             There::Absent { count: Some(count), .. } => count,
             there => return there,
         };
         match shared.lease(self.key).await {
             Lease::Taken => {}
-            Lease::Unknown => return There::Absent { began, count: Some(count) },
-            Lease::Ours => {
+            Lease::Unknown(lease) => {
+                return There::Absent { began, count: Some(count), lease: Some(lease) };
+            }
+            Lease::Ours(lease) => {
                 // Whoever had it may have written the value since we looked.
-                let there = self.look(shared, self.inner.stamps.now()).await;
-                if matches!(there, There::Found(_)) {
-                    shared.give_back(self.key).await;
-                }
-                return there;
+                return match self.look(shared, self.inner.stamps.now()).await {
+                    found @ There::Found(_) => found,
+                    There::Absent { began, count, .. } => {
+                        There::Absent { began, count, lease: Some(lease) }
+                    }
+                };
             }
         }
         self.inner.counters.lease_taken.inc();
@@ -474,25 +484,25 @@ impl<V: Value, E: Failure> Flight<V, E> {
                 There::Absent { .. } => {}
             }
         }
-        There::Absent { began, count: Some(count) }
+        There::absent(began, Some(count))
     }
 
     async fn look(&self, shared: &Shared, began: u64) -> There<V> {
         let counters = &self.inner.counters;
         let (envelope, age_ms, count) = match shared.look(self.key, &self.tags).await {
             Looked::Found { envelope, age_ms, count } => (envelope, age_ms, count),
-            Looked::Absent(count) => return There::Absent { began, count: Some(count) },
-            Looked::Unknown => return There::Absent { began, count: None },
+            Looked::Absent(count) => return There::absent(began, Some(count)),
+            Looked::Unknown => return There::absent(began, None),
         };
         let life = self.inner.heard_life(envelope.life);
         let random = 1.0 - rand::random::<f64>();
         if life.verdict(age_ms, envelope.cost_ms, random) != Verdict::Fresh {
             counters.l2_miss_expired.inc();
-            return There::Absent { began, count: Some(count) };
+            return There::absent(began, Some(count));
         }
         let Some(value) = V::decode(&envelope.value) else {
             counters.l2_refused.inc();
-            return There::Absent { began, count: Some(count) };
+            return There::absent(began, Some(count));
         };
         counters.l2_hit.inc();
         let now_ms = self.inner.clock.now_ms();
@@ -509,7 +519,7 @@ impl<V: Value, E: Failure> Flight<V, E> {
         let entry = self.inner.local.put(self.key, entry);
         match found(&entry, Place::Shared, now_ms) {
             Ok(found) => There::Found(found),
-            Err(_) => There::Absent { began, count: None },
+            Err(_) => There::absent(began, None),
         }
     }
 
@@ -517,6 +527,7 @@ impl<V: Value, E: Failure> Flight<V, E> {
         &self,
         began: u64,
         began_there: Option<u64>,
+        lease: Option<Held>,
         loading: impl Future<Output = Result<Loaded<V>, E>>,
     ) -> Landing<V, E> {
         let inner = &self.inner;
@@ -537,7 +548,7 @@ impl<V: Value, E: Failure> Flight<V, E> {
             Ok(Loaded { value, life, is_negative }) => {
                 inner.counters.loads.inc();
                 let life = life.jittered(rand::random());
-                self.share(&value, life, cost, began_there);
+                self.share(&value, life, cost, began_there, lease);
                 let entry = inner.local.put(
                     self.key,
                     keep(Ok(value), 0, inner.heard_life(life), is_negative).weighed(),
@@ -546,7 +557,6 @@ impl<V: Value, E: Failure> Flight<V, E> {
             }
             Err(error) => {
                 inner.counters.load_errors.inc();
-                self.leave(began_there);
                 let keep_for = error.keep_for();
                 if !keep_for.is_zero() {
                     let life = Life::new(keep_for, Duration::ZERO, Duration::ZERO);
@@ -558,21 +568,21 @@ impl<V: Value, E: Failure> Flight<V, E> {
     }
 
     /// Writes to Redis, without keeping the caller waiting.
-    fn share(&self, value: &V, life: Life, cost: Duration, began_there: Option<u64>) {
+    fn share(
+        &self,
+        value: &V,
+        life: Life,
+        cost: Duration,
+        began_there: Option<u64>,
+        lease: Option<Held>,
+    ) {
         let (Some(shared), Some(began)) = (&self.inner.shared, began_there) else { return };
         let Some(value) = value.encode() else { return };
         let spent_ms = u32::try_from(cost.as_millis()).unwrap_or(u32::MAX);
         let cost_ms = cost.as_secs_f64() * 1_000.0;
         let (shared, key) = (shared.clone(), self.key);
         let envelope = Envelope { began, spent_ms, cost_ms, life, value };
-        tokio::spawn(async move { shared.put(key, &envelope).await });
-    }
-
-    fn leave(&self, began_there: Option<u64>) {
-        if let (Some(shared), Some(_)) = (self.inner.shared.clone(), began_there) {
-            let key = self.key;
-            tokio::spawn(async move { shared.give_back(key).await });
-        }
+        tokio::spawn(async move { shared.put(key, &envelope, lease).await });
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::{self, MissedTickBehavior, interval, sleep, timeout, timeout_at
 use tokio_util::sync::CancellationToken;
 
 use super::order::{Heard, SILENCE};
-use super::{Connected, Envelope, Shared};
+use super::{Connected, Envelope, Shared, scripts};
 use crate::cache::RedisSettings;
 use crate::cache::key::Tag;
 use crate::cache::life::Life;
@@ -27,13 +27,6 @@ const BEAT: Duration = Duration::from_secs(2);
 const SEND: Duration = Duration::from_secs(1);
 /// How long stamps are kept: longer than any value lives.
 const STAMPS: Duration = Duration::from_hours(72);
-
-/// Raises the number of invalidations, stamps the tags with it, and tells everybody.
-const INVALIDATE: &str = "\
-local n = redis.call('INCR', KEYS[1])
-for i = 2, #KEYS do redis.call('SET', KEYS[i], n, 'PX', ARGV[1]) end
-redis.call('PUBLISH', ARGV[2], n .. ' ' .. ARGV[3])
-return n";
 
 /// A client for the settings.
 pub(super) fn client(settings: &RedisSettings) -> Result<Client, String> {
@@ -159,7 +152,7 @@ impl Shared {
         let names: Vec<_> = tags.iter().map(|tag| format!("{:x}", tag.raw())).collect();
         let message = format!("{:x} {}", self.0.origin, names.join(","));
         let mut command = redis::cmd("EVAL");
-        command.arg(INVALIDATE).arg(tags.len() + 1).arg(to.count());
+        command.arg(scripts::INVALIDATE).arg(tags.len() + 1).arg(to.count());
         for tag in tags {
             command.arg(to.stamp(*tag));
         }

@@ -8,8 +8,10 @@
 //! over from another, may have lost stamps, and begins empty.
 
 mod envelope;
+mod lease;
 mod link;
 mod order;
+mod scripts;
 mod slot;
 
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use tokio::sync::Notify;
 
 pub(super) use self::envelope::Envelope;
 use self::envelope::Sealer;
+pub(super) use self::lease::{Held, Lease};
 pub(super) use self::link::News;
 use self::order::Order;
 use self::slot::Slot;
@@ -32,8 +35,6 @@ use super::stats::Counters;
 
 /// Largest value that is written, as it is stored.
 const MAX_STORED_BYTES: usize = 4 << 20;
-/// Longest that a lease holds others off, when its holder does not come back.
-const LEASE: Duration = Duration::from_secs(2);
 /// Most tags that wait to be sent; above it everything is invalidated instead.
 const MAX_UNSENT: usize = 10_000;
 
@@ -104,17 +105,6 @@ pub(super) enum Looked {
 
 /// Value, number of invalidations and stamps; and the milliseconds that are left of the value.
 type Stored = (Vec<Option<Vec<u8>>>, i64);
-
-/// Who loads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lease {
-    /// This collector.
-    Ours,
-    /// Another one is doing so.
-    Taken,
-    /// Nobody knows.
-    Unknown,
-}
 
 impl Shared {
     /// A client of the server of the settings, which is not connected before [`Shared::run`].
@@ -196,24 +186,8 @@ impl Shared {
         Looked::Found { envelope, age_ms, count }
     }
 
-    /// Takes the lease on loading a key.
-    pub(super) async fn lease(&self, key: Key) -> Lease {
-        let millis = LEASE.as_millis() as u64;
-        let answer = self.call(async |mut to: Connected| {
-            let mut command = redis::cmd("SET");
-            command.arg(to.lease(key)).arg(self.0.origin).arg("NX").arg("PX").arg(millis);
-            let answer: Option<String> = command.query_async(&mut to.connection).await?;
-            Ok(answer.is_some())
-        });
-        match answer.await {
-            Some(true) => Lease::Ours,
-            Some(false) => Lease::Taken,
-            None => Lease::Unknown,
-        }
-    }
-
     /// Writes a value and ends the lease.
-    pub(super) async fn put(&self, key: Key, envelope: &Envelope) {
+    pub(super) async fn put(&self, key: Key, envelope: &Envelope, lease: Option<Held>) {
         let counters = &self.0.counters;
         let left_ms = envelope.life.longest_ms() - i64::from(envelope.spent_ms);
         let written = self.call(async |mut to: Connected| {
@@ -225,7 +199,9 @@ impl Shared {
                 pipe.cmd("SET").arg(&name).arg(bytes).arg("PX").arg(envelope.life.longest_ms());
                 pipe.ignore();
             }
-            pipe.cmd("DEL").arg(to.lease(key)).ignore();
+            if let Some(ending) = lease.and_then(|lease| lease.ending(&to)) {
+                pipe.add_command(ending).ignore();
+            }
             pipe.exec_async(&mut to.connection).await?;
             Ok(fits)
         });
@@ -233,14 +209,6 @@ impl Shared {
             Some(true) => counters.l2_written.inc(),
             _ => counters.l2_not_written.inc(),
         };
-    }
-
-    /// Ends a lease without a value.
-    pub(super) async fn give_back(&self, key: Key) {
-        self.call(async |mut to: Connected| {
-            redis::cmd("DEL").arg(to.lease(key)).exec_async(&mut to.connection).await
-        })
-        .await;
     }
 
     /// Tells all collectors, as soon as Redis can be reached.
