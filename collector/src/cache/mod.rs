@@ -456,21 +456,21 @@ impl<V: Value, E: Failure> Flight<V, E> {
             There::Absent { count: Some(count), .. } => count,
             there => return there,
         };
-        match shared.lease(self.key).await {
-            Lease::Taken => {}
+        let count = match shared.lease(self.key, &self.tags).await {
+            Lease::Taken(count) => count,
             Lease::Unknown(lease) => {
                 return There::Absent { began, count: Some(count), lease: Some(lease) };
             }
-            Lease::Ours(lease) => {
+            Lease::Ours(count, lease) => {
                 // Whoever had it may have written the value since we looked.
                 return match self.look(shared, self.inner.stamps.now()).await {
                     found @ There::Found(_) => found,
-                    There::Absent { began, count, .. } => {
-                        There::Absent { began, count, lease: Some(lease) }
+                    There::Absent { .. } => {
+                        There::Absent { began, count: Some(count), lease: Some(lease) }
                     }
                 };
             }
-        }
+        };
         self.inner.counters.lease_taken.inc();
         let until = Instant::now() + LEASE_PATIENCE;
         while Instant::now() < until {

@@ -187,6 +187,42 @@ async fn a_connection_that_is_half_open_is_replaced() {
     until_shared(&b, &a, &truth).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stamp_that_was_evicted_revives_nothing() {
+    let redis = Redis::start(&[]).await;
+    let (a, b) = (Collector::start(redis.port).await, Collector::start(redis.port).await);
+    let truth = Arc::new(AtomicU64::new(1));
+    a.read("k", &truth).await;
+    a.read("l", &truth).await;
+    until("the values to be written", async || a.stats().written == 2).await;
+    truth.store(2, SeqCst);
+    b.invalidate("t").await;
+    redis.evict("t").await;
+    let late = Collector::start(redis.port).await;
+    assert_eq!(late.read("k", &truth).await.value, Number(2));
+    until("the value to be written", async || late.stats().written == 1).await;
+    // Now there are stamps again.
+    assert_eq!(b.read("k", &truth).await.place, Place::Shared);
+    assert_eq!(late.read("l", &truth).await.value, Number(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_count_that_begins_anew_is_above_what_was_begun_before() {
+    let redis = Redis::start(&[]).await;
+    let (a, b) = (Collector::start(redis.port).await, Collector::start(redis.port).await);
+    for _ in 0..20 {
+        b.invalidate("other").await;
+    }
+    let slow = a.begin("k", Number(1)).await;
+    redis.ask(&["FLUSHALL"]).await;
+    b.invalidate("t").await;
+    assert_eq!(slow.end().await, Number(1), "who asked before gets it");
+    until("the value to be written", async || a.stats().written == 1).await;
+    let truth = Arc::new(AtomicU64::new(2));
+    let late = Collector::start(redis.port).await;
+    assert_eq!(late.read("k", &truth).await.value, Number(2));
+}
+
 /// Whatever happens to Redis and whoever reads, writes and invalidates: nobody is served what ended longer ago than values live, or was invalidated where he reads.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_older_than_its_bound_whatever_redis_does() {
@@ -207,6 +243,7 @@ async fn nothing_is_older_than_its_bound_whatever_redis_does() {
             22 => way.set(Mode::Slow(Duration::from_millis(150))),
             28 => way.set(Mode::Garbage),
             32 => way.set(Mode::Pass),
+            35 => redis.evict("t").await,
             40 => {
                 redis.ask(&["FLUSHALL"]).await;
             }

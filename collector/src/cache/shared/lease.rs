@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::{Connected, Shared, scripts};
-use crate::cache::key::Key;
+use super::{Connected, STAMPS, Shared, scripts};
+use crate::cache::key::{Key, Tag};
 
 /// Longest that a lease holds others off, when its holder does not come back.
 const LEASE: Duration = Duration::from_secs(2);
@@ -17,10 +17,10 @@ const LEASE: Duration = Duration::from_secs(2);
 /// Who loads.
 #[derive(Debug)]
 pub(in crate::cache) enum Lease {
-    /// This collector.
-    Ours(Held),
+    /// This collector. A value whose loading begins now began at this number.
+    Ours(u64, Held),
     /// Another one is doing so.
-    Taken,
+    Taken(u64),
     /// Nobody knows.
     Unknown(Held),
 }
@@ -35,8 +35,8 @@ pub(in crate::cache) struct Held {
 }
 
 impl Shared {
-    /// Takes the lease on loading a key.
-    pub(in crate::cache) async fn lease(&self, key: Key) -> Lease {
+    /// Takes the lease on loading a key that has these tags.
+    pub(in crate::cache) async fn lease(&self, key: Key, tags: &[Tag]) -> Lease {
         static TICKETS: AtomicU64 = AtomicU64::new(0);
         let origin = format!("{:016x}", self.0.origin);
         let ticket = format!("{origin}{:x}", TICKETS.fetch_add(1, Relaxed));
@@ -44,15 +44,20 @@ impl Shared {
         let mut held = Held { shared: self.clone(), key, ticket: Some(ticket.clone()) };
         let answer = self.call(async |mut to: Connected| {
             let mut command = redis::cmd("EVAL");
-            command.arg(scripts::LEASE).arg(1).arg(to.lease(key)).arg(origin).arg(ticket);
+            command.arg(scripts::LEASE).arg(tags.len() + 3).arg(to.count()).arg(to.lease(key));
+            command.arg(to.stamp(Tag::ALL));
+            for tag in tags {
+                command.arg(to.stamp(*tag));
+            }
+            command.arg(STAMPS.as_millis() as u64).arg(origin).arg(ticket);
             command.arg(LEASE.as_millis() as u64);
-            command.query_async::<bool>(&mut to.connection).await
+            command.query_async::<(u64, bool)>(&mut to.connection).await
         });
         match answer.await {
-            Some(true) => Lease::Ours(held),
-            Some(false) => {
+            Some((count, true)) => Lease::Ours(count, held),
+            Some((count, false)) => {
                 held.ticket = None;
-                Lease::Taken
+                Lease::Taken(count)
             }
             None => Lease::Unknown(held),
         }

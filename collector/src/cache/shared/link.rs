@@ -14,7 +14,7 @@ use tokio::time::{self, MissedTickBehavior, interval, sleep, timeout, timeout_at
 use tokio_util::sync::CancellationToken;
 
 use super::order::{Heard, SILENCE};
-use super::{Connected, Envelope, Shared, scripts};
+use super::{Connected, Envelope, STAMPS, Shared, scripts};
 use crate::cache::RedisSettings;
 use crate::cache::key::Tag;
 use crate::cache::life::Life;
@@ -25,9 +25,6 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 const BEAT: Duration = Duration::from_secs(2);
 /// Longest that one message may take to be sent.
 const SEND: Duration = Duration::from_secs(1);
-/// How long stamps are kept: longer than any value lives.
-const STAMPS: Duration = Duration::from_hours(72);
-
 /// A client for the settings.
 pub(super) fn client(settings: &RedisSettings) -> Result<Client, String> {
     let text = |error: redis::RedisError| format!("redis.url: {error}");

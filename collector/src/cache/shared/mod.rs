@@ -5,7 +5,7 @@
 //!
 //! A value counts only when its loading began after the last invalidation of each of its tags. *After* is by a number in Redis that each invalidation raises, read before
 //! loading begins; the stamps of the tags are read together with the value. Names of keys hold the id of the Redis process: one that was started again, or took
-//! over from another, may have lost stamps, and begins empty.
+//! over from another, may have lost stamps, and begins empty. What one and the same process forgets is dealt with in [`scripts`].
 
 mod envelope;
 mod lease;
@@ -35,6 +35,8 @@ use super::stats::Counters;
 
 /// Largest value that is written, as it is stored.
 const MAX_STORED_BYTES: usize = 4 << 20;
+/// How long stamps are kept: longer than any value lives.
+const STAMPS: Duration = Duration::from_hours(72);
 /// Most tags that wait to be sent; above it everything is invalidated instead.
 const MAX_UNSENT: usize = 10_000;
 
@@ -163,12 +165,12 @@ impl Shared {
         let Some((name, values, left_ms)) = answer.await else { return Looked::Unknown };
         let mut values = values.into_iter();
         let value = values.next().flatten();
-        let number = |bytes: Option<Vec<u8>>| -> u64 {
-            let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-            text.and_then(|text| text.parse().ok()).unwrap_or_default()
+        let number = |bytes: Option<Vec<u8>>| -> Option<u64> {
+            String::from_utf8(bytes?).ok()?.parse().ok()
         };
-        let count = values.next().map_or(0, number);
-        let newest = values.map(number).max().unwrap_or_default();
+        let count = values.next().and_then(number).unwrap_or_default();
+        // One that is missing may have been of any number.
+        let newest = values.map(number).try_fold(0, |newest, stamp| Some(stamp?.max(newest)));
         let Some(value) = value else {
             counters.l2_miss_absent.inc();
             return Looked::Absent(count);
@@ -177,7 +179,7 @@ impl Shared {
             counters.l2_refused.inc();
             return Looked::Absent(count);
         };
-        if envelope.began < newest {
+        if newest.is_none_or(|newest| envelope.began < newest) {
             counters.l2_miss_invalidated.inc();
             return Looked::Absent(count);
         }
