@@ -100,7 +100,7 @@ pub struct Found<V> {
     pub place: Place,
     /// How long it will still be fresh, in milliseconds.
     pub left_ms: i64,
-    /// How long it may be served after that while it is loaded again, in milliseconds.
+    /// How long it may be served after that while it is loaded again, or from now on when that is past; in milliseconds.
     pub refreshing_ms: i64,
 }
 
@@ -612,6 +612,6 @@ fn found<V: Value, E: Failure>(
     now_ms: i64,
 ) -> Result<Found<V>, E> {
     let left_ms = entry.life.fresh_ms - (now_ms - entry.created_ms);
-    let refreshing_ms = entry.life.refreshing_ms;
+    let refreshing_ms = (entry.life.refreshing_ms + left_ms.min(0)).max(0);
     entry.value.clone().map(|value| Found { value, place, left_ms, refreshing_ms })
 }

@@ -115,6 +115,17 @@ async fn it_is_served_fresh_then_refreshed_then_only_on_errors_then_no_more() {
 }
 
 #[tokio::test]
+async fn the_time_of_refreshing_passes_as_well() {
+    let world = World::new();
+    world.read(Ok(Version(1))).await.unwrap();
+    world.pass(1_100);
+    let found = world.read(Ok(Version(2))).await.unwrap();
+    assert_eq!(found.place, Place::LocalStale);
+    // It was fresh for 900 ms or more.
+    assert!((300..=400).contains(&found.refreshing_ms), "{found:?}");
+}
+
+#[tokio::test]
 async fn a_refusal_is_kept_and_an_outage_is_not() {
     let world = World::new();
     assert_eq!(world.read(Err(Failed::Outage)).await.unwrap_err(), Failed::Outage);
