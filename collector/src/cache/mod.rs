@@ -10,7 +10,8 @@
 //! ```
 //!
 //! **The bound.** A value is never served longer than its [`Life`] after its loading began, and not at all once one of its tags was invalidated, here at once and at other collectors as fast as
-//! Redis brings the message. When messages may not arrive, what is held is aged out and new values live shortly ([`Cache::is_heard`] tells their makers).
+//! Redis brings the message. Who waits for a loading gets what it brings, however long it takes. When messages may not arrive, what is held is aged out and new values live
+//! shortly ([`Cache::is_heard`] tells their makers).
 //!
 //! The public interface is [`Cache`], [`Key`], [`Tag`], [`Life`], [`Loaded`], [`Found`], the settings and the statistics; what is in the modules below is nobody else's affair.
 
@@ -36,13 +37,13 @@ use prometheus_client::registry::Registry;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use self::flight::Flights;
+use self::flight::{Flights, Seat};
 pub use self::key::{Key, Tag};
 pub use self::life::Life;
 use self::life::Verdict;
 use self::local::{Entry, Local, Seen};
 pub use self::settings::{CacheSettings, RedisSettings};
-use self::shared::{Envelope, Lease, Looked, News, Shared};
+use self::shared::{Envelope, Held, Lease, Looked, News, Shared};
 use self::stamps::Stamps;
 use self::stats::Counters;
 pub use self::stats::{LayerStats, QueryCacheStats, SharedStats, WindowShare};
@@ -99,7 +100,7 @@ pub struct Found<V> {
     pub place: Place,
     /// How long it will still be fresh, in milliseconds.
     pub left_ms: i64,
-    /// How long it may be served after that while it is loaded again, in milliseconds.
+    /// How long it may be served after that while it is loaded again, or from now on when that is past; in milliseconds.
     pub refreshing_ms: i64,
 }
 
@@ -110,7 +111,7 @@ pub enum Heard<'a> {
     Invalidated(&'a [Tag]),
     /// A message that [`Cache::publish`] sent there.
     Message(&'a [u8]),
-    /// Nothing is heard any more: what is held is to end within so many milliseconds.
+    /// Nothing is heard any more, or is again: what is held or being loaded is to end within so many milliseconds.
     Silence {
         /// Until its end.
         in_ms: i64,
@@ -261,10 +262,11 @@ impl<V: Value, E: Failure> Cache<V, E> {
 
     /// From now on no value counts that has one of these tags and whose loading began before, here and, as soon as Redis brings it, everywhere.
     pub fn invalidate(&self, tags: &[Tag]) {
-        self.0.invalidate(tags);
+        // First: who begins once it counts here must not believe what Redis has from before.
         if let Some(shared) = &self.0.shared {
             shared.invalidate(tags);
         }
+        self.0.invalidate(tags);
     }
 
     /// The value of a key when it is in this process and fresh, without waiting for anything. Counted only when it is.
@@ -299,12 +301,12 @@ impl<V: Value, E: Failure> Cache<V, E> {
         let kept = match inner.local.get(key, &inner.stamps, now_ms) {
             Seen::Entry(entry, Verdict::Fresh) => return inner.hit(&entry, now_ms),
             Seen::Entry(entry, Verdict::Early) => {
-                self.refresh(key, begin);
+                self.refresh(key, tags, begin);
                 return inner.hit(&entry, now_ms);
             }
             Seen::Entry(entry, Verdict::Stale) => {
                 inner.counters.l1_stale.inc();
-                self.refresh(key, begin);
+                self.refresh(key, tags, begin);
                 return found(&entry, Place::LocalStale, now_ms);
             }
             Seen::Entry(entry, _) => Some(entry),
@@ -316,7 +318,7 @@ impl<V: Value, E: Failure> Cache<V, E> {
         if kept.is_some() {
             inner.counters.l1_miss_expired.inc();
         }
-        let seat = inner.flights.board(key, begin);
+        let seat = inner.board(key, tags, begin);
         if !seat.is_first {
             inner.counters.coalesced.inc();
         }
@@ -330,8 +332,13 @@ impl<V: Value, E: Failure> Cache<V, E> {
     }
 
     /// Loads behind the caller's back, unless somebody already does.
-    fn refresh(&self, key: Key, begin: impl FnOnce() -> BoxFuture<'static, Landing<V, E>>) {
-        let seat = self.0.flights.board(key, begin);
+    fn refresh(
+        &self,
+        key: Key,
+        tags: &[Tag],
+        begin: impl FnOnce() -> BoxFuture<'static, Landing<V, E>>,
+    ) {
+        let seat = self.0.board(key, tags, begin);
         if seat.is_first {
             self.0.counters.refreshes.inc();
             tokio::spawn(async move {
@@ -382,6 +389,18 @@ impl<V: Value, E: Failure> Inner<V, E> {
         verdict != Verdict::Dead && self.stamps.is_valid(entry.began, &entry.tags, now_ms)
     }
 
+    /// A seat on a flight that no invalidation came after.
+    fn board(
+        &self,
+        key: Key,
+        tags: &[Tag],
+        begin: impl FnOnce() -> BoxFuture<'static, Landing<V, E>>,
+    ) -> Seat<Landing<V, E>> {
+        let (began, now_ms) = (self.stamps.now(), self.clock.now_ms());
+        let is_valid = |began| self.stamps.is_valid(began, tags, now_ms);
+        self.flights.board(key, began, is_valid, begin)
+    }
+
     /// A flight: Redis, then loading.
     fn take_off<F>(
         self: &Arc<Self>,
@@ -394,11 +413,11 @@ impl<V: Value, E: Failure> Inner<V, E> {
     {
         let flight = Flight { inner: Arc::clone(self), key, tags: Arc::clone(tags) };
         async move {
-            let (began, began_there) = match flight.shared().await {
+            let (began, began_there, lease) = match flight.shared().await {
                 There::Found(found) => return Ok(found),
-                There::Absent { began, count } => (began, count),
+                There::Absent { began, count, lease } => (began, count, lease),
             };
-            flight.load(began, began_there, load()).await
+            flight.load(began, began_there, lease, load()).await
         }
         .boxed()
     }
@@ -418,30 +437,40 @@ enum There<V> {
     Absent {
         began: u64,
         count: Option<u64>,
+        lease: Option<Held>,
     },
+}
+
+impl<V> There<V> {
+    const fn absent(began: u64, count: Option<u64>) -> Self {
+        Self::Absent { began, count, lease: None }
+    }
 }
 
 impl<V: Value, E: Failure> Flight<V, E> {
     /// Looks into Redis, and waits for another collector that is loading the same.
     async fn shared(&self) -> There<V> {
         let began = self.inner.stamps.now();
-        let Some(shared) = &self.inner.shared else { return There::Absent { began, count: None } };
+        let Some(shared) = &self.inner.shared else { return There::absent(began, None) };
         let count = match self.look(shared, began).await {
             There::Absent { count: Some(count), .. } => count,
             there => return there,
         };
-        match shared.lease(self.key).await {
-            Lease::Taken => {}
-            Lease::Unknown => return There::Absent { began, count: Some(count) },
-            Lease::Ours => {
-                // Whoever had it may have written the value since we looked.
-                let there = self.look(shared, self.inner.stamps.now()).await;
-                if matches!(there, There::Found(_)) {
-                    shared.give_back(self.key).await;
-                }
-                return there;
+        let count = match shared.lease(self.key, &self.tags).await {
+            Lease::Taken(count) => count,
+            Lease::Unknown(lease) => {
+                return There::Absent { began, count: Some(count), lease: Some(lease) };
             }
-        }
+            Lease::Ours(count, lease) => {
+                // Whoever had it may have written the value since we looked.
+                return match self.look(shared, self.inner.stamps.now()).await {
+                    found @ There::Found(_) => found,
+                    There::Absent { .. } => {
+                        There::Absent { began, count: Some(count), lease: Some(lease) }
+                    }
+                };
+            }
+        };
         self.inner.counters.lease_taken.inc();
         let until = Instant::now() + LEASE_PATIENCE;
         while Instant::now() < until {
@@ -455,28 +484,28 @@ impl<V: Value, E: Failure> Flight<V, E> {
                 There::Absent { .. } => {}
             }
         }
-        There::Absent { began, count: Some(count) }
+        There::absent(began, Some(count))
     }
 
     async fn look(&self, shared: &Shared, began: u64) -> There<V> {
         let counters = &self.inner.counters;
         let (envelope, age_ms, count) = match shared.look(self.key, &self.tags).await {
             Looked::Found { envelope, age_ms, count } => (envelope, age_ms, count),
-            Looked::Absent(count) => return There::Absent { began, count: Some(count) },
-            Looked::Unknown => return There::Absent { began, count: None },
+            Looked::Absent(count) => return There::absent(began, Some(count)),
+            Looked::Unknown => return There::absent(began, None),
         };
+        let life = self.inner.heard_life(envelope.life);
         let random = 1.0 - rand::random::<f64>();
-        if envelope.life.verdict(age_ms, envelope.cost_ms, random) != Verdict::Fresh {
+        if life.verdict(age_ms, envelope.cost_ms, random) != Verdict::Fresh {
             counters.l2_miss_expired.inc();
-            return There::Absent { began, count: Some(count) };
+            return There::absent(began, Some(count));
         }
         let Some(value) = V::decode(&envelope.value) else {
             counters.l2_refused.inc();
-            return There::Absent { began, count: Some(count) };
+            return There::absent(began, Some(count));
         };
         counters.l2_hit.inc();
         let now_ms = self.inner.clock.now_ms();
-        let life = self.inner.heard_life(envelope.life, age_ms);
         let entry = Entry {
             bytes: value.bytes(),
             value: Ok(value),
@@ -490,7 +519,7 @@ impl<V: Value, E: Failure> Flight<V, E> {
         let entry = self.inner.local.put(self.key, entry);
         match found(&entry, Place::Shared, now_ms) {
             Ok(found) => There::Found(found),
-            Err(_) => There::Absent { began, count: None },
+            Err(_) => There::absent(began, None),
         }
     }
 
@@ -498,6 +527,7 @@ impl<V: Value, E: Failure> Flight<V, E> {
         &self,
         began: u64,
         began_there: Option<u64>,
+        lease: Option<Held>,
         loading: impl Future<Output = Result<Loaded<V>, E>>,
     ) -> Landing<V, E> {
         let inner = &self.inner;
@@ -518,16 +548,15 @@ impl<V: Value, E: Failure> Flight<V, E> {
             Ok(Loaded { value, life, is_negative }) => {
                 inner.counters.loads.inc();
                 let life = life.jittered(rand::random());
-                self.share(&value, life, cost, began_there);
+                self.share(&value, life, cost, began_there, lease);
                 let entry = inner.local.put(
                     self.key,
-                    keep(Ok(value), 0, inner.heard_life(life, 0), is_negative).weighed(),
+                    keep(Ok(value), 0, inner.heard_life(life), is_negative).weighed(),
                 );
                 found(&entry, Place::Loaded, inner.clock.now_ms())
             }
             Err(error) => {
                 inner.counters.load_errors.inc();
-                self.leave(began_there);
                 let keep_for = error.keep_for();
                 if !keep_for.is_zero() {
                     let life = Life::new(keep_for, Duration::ZERO, Duration::ZERO);
@@ -539,31 +568,30 @@ impl<V: Value, E: Failure> Flight<V, E> {
     }
 
     /// Writes to Redis, without keeping the caller waiting.
-    fn share(&self, value: &V, life: Life, cost: Duration, began_there: Option<u64>) {
+    fn share(
+        &self,
+        value: &V,
+        life: Life,
+        cost: Duration,
+        began_there: Option<u64>,
+        lease: Option<Held>,
+    ) {
         let (Some(shared), Some(began)) = (&self.inner.shared, began_there) else { return };
         let Some(value) = value.encode() else { return };
         let spent_ms = u32::try_from(cost.as_millis()).unwrap_or(u32::MAX);
         let cost_ms = cost.as_secs_f64() * 1_000.0;
         let (shared, key) = (shared.clone(), self.key);
         let envelope = Envelope { began, spent_ms, cost_ms, life, value };
-        tokio::spawn(async move { shared.put(key, &envelope).await });
-    }
-
-    fn leave(&self, began_there: Option<u64>) {
-        if let (Some(shared), Some(_)) = (self.inner.shared.clone(), began_there) {
-            let key = self.key;
-            tokio::spawn(async move { shared.give_back(key).await });
-        }
+        tokio::spawn(async move { shared.put(key, &envelope, lease).await });
     }
 }
 
 impl<V: Value, E: Failure> Inner<V, E> {
-    /// The life of an entry here: shorter while invalidations of others are not heard.
-    fn heard_life(&self, life: Life, age_ms: i64) -> Life {
+    /// The life of an entry here: shorter while invalidations of others are not heard. Redis may not know of them either: what is from there lives no longer than what is loaded.
+    fn heard_life(&self, life: Life) -> Life {
         match &self.shared {
             Some(shared) if !shared.is_heard() => {
-                let left_ms = (life.fresh_ms - age_ms).min(self.unheard_ms);
-                Life { fresh_ms: age_ms + left_ms, refreshing_ms: 0, ..life }
+                Life { fresh_ms: life.fresh_ms.min(self.unheard_ms), refreshing_ms: 0, ..life }
             }
             _ => life,
         }
@@ -584,6 +612,6 @@ fn found<V: Value, E: Failure>(
     now_ms: i64,
 ) -> Result<Found<V>, E> {
     let left_ms = entry.life.fresh_ms - (now_ms - entry.created_ms);
-    let refreshing_ms = entry.life.refreshing_ms;
+    let refreshing_ms = (entry.life.refreshing_ms + left_ms.min(0)).max(0);
     entry.value.clone().map(|value| Found { value, place, left_ms, refreshing_ms })
 }

@@ -98,6 +98,14 @@ impl Stamps {
 }
 
 #[cfg(test)]
+impl Stamps {
+    /// Keeps others from invalidating.
+    pub(super) fn hold(&self) -> impl Drop {
+        self.tags.write()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

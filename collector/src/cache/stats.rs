@@ -40,7 +40,7 @@ counters! {
     l2_hit: "Found fresh in Redis",
     l2_miss_absent: "Not found in Redis",
     l2_miss_expired: "Found in Redis past its life",
-    l2_miss_invalidated: "Found in Redis, invalidated",
+    l2_miss_invalidated: "Found in Redis, invalidated, or Redis forgot whether it was",
     l2_refused: "Values in Redis that are none of ours, or were changed",
     l2_error: "Requests to Redis that failed",
     l2_timeout: "Requests to Redis that took too long",

@@ -1,6 +1,6 @@
 //! The cache as its callers see it, in this process.
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use proptest::prelude::*;
 use tokio::sync::Notify;
@@ -58,6 +58,23 @@ impl World {
         self.cache.fetch(self.key, &self.tags, load).await
     }
 
+    /// Reads, and lets something else end meanwhile. Tells as well whether it waited for another one's loading.
+    async fn read_while(
+        &self,
+        answer: Result<Version, Failed>,
+        end: impl Future<Output = ()>,
+    ) -> (Result<Found<Version>, Failed>, bool) {
+        let is_own = Arc::<AtomicBool>::default();
+        let told = Arc::clone(&is_own);
+        let load = move || async move {
+            told.store(true, Relaxed);
+            loaded(answer)
+        };
+        let (found, ()) = tokio::join!(self.cache.fetch(self.key, &self.tags, load), end);
+        let is_loaded = found.as_ref().is_ok_and(|found| found.place == Place::Loaded);
+        (found, is_loaded && !is_own.load(Relaxed))
+    }
+
     fn pass(&self, ms: i64) {
         self.now.fetch_add(ms, Relaxed);
     }
@@ -98,6 +115,17 @@ async fn it_is_served_fresh_then_refreshed_then_only_on_errors_then_no_more() {
 }
 
 #[tokio::test]
+async fn the_time_of_refreshing_passes_as_well() {
+    let world = World::new();
+    world.read(Ok(Version(1))).await.unwrap();
+    world.pass(1_100);
+    let found = world.read(Ok(Version(2))).await.unwrap();
+    assert_eq!(found.place, Place::LocalStale);
+    // It was fresh for 900 ms or more.
+    assert!((300..=400).contains(&found.refreshing_ms), "{found:?}");
+}
+
+#[tokio::test]
 async fn a_refusal_is_kept_and_an_outage_is_not() {
     let world = World::new();
     assert_eq!(world.read(Err(Failed::Outage)).await.unwrap_err(), Failed::Outage);
@@ -131,6 +159,43 @@ async fn a_thousand_callers_of_one_moment_load_once() {
     }
     assert_eq!(loads.load(Relaxed), 1);
     assert_eq!(world.cache.layer_stats().coalesced, 999);
+}
+
+#[tokio::test]
+async fn who_asks_after_an_invalidation_waits_for_nothing_that_began_before() {
+    let (world, go) = (World::new(), Arc::new(Notify::new()));
+    let (cache, key, tags) = (world.cache.clone(), world.key, Arc::clone(&world.tags));
+    let gate = Arc::clone(&go);
+    let slow = tokio::spawn(async move {
+        let load = move || async move {
+            gate.notified().await;
+            loaded(Ok(Version(1)))
+        };
+        cache.fetch(key, &tags, load).await.unwrap().value
+    });
+    settle().await;
+    world.cache.invalidate(&[Tag::new("u")]);
+    let found = world.read(Ok(Version(2))).now_or_never().expect("it waits for nobody");
+    assert_eq!(found.unwrap().value, Version(2));
+    go.notify_one();
+    assert_eq!(slow.await.unwrap(), Version(1), "who asked before gets it");
+}
+
+#[test]
+fn what_redis_has_is_not_believed_before_an_invalidation_counts_here() {
+    let redis = RedisSettings { url: "redis://127.0.0.1:1".to_owned(), ..Default::default() };
+    let cache = Cache::<Version, Failed>::shared(1 << 20, &redis, b"secret", Duration::ZERO);
+    let cache = cache.unwrap();
+    std::thread::scope(|scope| {
+        let held = cache.0.stamps.hold();
+        scope.spawn(|| cache.invalidate(&[Tag::new("t")]));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while cache.shared_stats().unwrap().unsent == 0 {
+            assert!(Instant::now() < deadline, "it counts here first");
+            std::thread::yield_now();
+        }
+        drop(held);
+    });
 }
 
 #[tokio::test]
@@ -196,10 +261,9 @@ struct Truth {
 }
 
 impl Truth {
-    /// Whether a version may be served now; `aged_ms` is when it was to end at the latest.
-    fn judge(&self, version: u32, now_ms: i64, aged_ms: Option<i64>) -> Result<(), TestCaseError> {
+    /// Whether a version may be served to who asked then.
+    fn judge(&self, version: u32, now_ms: i64) -> Result<(), TestCaseError> {
         prop_assert!(version >= self.told, "{version} after {} was told", self.told);
-        prop_assert!(aged_ms.is_none_or(|at_ms| now_ms < at_ms), "{version} was to end before");
         if let Some(ended_ms) = self.ended_ms.get(version as usize) {
             let age_ms = now_ms - ended_ms;
             prop_assert!(age_ms <= LIFE.longest_ms(), "{version} ended {age_ms} ms ago");
@@ -221,6 +285,8 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     }));
     let mut slow = JoinSet::new();
     let mut gates: Vec<Arc<Notify>> = Vec::new();
+    // When the last slow loading began.
+    let slow_ms = Arc::<AtomicI64>::default();
     let mut aged: Option<(u32, i64)> = None;
     for step in steps {
         let now_ms = world.now.load(Relaxed);
@@ -245,9 +311,10 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 let gate = Arc::new(Notify::new());
                 gates.push(Arc::clone(&gate));
                 let (cache, key, tags) = (world.cache.clone(), world.key, Arc::clone(&world.tags));
-                let truth = Arc::clone(&truth);
+                let (truth, slow_ms) = (Arc::clone(&truth), Arc::clone(&slow_ms));
                 slow.spawn(async move {
                     let load = move || async move {
+                        slow_ms.store(now_ms, Relaxed);
                         let version = Version(truth.lock().version);
                         gate.notified().await;
                         loaded(Ok(version))
@@ -261,19 +328,24 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 settle().await;
             }
             Step::Read => {
-                // A reader waits for those who are slow: they end first.
-                gates.drain(..).for_each(|gate| gate.notify_one());
-                settle().await;
                 let began = truth.lock().version;
                 let answer =
                     if truth.lock().outage { Err(Failed::Outage) } else { Ok(Version(began)) };
-                let Ok(found) = world.read(answer).await else {
+                // Those who are slow end once he has asked.
+                let end = async {
+                    settle().await;
+                    gates.drain(..).for_each(|gate| gate.notify_one());
+                };
+                let (Ok(found), has_waited) = world.read_while(answer, end).await else {
                     prop_assert!(truth.lock().outage);
                     continue;
                 };
                 settle().await;
+                // Who waits for another one's loading gets what was true when that began.
+                let asked_ms = if has_waited { slow_ms.load(Relaxed) } else { now_ms };
                 let aged_ms = aged.filter(|(version, _)| found.value.0 < *version);
-                truth.lock().judge(found.value.0, now_ms, aged_ms.map(|(_, at_ms)| at_ms))?;
+                prop_assert!(aged_ms.is_none_or(|(_, at_ms)| now_ms < at_ms), "was to end before");
+                truth.lock().judge(found.value.0, asked_ms)?;
             }
         }
     }

@@ -15,7 +15,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,10 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 pub const UNHEARD: Duration = Duration::from_millis(300);
 /// How long values live.
 pub const FRESH: Duration = Duration::from_secs(5);
+/// How long those live that would outlive any test.
+pub const LONG: Duration = Duration::from_mins(1);
+/// A number that is not kept in Redis.
+pub const UNSHARED: Number = Number(u64::MAX);
 
 /// A number that counts up in the test, as the truth behind the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +41,7 @@ impl Value for Number {
     }
 
     fn encode(&self) -> Option<Vec<u8>> {
-        Some(self.0.to_le_bytes().to_vec())
+        (*self != UNSHARED).then(|| self.0.to_le_bytes().to_vec())
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
@@ -159,10 +164,18 @@ impl Redis {
         }
     }
 
-    /// Names of the values that are kept.
-    pub async fn values(&self) -> Vec<String> {
-        let answer = self.ask(&["KEYS", "*:v:*"]).await;
-        answer.lines().filter(|line| line.contains(":v:")).map(str::to_owned).collect()
+    /// Names of the keys of one kind: `v` values, `t` stamps, `l` leases.
+    pub async fn names(&self, kind: &str) -> Vec<String> {
+        let answer = self.ask(&["KEYS", &format!("*:{kind}:*")]).await;
+        let kind = format!(":{kind}:");
+        answer.lines().filter(|line| line.contains(&kind)).map(str::to_owned).collect()
+    }
+
+    /// Forgets the keys of one kind, as it does when its memory is full.
+    pub async fn evict(&self, kind: &str) {
+        for name in self.names(kind).await {
+            self.ask(&["DEL", &name]).await;
+        }
     }
 }
 
@@ -174,12 +187,17 @@ pub enum Mode {
     Slow(Duration),
     /// Something that is no Redis answers.
     Garbage,
+    /// Every connection ends.
+    Closed,
 }
 
 /// A way to Redis that can be made slow or wrong.
 pub struct Way {
     pub address: SocketAddr,
     mode: watch::Sender<Mode>,
+    /// Connections before this one are half open: nothing comes back, and they do not end.
+    frozen: Arc<AtomicU64>,
+    opened: Arc<AtomicU64>,
 }
 
 impl Way {
@@ -188,12 +206,21 @@ impl Way {
         let address = listener.local_addr().unwrap();
         let mode = watch::Sender::new(Mode::Pass);
         let (modes, port) = (mode.subscribe(), redis.port);
+        let way = Self { address, mode, frozen: Arc::default(), opened: Arc::default() };
+        let (frozen, opened) = (Arc::clone(&way.frozen), Arc::clone(&way.opened));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, port, modes.clone()));
+                let (number, frozen) = (opened.fetch_add(1, SeqCst), Arc::clone(&frozen));
+                let is_frozen = move || number < frozen.load(SeqCst);
+                tokio::spawn(carry(client, port, modes.clone(), is_frozen));
             }
         });
-        Self { address, mode }
+        way
+    }
+
+    /// From now on nothing comes back on the connections that are open; others are as they were.
+    pub fn freeze(&self) {
+        self.frozen.store(self.opened.load(SeqCst), SeqCst);
     }
 
     pub fn set(&self, mode: Mode) {
@@ -201,15 +228,24 @@ impl Way {
     }
 }
 
-async fn carry(client: TcpStream, port: u16, modes: watch::Receiver<Mode>) {
+async fn carry(
+    client: TcpStream,
+    port: u16,
+    mut modes: watch::Receiver<Mode>,
+    is_frozen: impl Fn() -> bool,
+) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
         (client.into_split(), server.into_split());
+    let carried = modes.clone();
     let there = tokio::io::copy(&mut from_client, &mut to_server);
     let back = async {
         let mut buffer = vec![0; 1 << 16];
         while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
-            let mode = *modes.borrow();
+            if is_frozen() {
+                return std::future::pending().await;
+            }
+            let mode = *carried.borrow();
             let sent = match mode {
                 Mode::Pass => to_client.write_all(&buffer[..length]).await,
                 Mode::Slow(time) => {
@@ -217,6 +253,7 @@ async fn carry(client: TcpStream, port: u16, modes: watch::Receiver<Mode>) {
                     to_client.write_all(&buffer[..length]).await
                 }
                 Mode::Garbage => to_client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await,
+                Mode::Closed => return,
             };
             if sent.is_err() {
                 return;
@@ -226,6 +263,7 @@ async fn carry(client: TcpStream, port: u16, modes: watch::Receiver<Mode>) {
     tokio::select! {
         _ = there => {}
         () = back => {}
+        _ = modes.wait_for(|mode| *mode == Mode::Closed) => {}
     }
 }
 
@@ -264,14 +302,73 @@ impl Collector {
 
     /// The value of a key, or what the truth is when it has to be loaded.
     pub async fn read(&self, name: &str, truth: &Arc<AtomicU64>) -> Found<Number> {
+        self.read_for(FRESH, name, truth).await
+    }
+
+    /// The same, and the value lives so long.
+    pub async fn read_for(
+        &self,
+        fresh: Duration,
+        name: &str,
+        truth: &Arc<AtomicU64>,
+    ) -> Found<Number> {
         let (loads, truth) = (Arc::clone(&self.loads), Arc::clone(truth));
         let load = move || async move {
             loads.fetch_add(1, SeqCst);
-            let life = Life::new(FRESH, Duration::ZERO, Duration::ZERO);
-            Ok(Loaded { value: Number(truth.load(SeqCst)), life, is_negative: false })
+            Ok(loaded(Number(truth.load(SeqCst)), fresh))
         };
         self.cache.fetch(key(name), &tags(), load).await.unwrap()
     }
+
+    /// Begins to load a key, and goes on once that has begun.
+    pub async fn begin(&self, name: &str, value: Number) -> Slow {
+        let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (told, gate) = (Arc::clone(&begun), Arc::clone(&go));
+        let (cache, key) = (self.cache.clone(), key(name));
+        let task = tokio::spawn(async move {
+            let load = move || async move {
+                told.notify_one();
+                gate.notified().await;
+                Ok(loaded(value, LONG))
+            };
+            cache.fetch(key, &tags(), load).await.unwrap().value
+        });
+        let begins = tokio::time::timeout(DEADLINE, begun.notified()).await;
+        begins.expect("loading begins");
+        Slow { task, go }
+    }
+
+    /// Invalidates, and goes on once Redis knows.
+    pub async fn invalidate(&self, tag: &str) {
+        self.cache.invalidate(&[Tag::new(tag)]);
+        until("redis to know", async || self.stats().unsent == 0).await;
+    }
+}
+
+/// Somebody who waits for a slow loading.
+pub struct Slow {
+    task: JoinHandle<Number>,
+    go: Arc<Notify>,
+}
+
+impl Slow {
+    /// Loading ends; what came of it.
+    pub async fn end(self) -> Number {
+        self.go.notify_one();
+        self.task.await.unwrap()
+    }
+
+    /// He goes away.
+    pub async fn leave(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+}
+
+/// A value that lives so long.
+pub fn loaded(value: Number, fresh: Duration) -> Loaded<Number> {
+    let life = Life::new(fresh, Duration::ZERO, Duration::ZERO);
+    Loaded { value, life, is_negative: false }
 }
 
 pub fn settings(port: u16) -> RedisSettings {

@@ -8,4 +8,5 @@
 
 mod faults;
 mod harness;
+mod leases;
 mod sharing;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use flyball_collector::cache::{Place, Tag};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Collector, Never, Number, Redis, key, settings, tags, until};
+use crate::harness::{
+    Collector, FRESH, Never, Number, Redis, UNHEARD, key, loaded, settings, tags, until,
+};
 
 fn truth(value: u64) -> Arc<AtomicU64> {
     Arc::new(AtomicU64::new(value))
@@ -38,27 +39,10 @@ async fn one_loads_and_all_have_it_until_one_invalidates() {
 async fn a_value_whose_loading_began_before_an_invalidation_never_counts() {
     let redis = Redis::start(&[]).await;
     let (a, b) = (Collector::start(redis.port).await, Collector::start(redis.port).await);
-    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (told, gate, cache) = (Arc::clone(&begun), Arc::clone(&go), a.cache.clone());
-    let slow = tokio::spawn(async move {
-        let load = move || async move {
-            told.notify_one();
-            gate.notified().await;
-            let life = flyball_collector::cache::Life::new(
-                crate::harness::FRESH,
-                std::time::Duration::ZERO,
-                std::time::Duration::ZERO,
-            );
-            let value = Number(1);
-            Ok::<_, Never>(flyball_collector::cache::Loaded { value, life, is_negative: false })
-        };
-        cache.fetch(key("k"), &tags(), load).await.unwrap().value
-    });
-    begun.notified().await;
+    let slow = a.begin("k", Number(1)).await;
     b.cache.invalidate(&[Tag::new("t")]);
     until("the other one to hear of it", async || a.stats().messages_heard >= 1).await;
-    go.notify_one();
-    assert_eq!(slow.await.unwrap(), Number(1), "who asked before gets it");
+    assert_eq!(slow.end().await, Number(1), "who asked before gets it");
     until("the value to be written", async || a.stats().written == 1).await;
     let truth = truth(2);
     assert_eq!(a.read("k", &truth).await.value, Number(2));
@@ -92,7 +76,7 @@ async fn a_changed_or_foreign_value_is_refused_and_loaded_again() {
     a.read("k", &truth).await;
     a.read("l", &truth).await;
     until("the values to be written", async || a.stats().written == 2).await;
-    let names = redis.values().await;
+    let names = redis.names("v").await;
     assert_eq!(names.len(), 2);
     redis.ask(&["SET", &names[0], "garbage", "KEEPTTL"]).await;
     redis.ask(&["COPY", &names[0], &names[1], "REPLACE"]).await;
@@ -105,22 +89,14 @@ async fn a_changed_or_foreign_value_is_refused_and_loaded_again() {
         1 << 20,
         &settings(redis.port),
         b"another secret!!",
-        crate::harness::UNHEARD,
+        UNHEARD,
     );
     let other = Arc::new(other.unwrap());
     let running = Arc::clone(&other);
     tokio::spawn(async move { running.run(|_| {}, CancellationToken::default()).await });
     until("the connection", async || other.shared_stats().unwrap().connected).await;
     until("the values to be written again", async || b.stats().written == 2).await;
-    let load = || async {
-        let life = flyball_collector::cache::Life::new(
-            crate::harness::FRESH,
-            std::time::Duration::ZERO,
-            std::time::Duration::ZERO,
-        );
-        let value = Number(9);
-        Ok(flyball_collector::cache::Loaded { value, life, is_negative: false })
-    };
+    let load = || async { Ok(loaded(Number(9), FRESH)) };
     assert_eq!(other.fetch(key("k"), &tags(), load).await.unwrap().value, Number(9));
     assert!(other.shared_stats().unwrap().refused >= 1);
 }

@@ -10,11 +10,11 @@ use futures_util::StreamExt as _;
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, IntoConnectionInfo as _, TlsCertificates,
 };
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{self, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::order::{Heard, SILENCE};
-use super::{Connected, Envelope, Shared};
+use super::{Connected, Envelope, STAMPS, Shared, scripts};
 use crate::cache::RedisSettings;
 use crate::cache::key::Tag;
 use crate::cache::life::Life;
@@ -25,16 +25,6 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 const BEAT: Duration = Duration::from_secs(2);
 /// Longest that one message may take to be sent.
 const SEND: Duration = Duration::from_secs(1);
-/// How long stamps are kept: longer than any value lives.
-const STAMPS: Duration = Duration::from_hours(72);
-
-/// Raises the number of invalidations, stamps the tags with it, and tells everybody.
-const INVALIDATE: &str = "\
-local n = redis.call('INCR', KEYS[1])
-for i = 2, #KEYS do redis.call('SET', KEYS[i], n, 'PX', ARGV[1]) end
-redis.call('PUBLISH', ARGV[2], n .. ' ' .. ARGV[3])
-return n";
-
 /// A client for the settings.
 pub(super) fn client(settings: &RedisSettings) -> Result<Client, String> {
     let text = |error: redis::RedisError| format!("redis.url: {error}");
@@ -77,7 +67,7 @@ pub(in crate::cache) enum News<'a> {
     Invalidated(&'a [Tag]),
     /// Some messages were missed.
     Gap,
-    /// From now on nothing is heard.
+    /// Nothing was heard until now, or is from now on: what began before may be missing some.
     Silence,
     /// Another collector's message.
     Message(&'a [u8]),
@@ -100,9 +90,9 @@ impl Shared {
             match self.connect().await {
                 Ok(connected) => {
                     tracing::info!(address = %self.address(), "connected to redis");
-                    *self.0.connection.lock() = Some(connected);
+                    self.0.connection.put(connected);
                     backoff.reset();
-                    self.0.broken.notified().await;
+                    self.0.connection.until_broken().await;
                     tracing::warn!(address = %self.address(), "the connection to redis broke");
                 }
                 Err(error) => tracing::debug!(%error, "cannot connect to redis"),
@@ -155,36 +145,37 @@ impl Shared {
     }
 
     async fn send(&self, tags: &[Tag]) -> bool {
-        let Some(mut to) = self.0.connection.lock().clone() else { return false };
+        let Some((number, mut to)) = self.0.connection.get() else { return false };
         let names: Vec<_> = tags.iter().map(|tag| format!("{:x}", tag.raw())).collect();
         let message = format!("{:x} {}", self.0.origin, names.join(","));
         let mut command = redis::cmd("EVAL");
-        command.arg(INVALIDATE).arg(tags.len() + 1).arg(to.count());
+        command.arg(scripts::INVALIDATE).arg(tags.len() + 1).arg(to.count());
         for tag in tags {
             command.arg(to.stamp(*tag));
         }
         command.arg(STAMPS.as_millis() as u64).arg(self.channel()).arg(message);
         let sending = command.query_async::<u64>(&mut to.connection);
-        match timeout(SEND, sending).await {
+        let is_broken = match timeout(SEND, sending).await {
             Ok(Ok(_)) => {
                 self.0.counters.sent.inc();
-                true
+                return true;
             }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "redis did not take an invalidation");
-                if super::is_broken(&error) {
-                    self.0.connection.lock().take();
-                    self.0.broken.notify_one();
-                }
-                false
+                super::is_broken(&error)
             }
-            Err(_) => false,
+            // Half open: no error would ever tell.
+            Err(_) => true,
+        };
+        if is_broken {
+            self.0.connection.broke(number);
         }
+        false
     }
 
     async fn send_message(&self) {
         let Some(message) = self.0.message.lock().take() else { return };
-        let Some(mut to) = self.0.connection.lock().clone() else { return };
+        let Some((_, mut to)) = self.0.connection.get() else { return };
         let mut value = self.0.origin.to_le_bytes().to_vec();
         value.extend(message);
         let life = Life::new(Duration::ZERO, Duration::ZERO, Duration::ZERO);
@@ -234,14 +225,15 @@ impl Shared {
         };
         // The first message tells that messages are heard.
         self.0.sending.notify_one();
+        let (mut is_first, mut until) = (true, time::Instant::now() + SILENCE);
         loop {
-            let message = match timeout(SILENCE, messages.next()).await {
+            let message = match timeout_at(until, messages.next()).await {
                 Ok(Some(message)) => message,
                 Ok(None) => return "the connection broke".to_owned(),
                 Err(_) => return "silence".to_owned(),
             };
-            backoff.reset();
             if message.get_channel_name() == self.messages() {
+                // It says nothing about the invalidations: Redis may take these messages only.
                 self.take_message(message.get_payload_bytes(), tell);
                 continue;
             }
@@ -250,9 +242,16 @@ impl Shared {
                 tracing::warn!("a message in {} is none of ours", self.channel());
                 continue;
             };
-            if self.0.order.lock().hear(number, Instant::now()) == Heard::Gap {
+            backoff.reset();
+            until = time::Instant::now() + SILENCE;
+            let heard = self.0.order.lock().hear(number, Instant::now());
+            if heard == Heard::Gap {
                 self.0.counters.gaps.inc();
                 tell(News::Gap);
+            }
+            if std::mem::take(&mut is_first) {
+                // What is still being loaded began unheard, and will be kept as if it had not.
+                tell(News::Silence);
             }
             if origin != self.0.origin && !tags.is_empty() {
                 self.0.counters.heard.inc();

@@ -5,11 +5,14 @@
 //!
 //! A value counts only when its loading began after the last invalidation of each of its tags. *After* is by a number in Redis that each invalidation raises, read before
 //! loading begins; the stamps of the tags are read together with the value. Names of keys hold the id of the Redis process: one that was started again, or took
-//! over from another, may have lost stamps, and begins empty.
+//! over from another, may have lost stamps, and begins empty. What one and the same process forgets is dealt with in [`scripts`].
 
 mod envelope;
+mod lease;
 mod link;
 mod order;
+mod scripts;
+mod slot;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,16 +25,18 @@ use tokio::sync::Notify;
 
 pub(super) use self::envelope::Envelope;
 use self::envelope::Sealer;
+pub(super) use self::lease::{Held, Lease};
 pub(super) use self::link::News;
 use self::order::Order;
+use self::slot::Slot;
 use super::RedisSettings;
 use super::key::{Key, Tag};
 use super::stats::Counters;
 
 /// Largest value that is written, as it is stored.
 const MAX_STORED_BYTES: usize = 4 << 20;
-/// Longest that a lease holds others off, when its holder does not come back.
-const LEASE: Duration = Duration::from_secs(2);
+/// How long stamps are kept: longer than any value lives.
+const STAMPS: Duration = Duration::from_hours(72);
 /// Most tags that wait to be sent; above it everything is invalidated instead.
 const MAX_UNSENT: usize = 10_000;
 
@@ -45,9 +50,7 @@ struct Inner {
     prefix: String,
     timeout: Duration,
     sealer: Sealer,
-    connection: Mutex<Option<Connected>>,
-    /// The connection broke.
-    broken: Notify,
+    connection: Slot<Connected>,
     breaker: Mutex<Breaker>,
     counters: Arc<Counters>,
     unsent: Mutex<Unsent>,
@@ -105,17 +108,6 @@ pub(super) enum Looked {
 /// Value, number of invalidations and stamps; and the milliseconds that are left of the value.
 type Stored = (Vec<Option<Vec<u8>>>, i64);
 
-/// Who loads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lease {
-    /// This collector.
-    Ours,
-    /// Another one is doing so.
-    Taken,
-    /// Nobody knows.
-    Unknown,
-}
-
 impl Shared {
     /// A client of the server of the settings, which is not connected before [`Shared::run`].
     ///
@@ -137,8 +129,7 @@ impl Shared {
             prefix: settings.prefix.clone(),
             timeout: Duration::from_millis(settings.timeout_ms),
             sealer: Sealer::new(secret),
-            connection: Mutex::default(),
-            broken: Notify::new(),
+            connection: Slot::default(),
             breaker: Mutex::new(breaker),
             counters,
             unsent: Mutex::default(),
@@ -174,12 +165,12 @@ impl Shared {
         let Some((name, values, left_ms)) = answer.await else { return Looked::Unknown };
         let mut values = values.into_iter();
         let value = values.next().flatten();
-        let number = |bytes: Option<Vec<u8>>| -> u64 {
-            let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-            text.and_then(|text| text.parse().ok()).unwrap_or_default()
+        let number = |bytes: Option<Vec<u8>>| -> Option<u64> {
+            String::from_utf8(bytes?).ok()?.parse().ok()
         };
-        let count = values.next().map_or(0, number);
-        let newest = values.map(number).max().unwrap_or_default();
+        let count = values.next().and_then(number).unwrap_or_default();
+        // One that is missing may have been of any number.
+        let newest = values.map(number).try_fold(0, |newest, stamp| Some(stamp?.max(newest)));
         let Some(value) = value else {
             counters.l2_miss_absent.inc();
             return Looked::Absent(count);
@@ -188,7 +179,7 @@ impl Shared {
             counters.l2_refused.inc();
             return Looked::Absent(count);
         };
-        if envelope.began < newest {
+        if newest.is_none_or(|newest| envelope.began < newest) {
             counters.l2_miss_invalidated.inc();
             return Looked::Absent(count);
         }
@@ -197,24 +188,8 @@ impl Shared {
         Looked::Found { envelope, age_ms, count }
     }
 
-    /// Takes the lease on loading a key.
-    pub(super) async fn lease(&self, key: Key) -> Lease {
-        let millis = LEASE.as_millis() as u64;
-        let answer = self.call(async |mut to: Connected| {
-            let mut command = redis::cmd("SET");
-            command.arg(to.lease(key)).arg(self.0.origin).arg("NX").arg("PX").arg(millis);
-            let answer: Option<String> = command.query_async(&mut to.connection).await?;
-            Ok(answer.is_some())
-        });
-        match answer.await {
-            Some(true) => Lease::Ours,
-            Some(false) => Lease::Taken,
-            None => Lease::Unknown,
-        }
-    }
-
     /// Writes a value and ends the lease.
-    pub(super) async fn put(&self, key: Key, envelope: &Envelope) {
+    pub(super) async fn put(&self, key: Key, envelope: &Envelope, lease: Option<Held>) {
         let counters = &self.0.counters;
         let left_ms = envelope.life.longest_ms() - i64::from(envelope.spent_ms);
         let written = self.call(async |mut to: Connected| {
@@ -226,7 +201,9 @@ impl Shared {
                 pipe.cmd("SET").arg(&name).arg(bytes).arg("PX").arg(envelope.life.longest_ms());
                 pipe.ignore();
             }
-            pipe.cmd("DEL").arg(to.lease(key)).ignore();
+            if let Some(ending) = lease.and_then(|lease| lease.ending(&to)) {
+                pipe.add_command(ending).ignore();
+            }
             pipe.exec_async(&mut to.connection).await?;
             Ok(fits)
         });
@@ -234,14 +211,6 @@ impl Shared {
             Some(true) => counters.l2_written.inc(),
             _ => counters.l2_not_written.inc(),
         };
-    }
-
-    /// Ends a lease without a value.
-    pub(super) async fn give_back(&self, key: Key) {
-        self.call(async |mut to: Connected| {
-            redis::cmd("DEL").arg(to.lease(key)).exec_async(&mut to.connection).await
-        })
-        .await;
     }
 
     /// Tells all collectors, as soon as Redis can be reached.
@@ -271,7 +240,7 @@ impl Shared {
                 State::HalfOpen { .. } => "half_open",
             },
             opened: breaker.counters().opened,
-            connected: self.0.connection.lock().is_some(),
+            connected: self.0.connection.is_full(),
             heard: self.is_heard(),
             unsent: self.0.unsent.lock().len() as u64,
         }
@@ -280,7 +249,7 @@ impl Shared {
     /// A request, if the breaker and the connection allow it. `None` when they do not, or it failed.
     async fn call<T>(&self, request: impl AsyncFnOnce(Connected) -> RedisResult<T>) -> Option<T> {
         let inner = &self.0;
-        let Some(connected) = inner.connection.lock().clone() else {
+        let Some((number, connected)) = inner.connection.get() else {
             inner.counters.l2_skipped.inc();
             return None;
         };
@@ -306,8 +275,7 @@ impl Shared {
                 inner.counters.l2_error.inc();
                 tracing::debug!(%error, "redis refused a request");
                 if is_broken(&error) {
-                    inner.connection.lock().take();
-                    inner.broken.notify_one();
+                    inner.connection.broke(number);
                 }
                 None
             }
