@@ -25,11 +25,11 @@ use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 
 /// Time after which a queue that was never empty stands.
-pub const STANDING: Duration = Duration::from_millis(500);
+pub const STANDING: Duration = Duration::from_secs(2);
 /// Time after which of a queue that was never empty the last one is next.
 pub const AGEING: Duration = Duration::from_millis(100);
 /// Longest time that somebody waits for a turn.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Answers that take less than this many times what they took without a queue let the limit grow.
 pub const NEAR: f64 = 1.2;
 /// Answers that take more than this many times what they took without a queue shrink the limit.
@@ -258,7 +258,10 @@ impl<T> Crowd<T> {
                 let total = now.duration_since(came);
                 standing.learn(now, total.as_secs_f64(), self.usual_s, bounds);
             }
-            None => mean(&mut self.usual_s, turn.as_secs_f64(), USUAL_WEIGHT),
+            None if self.waiting.is_empty() => {
+                mean(&mut self.usual_s, turn.as_secs_f64(), USUAL_WEIGHT);
+            }
+            None => {}
         }
     }
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);
+const STANDING_MS: u32 = STANDING.as_millis() as u32;
 
 /// A store that takes `answer` milliseconds for each query; `arrivals` a millisecond come.
 struct Load {
@@ -127,14 +128,15 @@ proptest! {
 fn a_queue_that_stands_is_cut_down_and_what_is_served_waits_little_from_the_beginning() {
     let mut load = Load::new(4, 64, MS * 10);
     // Four at once and 10 ms each: of forty that come four are served.
-    let refusals = load.go_on(3_000, 4, 10);
+    let refusals = load.go_on(STANDING_MS + 2_500, 4, 10);
     assert!(refusals[..10].iter().all(|&refused| refused == 0), "a burst waits");
-    let late: u32 = refusals[1_000..2_000].iter().sum();
+    let begin = STANDING_MS as usize + 500;
+    let late: u32 = refusals[begin..begin + 1_000].iter().sum();
     assert!((3_500..=3_700).contains(&late), "{late}");
     assert!((2..=6).contains(&load.crowd.limit()), "{}", load.crowd.limit());
     let aged = AGEING.as_millis() as u32;
     assert!(load.slowest(0..aged) > 20, "those of the burst that aged had to wait");
-    let slowest = load.slowest(aged..2_500);
+    let slowest = load.slowest(aged..STANDING_MS + 2_000);
     assert!(slowest <= 20, "{slowest} ms of 10");
     let waited = load.served.iter().filter(|(_, ms)| *ms > 20).count();
     assert!(waited <= 4 * aged as usize / 10, "{waited} of the burst were served late");
@@ -146,7 +148,7 @@ fn a_queue_that_stands_is_cut_down_and_what_is_served_waits_little_from_the_begi
 #[test]
 fn slow_answers_shrink_the_limit_and_quick_ones_let_it_grow() {
     let mut load = Load::new(4, 64, MS * 10);
-    load.go_on(3_500, 4, 40);
+    load.go_on(STANDING_MS + 3_000, 4, 40);
     assert_eq!(load.crowd.limit(), 2, "not below half");
     load.go_on(2_000, 4, 5);
     assert!(load.crowd.limit() > 4, "{}", load.crowd.limit());
@@ -155,10 +157,10 @@ fn slow_answers_shrink_the_limit_and_quick_ones_let_it_grow() {
 #[test]
 fn without_refusals_everything_is_as_before() {
     let mut load = Load::new(4, 64, MS * 10);
-    load.go_on(2_000, 4, 10);
+    load.go_on(STANDING_MS + 1_500, 4, 10);
     assert!(load.crowd.limit() < 10);
     assert!(!load.crowd.waiting.is_empty(), "a burst was passed over");
-    load.go_on(STANDING.as_millis() as u32 + 400, 0, 10);
+    load.go_on(STANDING_MS + 400, 0, 10);
     load.tick(1, 10);
     assert_eq!(load.crowd.limit(), 68);
     assert!(load.crowd.waiting.is_empty(), "who waited was served when there was room");
