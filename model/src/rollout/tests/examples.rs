@@ -304,6 +304,36 @@ fn persisted_values_are_restored_in_the_servers_configuration_too() {
 }
 
 #[test]
+fn a_failed_rollout_is_not_forgotten_while_its_old_values_are_owed() {
+    let mut world = validating();
+    world.judge("r-1", Judgement::Harm);
+    world.wait(world.limits.restore_ms);
+    let mut log = world.log.clone();
+    log.forget(world.now + 1);
+    assert_eq!(log.state().rollouts().count(), 1);
+    world.log = log;
+    // The row of what comes late is the same as on a collector that has forgotten nothing.
+    world.obey(1);
+    world.check_replay();
+}
+
+#[test]
+fn even_what_is_wanted_is_not_offered_once_it_was_rejected() {
+    let world = validating();
+    let mut state = world.state().clone();
+    let refused = Transition {
+        at_ms: world.now,
+        actor: Actor::part("agent"),
+        reason: String::new(),
+        inputs: Value::Null,
+        what: Move::Refused { target: target(1).id, values: values(600) },
+    };
+    state.apply(&refused).unwrap();
+    assert_eq!(state.policy("node-1").parts, []);
+    assert_eq!(state.policy("node-1").revision, state.sequence());
+}
+
+#[test]
 fn what_has_ended_can_be_forgotten_without_wanting_anything_else() {
     let mut world = validating();
     world.wait(world.limits.validate_min_ms);
