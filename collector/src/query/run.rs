@@ -334,8 +334,7 @@ impl Inner {
                 (Place::LocalOnError, _) => 0,
                 // Open parts are not refreshed for themselves.
                 (_, false) => parts::open_for(query.buckets.step_ms()).as_millis() as i64,
-                // What is stale has used up a part of it.
-                (_, true) => (found.refreshing_ms + found.left_ms.min(0)).max(0),
+                (_, true) => found.refreshing_ms,
             };
             life.refreshing_ms = life.refreshing_ms.min(refreshing_ms);
             life.fresh_ms = life.fresh_ms.min(found.left_ms).max(0);
