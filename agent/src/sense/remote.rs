@@ -342,6 +342,74 @@ mod tests {
         assert!(worker.is_gone());
     }
 
+    /// Tells its states when it is told to.
+    struct Slowly(Receiver<State>);
+
+    impl Remote for Slowly {
+        type Answer = Option<State>;
+
+        fn ask(&mut self, answer: &mut Option<State>) {
+            *answer = self.0.recv().ok();
+        }
+    }
+
+    #[derive(Default)]
+    struct One {
+        states: parking_lot::Mutex<Option<Receiver<State>>>,
+        status: Status,
+        published: Vec<Option<State>>,
+    }
+
+    impl Watch for One {
+        type Remote = Slowly;
+
+        fn thread(&self) -> String {
+            "one".to_owned()
+        }
+
+        fn remote(&self) -> Slowly {
+            Slowly(self.states.lock().take().unwrap())
+        }
+
+        fn status(&mut self) -> &mut Status {
+            &mut self.status
+        }
+
+        fn prepare(_: &mut Option<State>, _: bool) {}
+
+        fn note(&mut self, answer: &Option<State>) {
+            self.status.note(answer.unwrap());
+        }
+
+        fn publish(&mut self, _: &Option<State>, _: &mut Readings) -> bool {
+            false
+        }
+
+        fn publish_state(&mut self, state: Option<State>, _: &mut Readings) {
+            self.published.push(state);
+        }
+    }
+
+    #[test]
+    fn a_server_whose_answers_are_all_late_is_known_all_the_same() {
+        let (tell, told) = channel();
+        let states = parking_lot::Mutex::new(Some(told));
+        let mut all = [Watched::new(One { states, ..One::default() })];
+        let read = |all: &mut [Watched<One>]| {
+            Watched::sample(all, Duration::ZERO, &mut Readings::default()).unwrap();
+            all[0].watch.published.last().copied().flatten()
+        };
+        assert_eq!(read(&mut all), None);
+        tell.send(State::Slow).unwrap();
+        let deadline = soon();
+        while read(&mut all) != Some(State::Slow) {
+            assert!(Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        assert!(Watched::take_cpu(&mut all) > Duration::ZERO);
+        assert_eq!(Watched::take_cpu(&mut all), Duration::ZERO, "since the last call");
+    }
+
     #[test]
     fn each_state_is_said_once_in_a_while() {
         let mut announcer = Announcer::default();

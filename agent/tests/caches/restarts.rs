@@ -79,6 +79,25 @@ fn a_server_that_goes_is_unreachable_and_comes_back_as_a_new_run() {
 }
 
 #[test]
+fn a_new_run_is_flagged_also_where_its_counters_are_above_those_of_the_old_one() {
+    let mut server = Server::start(&[]);
+    let mut observed = Observed::new(&[server.instance("a")]);
+    observed.read_until_state("a", "up");
+    server.kill();
+    server.restart();
+    for _ in 0..10 {
+        let mut client = server.connect();
+        for _ in 0..20 {
+            run(&mut client, &["GET", "k"]);
+        }
+        assert!(client.call(&[b"NONSENSE"]).is_err());
+    }
+    observed.read_until("the new run", |o| o.get("redis.keyspace.misses{cache=a}") == Some(200));
+    assert!(observed.values["redis.keyspace.misses{cache=a}"].reset);
+    assert!(observed.values["redis.net.output{cache=a}"].reset);
+}
+
+#[test]
 fn a_server_that_reads_its_data_is_loading() {
     let mut server = Server::start(&["--enable-debug-command", "yes", "--dbfilename", "dump.rdb"]);
     let mut client = server.connect();
