@@ -4,4 +4,6 @@ pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod hit_curve;
+pub mod judge;
+mod log_linear;
 mod mix;

@@ -1,0 +1,3 @@
+//! Tests of the judge's properties.
+
+pub(super) mod random;
