@@ -95,6 +95,11 @@ impl Comparison {
         };
         let before = Stretch::of(&contrast.before, measure)
             .ok_or("nothing that varies was seen before the change")?;
+        let before = match measure {
+            Measure::Mean => before
+                .with_drift(&contrast.before, contrast.controls.is_empty() && contrast.anchored),
+            Measure::Spread => before,
+        };
         let lower = metric.worse == Worse::Lower && facet != Facet::Spread;
         let mut comparison = Self {
             metric: metric.name.clone(),
@@ -234,13 +239,7 @@ impl Arms {
 
 /// `predicts` is how many windows before the change its prediction must cover to be corrected by
 /// them; `None` when predictions do not count.
-fn member(
-    unit: &Unit,
-    slots: Slots,
-    grid: Grid,
-    predicts: Option<usize>,
-    latency: bool,
-) -> Member {
+fn member(unit: &Unit, slots: Slots, grid: Grid, predicts: Option<usize>, latency: bool) -> Member {
     let past = slots.range(..0).map(|(_, reading)| reading);
     let weight: f64 = past.clone().map(|reading| reading.weight).sum();
     let past = past.map(|reading| reading.value * reading.weight).sum::<f64>() / weight;
@@ -256,5 +255,5 @@ fn member(
         }
         _ => None,
     };
-    Member { name: unit.name.clone(), slots, old, planned }
+    Member { name: unit.name.clone(), slots, past, old, planned }
 }

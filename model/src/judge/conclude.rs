@@ -27,7 +27,8 @@ pub fn conclude(trial: &Trial, looks: &[Look]) -> Verdict {
     let Some(look) = looks.last() else {
         return bare(words::too_early(trial));
     };
-    let open = |reason: String| if last { format!("{reason}; {}", words::TIME_IS_UP) } else { reason };
+    let open =
+        |reason: String| if last { format!("{reason}; {}", words::TIME_IS_UP) } else { reason };
     if let Some((metric, why)) = look.gaps.first() {
         let reason = open(format!("not decided: {metric}: {why}"));
         let windows = look.windows;
@@ -82,13 +83,7 @@ fn is_last(trial: &Trial, seen: &[Look]) -> bool {
     seen.last().is_some_and(|look| !look.held && Some(look.windows) == end)
 }
 
-fn verdict(
-    result: Judgement,
-    look: &Look,
-    effect: &Effect,
-    last: bool,
-    reason: String,
-) -> Verdict {
+fn verdict(result: Judgement, look: &Look, effect: &Effect, last: bool, reason: String) -> Verdict {
     Verdict {
         result,
         metric: effect.metric.clone(),

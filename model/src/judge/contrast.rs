@@ -17,6 +17,8 @@ use super::reading::{Course, Reading, Slots};
 pub(super) struct Member {
     pub(super) name: String,
     pub(super) slots: Slots,
+    /// Its mean before the change.
+    pub(super) past: f64,
     /// What the old setting would give.
     pub(super) old: Reference,
     /// What was promised.
@@ -53,6 +55,8 @@ pub(super) struct Point {
     pub(super) doubt: f64,
     /// Mean of the treated units as it was read.
     pub(super) observed: f64,
+    /// By how much the treated units should lie above their past by now.
+    pub(super) promised: f64,
     pub(super) tallies: [Tally; 2],
 }
 
@@ -72,11 +76,13 @@ pub(super) struct Contrast {
     pub(super) controls: Vec<Member>,
 }
 
+#[derive(Default)]
 struct Arm {
     deviation: f64,
     weight: f64,
     doubt: f64,
     observed: f64,
+    promised: f64,
     tally: Tally,
 }
 
@@ -112,6 +118,13 @@ impl Reference {
     }
 }
 
+impl Member {
+    fn promised(&self, slot: i64) -> f64 {
+        let plan = self.planned.as_ref().and_then(|plan| plan.at(slot));
+        plan.map_or(0.0, |(value, _)| value - self.past)
+    }
+}
+
 impl Point {
     /// What the treated units did that the controls did not.
     pub(super) fn difference(&self) -> f64 {
@@ -142,6 +155,20 @@ impl Contrast {
         let weight: f64 = before.iter().map(|p| p.weight).sum();
         let level = before.iter().map(|p| p.observed * p.weight).sum::<f64>() / weight;
         Some(Self { before, after, planned, anchored, level, treated, controls })
+    }
+
+    /// What the promised course still holds after this slot, at its end: the most of any unit. 0 without
+    /// a course.
+    pub(super) fn outstanding(&self, slot: i64) -> f64 {
+        let left = |member: &Member| match &member.planned {
+            Some(Reference::Predicted { course, .. }) => {
+                let at = course.range(..=slot).next_back();
+                let end = course.last_key_value();
+                at.zip(end).map_or(0.0, |(at, end)| (end.1.0 - at.1.0).abs())
+            }
+            _ => 0.0,
+        };
+        self.treated.iter().map(left).fold(0.0, f64::max)
     }
 
     /// Largest of the treated units' mean standard errors of what they will be compared with.
@@ -175,6 +202,7 @@ fn point<'a>(
         weight: arm.weight,
         doubt: arm.doubt,
         observed: arm.observed,
+        promised: arm.promised,
         tallies: [arm.tally, control.map_or_else(Tally::default, |arm| arm.tally)],
     })
 }
@@ -185,8 +213,7 @@ fn arm<'a>(
     members: &'a [Member],
     reference: impl Fn(&'a Member) -> &'a Reference,
 ) -> Option<Arm> {
-    let mut arm =
-        Arm { deviation: 0.0, weight: 0.0, doubt: 0.0, observed: 0.0, tally: Tally::default() };
+    let mut arm = Arm::default();
     let mut present = 0;
     for member in members {
         let Some(Reading { value, weight, events, exposure }) = member.slots.get(&slot).copied()
@@ -199,6 +226,7 @@ fn arm<'a>(
         arm.deviation += weight * (value - expected);
         arm.doubt += weight * error;
         arm.observed += weight * value;
+        arm.promised += weight * member.promised(slot);
         arm.tally.events += events;
         arm.tally.exposure += exposure;
     }
@@ -208,5 +236,6 @@ fn arm<'a>(
     arm.deviation /= arm.weight;
     arm.doubt /= arm.weight;
     arm.observed /= arm.weight;
+    arm.promised /= arm.weight;
     Some(arm)
 }

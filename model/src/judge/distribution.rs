@@ -74,26 +74,29 @@ pub(super) fn student_above(alpha: f64, freedom: f64) -> f64 {
     if n < 2.0 + 1e-9 {
         return (2.0 / (both * (2.0 - both)) - 2.0).max(0.0).sqrt();
     }
-    let a = 1.0 / (n - 0.5);
-    let b = 48.0 / (a * a);
-    let mut c = ((20_700.0 * a / b - 98.0) * a - 16.0) * a + 96.36;
-    let d = ((94.5 / (b + c) - 3.0) / b + 1.0) * (a * FRAC_PI_2).sqrt() * n;
-    let tail = (d * both).powf(2.0 / n);
-    let square = if tail > 0.05 + a {
-        let x = -normal_above(both / 2.0);
-        let y = x * x;
-        if n < 5.0 {
-            c += 0.3 * (n - 4.5) * (x + 0.6);
-        }
-        let c = (((0.05 * d * x - 5.0) * x - 7.0) * x - 2.0) * x + b + c;
-        let y = (((((0.4 * y + 6.3) * y + 36.0) * y + 94.5) / c - y - 3.0) / b + 1.0) * x;
-        (a * y * y).exp_m1()
-    } else {
-        let y = tail;
-        let inner = ((n + 6.0) / (n * y) - 0.089 * d - 0.822) * (n + 2.0) * 3.0;
-        ((1.0 / inner + 0.5 / (n + 4.0)) * y - 1.0) * (n + 1.0) / (n + 2.0) + 1.0 / y
-    };
-    (n * square).max(0.0).sqrt()
+    hill(both, n).max(0.0).sqrt()
+}
+
+/// Square of the value that Student's t exceeds in size with probability `both`.
+fn hill(both: f64, freedom: f64) -> f64 {
+    let small = 1.0 / (freedom - 0.5);
+    let large = 48.0 / (small * small);
+    let correction = ((20_700.0 * small / large - 98.0) * small - 16.0) * small + 96.36;
+    let scale =
+        ((94.5 / (large + correction) - 3.0) / large + 1.0) * (small * FRAC_PI_2).sqrt() * freedom;
+    let tail = (scale * both).powf(2.0 / freedom);
+    if tail <= 0.05 + small {
+        let inner =
+            ((freedom + 6.0) / (freedom * tail) - 0.089 * scale - 0.822) * (freedom + 2.0) * 3.0;
+        let first = (1.0 / inner + 0.5 / (freedom + 4.0)) * tail - 1.0;
+        return freedom * (first * (freedom + 1.0) / (freedom + 2.0) + 1.0 / tail);
+    }
+    let x = -normal_above(both / 2.0);
+    let y = x * x;
+    let few = if freedom < 5.0 { 0.3 * (freedom - 4.5) * (x + 0.6) } else { 0.0 };
+    let centre = (((0.05 * scale * x - 5.0) * x - 7.0) * x - 2.0) * x + large + correction + few;
+    let root = (((((0.4 * y + 6.3) * y + 36.0) * y + 94.5) / centre - y - 3.0) / large + 1.0) * x;
+    freedom * (small * root * root).exp_m1()
 }
 
 /// Limits of the mean of a Poisson count, each missed with probability `alpha`. With no events the
@@ -136,8 +139,13 @@ mod tests {
 
     #[test]
     fn normal_quantiles_are_those_of_the_tables() {
-        let table =
-            [(0.5, 0.0), (0.25, 0.674_490), (0.05, 1.644_854), (0.01, 2.326_348), (1e-6, 4.753_424)];
+        let table = [
+            (0.5, 0.0),
+            (0.25, 0.674_490),
+            (0.05, 1.644_854),
+            (0.01, 2.326_348),
+            (1e-6, 4.753_424),
+        ];
         for (alpha, z) in table {
             assert!((normal_above(alpha) - z).abs() < 1e-6, "{alpha}");
         }

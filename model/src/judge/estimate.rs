@@ -28,8 +28,10 @@ pub(super) struct Stretch {
     tallies: [Tally; 2],
     /// Sum of the weights: requests or samples.
     weight: f64,
-    /// Difference of the means of its halves.
-    halves: f64,
+    /// Change to expect for each window of distance from its middle; 0 unless asked for.
+    drift: f64,
+    /// What each window adds to the sum of deviations from the mean.
+    series: Vec<f64>,
 }
 
 /// What is measured on the points.
@@ -51,6 +53,8 @@ pub(super) struct Estimate {
     freedom: f64,
     doubt: f64,
     drift: f64,
+    /// How far the past strayed above and below its mean over as many windows.
+    extremes: (f64, f64),
     counting: Option<Counting>,
 }
 
@@ -76,22 +80,14 @@ impl Stretch {
         let (centre, series) = match measure {
             Measure::Mean => {
                 let centre = mean(&Point::difference);
-                let series: Vec<f64> = points
-                    .iter()
-                    .map(|p| (p.difference() - centre) * p.weight / mean_weight)
-                    .collect();
+                let course = promised(points, centre, weight);
+                let rest = |(p, promised): (&Point, f64)| {
+                    (p.difference() - centre - promised) * p.weight / mean_weight
+                };
+                let series = points.iter().zip(course).map(rest).collect();
                 (centre, flat_is_zero(series, points))
             }
             Measure::Spread => spread(points)?,
-        };
-        let middle = points.len() / 2;
-        let half = |points: &[Point]| {
-            let weight: f64 = points.iter().map(|p| p.weight).sum();
-            points.iter().map(|p| p.difference() * p.weight).sum::<f64>() / weight
-        };
-        let halves = match measure {
-            Measure::Mean if middle > 0 => half(&points[middle..]) - half(&points[..middle]),
-            _ => 0.0,
         };
         Some(Self {
             windows: points.len(),
@@ -103,7 +99,8 @@ impl Stretch {
                 [sums[0].plus(p.tallies[0]), sums[1].plus(p.tallies[1])]
             }),
             weight,
-            halves,
+            drift: 0.0,
+            series,
         })
     }
 
@@ -112,10 +109,33 @@ impl Stretch {
         self.weight as u64
     }
 
-    /// Difference to expect for each window of distance from this stretch, as far as it is no chance.
-    fn drift(&self) -> f64 {
-        let error = 2.0 * (self.noise.variance / self.windows as f64).sqrt();
-        (self.halves.abs() - error).max(0.0) / (self.windows as f64 / 2.0)
+    /// With the drift of these points, as far as it is no chance: what is left of the difference of
+    /// its halves when their error is taken off, square from square. The error is that of what
+    /// remains without the trend, which would hide itself otherwise.
+    pub(super) fn with_drift(self, points: &[Point], alone: bool) -> Self {
+        let values: Vec<f64> = points.iter().map(Point::difference).collect();
+        let n = values.len() as f64;
+        let (first, second) = values.split_at(values.len() / 2);
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let halves = mean(second) - mean(first);
+        let error = if alone { 0.0 } else { 4.0 } * Noise::of(&without_trend(&values)).variance / n;
+        let drift = (halves.powi(2) - error).max(0.0).sqrt() / (n / 2.0);
+        Self { drift: if drift.is_finite() { drift } else { 0.0 }, ..self }
+    }
+
+    /// How far means of so many windows in a row lay above and below the mean at most. 0 when it has
+    /// not three of them beside each other.
+    fn extremes(&self, windows: usize) -> (f64, f64) {
+        if windows == 0 || 3 * windows > self.series.len() {
+            return (0.0, 0.0);
+        }
+        let mut sum: f64 = self.series[..windows].iter().sum();
+        let mut seen = (sum.max(0.0), (-sum).max(0.0));
+        for (next, first) in self.series[windows..].iter().zip(&self.series) {
+            sum += next - first;
+            seen = (seen.0.max(sum), seen.1.max(-sum));
+        }
+        (seen.0 / windows as f64, seen.1 / windows as f64)
     }
 
     /// What a stretch of another length of the same noise would be.
@@ -140,6 +160,31 @@ impl Tally {
     }
 }
 
+/// The part of the differences that follows the promised course, around its mean: a cache that falls
+/// short of it by a share does so steadily, and that is no noise.
+fn promised(points: &[Point], centre: f64, weight: f64) -> Vec<f64> {
+    let mean = points.iter().map(|p| p.promised * p.weight).sum::<f64>() / weight;
+    let (mut both, mut square) = (0.0, 0.0);
+    for p in points {
+        let course = p.promised - mean;
+        both += p.weight * course * (p.difference() - centre);
+        square += p.weight * course * course;
+    }
+    let share = if square > 0.0 { both / square } else { 0.0 };
+    points.iter().map(|p| share * (p.promised - mean)).collect()
+}
+
+/// Less mean and slope.
+fn without_trend(values: &[f64]) -> Vec<f64> {
+    let n = values.len() as f64;
+    let middle = (n - 1.0) / 2.0;
+    let mean = values.iter().sum::<f64>() / n;
+    let lean: f64 = values.iter().enumerate().map(|(t, y)| (t as f64 - middle) * (y - mean)).sum();
+    let slope = lean / (n * (n * n - 1.0) / 12.0);
+    let rest = |(t, y): (usize, &f64)| y - mean - slope * (t as f64 - middle);
+    values.iter().enumerate().map(rest).collect()
+}
+
 /// What is left by rounding of a series that is constant is no noise.
 fn flat_is_zero(series: Vec<f64>, points: &[Point]) -> Vec<f64> {
     let size = points
@@ -153,19 +198,19 @@ fn flat_is_zero(series: Vec<f64>, points: &[Point]) -> Vec<f64> {
 /// Logarithm of the treated arm's mean distance from its median over that of the control arm, and
 /// what each point adds to it.
 fn spread(points: &[Point]) -> Option<(f64, Vec<f64>)> {
-    let treated = distances(points.iter().map(|p| p.treated).collect())?;
+    let treated = distances(&points.iter().map(|p| p.treated).collect::<Vec<_>>())?;
     let controls: Option<Vec<f64>> = points.iter().map(|p| p.control).collect();
     let Some(controls) = controls else {
         return Some((treated.0.ln(), treated.1));
     };
-    let control = distances(controls)?;
+    let control = distances(&controls)?;
     let series = treated.1.iter().zip(&control.1).map(|(t, c)| t - c).collect();
     Some(((treated.0 / control.0).ln(), series))
 }
 
 /// Mean distance from the median, and each distance over it, less one.
-fn distances(values: Vec<f64>) -> Option<(f64, Vec<f64>)> {
-    let mut sorted = values.clone();
+fn distances(values: &[f64]) -> Option<(f64, Vec<f64>)> {
+    let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let median = f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]);
     let far: Vec<f64> = values.iter().map(|value| (value - median).abs()).collect();
@@ -186,13 +231,14 @@ impl Estimate {
         let (n, m) = (before.windows as f64, after.windows as f64);
         let parts = [n * before.noise.variance, m * after.noise.variance];
         let pooled = (parts[0] + parts[1]) / (n + m);
-        let spent = parts[0].powi(2) / before.noise.freedom + parts[1].powi(2) / after.noise.freedom;
+        let spent =
+            parts[0].powi(2) / before.noise.freedom + parts[1].powi(2) / after.noise.freedom;
         let freedom = if spent > 0.0 {
             (parts[0] + parts[1]).powi(2) / spent
         } else {
             before.noise.freedom + after.noise.freedom
         };
-        let distance = (n + m) / 2.0 + gap as f64;
+        let distance = f64::midpoint(n, m) + gap as f64;
         let past = if anchored { pooled.max(before.noise.variance) / n } else { 0.0 };
         Self {
             effect: after.mean - if anchored { before.mean } else { 0.0 },
@@ -200,7 +246,8 @@ impl Estimate {
             before: past,
             freedom,
             doubt: after.doubt,
-            drift: if anchored { before.drift() * distance } else { 0.0 },
+            drift: if anchored { before.drift * distance } else { 0.0 },
+            extremes: before.extremes(after.windows),
             counting: kind.map(|kind| Counting {
                 kind,
                 after: after.tallies,
@@ -219,7 +266,7 @@ impl Estimate {
         let t = student_above(alpha, self.freedom);
         let half = t * (self.after + self.before + self.doubt.powi(2)).sqrt() + self.drift;
         let (below, above) = self.counting.map_or((0.0, 0.0), |c| c.halves(alpha));
-        (half.max(below), half.max(above))
+        (half.max(below).max(self.extremes.0), half.max(above).max(self.extremes.1))
     }
 
     /// What chance alone adds to both halves of [`Self::halves`] to be met with probability `power`.

@@ -93,7 +93,9 @@ mod tests {
             q in 0.0_f64..=1.0,
         ) {
             let mut histogram = Histogram::new();
-            values.iter().for_each(|value| histogram.record(*value));
+            for value in &values {
+                histogram.record(*value);
+            }
             values.sort_unstable();
             let rank = ((q * values.len() as f64).ceil() as usize).max(1) - 1;
             let exact = values[rank] as f64;
@@ -108,7 +110,9 @@ mod tests {
         ) {
             let of = |values: &[u64]| {
                 let mut histogram = Histogram::new();
-                values.iter().for_each(|value| histogram.record(*value));
+                for value in values {
+                    histogram.record(*value);
+                }
                 histogram
             };
             let mut merged = of(&a);

@@ -126,7 +126,11 @@ fn claimed(claims: &[(usize, &Comparison, Estimate)], alpha: f64) -> Vec<(usize,
         };
         let (holding, rest): (Vec<_>, Vec<_>) = open.iter().copied().partition(holds);
         if holding.is_empty() {
-            return won.into_iter().map(|i| (i, true)).chain(rest.iter().map(|c| (c.0, false))).collect();
+            return won
+                .into_iter()
+                .map(|i| (i, true))
+                .chain(rest.iter().map(|c| (c.0, false)))
+                .collect();
         }
         won.extend(holding.iter().map(|claim| claim.0));
         open = rest;
@@ -139,11 +143,7 @@ fn see(
     place: Place,
     held: bool,
 ) -> Result<(Effect, Option<Estimate>), Gap> {
-    let gap = |why: String| Gap {
-        metric: comparison.metric.clone(),
-        facet: comparison.facet,
-        why,
-    };
+    let gap = |why: String| Gap { metric: comparison.metric.clone(), facet: comparison.facet, why };
     let together = comparison.together;
     let from = i64::from(place.from.div_ceil(together));
     let to = i64::from(place.from.saturating_add(place.windows) / together).max(from);
@@ -173,7 +173,8 @@ fn see(
     let obstacle = comparison
         .obstacle
         .clone()
-        .or_else(|| comparison.obstacle_in(from, to, &after, &points, "after the change"));
+        .or_else(|| comparison.obstacle_in(from, to, &after, &points, "after the change"))
+        .or_else(|| comparison.outstanding(to));
     Ok((effect(comparison, place, &estimate, &after, obstacle), claim))
 }
 
@@ -220,7 +221,5 @@ fn effect(
 /// The more harmed first: by the harm beyond the margin in units of it, then by name.
 pub(super) fn worst_first(a: &Effect, b: &Effect) -> Ordering {
     let excess = |e: &Effect| (e.harm_at_least - e.margin) / e.margin.max(f64::MIN_POSITIVE);
-    excess(b)
-        .total_cmp(&excess(a))
-        .then_with(|| (&a.metric, a.facet).cmp(&(&b.metric, b.facet)))
+    excess(b).total_cmp(&excess(a)).then_with(|| (&a.metric, a.facet).cmp(&(&b.metric, b.facet)))
 }

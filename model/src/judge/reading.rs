@@ -68,11 +68,13 @@ impl Grid {
 
     /// Latencies by slot.
     pub(super) fn histograms(self, unit: &Unit) -> BTreeMap<i64, &Histogram> {
-        let only = |(slot, value)| match value {
-            &Value::Latency(ref histogram) => Some((slot, histogram)),
-            _ => None,
-        };
-        self.values(&unit.windows).into_iter().filter_map(only).collect()
+        let mut histograms = BTreeMap::new();
+        for (slot, value) in self.values(&unit.windows) {
+            if let Value::Latency(histogram) = value {
+                histograms.insert(slot, histogram);
+            }
+        }
+        histograms
     }
 
     /// What is not a number is missing.
@@ -124,10 +126,7 @@ impl Reading {
 
 /// Logarithms of a percentile or of the spread, with windows put together until there are enough
 /// requests beyond it. The number put together is that which the time before the change asks for.
-pub(super) fn latencies(
-    units: &[BTreeMap<i64, &Histogram>],
-    facet: Facet,
-) -> (Vec<Slots>, u32) {
+pub(super) fn latencies(units: &[BTreeMap<i64, &Histogram>], facet: Facet) -> (Vec<Slots>, u32) {
     let needed = TAIL / (1.0 - quantile_of(facet)).min(0.5);
     let typical = units.iter().filter_map(typical_total).fold(f64::INFINITY, f64::min);
     let together = ((needed / typical).ceil() as u32).clamp(1, MOST_TOGETHER);

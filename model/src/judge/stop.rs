@@ -149,9 +149,7 @@ pub fn hard_stop(facts: &Facts, limits: &StopLimits) -> Option<HardStop> {
             facts.bounds.iter().find(broken).cloned().map(HardStop::Breach)
         })
         .or_else(|| silent(facts, limits))
-        .or_else(|| {
-            facts.settings.iter().find(|s| s.is_drifted()).cloned().map(HardStop::Drifted)
-        })
+        .or_else(|| facts.settings.iter().find(|s| s.is_drifted()).cloned().map(HardStop::Drifted))
 }
 
 fn silent(facts: &Facts, limits: &StopLimits) -> Option<HardStop> {

@@ -33,11 +33,9 @@ pub(super) fn pass(trial: &Trial, look: &Look, effect: &Effect) -> String {
             size(effect, effect.harm.low),
             size(effect, effect.harm.high)
         ),
-        (false, false) => format!(
-            "{} to {} worse",
-            size(effect, effect.harm.low),
-            size(effect, effect.harm.high)
-        ),
+        (false, false) => {
+            format!("{} to {} worse", size(effect, effect.harm.low), size(effect, effect.harm.high))
+        }
     };
     let others = look.effects.len() - 1;
     let rest = match others {
@@ -99,9 +97,10 @@ fn name(effect: &Effect) -> String {
 /// What was seen and with what it was compared.
 fn seen(trial: &Trial, look: &Look, effect: &Effect) -> String {
     let width = f64::from(trial.window_ms) / 1000.0;
-    let promised = trial.metrics.iter().filter(|metric| metric.name == effect.metric).any(|metric| {
-        metric.units.iter().any(|unit| matches!(unit.expected, Expected::Trajectory(_)))
-    });
+    let promised =
+        trial.metrics.iter().filter(|metric| metric.name == effect.metric).any(|metric| {
+            metric.units.iter().any(|unit| matches!(unit.expected, Expected::Trajectory(_)))
+        });
     let word = if promised { "promised" } else { "expected" };
     let (observed, expected) = (number(effect.observed.value), number(effect.expected.value));
     let of = if effect.windows == look.windows {

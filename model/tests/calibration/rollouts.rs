@@ -76,7 +76,7 @@ impl Setting {
     pub(crate) fn trial(&self, seed: u64) -> Trial {
         let mut random = Random::new(seed);
         let units = match &self.recorded {
-            Some(recorded) => self.from_record(recorded, &mut random),
+            Some(recorded) => self.recorded_units(recorded, &mut random),
             None => self.made_up(&mut random),
         };
         Trial {
@@ -124,7 +124,7 @@ impl Setting {
             let own = self.shape.series(random, 2 * SIDE);
             let level = 1.0 + 0.05 * i as f64;
             let misses = (0..2 * SIDE).map(|t| MISSES * (level + common[t] + scale * own[t]));
-            let mut unit = self.unit(i, arm, misses.collect(), random);
+            let mut unit = self.unit(i, arm, &misses.collect::<Vec<_>>(), random);
             if self.design == Design::Prediction {
                 unit.counterfactual.clone_from(&predicted);
             }
@@ -134,7 +134,7 @@ impl Setting {
     }
 
     /// A piece of the record from a random place on, round to its beginning.
-    fn from_record(&self, recorded: &[Vec<f64>], random: &mut Random) -> Vec<Unit> {
+    fn recorded_units(&self, recorded: &[Vec<f64>], random: &mut Random) -> Vec<Unit> {
         let length = recorded.iter().map(Vec::len).min().unwrap_or(0);
         let first = (random.unit() * recorded.len() as f64) as usize;
         let from = (random.unit() * length as f64) as usize;
@@ -142,12 +142,12 @@ impl Setting {
         arms.map(|(i, &arm)| {
             let series = &recorded[(first + i) % recorded.len()];
             let misses = (0..2 * SIDE).map(|t| 1.0 - series[(from + t) % length]);
-            self.unit(i, arm, misses.collect(), random)
+            self.unit(i, arm, &misses.collect::<Vec<_>>(), random)
         })
         .collect()
     }
 
-    fn unit(&self, index: usize, arm: Arm, misses: Vec<f64>, random: &mut Random) -> Unit {
+    fn unit(&self, index: usize, arm: Arm, misses: &[f64], random: &mut Random) -> Unit {
         let windows = misses.iter().enumerate().map(|(t, misses)| {
             let harm = if arm == Arm::Treated && t >= SIDE { MISSES * self.harm } else { 0.0 };
             let share = (1.0 - misses - harm).clamp(0.001, 0.999);
@@ -183,18 +183,7 @@ struct Outcome {
 
 /// So many rollouts, on as many threads.
 pub(crate) fn run(setting: &Setting, runs: u64, threads: u64) -> Summary {
-    let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|worker| {
-                scope.spawn(move || -> Vec<Outcome> {
-                    let seeds = (0..runs).filter(|seed| seed % threads == worker);
-                    seeds.map(|seed| outcome(setting, seed)).collect()
-                })
-            })
-            .collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
-    });
-    assert_eq!(outcomes.len() as u64, runs, "a worker died");
+    let outcomes = super::per_seed(runs, threads, &|seed| outcome(setting, seed));
     summarize(&outcomes)
 }
 
