@@ -262,6 +262,60 @@ fn looks_grow_by_a_third_up_to_the_end() {
     assert!(looks(&endless).len() < 100);
 }
 
+fn first_effect(trial: &Trial) -> crate::judge::Effect {
+    history(trial, World::until(90))[0].effects[0].clone()
+}
+
+#[test]
+fn looks_share_the_error_and_so_do_the_sides_of_a_metric() {
+    let mut trial = World::default().trial();
+    let many = first_effect(&trial);
+    trial.limits.max_windows = 12;
+    let one = first_effect(&trial);
+    assert!(one.harm.high < many.harm.high && one.harm_at_least > many.harm_at_least);
+    trial.metrics[0].spread = Some(2.0);
+    let two_sides = first_effect(&trial);
+    assert!(two_sides.harm_at_least < one.harm_at_least);
+    assert_eq!(two_sides.harm, one.harm, "not worse is said at full strength of each");
+}
+
+#[test]
+fn what_makes_things_unsteady_is_judged_by_its_own_noise() {
+    let mut trial = World { treated: 1, controls: 1, ..World::default() }.trial();
+    let width = |trial: &Trial| {
+        let harm = history(trial, World::until(90)).last().unwrap().effects[0].harm;
+        harm.high - harm.low
+    };
+    let steady = width(&trial);
+    let mut random = Random::new(8);
+    treated_after(&mut trial, |_, value| {
+        if let Value::Level { mean, .. } = value {
+            *mean += 20.0 * random.normal();
+        }
+    });
+    // Deviations of 20 against 2, most windows being from before: three times as wide at least.
+    assert!(width(&trial) > 6.0 * steady, "{} {steady}", width(&trial));
+}
+
+#[test]
+fn a_stretch_as_bad_as_the_past_had_is_no_harm() {
+    let world = World { treated: 1, controls: 0, noise: 0.01, margin: 0.01, ..World::default() };
+    let mut trial = World { after: 12, ..world }.trial();
+    let burst = |trial: &mut Trial, from: i64| {
+        for window in &mut trial.metrics[0].units[0].windows {
+            if let Value::Level { mean, .. } = &mut window.value
+                && (start_ms(from)..start_ms(from + 12)).contains(&window.start_ms)
+            {
+                *mean += 12.0;
+            }
+        }
+    };
+    burst(&mut trial, 0);
+    assert_eq!(judge(&trial, World::until(12)).result, Judgement::Harm);
+    burst(&mut trial, -60);
+    assert_eq!(judge(&trial, World::until(12)).result, Judgement::Inconclusive);
+}
+
 #[test]
 fn power_refuses_what_cannot_be_seen() {
     let easy = World { after: 0, ..World::default() };
