@@ -5,5 +5,7 @@ pub mod breaker;
 pub mod budget;
 pub mod hit_curve;
 pub mod journal;
+pub mod judge;
+mod log_linear;
 mod mix;
 pub mod rollout;
