@@ -3,5 +3,7 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod emulate;
 pub mod hit_curve;
 mod mix;
+pub mod reuse;
