@@ -166,9 +166,7 @@ impl MiniRedis {
     pub fn write(&mut self, key: u64, bytes: u32, dies_ms: u64, now_ms: u64) {
         self.before(now_ms);
         let slot = self.touch(key, now_ms).unwrap_or_else(|| self.insert(key, now_ms));
-        let entry = &mut self.entries[slot as usize];
-        self.bytes = self.bytes - u64::from(entry.bytes) + u64::from(bytes);
-        entry.bytes = bytes;
+        self.resize(slot, bytes);
         self.set_expiry(slot, dies_ms);
     }
 
@@ -178,6 +176,19 @@ impl MiniRedis {
         if let Some(slot) = self.touch(key, now_ms) {
             self.set_expiry(slot, dies_ms);
         }
+    }
+
+    /// Corrects what was written of a key that is there, without using it.
+    pub fn amend(&mut self, key: u64, bytes: u32, dies_ms: u64) {
+        if let Some(slot) = self.find(key) {
+            self.resize(slot, bytes);
+            self.set_expiry(slot, dies_ms);
+        }
+    }
+
+    /// When a key that is there expires; `None` when it is not there.
+    pub fn dies_ms(&self, key: u64) -> Option<u64> {
+        self.find(key).map(|slot| self.entries[slot as usize].dies_ms)
     }
 
     /// Deletes a key.
@@ -248,6 +259,12 @@ impl MiniRedis {
         self.grow_table(0, self.all.len());
         self.all.insert(key, slot, |slot| self.entries[slot as usize].key);
         slot
+    }
+
+    fn resize(&mut self, slot: u32, bytes: u32) {
+        let entry = &mut self.entries[slot as usize];
+        self.bytes = self.bytes - u64::from(entry.bytes) + u64::from(bytes);
+        entry.bytes = bytes;
     }
 
     fn set_expiry(&mut self, slot: u32, dies_ms: u64) {

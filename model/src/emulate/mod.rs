@@ -19,6 +19,10 @@ mod cache;
 mod index;
 mod policy;
 mod pool;
+mod request;
+mod trials;
 
 pub use cache::{Counts, MiniRedis, NEVER, Settings};
 pub use policy::Policy;
+pub use request::{Expiry, Request, What, string_bytes};
+pub use trials::{Compared, MOST, MOST_RESIDUAL, Trials};
