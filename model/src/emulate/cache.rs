@@ -9,6 +9,8 @@ use crate::mix::next_unit;
 pub const NEVER: u64 = u64::MAX;
 /// Bytes of a bucket of the server's hash tables.
 const BUCKET_BYTES: f64 = 8.0;
+/// Bytes of an entry in the table of keys that expire.
+const EXPIRING_BYTES: f64 = 32.0;
 /// Buckets of a new hash table.
 const FIRST_BUCKETS: f64 = 4.0;
 /// A full server lets a hash table grow only when it holds so many keys for each bucket.
@@ -128,6 +130,14 @@ impl MiniRedis {
         }
     }
 
+    /// Changes size and policy of the running server, as `CONFIG SET` does. Nothing is converted: what
+    /// was a clock is read as a minute and a count, so with LFU all keys look unused at first. What is
+    /// too much is evicted before the next request.
+    pub fn set(&mut self, policy: Policy, maxmemory_bytes: u64) {
+        self.settings.policy = policy;
+        self.settings.maxmemory_bytes = maxmemory_bytes;
+    }
+
     /// Keys, also those that have expired and were not looked at since.
     pub fn keys(&self) -> usize {
         self.all.len()
@@ -141,7 +151,8 @@ impl MiniRedis {
     /// What the server that is followed would say of itself, `used_memory`.
     pub fn used_bytes(&self) -> f64 {
         let tables: f64 = self.buckets.iter().map(|buckets| buckets * BUCKET_BYTES).sum();
-        self.settings.base_bytes as f64 + self.bytes as f64 / self.settings.rate + tables
+        let keys = self.bytes as f64 + self.expiring.len() as f64 * EXPIRING_BYTES;
+        self.settings.base_bytes as f64 + keys / self.settings.rate + tables
     }
 
     /// Reads a key. Whether it is there.

@@ -25,4 +25,4 @@ mod trials;
 pub use cache::{Counts, MiniRedis, NEVER, Settings};
 pub use policy::Policy;
 pub use request::{Expiry, Request, What, string_bytes};
-pub use trials::{Compared, MOST, MOST_RESIDUAL, Trials};
+pub use trials::{Compared, MOST, MOST_RESIDUAL, Priors, Trials, Withheld};

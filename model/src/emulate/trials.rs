@@ -18,7 +18,7 @@
 
 use std::collections::HashMap;
 
-use super::{Expiry, MiniRedis, NEVER, Request, Settings, What};
+use super::{Expiry, MiniRedis, NEVER, Policy, Request, Settings, What};
 use crate::mix::{mix64, next_unit};
 
 /// Servers at most beside the present one.
@@ -42,7 +42,7 @@ pub const MOST_RESIDUAL: f64 = 0.01;
 const SALT: u64 = 0x7e1a_15ed_0000_5eed;
 const SEED: u64 = 0xb007;
 
-/// Emulated servers.
+/// Emulated servers. A request takes 100 ns for each of them (measured).
 #[derive(Debug)]
 pub struct Trials {
     servers: Vec<MiniRedis>,
@@ -85,6 +85,26 @@ struct Group {
     hits: [f64; MOST + 1],
 }
 
+/// How far predictions were off before, as standard deviations of the difference of hit ratios.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Priors {
+    /// Of other sizes.
+    pub size_sd: f64,
+    /// Of other policies.
+    pub policy_sd: f64,
+}
+
+/// Why nothing is said of other servers.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum Withheld {
+    /// Nobody read anything.
+    #[error("there were no reads")]
+    NoReads,
+    /// The emulated present server hits so much more or less than the real one.
+    #[error("the emulation is off by {0:+.4} of all reads")]
+    Residual(f64),
+}
+
 /// One server beside the present one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Compared {
@@ -98,6 +118,13 @@ pub struct Compared {
     pub low: f64,
     /// The other end.
     pub high: f64,
+}
+
+impl Default for Priors {
+    /// Half a point for sizes and one and a half for policies, as long as nothing is known.
+    fn default() -> Self {
+        Self { size_sd: 0.005, policy_sd: 0.015 }
+    }
 }
 
 impl Trials {
@@ -186,25 +213,53 @@ impl Trials {
         Some(self.started_ms + minutes * DECAYS * 60_000)
     }
 
+    /// Changes size and policy of a running server, as [`MiniRedis::set`] does: 0 is the present one.
+    /// What it then does is how a real one would come to its new hit ratio.
+    pub fn set(&mut self, server: usize, policy: Policy, maxmemory_bytes: u64) {
+        if let (Some(settings), Some(running)) =
+            (self.settings.get_mut(server), self.servers.get_mut(server))
+        {
+            (settings.policy, settings.maxmemory_bytes) = (policy, maxmemory_bytes);
+            running.set(policy, maxmemory_bytes);
+        }
+    }
+
     /// Hit ratio of the present server as emulated, less what was measured at the same time.
     pub fn residual(&self, from_ms: u64, measured: f64) -> Option<f64> {
         let sum = self.sum(from_ms);
         (sum.reads > 0.0).then(|| sum.hit_ratio(0, self.rate) - measured)
     }
 
-    /// The others beside the present one, from reads since `from_ms`. `prior_sd` is how far such
-    /// differences were off before. Empty without reads.
-    pub fn compare(&self, from_ms: u64, prior_sd: f64) -> Vec<Compared> {
-        let sum = self.sum(from_ms);
-        if sum.reads <= 0.0 {
-            return Vec::new();
+    /// The others beside the present one, from reads since `from_ms`, in which the real server had
+    /// the hit ratio `measured`.
+    ///
+    /// # Errors
+    /// When there were no reads, or the emulation is not what the real server does.
+    pub fn compare(
+        &self,
+        from_ms: u64,
+        measured: f64,
+        priors: &Priors,
+    ) -> Result<Vec<Compared>, Withheld> {
+        let residual = self.residual(from_ms, measured).ok_or(Withheld::NoReads)?;
+        // What is no number is not close.
+        if residual.abs() <= MOST_RESIDUAL {
+            Ok(self.compared(from_ms, priors))
+        } else {
+            Err(Withheld::Residual(residual))
         }
+    }
+
+    fn compared(&self, from_ms: u64, priors: &Priors) -> Vec<Compared> {
+        let sum = self.sum(from_ms);
         let blocks: Vec<&Block> =
             self.blocks.iter().filter(|block| block.start_ms >= from_ms).collect();
         let of = |server: usize| {
             let delta = sum.delta(server, self.rate);
             let time = bootstrap(&blocks, server, self.rate);
             let keys = self.key_sd(server) * (1.0 - self.rate).sqrt();
+            let is_size = self.settings[server].policy == self.settings[0].policy;
+            let prior_sd = if is_size { priors.size_sd } else { priors.policy_sd };
             let half = Z * (time.powi(2) + keys.powi(2) + prior_sd.powi(2)).sqrt();
             Compared {
                 settings: self.settings[server],

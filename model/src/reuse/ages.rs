@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bins::Bins;
 use super::bootstrap::{draw, jackknife_sd, sd};
+use super::codec::{self, DecodeError};
 use super::monotone::{falling, interpolate};
 use super::{BLOCKS, Memory, Present};
 
@@ -167,6 +168,34 @@ impl Ages {
             self.blocks.pop_front();
         }
         self.blocks.push_back(block);
+    }
+
+    /// The state as bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    /// The state of [`Ages::encode`].
+    ///
+    /// # Errors
+    /// When it is not such a state.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let ages: Self = codec::decode(bytes)?;
+        let is_sound = |bin: &Bin| {
+            let all = [bin.keys, bin.bytes, bin.dying, bin.told, bin.left];
+            all.into_iter().all(|number| number.is_finite() && number >= 0.0)
+        };
+        let blocks = || ages.blocks.iter().chain([&ages.open]);
+        let is_whole = |block: &Block| {
+            block.bins.len() <= BINS.of(MAX_AGE_S)
+                && block.keys_per_touch.is_finite()
+                && block.bins.iter().all(is_sound)
+        };
+        if ages.blocks.len() <= BLOCKS && blocks().all(is_whole) {
+            Ok(ages)
+        } else {
+            Err(DecodeError::Damaged)
+        }
     }
 
     /// Knots by growing size, of whole blocks. `None` when there are too few ages, or those that

@@ -75,8 +75,6 @@ pub enum Method {
     GhostTail,
     /// Nothing is evicted, so more memory changes nothing.
     NotFull,
-    /// The mini-Redis, fed with requests.
-    Emulation,
 }
 
 /// Hit ratio by size.
@@ -141,7 +139,6 @@ impl Method {
             Self::IdleAges => "idle_ages",
             Self::GhostTail => "ghost_tail",
             Self::NotFull => "not_full",
-            Self::Emulation => "emulation",
         }
     }
 }

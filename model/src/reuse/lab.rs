@@ -102,7 +102,11 @@ pub(super) struct Seen {
 
 impl Lab {
     pub(super) fn new(workload: Workload, policy: Policy, bytes: u64) -> Self {
-        let settings = Settings { base_bytes: BASE_BYTES, ..Settings::new(policy, bytes) };
+        Self::of(workload, Settings::new(policy, bytes))
+    }
+
+    pub(super) fn of(workload: Workload, settings: Settings) -> Self {
+        let settings = Settings { base_bytes: BASE_BYTES, ..settings };
         Self { server: MiniRedis::new(settings), settings, workload, now: START_MS as f64 }
     }
 
@@ -212,7 +216,12 @@ pub(super) enum Told {
 
 /// The hit ratio that a server of this size has after a while.
 pub(super) fn truth(workload: Workload, policy: Policy, bytes: u64, seconds: f64) -> f64 {
-    let mut lab = Lab::new(workload, policy, bytes);
+    truth_of(workload, Settings::new(policy, bytes), seconds)
+}
+
+/// The same of a server with other settings.
+pub(super) fn truth_of(workload: Workload, settings: Settings, seconds: f64) -> f64 {
+    let mut lab = Lab::of(workload, settings);
     let mut nothing = |_: &mut MiniRedis, _: Told| {};
     lab.run(seconds, &mut nothing);
     lab.run(seconds, &mut nothing)

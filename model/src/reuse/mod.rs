@@ -18,8 +18,10 @@
 mod ages;
 mod bins;
 mod bootstrap;
+mod codec;
 mod curve;
 mod ghosts;
+mod growth;
 #[cfg(test)]
 mod lab;
 mod memory;
@@ -29,8 +31,10 @@ mod survival;
 mod tail;
 
 pub use ages::{Ages, Drawn, Lifetime, Traffic};
+pub use codec::DecodeError;
 pub use curve::{Answer, Curve, Method, Point, Priors, Refused, curve};
-pub use ghosts::{BLOCKS, Cause, DecodeError, Expiry, Ghosts, Sampling};
+pub use ghosts::{BLOCKS, Cause, Expiry, Ghosts, Sampling};
+pub use growth::{Grown, growth};
 pub use memory::{Memory, NoRoom, Resident, Room};
 pub use misses::Misses;
 
@@ -45,7 +49,8 @@ pub struct Present {
     pub used_bytes: f64,
     /// `used_memory_startup`.
     pub startup_bytes: f64,
-    /// Buffers of clients and replicas, as far as they are counted for eviction.
+    /// Buffers of clients and replicas, as far as they are counted for eviction, and whatever else does
+    /// not grow with the keys.
     pub buffer_bytes: f64,
     /// Keys of all databases.
     pub keys: f64,

@@ -16,6 +16,8 @@ const APART: f64 = 0.005;
 /// What a larger server would do.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Knot {
+    /// How much longer it keeps keys.
+    pub(super) age_ms: f64,
     pub(super) data_bytes: f64,
     pub(super) keys: f64,
     /// Share of the present misses that it saves.
@@ -107,6 +109,7 @@ impl Clocks {
             }
             last = data_bytes;
             knots.push(Knot {
+                age_ms: step.age_ms,
                 data_bytes,
                 keys: memory.keys + self.per_ms * step.waited_ms,
                 saved: self.per_miss * step.gained,

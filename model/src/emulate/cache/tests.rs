@@ -77,6 +77,24 @@ fn volatile_policies_spare_keys_that_do_not_expire() {
 }
 
 #[test]
+fn a_policy_that_is_changed_finds_old_keys_unused() {
+    let mut server = server(Policy::AllkeysLru, 1000);
+    let now_ms = 1_700_000_000_000;
+    fill(&mut server, 0..1000, now_ms);
+    server.set(Policy::AllkeysLfu, server.settings.maxmemory_bytes);
+    (0..500).for_each(|key| _ = server.read(key, now_ms));
+    // New keys start with a higher count than old ones have, even those just used.
+    (0..400).for_each(|key| server.write(10_000 + key, KEY_BYTES, NEVER, now_ms));
+    let held = |keys: std::ops::Range<u64>| keys.filter(|key| server.holds(*key, now_ms)).count();
+    assert!(held(10_000..10_400) >= 395 && held(0..500) > held(500..1000));
+    let mut server = super::tests::server(Policy::AllkeysLru, 1000);
+    fill(&mut server, 0..1000, now_ms);
+    server.set(Policy::AllkeysLru, server.settings.maxmemory_bytes / 2);
+    server.read(0, now_ms);
+    assert!(server.keys() < 520, "{}", server.keys());
+}
+
+#[test]
 fn nothing_is_evicted_where_nothing_may_be() {
     let mut server = server(Policy::NoEviction, 10);
     fill(&mut server, 0..100, 0);

@@ -7,6 +7,8 @@ use crate::emulate::Policy;
 
 const START_MS: u64 = 1_700_000_000_000;
 const BYTES: u32 = 200;
+const NONE: Priors = Priors { size_sd: 0.0, policy_sd: 0.0 };
+const CLOSE: Priors = Priors { size_sd: 0.002, policy_sd: 0.003 };
 
 fn settings(policy: Policy, keys: u64) -> Settings {
     Settings::new(policy, keys * u64::from(BYTES) + 8 * keys.next_power_of_two() + 32)
@@ -21,11 +23,22 @@ const WRITE: What = What::Write { bytes: BYTES, expiry: Expiry::Never };
 /// Requests as `MONITOR` tells them of cache-aside clients of a server of so many keys: a hot set and
 /// a scan. The hit ratio that they had.
 fn play(trials: &mut Trials, present: Settings, seconds: u64, per_second: u64) -> f64 {
+    play_on(trials, present, seconds, per_second, 0)
+}
+
+/// The same from a later second on.
+fn play_on(
+    trials: &mut Trials,
+    present: Settings,
+    seconds: u64,
+    per_second: u64,
+    from: u64,
+) -> f64 {
     let mut server = MiniRedis::new(Settings { rate: 1.0, ..present });
-    let (mut random, mut scan, mut hits) = (3, 0, 0.0);
+    let (mut random, mut scan, mut hits) = (3 + from, from * per_second, 0.0);
     let count = seconds * per_second;
     for i in 0..count {
-        let at_ms = i * 1000 / per_second;
+        let at_ms = from * 1000 + i * 1000 / per_second;
         let key = if next_unit(&mut random) < 0.5 {
             (next_unit(&mut random).powi(3) * 3000.0) as u64
         } else {
@@ -50,10 +63,13 @@ fn the_same_server_differs_by_nothing_and_the_present_is_met() {
     let mut trials = Trials::new(present, &[]);
     let ratio = play(&mut trials, present, 60, 1000);
     assert!(trials.residual(START_MS, ratio).unwrap().abs() < 0.005);
-    assert_eq!(trials.compare(START_MS, 0.01), []);
+    assert_eq!(trials.compare(START_MS, ratio, &NONE), Ok(Vec::new()));
+    let off = trials.compare(START_MS, ratio - 0.02, &NONE).unwrap_err();
+    assert!(matches!(off, Withheld::Residual(off) if (0.015..0.025).contains(&off)), "{off}");
+    assert_eq!(trials.compare(u64::MAX, ratio, &NONE), Err(Withheld::NoReads));
     let mut trials = Trials::new(present, &[Settings { samples: 5, ..present }; 2]);
     play(&mut trials, present, 60, 1000);
-    let compared = trials.compare(START_MS, 0.0);
+    let compared = trials.compared(START_MS, &NONE);
     // Two servers draw the same samples as long as their keys are the same.
     assert!(compared.iter().all(|c| c.delta.abs() < 1e-9 && c.low <= 0.0 && c.high >= 0.0));
 }
@@ -70,7 +86,7 @@ fn lfu_is_better_where_a_scan_goes_through_and_that_is_said() {
         play(&mut alone, settings, 300, 1000);
         alone.sum(from_ms).hit_ratio(0, 1.0)
     };
-    let compared = trials.compare(from_ms, 0.002);
+    let compared = trials.compared(from_ms, &CLOSE);
     for (compared, other) in compared.iter().zip(others) {
         let delta = truth(other) - truth(present);
         println!("{compared:?}, is {delta}");
@@ -82,13 +98,31 @@ fn lfu_is_better_where_a_scan_goes_through_and_that_is_said() {
 }
 
 #[test]
+fn a_server_that_is_changed_comes_to_where_it_would_have_been() {
+    let (lru, lfu) = (settings(Policy::AllkeysLru, 2000), settings(Policy::AllkeysLfu, 2000));
+    let mut trials = Trials::new(lru, &[lru, lfu]);
+    play(&mut trials, lru, 60, 1000);
+    trials.set(1, Policy::AllkeysLfu, lru.maxmemory_bytes);
+    trials.set(9, Policy::AllkeysLfu, 1);
+    let delta = |trials: &Trials, from: u64| {
+        let all = trials.compared(START_MS + from, &NONE);
+        all[0].delta - all[1].delta
+    };
+    play_on(&mut trials, lru, 60, 1000, 60);
+    let soon = delta(&trials, 60_000);
+    play_on(&mut trials, lru, 400, 1000, 120);
+    let late = delta(&trials, 300_000);
+    assert!(soon < -0.005 && late.abs() < 0.01, "{soon} {late}");
+}
+
+#[test]
 fn a_fifth_of_the_keys_tells_the_same_within_its_interval() {
     let present = settings(Policy::AllkeysLru, 2000);
     let others = [settings(Policy::AllkeysLru, 4000)];
     let compared = |rate: f64| {
         let mut trials = Trials::new(Settings { rate, ..present }, &others);
         play(&mut trials, present, 200, 1000);
-        (trials.compare(START_MS + 60_000, 0.002)[0], trials.keys())
+        (trials.compared(START_MS + 60_000, &CLOSE)[0], trials.keys())
     };
     let ((all, many), (some, few)) = (compared(1.0), compared(0.2));
     assert!(few < many / 4, "{few} of {many}");
@@ -177,10 +211,11 @@ proptest! {
             };
             trials.request(&request(at_ms, key, what));
         }
-        for compared in trials.compare(0, 0.01) {
+        for compared in trials.compared(0, &Priors::default()) {
             prop_assert!((0.0..=1.0).contains(&compared.hit_ratio), "{compared:?}");
             prop_assert!(compared.low <= compared.delta && compared.delta <= compared.high);
             prop_assert!(compared.low.is_finite() && compared.high.is_finite());
+            prop_assert!(trials.compare(0, f64::NAN, &NONE).is_err());
         }
     }
 }

@@ -147,6 +147,18 @@ fn too_little_says_nothing() {
     assert!((ages.observed() - before.observed()).abs() < 1e-9);
 }
 
+#[test]
+fn after_decoding_it_is_the_same() {
+    let mut ages = Ages::default();
+    drawn(&mut ages, 2000, 3);
+    ages.finish_block(traffic(keys(OLDEST_S)));
+    drawn(&mut ages, 10, 3);
+    let bytes = ages.encode();
+    assert_eq!(Ages::decode(&bytes), Ok(ages));
+    assert_eq!(Ages::decode(&bytes[..bytes.len() / 2]), Err(DecodeError::Damaged));
+    assert_eq!(Ages::decode(&[2, 0]), Err(DecodeError::Format));
+}
+
 proptest! {
     #[test]
     fn knots_rise_in_size_and_fall_in_misses(

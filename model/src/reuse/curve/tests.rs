@@ -2,10 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::super::lab::{Kind, Lab, Seen, Workload, truth};
+use super::super::lab::{Kind, Lab, Seen, Workload, truth, truth_of};
 use super::super::{Cause, Drawn, Lifetime, Misses, Sampling, Traffic};
 use super::*;
-use crate::emulate::{MiniRedis, Policy};
+use crate::emulate::{MiniRedis, Policy, Settings};
 
 const SIZE: u64 = 4_000_000;
 const KEYS: u32 = 40_000;
@@ -76,6 +76,34 @@ fn other_sizes_are_met_within_half_a_point_on_average() {
     let worst = all.iter().copied().fold(0.0, f64::max);
     assert!(mean < 0.5 && worst < 1.5, "{all:?}");
     assert!(outside <= 1, "{all:?}");
+}
+
+/// A server that looks at few keys loses what the bend of the curve says.
+#[test]
+fn what_sampling_costs_is_told_by_the_bend_of_the_curve() {
+    let workload = Workload::new(Kind::Drifting, KEYS, PER_SECOND, 5);
+    let at = |samples: usize, size: f64| {
+        let base = 900_000.0;
+        let bytes = (base + (SIZE as f64 - base) * size) as u64;
+        let settings = Settings { samples, ..Settings::new(Policy::AllkeysLru, bytes) };
+        truth_of(workload.clone(), settings, 250.0)
+    };
+    let (xs, ys): (Vec<f64>, Vec<f64>) = [-0.6, -0.3, 0.0, 0.3, 0.6]
+        .map(|x: f64| (x, (1.0 - at(64, x.exp())).ln()))
+        .into_iter()
+        .unzip();
+    let exact = 1.0 - ys[2].exp();
+    for samples in [3, 5] {
+        let present = Present {
+            samples: samples as u32,
+            policy: Some(Policy::AllkeysLru),
+            ..Present::default()
+        };
+        let said = present.spread().powi(2) / 2.0 * bend(&xs, &ys, 0.0);
+        let lost = exact - at(samples, 1.0);
+        println!("{samples} samples: {lost:.4}, said {said:.4}");
+        assert!(lost > 0.001 && (lost / said - 1.0).abs() < 0.5, "{samples}: {lost} {said}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! fresh ones of those sizes and with that policy then do.
 //!
 //! A server at its present size serves a workload. The agent's taps watch it as they would anywhere:
-//! keyspace events, keys drawn at random, and `MONITOR` for the emulation (without its bound on a full
+//! keyspace events, keys drawn at random, and then `MONITOR` for the emulation (without its bound on a full
 //! server: at some thousand requests a second it costs the server a percent of a core). Predictions are
 //! written to a file. Then fresh servers, at other sizes, with the other policy, and as it is, serve the
 //! same workload with another order of requests, from empty for as long. What they hit in the last

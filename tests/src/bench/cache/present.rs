@@ -1,6 +1,7 @@
 //! The server at its present size, and what is predicted from it.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,9 +10,9 @@ use flyball_agent::cache::hash::KeyHasher;
 use flyball_agent::cache::monitor::{Burst, burst};
 use flyball_agent::cache::parse::Lines;
 use flyball_agent::cache::watch::{Plan, Watch};
-use flyball_agent::redis::{Connection, Info, Instance, Number, RedisConfig};
-use flyball_model::emulate::{Policy, Settings, Trials};
-use flyball_model::reuse::{Answer, Curve, Priors, Sampling};
+use flyball_agent::redis::{Instance, RedisConfig};
+use flyball_model::emulate::{self, Policy, Settings, Trials};
+use flyball_model::reuse::{Answer, Curve, Present, Priors, Sampling};
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
@@ -22,13 +23,9 @@ use crate::redis::Redis;
 
 /// Of the processor time before anything is watched, and while only that is done.
 const ALONE: Duration = Duration::from_secs(20);
-/// How far emulated differences were off before, as long as nothing is known: of sizes, and of LFU.
-const SIZE_SD: f64 = 0.003;
-const LFU_SD: f64 = 0.006;
 /// Keys that are sampled; those of the bench are all.
 const MOST_KEYS: usize = 1 << 17;
 const DRAWS_PER_SECOND: f64 = 500.0;
-const FILLS_PER_SECOND: f64 = 100.0;
 
 /// What is changed in the emulation, in its order.
 const CHANGES: [Change; 3] = [Change::Half, Change::Twice, Change::Lfu];
@@ -39,7 +36,7 @@ pub(super) async fn predict(scenario: &Scenario) -> Result<Predicted> {
     let redis = start(dir.path(), scenario.bytes, Policy::AllkeysLru).await?;
     let port = crate::redis::port(&redis.url())?;
     let (times, tally) = (scenario.times, Arc::new(Tally::default()));
-    let time = times.warm + ALONE + times.serve + Duration::from_secs(20);
+    let time = times.warm + times.watch + times.serve + Duration::from_secs(20);
     let load = scenario.load;
     let driving = tokio::spawn({
         let tally = Arc::clone(&tally);
@@ -54,14 +51,19 @@ pub(super) async fn predict(scenario: &Scenario) -> Result<Predicted> {
     sleep(times.warm.saturating_sub(ALONE)).await;
     let alone = cpu(ALONE).await?;
     let instance = instance(&redis, dir.path())?;
-    let trials = Arc::new(Mutex::new(trials(&instance, scenario.bytes)?));
     let hasher = KeyHasher::new(load.seed);
     let watching = tokio::task::spawn_blocking({
-        let (instance, trials) = (instance.clone(), Arc::clone(&trials));
-        let lease = dir.path().join("events");
-        move || watch(instance, hasher, lease, times.watch, &trials)
+        let (instance, lease) = (instance.clone(), dir.path().join("events"));
+        move || watch(instance, hasher, lease, times.watch, DRAWS_PER_SECOND)
     });
     let watched = cpu(ALONE).await?;
+    let (watch, sizes_of_keys) = watching.await??;
+    let present = watch.present().context("nothing was watched")?;
+    // The emulation begins when all else is over: MONITOR takes memory of its own.
+    let trials = Arc::new(Mutex::new(trials(&present)));
+    for (hash, bytes) in sizes_of_keys {
+        trials.lock().learn(hash, bytes);
+    }
     let reading = tokio::task::spawn_blocking({
         let (instance, trials) = (instance.clone(), Arc::clone(&trials));
         move || monitor(&instance, hasher, times.serve, &trials)
@@ -71,10 +73,8 @@ pub(super) async fn predict(scenario: &Scenario) -> Result<Predicted> {
     let (from, counted) = (now_ms()?, tally.get());
     sleep(times.count.saturating_sub(Duration::from_secs(5))).await;
     let counted = tally.hit_ratio_since(counted);
-    let watch = watching.await??;
     reading.await??;
     driving.abort();
-    let present = watch.present().context("nothing was watched")?;
     let curve = watch.curve(&Priors::default())?;
     let mut predictions = sizes(&curve, scenario.bytes, present.hit_ratio);
     let trials = trials.lock();
@@ -94,45 +94,42 @@ pub(super) async fn start(dir: &Path, bytes: u64, policy: Policy) -> Result<Redi
     Redis::start_with(dir, &options).await
 }
 
-fn instance(redis: &Redis, dir: &Path) -> Result<Instance> {
+pub(super) fn instance(redis: &Redis, dir: &Path) -> Result<Instance> {
     let config =
         RedisConfig { name: "bench".to_owned(), url: redis.url(), ..RedisConfig::default() };
     Instance::new(config, dir).map_err(anyhow::Error::msg)
 }
 
 /// The present server and what it may be changed to.
-fn trials(instance: &Instance, bytes: u64) -> Result<Trials> {
-    let mut connection = Connection::open(instance)?;
-    let reply = connection.call(&[b"INFO", b"memory"])?;
-    let mut info = Info::default();
-    info.read(reply.text().unwrap_or_default());
-    let number = |number| info.get(number).unwrap_or(0) as u64;
-    let base_bytes = number(Number::Startup) + number(Number::NormalClients);
+fn trials(present: &Present) -> Trials {
+    let base_bytes = (present.startup_bytes + present.buffer_bytes) as u64;
+    let bytes = present.maxmemory_bytes as u64;
     let settings = |policy, bytes| Settings { base_bytes, ..Settings::new(policy, bytes) };
     let lru = Policy::AllkeysLru;
     let others =
         [settings(lru, bytes / 2), settings(lru, 2 * bytes), settings(Policy::AllkeysLfu, bytes)];
-    Ok(Trials::new(settings(lru, bytes), &others))
+    Trials::new(settings(lru, bytes), &others)
 }
 
-fn watch(
+/// Watches, and keeps the sizes of the keys that were looked at.
+pub(super) fn watch(
     instance: Instance,
     hasher: KeyHasher,
-    lease: std::path::PathBuf,
+    lease: PathBuf,
     time: Duration,
-    trials: &Mutex<Trials>,
-) -> Result<Watch> {
+    draws_per_second: f64,
+) -> Result<(Watch, HashMap<u64, u32>)> {
     let plan = Plan {
-        draws_per_second: DRAWS_PER_SECOND,
-        fills_per_second: FILLS_PER_SECOND,
+        draws_per_second,
+        fills_per_second: draws_per_second / 5.0,
         block: time / 12,
         sampling: Sampling { max_keys: MOST_KEYS, max_rate: 1.0 },
         ..Plan::new(lease)
     };
-    let mut watch = Watch::new(instance, hasher, plan, None);
+    let (mut watch, mut sizes) = (Watch::new(instance, hasher, plan, None), HashMap::new());
     let begun = Instant::now();
-    watch.run(|| begun.elapsed() >= time, |hash, bytes| trials.lock().learn(hash, bytes))?;
-    Ok(watch)
+    watch.run(|| begun.elapsed() >= time, |hash, bytes| _ = sizes.insert(hash, bytes))?;
+    Ok((watch, sizes))
 }
 
 /// Feeds the emulation with every request.
@@ -162,22 +159,21 @@ fn sizes(curve: &Curve, bytes: u64, present: f64) -> Vec<Prediction> {
     [(Change::Half, bytes / 2), (Change::Twice, 2 * bytes)].map(of).to_vec()
 }
 
+/// Nothing when the emulated present server is not the one that runs.
 fn emulated(trials: &Trials, from: u64, present: f64) -> Vec<Prediction> {
-    let sizes = trials.compare(from, SIZE_SD);
-    let policies = trials.compare(from, LFU_SD);
-    let of = |(i, change): (usize, Change)| {
-        let compared = if change == Change::Lfu { policies.get(i) } else { sizes.get(i) }?;
+    let compared = trials.compare(from, present, &emulate::Priors::default()).unwrap_or_default();
+    let of = |(compared, change): (&emulate::Compared, Change)| {
         let level = if change == Change::Lfu { 0.0 } else { present };
-        Some(Prediction {
+        Prediction {
             change,
             source: Source::Emulation,
             present,
             value: Some(level + compared.delta),
             low: level + compared.low,
             high: level + compared.high,
-        })
+        }
     };
-    CHANGES.into_iter().enumerate().filter_map(of).collect()
+    compared.iter().zip(CHANGES).map(of).collect()
 }
 
 fn now_ms() -> Result<u64> {

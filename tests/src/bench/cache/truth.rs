@@ -1,13 +1,20 @@
 //! What servers of other sizes and with the other policy do.
 
+use std::time::Duration;
+
 use anyhow::Result;
+use flyball_agent::cache::hash::KeyHasher;
 use flyball_model::emulate::Policy;
 use tokio::time::sleep;
 
-use super::present::start;
+use super::present::{instance, start, watch};
 use super::record::Found;
 use super::scenario::Scenario;
 use crate::load::cache::{Tally, drive};
+
+/// Watching at the start, so that all commands of that have been used once.
+const WATCHED: Duration = Duration::from_secs(12);
+const DRAWS_PER_SECOND: f64 = 50.0;
 
 /// All of them at once, from empty.
 pub(super) async fn find(scenario: &Scenario) -> Result<Found> {
@@ -27,11 +34,17 @@ async fn serve(scenario: &Scenario, bytes: u64, policy: Policy) -> Result<f64> {
     let redis = start(dir.path(), bytes, policy).await?;
     let port = crate::redis::port(&redis.url())?;
     let (times, load, tally) = (scenario.times, scenario.other_load(), Tally::default());
+    // The agent is there too: what the server spends on its commands belongs to the truth.
+    let watching = tokio::task::spawn_blocking({
+        let (instance, lease) = (instance(&redis, dir.path())?, dir.path().join("events"));
+        move || watch(instance, KeyHasher::new(0), lease, WATCHED, DRAWS_PER_SECOND)
+    });
     let counting = async {
         sleep(times.serve.saturating_sub(times.count)).await;
         tally.get()
     };
     let (driven, before) = tokio::join!(drive(port, &load, times.serve, &tally), counting);
     driven?;
+    watching.await??;
     Ok(tally.hit_ratio_since(before))
 }
