@@ -300,7 +300,7 @@ impl Drawing<'_> {
                 _ => self.memory.fitting_bytes(maxmemory, |data| keys_of(&bytes, &keys, data)),
             };
             let is_beyond = if self.is_not_full { ratio > LARGEST } else { data > last };
-            if is_beyond && step != 0 {
+            if is_beyond && step > 0 {
                 if is_ending {
                     break;
                 }

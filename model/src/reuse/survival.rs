@@ -161,6 +161,17 @@ impl Tail {
         self.bins.iter().map(|bin| bin.events).sum()
     }
 
+    /// Time under watch of all units.
+    #[cfg(test)]
+    pub(super) fn watched_ms(&self) -> f64 {
+        let mut through = 0.0;
+        let time = |(index, bin): (usize, &Bin)| {
+            through += bin.units.through;
+            bin.units.partial_ms + through * BINS.width(index) as f64
+        };
+        self.bins.iter().enumerate().map(time).sum()
+    }
+
     /// True when every number is one, so that nothing read from a file spoils sums.
     pub(super) fn is_sound(&self) -> bool {
         let exposures = |bin: &Bin| [bin.units, bin.sized, bin.bytes];

@@ -128,3 +128,65 @@ fn sd_at(steps: &[Step]) -> f64 {
     let by_hazard = |step: &Step| last.alive + last.hazard * (last.waited_ms - step.waited_ms);
     steps.iter().map(|step| step.variance * by_hazard(step).powi(2)).sum::<f64>().sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cause, Ghosts, Sampling};
+    use super::*;
+    use crate::mix::next_unit;
+
+    const KEYS: f64 = 2000.0;
+
+    /// Five keys a second are evicted, each asked for again after a time of an exponential law.
+    fn blocks(seed: u64) -> (Vec<Block>, u64) {
+        let mut ghosts = Ghosts::new(Sampling { max_keys: 1 << 16, max_rate: 1.0 });
+        let (mut random, start) = (seed, 1_000_000);
+        ghosts.open(start);
+        let mut events = Vec::new();
+        for key in 0..1000 {
+            let at_ms = start + key * 200;
+            let age_ms = -60_000.0 * (1.0 - next_unit(&mut random)).ln();
+            events.push((at_ms, key, true));
+            events.push((at_ms + age_ms as u64, key, false));
+        }
+        let end = start + 200_000;
+        events.retain(|event| event.0 < end);
+        events.sort_unstable();
+        for (at_ms, key, is_gone) in events {
+            if is_gone {
+                ghosts.gone(key, Cause::Evicted, at_ms);
+            } else {
+                ghosts.missed(key, at_ms);
+            }
+        }
+        // As many cold misses, so that there is one for each eviction.
+        (0..1000).for_each(|key| ghosts.missed(1_000_000 + key, end - 1));
+        (ghosts.blocks(end), end)
+    }
+
+    #[test]
+    fn the_standard_deviation_is_that_of_many_samples() {
+        let memory =
+            Memory { base_bytes: 0.0, data_bytes: KEYS * 100.0, keys: KEYS, expiring_share: 0.0 };
+        let present = Present { keys: KEYS, ..Present::default() };
+        let (mut saved, mut said) = (Vec::new(), Vec::new());
+        for seed in 1..60 {
+            let (mut blocks, _) = blocks(seed * 77);
+            // The number of misses is another chance, which is not looked at here.
+            blocks.iter_mut().for_each(|block| block.misses = 1600);
+            let knots = knots(&blocks, &present, &memory, 1.0);
+            let column = |of: fn(&Knot) -> f64| knots.iter().map(of).collect::<Vec<_>>();
+            let at = |ys: &[f64]| interpolate(&column(|k| k.data_bytes), ys, KEYS * 110.0);
+            saved.push(at(&column(|k| k.saved)));
+            said.push(at(&column(|k| k.sd)));
+        }
+        let count = saved.len() as f64;
+        let mean = saved.iter().sum::<f64>() / count;
+        let sd = (saved.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / count).sqrt();
+        let said = said.iter().sum::<f64>() / count;
+        assert!((said / sd - 1.0).abs() < 0.25, "{said}, is {sd} around {mean}");
+        // A tenth more keys are the ghosts of an age at which 200 of 300 wait: a law of 60 s.
+        let exact = 200.0 / 300.0 * 1000.0 / 1600.0;
+        assert!((mean - exact).abs() < 0.02, "{mean} {exact}");
+    }
+}

@@ -177,6 +177,8 @@ fn a_short_silence_keeps_old_ghosts_and_a_long_one_none() {
         assert_eq!(ghosts.keys(), kept, "{silence}");
         ghosts.missed(1, 1_099_000 + silence);
         assert!((watched(&ghosts, 1_200_000).1 - kept as f64).abs() < 1e-9);
+        let time: f64 = ghosts.blocks(1_200_000).iter().map(|b| b.tails[1].watched_ms()).sum();
+        assert!((time - 99_000.0).abs() < 1.0, "the silence is no time under watch: {time}");
     }
 }
 
