@@ -60,15 +60,18 @@ impl Lines {
             b"set" | b"setnx" | b"getset" => {
                 if let [key, value, options @ ..] = arguments {
                     let bytes = string_bytes(key.len(), value.len());
-                    give(key, What::Write { bytes, expiry: expiry(options, at_ms) });
+                    give(key, What::Write { bytes, expiry: expiry(options) });
                 }
             }
             b"setex" | b"psetex" => {
                 if let [key, ttl, value] = arguments {
                     let bytes = string_bytes(key.len(), value.len());
                     let unit = if &*name == b"setex" { 1000 } else { 1 };
-                    let dies = number(ttl).map(|ttl| at_ms + ttl * unit);
-                    give(key, What::Write { bytes, expiry: dies.map_or(Expiry::Keep, Expiry::At) });
+                    let ttl = number(ttl).map(|ttl| ttl * unit);
+                    give(
+                        key,
+                        What::Write { bytes, expiry: ttl.map_or(Expiry::Keep, Expiry::After) },
+                    );
                 }
             }
             b"mset" => {
@@ -83,8 +86,9 @@ impl Lines {
                     && let Some(time) = number(time)
                 {
                     let ms = if name[0] == b'p' { time } else { time * 1000 };
-                    let dies = if name.ends_with(b"at") { ms } else { at_ms + ms };
-                    give(key, What::Expire(Expiry::At(dies)));
+                    let is_clock = name.ends_with(b"at");
+                    let expiry = if is_clock { Expiry::At(ms) } else { Expiry::After(ms) };
+                    give(key, What::Expire(expiry));
                 }
             }
             b"persist" => all.take(1).for_each(|key| give(key, What::Expire(Expiry::Never))),
@@ -127,18 +131,17 @@ fn is_harmless(name: &[u8]) -> bool {
 }
 
 /// What the options of `SET` say.
-fn expiry(options: &[Vec<u8>], at_ms: u64) -> Expiry {
+fn expiry(options: &[Vec<u8>]) -> Expiry {
     for (i, option) in options.iter().enumerate() {
         let value = options.get(i + 1).and_then(|value| number(value));
-        let dies = match (&*option.to_ascii_lowercase(), value) {
-            (b"keepttl", _) => return Expiry::Keep,
-            (b"ex", Some(seconds)) => at_ms + seconds * 1000,
-            (b"px", Some(ms)) => at_ms + ms,
-            (b"exat", Some(seconds)) => seconds * 1000,
-            (b"pxat", Some(ms)) => ms,
+        return match (&*option.to_ascii_lowercase(), value) {
+            (b"keepttl", _) => Expiry::Keep,
+            (b"ex", Some(seconds)) => Expiry::After(seconds * 1000),
+            (b"px", Some(ms)) => Expiry::After(ms),
+            (b"exat", Some(seconds)) => Expiry::At(seconds * 1000),
+            (b"pxat", Some(ms)) => Expiry::At(ms),
             _ => continue,
         };
-        return Expiry::At(dies);
     }
     Expiry::Never
 }
@@ -230,17 +233,17 @@ mod tests {
         let write = |expiry| What::Write { bytes, expiry };
         assert_eq!(one(r#""GET" "k""#), What::Read);
         assert_eq!(one(r#""set" "k" "value""#), write(Expiry::Never));
-        assert_eq!(one(r#""set" "k" "value" "EX" "10""#), write(Expiry::At(at_ms + 10_000)));
-        assert_eq!(one(r#""set" "k" "value" "nx" "PX" "10""#), write(Expiry::At(at_ms + 10)));
+        assert_eq!(one(r#""set" "k" "value" "EX" "10""#), write(Expiry::After(10_000)));
+        assert_eq!(one(r#""set" "k" "value" "nx" "PX" "10""#), write(Expiry::After(10)));
         assert_eq!(
             one(r#""set" "k" "value" "exat" "1400000000""#),
             write(Expiry::At(1_400_000_000_000))
         );
         assert_eq!(one(r#""set" "k" "value" "keepttl""#), write(Expiry::Keep));
-        assert_eq!(one(r#""setex" "k" "10" "value""#), write(Expiry::At(at_ms + 10_000)));
-        assert_eq!(one(r#""psetex" "k" "10" "value""#), write(Expiry::At(at_ms + 10)));
+        assert_eq!(one(r#""setex" "k" "10" "value""#), write(Expiry::After(10_000)));
+        assert_eq!(one(r#""psetex" "k" "10" "value""#), write(Expiry::After(10)));
         assert_eq!(one(r#""unlink" "k""#), What::Delete);
-        assert_eq!(one(r#""pexpire" "k" "5""#), What::Expire(Expiry::At(at_ms + 5)));
+        assert_eq!(one(r#""pexpire" "k" "5""#), What::Expire(Expiry::After(5)));
         assert_eq!(
             one(r#""expireat" "k" "1400000000""#),
             What::Expire(Expiry::At(1_400_000_000_000))

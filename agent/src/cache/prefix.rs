@@ -47,7 +47,7 @@ impl Given {
     pub(super) fn get(&self, prefix: u64) -> Option<u64> {
         let times = self.0.get(&prefix).filter(|times| times.count >= LEAST)?;
         let sd_ms = (times.squares / times.count).sqrt();
-        (sd_ms <= SAME * times.mean_ms).then_some(times.mean_ms as u64)
+        (sd_ms <= SAME * times.mean_ms).then_some(times.mean_ms.round() as u64)
     }
 }
 

@@ -1,14 +1,30 @@
 //! A request as an emulated server is told of it.
 
+use super::NEVER;
+
 /// When a written key expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
     /// Not.
     Never,
+    /// So many milliseconds after it was written.
+    After(u64),
     /// At this time, in milliseconds since the Unix epoch.
     At(u64),
     /// When it would have expired before.
     Keep,
+}
+
+impl Expiry {
+    /// When a key written now expires, which would have expired at `before`.
+    pub(super) const fn dies_ms(self, at_ms: u64, before: u64) -> u64 {
+        match self {
+            Self::Never => NEVER,
+            Self::After(ms) => at_ms.saturating_add(ms),
+            Self::At(ms) => ms,
+            Self::Keep => before,
+        }
+    }
 }
 
 /// What a client asks for.

@@ -58,15 +58,21 @@ pub struct Trials {
 }
 
 /// What is known of a key.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Known {
     /// 0 as long as it was not written.
     bytes: u32,
-    /// 0 never.
-    ttl_ms: u64,
+    /// As it was last written.
+    expiry: Expiry,
     read_ms: u64,
     /// Servers that missed it then.
     missed: u8,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { bytes: 0, expiry: Expiry::Never, read_ms: 0, missed: 0 }
+    }
 }
 
 /// Reads of a time.
@@ -193,9 +199,7 @@ impl Trials {
             What::Delete => {
                 self.servers.iter_mut().for_each(|server| server.delete(place, at_ms));
             }
-            What::Expire(Expiry::Keep) => {}
-            What::Expire(Expiry::Never) => self.expire(place, NEVER, at_ms),
-            What::Expire(Expiry::At(dies_ms)) => self.expire(place, dies_ms, at_ms),
+            What::Expire(expiry) => self.expire(place, expiry, at_ms),
         }
     }
 
@@ -278,7 +282,11 @@ impl Trials {
         known.read_ms = at_ms;
         known.missed = 0;
         let bytes = if known.bytes == 0 { mean as u32 } else { known.bytes };
-        let dies_ms = if known.ttl_ms == 0 { NEVER } else { at_ms + known.ttl_ms };
+        // Who writes at a time of the clock writes the same one until that is over.
+        let dies_ms = match known.expiry {
+            Expiry::At(dies_ms) if dies_ms <= at_ms => NEVER,
+            expiry => expiry.dies_ms(at_ms, NEVER),
+        };
         let mut hits = [0.0; MOST + 1];
         for (i, server) in self.servers.iter_mut().enumerate() {
             if server.read(key, at_ms) {
@@ -303,21 +311,15 @@ impl Trials {
         self.sizes.0 += f64::from(bytes) - f64::from(known.bytes);
         self.sizes.1 += f64::from(u8::from(known.bytes == 0));
         known.bytes = bytes;
-        known.ttl_ms = match expiry {
-            Expiry::Never => 0,
-            Expiry::At(dies_ms) => dies_ms.saturating_sub(at_ms).max(1),
-            Expiry::Keep => known.ttl_ms,
-        };
+        if expiry != Expiry::Keep {
+            known.expiry = expiry;
+        }
         let is_fill = known.read_ms > 0 && at_ms.saturating_sub(known.read_ms) <= FILL_MS;
         let missed = known.missed;
         // The next write is one of its own.
         (known.read_ms, known.missed) = (0, 0);
         for (i, server) in self.servers.iter_mut().enumerate() {
-            let dies_ms = match expiry {
-                Expiry::Never => NEVER,
-                Expiry::At(dies_ms) => dies_ms,
-                Expiry::Keep => server.dies_ms(key).unwrap_or(NEVER),
-            };
+            let dies_ms = expiry.dies_ms(at_ms, server.dies_ms(key).unwrap_or(NEVER));
             if !is_fill {
                 server.write(key, bytes, dies_ms, at_ms);
             } else if missed & (1 << i) != 0 {
@@ -326,8 +328,12 @@ impl Trials {
         }
     }
 
-    fn expire(&mut self, key: u64, dies_ms: u64, at_ms: u64) {
-        self.servers.iter_mut().for_each(|server| server.expire(key, dies_ms, at_ms));
+    fn expire(&mut self, key: u64, expiry: Expiry, at_ms: u64) {
+        for server in &mut self.servers {
+            if let Some(before) = server.dies_ms(key) {
+                server.expire(key, expiry.dies_ms(at_ms, before), at_ms);
+            }
+        }
     }
 
     fn block(&mut self, at_ms: u64) -> &mut Block {

@@ -154,7 +154,7 @@ fn the_write_after_a_miss_is_no_use_of_its_own() {
 #[test]
 fn times_to_live_are_those_that_were_written() {
     let mut trials = Trials::new(settings(Policy::AllkeysLru, 100), &[]);
-    let brief = What::Write { bytes: BYTES, expiry: Expiry::At(START_MS + 10_000) };
+    let brief = What::Write { bytes: BYTES, expiry: Expiry::After(10_000) };
     let hits = |trials: &Trials| trials.servers[0].counts().hits;
     trials.request(&request(0, 1, brief));
     trials.request(&request(9999, 1, What::Read));
@@ -168,9 +168,17 @@ fn times_to_live_are_those_that_were_written() {
     trials.request(&request(21_000, 1, What::Expire(Expiry::Never)));
     trials.request(&request(90_000, 1, What::Read));
     assert_eq!(hits(&trials), 3);
-    trials.request(&request(90_000, 1, What::Delete));
-    trials.request(&request(90_001, 1, What::Read));
-    assert_eq!(hits(&trials), 3);
+    // At a time of the clock: filled for as long as what was written last.
+    let clock = What::Write { bytes: BYTES, expiry: Expiry::At(START_MS + 120_000) };
+    trials.request(&request(95_000, 1, clock));
+    trials.request(&request(96_000, 1, What::Delete));
+    for (at_ms, sum) in [(100_000, 3), (119_999, 4), (120_000, 4), (121_000, 5)] {
+        trials.request(&request(at_ms, 1, What::Read));
+        assert_eq!(hits(&trials), sum, "{at_ms}");
+    }
+    trials.request(&request(130_000, 1, What::Delete));
+    trials.request(&request(130_001, 1, What::Read));
+    assert_eq!(hits(&trials), 5);
 }
 
 #[test]
@@ -200,7 +208,7 @@ proptest! {
             at_ms += wait;
             let expiry = match bytes % 3 {
                 0 => Expiry::Never,
-                1 => Expiry::Keep,
+                1 => [Expiry::Keep, Expiry::After(u64::from(bytes))][(bytes % 2) as usize],
                 _ => Expiry::At(START_MS + at_ms + u64::from(bytes)),
             };
             let what = match what {

@@ -121,7 +121,7 @@ pub(super) fn watch(
 ) -> Result<(Watch, HashMap<u64, u32>)> {
     let plan = Plan {
         draws_per_second,
-        fills_per_second: draws_per_second / 5.0,
+        fills_per_second: draws_per_second / 2.0,
         block: time / 12,
         sampling: Sampling { max_keys: MOST_KEYS, max_rate: 1.0 },
         ..Plan::new(lease)

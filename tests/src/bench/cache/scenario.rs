@@ -36,7 +36,7 @@ impl Times {
     /// Ten minutes for a scenario.
     pub const FULL: Self = Self {
         warm: Duration::from_secs(100),
-        watch: Duration::from_secs(130),
+        watch: Duration::from_secs(160),
         serve: Duration::from_secs(330),
         count: Duration::from_secs(150),
     };

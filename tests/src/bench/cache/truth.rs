@@ -1,7 +1,5 @@
 //! What servers of other sizes and with the other policy do.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use flyball_agent::cache::hash::KeyHasher;
 use flyball_model::emulate::Policy;
@@ -12,8 +10,6 @@ use super::record::Found;
 use super::scenario::Scenario;
 use crate::load::cache::{Tally, drive};
 
-/// Watching at the start, so that all commands of that have been used once.
-const WATCHED: Duration = Duration::from_secs(12);
 const DRAWS_PER_SECOND: f64 = 50.0;
 
 /// All of them at once, from empty.
@@ -34,10 +30,11 @@ async fn serve(scenario: &Scenario, bytes: u64, policy: Policy) -> Result<f64> {
     let redis = start(dir.path(), bytes, policy).await?;
     let port = crate::redis::port(&redis.url())?;
     let (times, load, tally) = (scenario.times, scenario.other_load(), Tally::default());
-    // The agent is there too: what the server spends on its commands belongs to the truth.
+    // The agent is there too: what the server spends on its commands and its connections
+    // belongs to the truth.
     let watching = tokio::task::spawn_blocking({
         let (instance, lease) = (instance(&redis, dir.path())?, dir.path().join("events"));
-        move || watch(instance, KeyHasher::new(0), lease, WATCHED, DRAWS_PER_SECOND)
+        move || watch(instance, KeyHasher::new(0), lease, times.serve, DRAWS_PER_SECOND)
     });
     let counting = async {
         sleep(times.serve.saturating_sub(times.count)).await;
