@@ -173,7 +173,9 @@ mod tests {
         for seed in 1..60 {
             let (mut blocks, _) = blocks(seed * 77);
             // The number of misses is another chance, which is not looked at here.
-            blocks.iter_mut().for_each(|block| block.misses = 1600);
+            for block in &mut blocks {
+                block.misses = 1600;
+            }
             let knots = knots(&blocks, &present, &memory, 1.0);
             let column = |of: fn(&Knot) -> f64| knots.iter().map(of).collect::<Vec<_>>();
             let at = |ys: &[f64]| interpolate(&column(|k| k.data_bytes), ys, KEYS * 110.0);
