@@ -31,6 +31,16 @@ query() {
   "$bench" query load --data-dir "$data" >/dev/null && "$bench" query run --data-dir "$data"
 }
 
+# Four workloads at two sizes with three orders of requests: 24 servers, eight at a time, 50 minutes.
+caches() {
+  local dir status=0
+  dir=$(mktemp -d)
+  if [ -n "${QUICK:-}" ]; then "$bench" cache --dir "$dir" --seeds 1 --only 0,2 || status=$?
+  else "$bench" cache --dir "$dir" --parallel 8 || status=$?; fi
+  rm -r "$dir"
+  return $status
+}
+
 step "Frame codec and payload on the wire" codec
 step "Host samplers" cargo bench --locked --quiet -p flyball-agent --bench sense
 step "Cache samplers" cargo bench --locked --quiet -p flyball-agent --bench caches
@@ -47,5 +57,6 @@ step "ClickHouse away" "$bench" outage "${outage[@]}"
 step "Rollups" cargo bench --locked --quiet -p flyball-collector --bench rollup
 step "On disk, beside VictoriaMetrics" "$bench" disk --millions "$millions"
 step "Store: ways to insert, fsync, memory" cargo bench --locked --quiet -p flyball-collector --bench store
+step "Caches: other sizes and LFU, predicted and found" caches
 step "Agent beside node_exporter" "$bench" agent "${agent[@]}"
 exit $status

@@ -1,6 +1,7 @@
 //! Samples a host and streams the samples to a collector: sense -> ship -> steer.
 
 pub mod addresses;
+pub mod cache;
 pub mod config;
 pub mod data_dir;
 pub mod recorder;

@@ -3,9 +3,11 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod emulate;
 pub mod hit_curve;
 pub mod journal;
 pub mod judge;
 mod log_linear;
 mod mix;
+pub mod reuse;
 pub mod rollout;

@@ -25,10 +25,18 @@ impl Redis {
     /// # Errors
     /// When it does not come up.
     pub async fn start(dir: &Path) -> Result<Self> {
+        Self::start_with(dir, &[]).await
+    }
+
+    /// As [`Redis::start`], with options of its command line.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_with(dir: &Path, options: &[&str]) -> Result<Self> {
         let port = port::free()?;
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
-        command.arg("--dir").arg(dir);
+        command.arg("--dir").arg(dir).args(options);
         let process = Process::start("redis", command, dir)?;
         until("redis to answer", SOON, || async {
             let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;

@@ -56,6 +56,20 @@ impl Connection {
         self.touches
     }
 
+    /// Asks the system for a receive buffer of this size. Where it grants less than half of that the
+    /// buffer stays as it is, since one that was set does not grow by itself any more.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn widen(&mut self, bytes: usize) -> Result<(), Error> {
+        let most = std::fs::read_to_string("/proc/sys/net/core/rmem_max").ok();
+        let most = most.and_then(|text| text.trim().parse::<usize>().ok()).unwrap_or(0);
+        if most < bytes / 2 {
+            return Ok(());
+        }
+        Ok(self.stream.set_receive_buffer(bytes)?)
+    }
+
     /// Sends a command and waits for its answer.
     ///
     /// # Errors

@@ -105,6 +105,17 @@ impl fmt::Display for Endpoint {
 }
 
 impl Stream {
+    /// Sets the size of the system's buffer for what comes in.
+    pub(super) fn set_receive_buffer(&self, bytes: usize) -> io::Result<()> {
+        use rustix::net::sockopt::set_socket_recv_buffer_size as set;
+        match self {
+            Self::Tcp(tcp) => set(tcp, bytes)?,
+            Self::Tls(tls) => set(&tls.sock, bytes)?,
+            Self::Unix(unix) => set(unix, bytes)?,
+        }
+        Ok(())
+    }
+
     /// Ends the next read or write at the deadline at the latest.
     pub(crate) fn set_deadline(&self, deadline: Instant) -> io::Result<()> {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -8,3 +8,4 @@ mod memcached;
 mod restarts;
 mod rights;
 mod silence;
+mod taps;

@@ -2,6 +2,7 @@
 
 mod account;
 pub mod agent;
+pub mod cache;
 pub mod disk;
 pub mod latency;
 pub mod outage;

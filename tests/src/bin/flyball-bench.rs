@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use flyball_tests::bench::disk;
 use flyball_tests::bench::table::Table;
-use flyball_tests::bench::{agent, latency, outage, query, replay, screenshot, start};
+use flyball_tests::bench::{agent, cache, latency, outage, query, replay, screenshot, start};
 use flyball_tests::load::{self, Pace, Plan, Scale};
 use flyball_tests::workload::SERIES_PER_NODE;
 
@@ -58,6 +58,22 @@ enum What {
     /// Queries on a day of a fleet's samples.
     #[command(subcommand)]
     Query(Query),
+    /// What is predicted of a Redis at other sizes and with LFU, beside what it then does: four
+    /// workloads at two sizes each.
+    Cache {
+        /// Orders of requests.
+        #[arg(long, default_value_t = 3)]
+        seeds: u64,
+        /// Servers that are measured at once, with four more each for the truth.
+        #[arg(long, default_value_t = 6)]
+        parallel: usize,
+        /// Where predictions and truths are kept; what is there is not measured again.
+        #[arg(long)]
+        dir: PathBuf,
+        /// Only these of the scenarios, by their numbers from 0 on.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<usize>,
+    },
     /// The backlog of an hour sent beside live samples: memory of the agent, and how late live samples are seen meanwhile.
     Replay {
         /// Times, each with a new agent and collector.
@@ -265,6 +281,17 @@ async fn main() -> Result<()> {
         What::Query(what) => {
             // What was measured before a failure is worth printing too.
             let result = run_query(&mut table, what).await;
+            write!(std::io::stdout(), "{table}")?;
+            result?;
+            ensure!(table.all_met(), "a bar is not met");
+            return Ok(());
+        }
+        What::Cache { seeds, parallel, dir, only } => {
+            let all = cache::Scenario::grid(seeds).into_iter().enumerate();
+            let chosen = all.filter(|(i, _)| only.is_empty() || only.contains(i));
+            let scenarios = chosen.map(|(_, scenario)| scenario).collect();
+            let options = cache::Options { dir, scenarios, parallel };
+            let result = cache::run(&mut table, &options).await;
             write!(std::io::stdout(), "{table}")?;
             result?;
             ensure!(table.all_met(), "a bar is not met");

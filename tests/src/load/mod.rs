@@ -11,6 +11,7 @@
 //! Values come from [`story`]: made beforehand by [`crate::workload`], so that the generator's own CPU does not count as load.
 
 mod agent;
+pub mod cache;
 mod flood;
 mod fsync;
 mod history;
