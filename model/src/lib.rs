@@ -5,3 +5,4 @@ pub mod breaker;
 pub mod budget;
 pub mod hit_curve;
 mod mix;
+pub mod record;
