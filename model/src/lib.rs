@@ -4,5 +4,7 @@ pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod hit_curve;
+pub mod journal;
 mod mix;
 pub mod record;
+pub mod rollout;

@@ -1,0 +1,206 @@
+//! The effect of transitions on one rollout and on one target's book.
+
+use std::collections::BTreeSet;
+
+use super::apply::{Fit, NOT_NOW, UNKNOWN};
+use super::event::{Judgement, Verdict};
+use super::ids::Values;
+use super::state::{
+    Attempts, Member, Pause, Phase, Rollout, RolloutState, Standing, StepRecord, TargetBook,
+};
+use super::transition::{Cause, Move, Transition};
+
+impl TargetBook {
+    pub(super) fn unlock(&mut self) -> Fit {
+        if !self.is_locked() || self.held_by.is_some() {
+            return Err(NOT_NOW);
+        }
+        self.attempts.retain(|_, attempts: &mut Attempts| !attempts.locked);
+        self.broken = false;
+        self.owed = None;
+        Ok(())
+    }
+
+    pub(super) fn supersede(&mut self, by: &Values) {
+        if let Some(standing) = &mut self.standing {
+            standing.values.retain(|name, _| !by.contains_key(name));
+        }
+        self.standing.take_if(|standing| standing.values.is_empty());
+    }
+
+    pub(super) fn promote(&mut self, rollout: &Rollout, place: usize) {
+        let mut values = self.standing.take().map(|old| old.values).unwrap_or_default();
+        values.extend(rollout.plan.members[place].last().clone());
+        let persist = rollout.plan.limits.persist;
+        self.standing = Some(Standing { rollout: rollout.id.clone(), values, persist });
+    }
+}
+
+impl Rollout {
+    pub(super) fn set(&mut self, place: usize, from: &[Member], to: Member, forward: bool) -> Fit {
+        if self.is_forward() != forward || !from.contains(&self.members[place]) {
+            return Err(NOT_NOW);
+        }
+        self.members[place] = to;
+        Ok(())
+    }
+
+    /// Offers a step. Who stays at the same values has them in force already.
+    pub(super) fn offer(
+        &mut self,
+        (wave, step): (usize, usize),
+        (at_ms, deadline_ms): (i64, i64),
+        revision: u64,
+    ) {
+        let plan = &self.plan;
+        for &place in &plan.waves[wave].members {
+            let planned = &plan.members[place];
+            if step == 0 || planned.step(step) != planned.step(step - 1) {
+                self.members[place] = Member::Asked;
+            }
+        }
+        let node = |&place: &usize| plan.members[place].target.node.clone();
+        let nodes: BTreeSet<String> = plan.waves[wave].members.iter().map(node).collect();
+        self.state = RolloutState::Canary;
+        self.phase = Phase::Applying { wave, step, deadline_ms };
+        self.steps.push(StepRecord {
+            wave,
+            step,
+            nodes: nodes.into_iter().collect(),
+            started_at_ms: at_ms,
+            revision,
+            verdict: None,
+            judged_at_ms: 0,
+        });
+    }
+
+    /// Whether all touched members have the wanted values in force.
+    pub(super) fn is_in_force(&self) -> bool {
+        self.members.iter().all(|member| matches!(member, Member::InForce | Member::Untouched))
+    }
+
+    pub(super) fn go(&mut self, transition: &Transition) -> Fit {
+        let at_ms = transition.at_ms;
+        match &transition.what {
+            Move::Held { until_ms, .. } => self.held(*until_ms),
+            Move::Validating { from_ms, until_ms, .. } => self.validating(*from_ms, *until_ms),
+            Move::Judged { verdict, .. } => self.judged(verdict, at_ms),
+            Move::Sealing { deadline_ms, .. } => self.sealing(*deadline_ms),
+            Move::Restoring { cause, deadline_ms, .. } => {
+                self.restoring(*cause, *deadline_ms, &transition.reason)
+            }
+            Move::Promoted { .. } => self.promoted(at_ms),
+            Move::RolledBack { .. } => self.returned(RolloutState::RolledBack, transition),
+            Move::Failed { .. } => self.returned(RolloutState::Failed, transition),
+            Move::Paused { until_ms, asks, .. } if self.is_forward() && self.paused.is_none() => {
+                self.paused = Some(Pause { since_ms: at_ms, until_ms: *until_ms, asks: *asks });
+                Ok(())
+            }
+            Move::Resumed { until_ms, .. } => self.resumed(*until_ms),
+            _ => Err(NOT_NOW),
+        }
+    }
+
+    fn held(&mut self, until_ms: i64) -> Fit {
+        let Phase::Applying { wave, step, .. } = self.phase else { return Err(NOT_NOW) };
+        if !self.is_in_force() {
+            return Err("it is not in force everywhere");
+        }
+        self.phase = Phase::Holding { wave, step, until_ms };
+        Ok(())
+    }
+
+    fn validating(&mut self, from_ms: i64, until_ms: i64) -> Fit {
+        let Phase::Holding { wave, step, .. } = self.phase else { return Err(NOT_NOW) };
+        if step + 1 < self.plan.steps_of(wave) || !self.is_in_force() {
+            return Err("steps are left");
+        }
+        self.state = RolloutState::Validating;
+        self.phase = Phase::Validating { wave, from_ms, until_ms };
+        Ok(())
+    }
+
+    fn judged(&mut self, verdict: &Verdict, at_ms: i64) -> Fit {
+        let validating = matches!(self.phase, Phase::Validating { .. });
+        let fits = match self.last_verdict() {
+            Some(Judgement::Harm) => false,
+            Some(Judgement::Pass) => verdict.result == Judgement::Harm,
+            _ => validating || verdict.result == Judgement::Harm,
+        };
+        if !fits || !self.is_forward() {
+            return Err(NOT_NOW);
+        }
+        let step = self.steps.last_mut().ok_or(UNKNOWN)?;
+        step.verdict = Some(verdict.clone());
+        step.judged_at_ms = at_ms;
+        Ok(())
+    }
+
+    fn sealing(&mut self, deadline_ms: i64) -> Fit {
+        let Phase::Validating { wave, .. } = self.phase else { return Err(NOT_NOW) };
+        let passed = self.last_verdict() == Some(Judgement::Pass);
+        if wave + 1 != self.plan.waves.len() || !passed || !self.is_in_force() {
+            return Err("it has not passed everywhere");
+        }
+        self.sealed = true;
+        self.members.fill(Member::Asked);
+        self.phase = Phase::Sealing { deadline_ms };
+        Ok(())
+    }
+
+    fn restoring(&mut self, cause: Cause, deadline_ms: i64, reason: &str) -> Fit {
+        if !self.is_forward() {
+            return Err(NOT_NOW);
+        }
+        for member in &mut self.members {
+            *member = match *member {
+                Member::Untouched => Member::Untouched,
+                Member::Upset(true) => Member::Restored,
+                _ => Member::Restoring,
+            };
+        }
+        self.paused = None;
+        self.cause = Some(cause);
+        reason.clone_into(&mut self.reason);
+        self.phase = Phase::Restoring { deadline_ms };
+        Ok(())
+    }
+
+    fn promoted(&mut self, at_ms: i64) -> Fit {
+        if !matches!(self.phase, Phase::Sealing { .. }) || !self.is_in_force() {
+            return Err(NOT_NOW);
+        }
+        self.end(RolloutState::Promoted, at_ms);
+        Ok(())
+    }
+
+    fn returned(&mut self, state: RolloutState, transition: &Transition) -> Fit {
+        let back = |member: &Member| matches!(member, Member::Untouched | Member::Restored);
+        let all = self.members.iter().all(back);
+        let restoring = matches!(self.phase, Phase::Restoring { .. });
+        if !restoring || all != (state == RolloutState::RolledBack) {
+            return Err(NOT_NOW);
+        }
+        self.reason.clone_from(&transition.reason);
+        self.end(state, transition.at_ms);
+        Ok(())
+    }
+
+    fn end(&mut self, state: RolloutState, at_ms: i64) {
+        self.state = state;
+        self.phase = Phase::Over;
+        self.paused = None;
+        self.ended_at_ms = Some(at_ms);
+    }
+
+    fn resumed(&mut self, end_ms: Option<i64>) -> Fit {
+        self.paused.take().ok_or(NOT_NOW)?;
+        if let Phase::Holding { until_ms, .. } | Phase::Validating { until_ms, .. } =
+            &mut self.phase
+            && let Some(end_ms) = end_ms
+        {
+            *until_ms = end_ms;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,409 @@
+//! One decision: what is due, then the event, then what follows from it.
+//!
+//! What is due comes first, so that an event that is too late meets the state that it came too late
+//! for.
+
+use serde_json::{Value, json};
+
+use super::event::{Applied, Event, Judgement, Outcome, Verdict};
+use super::ids::{Actor, RolloutId, SuggestionId, TargetId, Values};
+use super::limits::Limits;
+use super::plan::Plan;
+use super::policy::NodePolicy;
+use super::refusal::Refusal;
+use super::state::{Member, Phase, Rollout, State, SuggestionStatus, TargetBook};
+use super::transition::{Cause, Move, Subject, Transition};
+
+/// What to append to the journal, and what to do when that has succeeded.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Decision {
+    /// In this order. Each stands alone: what is lost of the rest follows at the next tick.
+    pub transitions: Vec<Transition>,
+    /// Empty: nothing is to be done.
+    pub actions: Vec<Action>,
+}
+
+/// Something to do in the world. All of it can be found again from the state.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Something else is wanted of a node: its agent has to get this.
+    Offer(NodePolicy),
+    /// Only a person can help.
+    Tell {
+        /// What it is about.
+        subject: Subject,
+        /// What to say.
+        text: String,
+    },
+}
+
+/// What follows from an event at a time. The state itself stays as it is: append the transitions,
+/// then apply what the journal took.
+///
+/// # Errors
+/// When a person's event may not happen now.
+pub fn decide(
+    state: &State,
+    event: &Event,
+    now_ms: i64,
+    limits: &Limits,
+) -> Result<Decision, Refusal> {
+    let mut draft =
+        Draft { state: state.clone(), now_ms, limits: limits.clone(), transitions: Vec::new() };
+    draft.settle();
+    draft.event(event)?;
+    draft.settle();
+    Ok(draft.finish(state, event))
+}
+
+/// A state to try a decision on.
+struct Draft {
+    state: State,
+    now_ms: i64,
+    limits: Limits,
+    transitions: Vec<Transition>,
+}
+
+impl Draft {
+    /// Whether the move was made.
+    fn make(&mut self, what: Move, actor: Actor, reason: &str, inputs: Value) -> bool {
+        let reason = reason.to_owned();
+        let transition = Transition { at_ms: self.now_ms, actor, reason, inputs, what };
+        let fits = self.state.apply(&transition);
+        debug_assert_eq!(fits, Ok(()), "a decided move fits");
+        if fits.is_ok() {
+            self.transitions.push(transition);
+        } else {
+            self.state.sequence -= 1;
+        }
+        fits.is_ok()
+    }
+
+    fn settle(&mut self) {
+        while let Some(due) = self.state.next_due(self.now_ms) {
+            if !self.make(due.what, due.actor, &due.reason, Value::Null) {
+                return;
+            }
+        }
+    }
+
+    fn finish(self, before: &State, event: &Event) -> Decision {
+        let concerned = self.transitions.iter().flat_map(|made| self.state.concerned(&made.what));
+        let mut nodes: Vec<String> = concerned
+            .filter_map(|target| Some(self.state.target(&target)?.target.node.clone()))
+            .collect();
+        nodes.sort();
+        nodes.dedup();
+        nodes.retain(|node| self.state.policy(node).revision != before.policy(node).revision);
+        if let Event::AgentBack { node } = event
+            && !nodes.contains(node)
+        {
+            nodes.push(node.clone());
+        }
+        let offers = nodes.iter().map(|node| Action::Offer(self.state.policy(node)));
+        let tells =
+            self.transitions.iter().filter(|made| made.what.needs_a_person()).map(|made| {
+                Action::Tell { subject: made.what.subject(), text: made.reason.clone() }
+            });
+        let actions = offers.chain(tells).collect();
+        Decision { transitions: self.transitions, actions }
+    }
+
+    fn event(&mut self, event: &Event) -> Result<(), Refusal> {
+        match event {
+            Event::Tick | Event::AgentBack { .. } => {}
+            Event::Proposed(proposal) => {
+                proposal.check()?;
+                if self.state.suggestion(&proposal.id).is_some() {
+                    return Err(Refusal::Duplicate(proposal.id.clone()));
+                }
+                let expires_at_ms = self.now_ms.saturating_add(self.limits.suggestion_life_ms);
+                let what = Move::Proposed { proposal: proposal.clone(), expires_at_ms };
+                self.make(what, Actor::part("advisor"), &proposal.title, Value::Null);
+            }
+            Event::Confirmed { suggestion, by, note, in_force } => {
+                self.confirmed(suggestion, by, note, in_force)?;
+            }
+            Event::Rejected { suggestion, by, note } => {
+                self.proposed(suggestion)?;
+                let what = Move::Rejected { suggestion: suggestion.clone() };
+                self.make(what, by.clone(), note, Value::Null);
+            }
+            Event::Outcome(outcome) => self.outcome(outcome),
+            Event::Judged { rollout, revision, verdict, inputs } => {
+                self.judged(rollout, *revision, verdict, inputs);
+            }
+            Event::HardStop { rollout, reason, inputs } => {
+                let going = self.state.rollout(rollout).filter(|rollout| rollout.is_forward());
+                if let Some(going) = going.cloned() {
+                    let reason = format!("hard stop: {reason}");
+                    let judge = Actor::part("judge");
+                    self.restore(&going, Cause::HardStop, judge, &reason, inputs.clone());
+                }
+            }
+            Event::AgentSilent { node, silent_ms } => self.silent(node, *silent_ms),
+            Event::Pause { rollout, by, note } => self.pause(rollout, by, note)?,
+            Event::Resume { rollout, by, note } => self.resume(rollout, by, note)?,
+            Event::RollBack { rollout, by, note } => {
+                let going = self.going(rollout)?.clone();
+                let reason = format!("{} wants the old values back: {note}", by.name);
+                self.restore(&going, Cause::Person, by.clone(), &reason, Value::Null);
+            }
+            Event::Unlock { target, by, note } => {
+                let unknown = || Refusal::UnknownTarget(target.clone());
+                let book = self.state.target(target).ok_or_else(unknown)?;
+                if !book.is_locked() || book.held_by.is_some() {
+                    return Err(Refusal::NotLocked(target.clone()));
+                }
+                let what = Move::Unlocked { target: target.clone() };
+                self.make(what, by.clone(), note, Value::Null);
+            }
+        }
+        Ok(())
+    }
+
+    fn proposed(&self, id: &SuggestionId) -> Result<&super::state::Suggestion, Refusal> {
+        let unknown = || Refusal::UnknownSuggestion(id.clone());
+        let suggestion = self.state.suggestion(id).ok_or_else(unknown)?;
+        if suggestion.status == SuggestionStatus::Proposed {
+            return Ok(suggestion);
+        }
+        Err(Refusal::NotProposed { suggestion: id.clone(), status: suggestion.status })
+    }
+
+    /// A rollout that still goes forward.
+    fn going(&self, id: &RolloutId) -> Result<&Rollout, Refusal> {
+        let unknown = || Refusal::UnknownRollout(id.clone());
+        let rollout = self.state.rollout(id).ok_or_else(unknown)?;
+        if rollout.state.is_final() {
+            return Err(Refusal::Over { rollout: id.clone(), state: rollout.state });
+        }
+        if rollout.is_forward() { Ok(rollout) } else { Err(Refusal::Restoring(id.clone())) }
+    }
+
+    fn confirmed(
+        &mut self,
+        id: &SuggestionId,
+        by: &Actor,
+        note: &str,
+        in_force: &[(TargetId, Values)],
+    ) -> Result<(), Refusal> {
+        let proposal = &self.proposed(id)?.proposal;
+        let plan = Plan::new(&id.rollout(), proposal, &self.limits)?;
+        for planned in &plan.members {
+            let target = &planned.target.id;
+            for (_, values) in in_force.iter().filter(|(id, _)| id == target) {
+                fresh(target, &planned.revert_to, values)?;
+            }
+            let Some(book) = self.state.target(target) else { continue };
+            may_try(book, &proposal.kind, self.now_ms)?;
+            if let Some(standing) = &book.standing {
+                fresh(target, &planned.revert_to, &standing.values)?;
+            }
+            let offered = planned.steps.iter().chain([&planned.revert_to]);
+            if let Some(values) = offered.into_iter().find(|v| book.rejected.contains(*v)) {
+                let (target, values) = (target.clone(), values.clone());
+                return Err(Refusal::RejectedBefore { target, values });
+            }
+        }
+        let inputs = json!(in_force);
+        let what = Move::Confirmed { suggestion: id.clone(), plan: Box::new(plan) };
+        self.make(what, by.clone(), note, inputs);
+        Ok(())
+    }
+
+    fn restore(&mut self, of: &Rollout, cause: Cause, by: Actor, reason: &str, inputs: Value) {
+        let deadline_ms = self.now_ms.saturating_add(of.plan.limits.restore_ms);
+        let what = Move::Restoring { rollout: of.id.clone(), cause, deadline_ms };
+        self.make(what, by, reason, inputs);
+    }
+
+    fn silent(&mut self, node: &str, silent_ms: i64) {
+        let touches = |rollout: &Rollout| {
+            let mut members = rollout.plan.members.iter().zip(&rollout.members);
+            rollout.is_forward()
+                && silent_ms >= rollout.plan.limits.silent_ms
+                && members
+                    .any(|(planned, member)| planned.target.node == node && member.is_touched())
+        };
+        let hit: Vec<Rollout> = self.state.rollouts().filter(|r| touches(r)).cloned().collect();
+        for rollout in hit {
+            let reason = format!("the agent of {node} was not heard for {} s", silent_ms / 1_000);
+            let inputs = json!({ "node": node, "silent_ms": silent_ms });
+            self.restore(&rollout, Cause::Silent, Actor::part("rollout"), &reason, inputs);
+        }
+    }
+
+    fn pause(&mut self, id: &RolloutId, by: &Actor, note: &str) -> Result<(), Refusal> {
+        let rollout = self.going(id)?;
+        if rollout.paused.is_some() {
+            return Err(Refusal::Paused(id.clone()));
+        }
+        let until_ms = self.now_ms.saturating_add(rollout.plan.limits.pause_ms);
+        let what = Move::Paused { rollout: id.clone(), until_ms, asks: false };
+        self.make(what, by.clone(), note, Value::Null);
+        Ok(())
+    }
+
+    fn resume(&mut self, id: &RolloutId, by: &Actor, note: &str) -> Result<(), Refusal> {
+        let rollout = self.going(id)?;
+        let Some(pause) = rollout.paused else { return Err(Refusal::NotPaused(id.clone())) };
+        let paused_ms = self.now_ms.saturating_sub(pause.since_ms).max(0);
+        let until_ms = match rollout.phase {
+            Phase::Validating { .. } if pause.asks => {
+                Some(self.now_ms.saturating_add(rollout.plan.limits.validate_max_ms))
+            }
+            Phase::Holding { until_ms, .. } | Phase::Validating { until_ms, .. } => {
+                Some(until_ms.saturating_add(paused_ms))
+            }
+            _ => None,
+        };
+        let what = Move::Resumed { rollout: id.clone(), until_ms };
+        self.make(what, by.clone(), note, Value::Null);
+        Ok(())
+    }
+
+    fn judged(&mut self, id: &RolloutId, revision: u64, verdict: &Verdict, inputs: &Value) {
+        let Some(rollout) = self.state.rollout(id).filter(|rollout| rollout.is_forward()) else {
+            return;
+        };
+        let Some(step) = rollout.steps.last() else { return };
+        let Phase::Validating { from_ms, .. } = rollout.phase else {
+            if verdict.result == Judgement::Harm {
+                self.record(id, verdict, inputs);
+            }
+            return;
+        };
+        let current = revision == step.revision;
+        let news = match (verdict.result, rollout.last_verdict()) {
+            (Judgement::Harm, _) => true,
+            (_, Some(Judgement::Pass)) => false,
+            (Judgement::Pass, _) => current && self.now_ms >= from_ms,
+            (Judgement::Inconclusive, None) => current,
+            (Judgement::Inconclusive, _) => {
+                let again = step.judged_at_ms.saturating_add(rollout.plan.limits.record_ms);
+                current && self.now_ms >= again
+            }
+        };
+        if news {
+            self.record(id, verdict, inputs);
+        }
+    }
+
+    fn record(&mut self, id: &RolloutId, verdict: &Verdict, inputs: &Value) {
+        let verdict = verdict.cleaned();
+        let reason = verdict.reason.clone();
+        let what = Move::Judged { rollout: id.clone(), verdict };
+        self.make(what, Actor::part("judge"), &reason, inputs.clone());
+    }
+
+    /// An agent's report means what it says only about the values that are wanted now: one on an
+    /// older revision cannot show that they are in force. That an agent went back or found other
+    /// values is believed of any revision of the same rollout.
+    fn outcome(&mut self, outcome: &Outcome) {
+        let is_it = |book: &&TargetBook| {
+            let target = &book.target;
+            (&target.node, &target.kind, &target.name)
+                == (&outcome.node, &outcome.kind, &outcome.name)
+        };
+        let Some(book) = self.state.targets().find(is_it).cloned() else { return };
+        if outcome.result == Applied::Applying {
+            return;
+        }
+        let target = book.target.id.clone();
+        let current = outcome.revision >= book.revision;
+        if book.held_by.as_ref() == Some(&outcome.rollout) {
+            let Some(rollout) = self.state.rollout(&outcome.rollout).cloned() else { return };
+            let Some(place) = rollout.place(&target) else { return };
+            if rollout.is_forward() {
+                self.forward(outcome, &rollout, place, current);
+            } else if current && rollout.members[place] == Member::Restoring {
+                self.back(outcome, &target, &rollout.plan.members[place].revert_to);
+            }
+        } else if let Some(owed) = book.owed.filter(|owed| owed.rollout == outcome.rollout) {
+            if current {
+                self.back(outcome, &target, &owed.values);
+            }
+        } else if let Some(standing) = book.standing
+            && standing.rollout == outcome.rollout
+            && current
+            && let Some((what, why)) = outcome.result.trouble()
+            && !outcome.shows(&standing.values)
+        {
+            let rejected =
+                matches!(outcome.result, Applied::Rejected(_)).then_some(standing.values);
+            let reason = format!("the agent {what}: {why}; Flyball lets go");
+            self.agent(Move::Released { target, rejected }, &reason, outcome);
+        }
+    }
+
+    fn agent(&mut self, what: Move, reason: &str, outcome: &Outcome) {
+        self.make(what, Actor::part("agent"), reason, json!(outcome));
+    }
+
+    fn forward(&mut self, outcome: &Outcome, rollout: &Rollout, place: usize, current: bool) {
+        let planned = &rollout.plan.members[place];
+        let (id, target) = (rollout.id.clone(), planned.target.id.clone());
+        let member = rollout.members[place];
+        let first = rollout.steps.first().map_or(u64::MAX, |step| step.revision);
+        let Some(wanted) = rollout.values(place) else { return };
+        if !matches!(member, Member::Asked | Member::InForce) || outcome.revision < first {
+            return;
+        }
+        let shown = current && outcome.shows(wanted);
+        let (what, why) = match (&outcome.result, outcome.result.trouble()) {
+            (Applied::Applied, _) if shown && member == Member::Asked => {
+                let reason = "the agent has read the wanted values back";
+                return self.agent(Move::InForce { rollout: id, target }, reason, outcome);
+            }
+            (Applied::Applied, _) if shown || !current => return,
+            (Applied::Drifted(_), _) if shown => return,
+            (_, Some(trouble)) => trouble,
+            (_, None) => ("says it has set them", "but read back other values"),
+        };
+        let reject = current && matches!(outcome.result, Applied::Rejected(_));
+        let rejected = reject.then(|| wanted.clone());
+        let old_in_force = current && outcome.shows(&planned.revert_to);
+        let reason = format!("the agent of {target} {what}: {why}");
+        let upset = Move::Upset { rollout: id, target, rejected, old_in_force };
+        self.agent(upset, &reason, outcome);
+    }
+
+    fn back(&mut self, outcome: &Outcome, target: &TargetId, old: &Values) {
+        let (rollout, target) = (outcome.rollout.clone(), target.clone());
+        if outcome.shows(old) {
+            let reason = "the agent has read the old values back";
+            self.agent(Move::Restored { rollout, target }, reason, outcome);
+        } else if let Applied::Rejected(why) = &outcome.result {
+            let reason = format!("the agent refuses the old values: {why}");
+            self.agent(Move::Stuck { rollout, target }, &reason, outcome);
+        }
+    }
+}
+
+/// Whether the parameters are still as the suggestion assumes.
+fn fresh(target: &TargetId, from: &Values, in_force: &Values) -> Result<(), Refusal> {
+    let differs = from.iter().find_map(|(name, from)| {
+        let found = in_force.get(name)?;
+        (found != from).then(|| (name.clone(), from.clone(), found.clone()))
+    });
+    let Some((parameter, from, in_force)) = differs else { return Ok(()) };
+    Err(Refusal::Stale { target: target.clone(), parameter, from, in_force })
+}
+
+/// Whether a target may be tried with a change of this kind.
+fn may_try(book: &TargetBook, kind: &str, now_ms: i64) -> Result<(), Refusal> {
+    let target = book.target.id.clone();
+    if let Some(rollout) = book.held_by.clone() {
+        return Err(Refusal::TargetBusy { target, rollout });
+    }
+    let attempts = book.attempts.get(kind).copied().unwrap_or_default();
+    if book.broken || attempts.locked {
+        return Err(Refusal::Locked { target });
+    }
+    if now_ms < attempts.cool_until_ms {
+        let (failures, until_ms) = (attempts.failures, attempts.cool_until_ms);
+        return Err(Refusal::CoolingDown { target, failures, until_ms });
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! What is wanted of each agent: a function of the state, nothing else.
+//!
+//! So after a restart, or on another collector, the same policy is offered again. Its revision is
+//! the number of the transition that last changed what is wanted of one of the node's targets:
+//! every collector finds the same one, it never falls, and a new one always means new content.
+//!
+//! A member that gets a change has a canary's lease until the rollout is sealed. One that goes back
+//! is asked for its old values until it has shown them, and then for nothing. Promoted values stay
+//! wanted until another rollout touches the same parameters or the agent reports other ones.
+
+use super::ids::{RolloutId, Target, TargetId, Values};
+use super::state::{Member, Phase, Rollout, RolloutState, Standing, State, TargetBook};
+
+/// Whole wanted state of one agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePolicy {
+    /// Whose.
+    pub node: String,
+    /// Rises whenever the rest changes.
+    pub revision: u64,
+    /// In the order of the targets' ids. What is not listed stays as it is.
+    pub parts: Vec<Part>,
+}
+
+/// What is wanted of one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Which.
+    pub target: Target,
+    /// Where the values come from.
+    pub rollout: RolloutId,
+    /// What to set.
+    pub values: Values,
+    /// How.
+    pub ask: Ask,
+}
+
+/// How values are to be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// For now: the agent goes back by itself when this is not renewed in time.
+    Canary {
+        /// In this time.
+        lease_ms: u64,
+        /// To these values.
+        revert_to: Values,
+    },
+    /// For good.
+    Keep {
+        /// Also in the server's own configuration.
+        persist: bool,
+    },
+    /// The old values, for good.
+    Restore {
+        /// Also in the server's own configuration, since the new ones were.
+        persist: bool,
+    },
+}
+
+impl State {
+    /// What is wanted of a node. Empty for one that was never touched.
+    pub fn policy(&self, node: &str) -> NodePolicy {
+        let targets = self.nodes.get(node).into_iter().flatten();
+        let books = targets.filter_map(|id| self.targets.get(id));
+        let revision = books.clone().map(|book| book.revision).max().unwrap_or(0).max(self.base);
+        let parts = books.filter_map(|book| self.part(book)).collect();
+        NodePolicy { node: node.to_owned(), revision, parts }
+    }
+
+    /// What is wanted of a target, if anything.
+    pub fn wanted(&self, target: &TargetId) -> Option<Part> {
+        self.part(self.targets.get(target)?)
+    }
+
+    /// Nodes whose targets were ever touched.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.nodes.keys().map(String::as_str)
+    }
+
+    fn part(&self, book: &TargetBook) -> Option<Part> {
+        let part = self.of_rollout(book).or_else(|| of_standing(book))?;
+        // Not even a rollback may offer what the agent has rejected.
+        (!book.rejected.contains(&part.values)).then_some(part)
+    }
+
+    fn of_rollout(&self, book: &TargetBook) -> Option<Part> {
+        let rollout = self.rollouts.get(book.held_by.as_ref()?)?;
+        let place = rollout.place(&book.target.id)?;
+        let planned = &rollout.plan.members[place];
+        let restore = || (planned.revert_to.clone(), rollout.restore());
+        let (values, ask) = match (rollout.state, rollout.members[place]) {
+            (RolloutState::RolledBack, _)
+            | (_, Member::Untouched | Member::Upset(true) | Member::Restored | Member::Stuck) => {
+                return None;
+            }
+            (_, Member::Upset(false) | Member::Restoring) => restore(),
+            (_, Member::Asked | Member::InForce) => {
+                (rollout.values(place)?.clone(), rollout.forward(place))
+            }
+        };
+        let target = planned.target.clone();
+        Some(Part { target, rollout: rollout.id.clone(), values, ask })
+    }
+}
+
+fn of_standing(book: &TargetBook) -> Option<Part> {
+    let part = |standing: &Standing, ask: Ask| Part {
+        target: book.target.clone(),
+        rollout: standing.rollout.clone(),
+        values: standing.values.clone(),
+        ask,
+    };
+    let owed = book.owed.as_ref().map(|owed| part(owed, Ask::Restore { persist: owed.persist }));
+    owed.or_else(|| {
+        let standing = book.standing.as_ref()?;
+        Some(part(standing, Ask::Keep { persist: standing.persist }))
+    })
+}
+
+impl Rollout {
+    /// Values that a touched member should have while the rollout goes forward.
+    pub(super) fn values(&self, place: usize) -> Option<&Values> {
+        let planned = self.plan.members.get(place)?;
+        Some(match self.phase {
+            Phase::Applying { wave, step, .. } | Phase::Holding { wave, step, .. }
+                if self.plan.waves.get(wave).is_some_and(|wave| wave.members.contains(&place)) =>
+            {
+                planned.step(step)
+            }
+            _ => planned.last(),
+        })
+    }
+
+    fn forward(&self, place: usize) -> Ask {
+        if matches!(self.phase, Phase::Sealing { .. }) || self.state == RolloutState::Promoted {
+            return Ask::Keep { persist: self.plan.limits.persist };
+        }
+        let revert_to = self.plan.members[place].revert_to.clone();
+        Ask::Canary { lease_ms: self.plan.limits.lease_ms, revert_to }
+    }
+
+    /// What an agent that has the new values in its server's own configuration must take out again.
+    pub(super) fn restore(&self) -> Ask {
+        Ask::Restore { persist: self.sealed && self.plan.limits.persist }
+    }
+}

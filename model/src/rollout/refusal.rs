@@ -1,0 +1,121 @@
+//! Why a person's event is refused. Each carries the present state, for the answer to the caller.
+
+use super::ids::{RolloutId, SuggestionId, TargetId, Values};
+use super::proposal::BadProposal;
+use super::state::{RolloutState, SuggestionStatus};
+
+/// An event that may not happen now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such suggestion.
+    #[error("there is no suggestion {0}")]
+    UnknownSuggestion(SuggestionId),
+    /// No such rollout.
+    #[error("there is no rollout {0}")]
+    UnknownRollout(RolloutId),
+    /// No such target.
+    #[error("no rollout has ever touched a target {0}")]
+    UnknownTarget(TargetId),
+    /// The proposal cannot be carried out.
+    #[error("the proposal is refused: {0}")]
+    BadProposal(#[from] BadProposal),
+    /// Its id was used before.
+    #[error("there is a suggestion {0} already")]
+    Duplicate(SuggestionId),
+    /// It was decided before, or is too old.
+    #[error("suggestion {suggestion} is {status}")]
+    NotProposed {
+        /// Which.
+        suggestion: SuggestionId,
+        /// What it is.
+        status: SuggestionStatus,
+    },
+    /// Another rollout has not ended.
+    #[error("rollout {rollout} is changing target {target}")]
+    TargetBusy {
+        /// Which.
+        target: TargetId,
+        /// Which rollout.
+        rollout: RolloutId,
+    },
+    /// A failed attempt was too short a time ago.
+    #[error("target {target} is cooling down after {failures} failed attempts")]
+    CoolingDown {
+        /// Which.
+        target: TargetId,
+        /// Failed attempts since the last success or unlocking.
+        failures: u8,
+        /// Until then, epoch milliseconds.
+        until_ms: i64,
+    },
+    /// Too many attempts failed, or the old values could not be restored.
+    #[error("target {target} is locked until a person unlocks it")]
+    Locked {
+        /// Which.
+        target: TargetId,
+    },
+    /// There is nothing to unlock.
+    #[error("target {0} is not locked")]
+    NotLocked(TargetId),
+    /// The target's agent refused these values before.
+    #[error("the agent of target {target} has rejected these values before")]
+    RejectedBefore {
+        /// Which.
+        target: TargetId,
+        /// What.
+        values: Values,
+    },
+    /// The target has changed since the suggestion was made.
+    #[error("{parameter} of target {target} is {in_force} and no longer {from}")]
+    Stale {
+        /// Which.
+        target: TargetId,
+        /// Which parameter.
+        parameter: String,
+        /// What the suggestion assumes.
+        from: String,
+        /// What is in force.
+        in_force: String,
+    },
+    /// It has ended.
+    #[error("rollout {rollout} is {state}")]
+    Over {
+        /// Which.
+        rollout: RolloutId,
+        /// How it ended.
+        state: RolloutState,
+    },
+    /// The old values are on their way back already.
+    #[error("rollout {0} is restoring the old values")]
+    Restoring(RolloutId),
+    /// It is paused already.
+    #[error("rollout {0} is paused")]
+    Paused(RolloutId),
+    /// It is not paused.
+    #[error("rollout {0} is not paused")]
+    NotPaused(RolloutId),
+}
+
+/// What a refusal means to a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalClass {
+    /// There is no such thing: HTTP 404.
+    NotFound,
+    /// The request itself is wrong: HTTP 400.
+    Invalid,
+    /// Not in the present state: HTTP 409.
+    Conflict,
+}
+
+impl Refusal {
+    /// What it means to a caller.
+    pub const fn class(&self) -> RefusalClass {
+        match self {
+            Self::UnknownSuggestion(_) | Self::UnknownRollout(_) | Self::UnknownTarget(_) => {
+                RefusalClass::NotFound
+            }
+            Self::BadProposal(_) => RefusalClass::Invalid,
+            _ => RefusalClass::Conflict,
+        }
+    }
+}
