@@ -79,7 +79,7 @@ impl Rollout {
         self.members.iter().all(|member| matches!(member, Member::InForce | Member::Untouched))
     }
 
-    pub(super) fn go(&mut self, transition: &Transition) -> Fit {
+    pub(super) fn go(&mut self, transition: &Transition, sequence: u64) -> Fit {
         let at_ms = transition.at_ms;
         match &transition.what {
             Move::Held { until_ms, .. } => self.held(*until_ms),
@@ -87,7 +87,9 @@ impl Rollout {
             Move::Judged { verdict, .. } => self.judged(verdict, at_ms),
             Move::Sealing { deadline_ms, .. } => self.sealing(*deadline_ms),
             Move::Restoring { cause, deadline_ms, .. } => {
-                self.restoring(*cause, *deadline_ms, &transition.reason)
+                self.restoring(*cause, *deadline_ms, &transition.reason)?;
+                self.back_since = Some(sequence);
+                Ok(())
             }
             Move::Promoted { .. } => self.promoted(at_ms),
             Move::RolledBack { .. } => self.returned(RolloutState::RolledBack, transition),

@@ -73,7 +73,7 @@ impl State {
     }
 
     fn change(&mut self, transition: &Transition) -> Fit {
-        let at_ms = transition.at_ms;
+        let (at_ms, sequence) = (transition.at_ms, self.sequence);
         match &transition.what {
             Move::Proposed { proposal, expires_at_ms } => {
                 self.proposed(proposal, at_ms, *expires_at_ms)
@@ -99,6 +99,7 @@ impl State {
                 rollout.reason.clone_from(&transition.reason);
                 self.reject(target, rejected.as_ref())
             }
+            Move::Refused { target, values } => self.reject(target, Some(values)),
             Move::Stepped { rollout, wave, step, deadline_ms } => {
                 self.stepped(rollout, (*wave, *step), (at_ms, *deadline_ms))
             }
@@ -121,7 +122,7 @@ impl State {
             | Move::RolledBack { rollout }
             | Move::Failed { rollout }
             | Move::Paused { rollout, .. }
-            | Move::Resumed { rollout, .. } => self.going(rollout)?.go(transition),
+            | Move::Resumed { rollout, .. } => self.going(rollout)?.go(transition, sequence),
         }
     }
 
@@ -240,6 +241,7 @@ impl State {
             plan,
             steps: Vec::new(),
             sealed: false,
+            back_since: None,
             reason: String::new(),
             cause: None,
             started_at_ms: at_ms,

@@ -319,10 +319,14 @@ impl Draft {
                 self.forward(outcome, &rollout, place, current);
             } else if current && rollout.members[place] == Member::Restoring {
                 self.back(outcome, &target, &rollout.plan.members[place].revert_to);
+            } else {
+                self.late(outcome, &target);
             }
         } else if let Some(owed) = book.owed.filter(|owed| owed.rollout == outcome.rollout) {
             if current {
                 self.back(outcome, &target, &owed.values);
+            } else {
+                self.late(outcome, &target);
             }
         } else if let Some(standing) = book.standing
             && standing.rollout == outcome.rollout
@@ -334,6 +338,27 @@ impl Draft {
                 matches!(outcome.result, Applied::Rejected(_)).then_some(standing.values);
             let reason = format!("the agent {what}: {why}; Flyball lets go");
             self.agent(Move::Released { target, rejected }, &reason, outcome);
+        } else {
+            self.late(outcome, &target);
+        }
+    }
+
+    /// What an agent rejected is remembered even if it says so when the rollout is on its way back
+    /// or has ended.
+    fn late(&mut self, outcome: &Outcome, target: &TargetId) {
+        let (Applied::Rejected(why), Some(rollout)) =
+            (&outcome.result, self.state.rollout(&outcome.rollout))
+        else {
+            return;
+        };
+        let place = rollout.place(target).filter(|_| rollout.back_since.is_some());
+        let values = place.and_then(|place| rollout.values_at(place, outcome.revision)).cloned();
+        let book = self.state.target(target);
+        if let (Some(values), Some(book)) = (values, book)
+            && !book.rejected.contains(&values)
+        {
+            let reason = format!("the agent of {target} rejected it: {why}");
+            self.agent(Move::Refused { target: target.clone(), values }, &reason, outcome);
         }
     }
 
@@ -361,8 +386,9 @@ impl Draft {
             (_, Some(trouble)) => trouble,
             (_, None) => ("says it has set them", "but read back other values"),
         };
-        let reject = current && matches!(outcome.result, Applied::Rejected(_));
-        let rejected = reject.then(|| wanted.clone());
+        let rejects = matches!(outcome.result, Applied::Rejected(_));
+        let rejected = rejects.then(|| rollout.values_at(place, outcome.revision).cloned());
+        let rejected = rejected.flatten();
         let old_in_force = current && outcome.shows(&planned.revert_to);
         let reason = format!("the agent of {target} {what}: {why}");
         let upset = Move::Upset { rollout: id, target, rejected, old_in_force };

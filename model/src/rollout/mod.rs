@@ -1,9 +1,11 @@
 //! The life of a suggestion and of its rollout, as an explicit state machine.
 //!
-//!     suggestion   proposed -> confirmed | rejected | expired
-//!     rollout      canary <-> validating -> promoted        (canary again for each further wave)
-//!                  canary | validating -> rolled_back | failed
-//!     target       free -> busy -> free | cooling | locked;  locked -> free
+//! ```text
+//! suggestion   proposed -> confirmed | rejected | expired
+//! rollout      canary <-> validating -> promoted        (canary again for each further wave)
+//!              canary | validating -> rolled_back | failed
+//! target       free -> busy -> free | cooling | locked;  locked -> free
+//! ```
 //!
 //! [`decide`] is given the state, an event and the time, and says which [`Transition`]s to append
 //! to the journal. Only [`State::apply`] changes a state, so reading the journal again gives the
@@ -38,6 +40,7 @@ mod advance;
 mod apply;
 pub mod canary;
 mod decide;
+mod diagram;
 mod due;
 mod event;
 mod ids;
@@ -48,10 +51,13 @@ mod proposal;
 mod refusal;
 mod state;
 pub mod steps;
+#[cfg(test)]
+mod tests;
 mod transition;
 
 pub use self::apply::Misfit;
 pub use self::decide::{Action, Decision, decide};
+pub use self::diagram::{Edge, Machine, TABLE, mermaid};
 pub use self::event::{Applied, Event, Interval, Judgement, Outcome, Verdict};
 pub use self::ids::{Actor, RolloutId, SuggestionId, Target, TargetId, Values};
 pub use self::limits::{AtMaximum, InvalidLimits, Limits};

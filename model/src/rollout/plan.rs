@@ -45,8 +45,12 @@ impl Plan {
     /// The plan for a suggestion.
     ///
     /// # Errors
-    /// When a parameter has no way to its value.
+    /// When a parameter has no way to its value, or a limit is out of its range.
     pub fn new(rollout: &RolloutId, of: &Proposal, limits: &Limits) -> Result<Self, BadProposal> {
+        limits.check().map_err(|error| BadProposal {
+            field: error.setting.to_owned(),
+            reason: error.to_string(),
+        })?;
         let members = of
             .members
             .iter()

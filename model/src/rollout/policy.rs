@@ -90,10 +90,10 @@ impl State {
         let restore = || (planned.revert_to.clone(), rollout.restore());
         let (values, ask) = match (rollout.state, rollout.members[place]) {
             (RolloutState::RolledBack, _)
-            | (_, Member::Untouched | Member::Upset(true) | Member::Restored | Member::Stuck) => {
+            | (_, Member::Untouched | Member::Upset(_) | Member::Restored | Member::Stuck) => {
                 return None;
             }
-            (_, Member::Upset(false) | Member::Restoring) => restore(),
+            (_, Member::Restoring) => restore(),
             (_, Member::Asked | Member::InForce) => {
                 (rollout.values(place)?.clone(), rollout.forward(place))
             }
@@ -129,6 +129,18 @@ impl Rollout {
             }
             _ => planned.last(),
         })
+    }
+
+    /// Values that were wanted of a member at a revision, while the rollout went forward.
+    pub(super) fn values_at(&self, place: usize, revision: u64) -> Option<&Values> {
+        if self.back_since.is_some_and(|since| revision >= since) {
+            return None;
+        }
+        let planned = self.plan.members.get(place)?;
+        let has = |wave: usize| self.plan.waves[wave].members.contains(&place);
+        let mut steps = self.steps.iter().filter(|step| step.revision <= revision);
+        let step = steps.rfind(|step| has(step.wave))?;
+        Some(planned.step(step.step))
     }
 
     fn forward(&self, place: usize) -> Ask {

@@ -84,6 +84,8 @@ pub struct Rollout {
     pub steps: Vec<StepRecord>,
     /// Whether its values were ever offered for good.
     pub sealed: bool,
+    /// Number of the transition since which the old values are wanted.
+    pub back_since: Option<u64>,
     /// Why it goes back or how it ended; empty while all is well.
     pub reason: String,
     /// What kind of reason, if it went back.

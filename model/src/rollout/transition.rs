@@ -133,6 +133,13 @@ pub enum Move {
         /// When they must be in force everywhere.
         deadline_ms: i64,
     },
+    /// An agent rejected values that are no longer wanted when it says so.
+    Refused {
+        /// Which target.
+        target: TargetId,
+        /// What must not be offered again.
+        values: Values,
+    },
     /// A member has its old values in force.
     Restored {
         /// Which rollout.
@@ -264,6 +271,7 @@ impl Move {
             | Self::Resumed { rollout, .. } => Subject::Rollout(rollout.clone()),
             Self::InForce { target, .. }
             | Self::Upset { target, .. }
+            | Self::Refused { target, .. }
             | Self::Restored { target, .. }
             | Self::Stuck { target, .. }
             | Self::Freed { target }
@@ -284,6 +292,7 @@ impl Move {
             Self::Started { .. } => "started",
             Self::InForce { .. } => "in force",
             Self::Upset { .. } => "upset",
+            Self::Refused { .. } => "refused",
             Self::Held { .. } => "held",
             Self::Stepped { .. } => "stepped",
             Self::Validating { .. } => "validating",

@@ -1,0 +1,287 @@
+//! The life of a change, told.
+
+use serde_json::Value;
+
+use super::super::*;
+use super::world::*;
+
+/// Three steps at one target up to the judge: 200, 400, 600 from 100.
+fn validating() -> World {
+    let mut world = World::new();
+    world.propose("s-1", &[1], 100, 600);
+    world.confirm("s-1").unwrap();
+    for step in [200, 400, 600] {
+        assert_eq!(world.wanted(1).unwrap().0, values(step));
+        assert_eq!(world.rollout("r-1").state, RolloutState::Canary);
+        world.obey(1);
+        world.wait(world.limits.hold_ms);
+    }
+    assert_eq!(world.rollout("r-1").state, RolloutState::Validating);
+    world
+}
+
+#[test]
+fn a_good_change_is_promoted_and_stays_wanted() {
+    let mut world = validating();
+    let lease = Ask::Canary { lease_ms: world.limits.lease_ms, revert_to: values(100) };
+    assert_eq!(world.wanted(1), Some((values(600), lease)));
+    world.judge("r-1", Judgement::Pass);
+    assert_eq!(world.rollout("r-1").stage(), "judging", "a pass that is too early");
+    world.wait(world.limits.validate_min_ms);
+    world.judge("r-1", Judgement::Pass);
+    assert_eq!(world.rollout("r-1").stage(), "sealing");
+    let keep = Some((values(600), Ask::Keep { persist: false }));
+    assert_eq!(world.wanted(1), keep);
+    world.obey(1);
+    assert_eq!(world.rollout("r-1").state, RolloutState::Promoted);
+    assert_eq!(world.wanted(1), keep);
+    assert_eq!(world.state().target(&target(1).id).unwrap().status(world.now), "free");
+    world.report(1, Applied::Drifted("a person set it".into()), values(300));
+    assert_eq!(world.wanted(1), None, "Flyball does not fight a person");
+    world.check_replay();
+}
+
+#[test]
+fn harm_is_rolled_back_when_the_old_values_are_in_force_and_not_before() {
+    let mut world = validating();
+    world.judge("r-1", Judgement::Harm);
+    let rollout = world.rollout("r-1");
+    assert_eq!((rollout.state, rollout.stage()), (RolloutState::Validating, "restoring"));
+    assert_eq!(world.wanted(1), Some((values(100), Ask::Restore { persist: false })));
+    let stale = Outcome {
+        revision: world.state().policy("node-1").revision - 1,
+        ..world.outcome(1, Applied::Applied, values(100))
+    };
+    world.ok(&Event::Outcome(stale));
+    assert_eq!(world.rollout("r-1").stage(), "restoring", "that was before it was asked");
+    world.report(1, Applied::Applied, values(600));
+    assert_eq!(world.rollout("r-1").stage(), "restoring", "those are the new ones");
+    world.obey(1);
+    let rollout = world.rollout("r-1");
+    assert_eq!(rollout.state, RolloutState::RolledBack);
+    assert_eq!(rollout.reason, "the judge found harm: it is harm");
+    assert_eq!(world.wanted(1), None);
+    assert_eq!(world.state().target(&target(1).id).unwrap().status(world.now), "cooling");
+}
+
+#[test]
+fn what_cannot_be_restored_has_failed_and_an_operator_is_told() {
+    let mut world = validating();
+    world.judge("r-1", Judgement::Harm);
+    let told = world.wait(world.limits.restore_ms);
+    let texts: Vec<_> = told
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Tell { text, .. } => Some(text.as_str()),
+            Action::Offer(_) => None,
+        })
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            "the judge found harm: it is harm; the old values were not shown to be in force in time \
+             by node-1/redis/main; a person has to look",
+            "it is not known that the old values are in force; a person has to look",
+        ]
+    );
+    assert_eq!(world.rollout("r-1").state, RolloutState::Failed);
+    let restore = Some((values(100), Ask::Restore { persist: false }));
+    assert_eq!(world.wanted(1), restore, "they stay wanted");
+    world.wait(DAY);
+    world.propose("s-2", &[1], 100, 150);
+    let locked = Refusal::Locked { target: target(1).id };
+    assert_eq!(world.confirm("s-2").unwrap_err(), locked);
+    world.obey(1);
+    assert_eq!(world.wanted(1), None);
+    assert_eq!(world.confirm("s-2").unwrap_err(), locked, "a person has to look all the same");
+    world.ok(&Event::Unlock { target: target(1).id, by: ana(), note: String::new() });
+    world.confirm("s-2").unwrap();
+    world.check_replay();
+}
+
+#[test]
+fn old_values_that_the_agent_refuses_are_not_offered_again() {
+    let mut world = validating();
+    world.judge("r-1", Judgement::Harm);
+    world.report(1, Applied::Rejected("maxmemory is below what is used".into()), values(600));
+    let rollout = world.rollout("r-1");
+    assert_eq!(rollout.state, RolloutState::Failed);
+    assert!(rollout.reason.contains("were refused by node-1/redis/main"), "{}", rollout.reason);
+    assert_eq!(world.wanted(1), None);
+}
+
+#[test]
+fn a_rejected_step_brings_the_old_values_back_and_is_never_offered_again() {
+    let mut world = World::new();
+    world.propose("s-1", &[1], 100, 600);
+    world.confirm("s-1").unwrap();
+    world.report(1, Applied::Rejected("above the host's memory".into()), values(100));
+    assert_eq!(world.rollout("r-1").state, RolloutState::RolledBack);
+    assert_eq!(world.rollout("r-1").cause, Some(Cause::Agent));
+    world.propose("s-2", &[1], 100, 600);
+    world.wait(world.limits.cool_down_ms);
+    let refusal = Refusal::RejectedBefore { target: target(1).id, values: values(200) };
+    assert_eq!(world.confirm("s-2").unwrap_err(), refusal);
+}
+
+#[test]
+fn after_three_attempts_with_growing_pauses_a_target_is_locked() {
+    let mut world = World::new();
+    for (attempt, pause) in [(1, 10), (2, 40), (3, 0)] {
+        let id = format!("s-{attempt}");
+        world.propose(&id, &[1], 100, 150);
+        world.confirm(&id).unwrap();
+        let rollout = format!("r-{attempt}");
+        assert_eq!(world.rollout(&rollout).attempt, attempt);
+        let rollout = RolloutId(rollout);
+        world.ok(&Event::HardStop { rollout, reason: "oom".into(), inputs: Value::Null });
+        world.obey(1);
+        world.propose(&format!("{id}-again"), &[1], 100, 150);
+        let refusal = world.confirm(&format!("{id}-again")).unwrap_err();
+        if attempt == 3 {
+            assert_eq!(refusal, Refusal::Locked { target: target(1).id });
+            continue;
+        }
+        let until_ms = world.now + pause * 60_000;
+        let cooling = Refusal::CoolingDown { target: target(1).id, failures: attempt, until_ms };
+        assert_eq!(refusal, cooling);
+        world.wait(pause * 60_000);
+    }
+    world.ok(&Event::Unlock { target: target(1).id, by: ana(), note: "fixed".into() });
+    world.confirm("s-3-again").unwrap();
+    assert_eq!(world.rollout("r-3-again").attempt, 1);
+}
+
+#[test]
+fn a_success_forgets_failures() {
+    let mut world = World::new();
+    world.propose("s-0", &[1], 100, 600);
+    world.confirm("s-0").unwrap();
+    let rollout = RolloutId("r-0".into());
+    world.ok(&Event::RollBack { rollout, by: ana(), note: String::new() });
+    world.obey(1);
+    world.wait(world.limits.cool_down_ms);
+    world.propose("s-1", &[1], 100, 150);
+    world.confirm("s-1").unwrap();
+    assert_eq!(world.rollout("r-1").attempt, 2);
+    world.obey(1);
+    world.wait(world.limits.hold_ms);
+    world.wait(world.limits.validate_min_ms);
+    world.judge("r-1", Judgement::Pass);
+    world.obey(1);
+    assert_eq!(world.state().target(&target(1).id).unwrap().attempts.len(), 0);
+}
+
+#[test]
+fn an_inconclusive_end_is_rolled_back_and_says_so() {
+    let mut world = validating();
+    world.judge("r-1", Judgement::Inconclusive);
+    world.wait(world.limits.validate_max_ms);
+    let rollout = world.rollout("r-1");
+    assert_eq!((rollout.stage(), rollout.cause), ("restoring", Some(Cause::Inconclusive)));
+    assert_eq!(rollout.reason, "it was inconclusive for the longest time: it is inconclusive");
+}
+
+#[test]
+fn or_it_asks_a_person_who_may_give_it_more_time() {
+    let mut world = World::new();
+    world.limits.at_maximum = AtMaximum::AskPerson;
+    world.propose("s-1", &[1], 100, 150);
+    world.confirm("s-1").unwrap();
+    world.obey(1);
+    world.wait(world.limits.hold_ms);
+    world.wait(world.limits.validate_max_ms);
+    let rollout = world.rollout("r-1");
+    assert!(rollout.paused.is_some_and(|pause| pause.asks), "{rollout:?}");
+    assert!(world.wanted(1).is_some(), "it stays in force while it waits");
+    let rollout = RolloutId("r-1".into());
+    world.ok(&Event::Resume { rollout, by: ana(), note: String::new() });
+    world.wait(world.limits.validate_max_ms - 1);
+    assert_eq!(world.rollout("r-1").stage(), "judging");
+    world.judge("r-1", Judgement::Pass);
+    assert_eq!(world.rollout("r-1").stage(), "sealing");
+}
+
+#[test]
+fn a_pause_stops_the_clock_but_not_the_guards() {
+    let mut world = World::new();
+    world.propose("s-1", &[1], 100, 350);
+    world.confirm("s-1").unwrap();
+    world.obey(1);
+    let pause = || (RolloutId("r-1".into()), ana(), String::new());
+    let (rollout, by, note) = pause();
+    world.ok(&Event::Pause { rollout, by, note });
+    world.wait(10 * world.limits.hold_ms);
+    assert_eq!(world.wanted(1).unwrap().0, values(200), "no further");
+    let (rollout, by, note) = pause();
+    world.ok(&Event::Resume { rollout, by, note });
+    assert_eq!(world.wanted(1).unwrap().0, values(200), "the hold goes on where it was");
+    world.wait(world.limits.hold_ms);
+    assert_eq!(world.wanted(1).unwrap().0, values(350));
+    let (rollout, by, note) = pause();
+    world.ok(&Event::Pause { rollout, by, note });
+    world.ok(&Event::AgentSilent { node: "node-1".into(), silent_ms: world.limits.silent_ms });
+    assert_eq!(world.rollout("r-1").cause, Some(Cause::Silent));
+}
+
+#[test]
+fn a_group_goes_by_waves_and_all_of_it_goes_back() {
+    let mut world = World::new();
+    world.limits.canary_share = 0.2;
+    world.propose("s-1", &[0, 1, 2, 3, 4, 5], 100, 150);
+    world.confirm("s-1").unwrap();
+    let plan = world.rollout("r-1").plan.clone();
+    assert_eq!(plan.waves.iter().map(|wave| wave.members.len()).collect::<Vec<_>>(), [1, 2, 2, 1]);
+    assert_eq!(world.rollout("r-1").compared().1.len(), 1, "a control for the canary");
+    for wave in &plan.waves[..2] {
+        for &member in &wave.members {
+            world.obey(member);
+        }
+        world.wait(world.limits.hold_ms);
+        world.wait(world.limits.validate_min_ms);
+        world.judge("r-1", Judgement::Pass);
+    }
+    assert_eq!(world.rollout("r-1").stage(), "applying", "the third wave");
+    assert_eq!(world.rollout("r-1").steps.len(), 3);
+    world.judge("r-1", Judgement::Harm);
+    let touched: Vec<usize> = plan.waves[..3].iter().flat_map(|w| w.members.clone()).collect();
+    for n in 0..6 {
+        let old = Some((values(100), Ask::Restore { persist: false }));
+        assert_eq!(world.wanted(n), if touched.contains(&n) { old } else { None });
+    }
+    for &n in &touched {
+        world.obey(n);
+    }
+    assert_eq!(world.rollout("r-1").state, RolloutState::RolledBack);
+    let last = plan.waves[3].members[0];
+    assert_eq!(world.state().target(&target(last).id).unwrap().status(world.now), "free");
+    world.check_replay();
+}
+
+#[test]
+fn persisted_values_are_restored_in_the_servers_configuration_too() {
+    let mut world = World::new();
+    world.limits.persist = true;
+    world.propose("s-1", &[1], 100, 150);
+    world.confirm("s-1").unwrap();
+    world.obey(1);
+    world.wait(world.limits.hold_ms);
+    world.wait(world.limits.validate_min_ms);
+    world.judge("r-1", Judgement::Pass);
+    assert_eq!(world.wanted(1), Some((values(150), Ask::Keep { persist: true })));
+    world.wait(world.limits.apply_ms);
+    assert_eq!(world.wanted(1), Some((values(100), Ask::Restore { persist: true })));
+}
+
+#[test]
+fn what_has_ended_can_be_forgotten_without_wanting_anything_else() {
+    let mut world = validating();
+    world.wait(world.limits.validate_min_ms);
+    world.judge("r-1", Judgement::Pass);
+    world.obey(1);
+    let mut log = world.log.clone();
+    log.forget(world.now + 1);
+    assert_eq!((log.state().rollouts().count(), log.state().suggestions().count()), (0, 0));
+    assert_eq!(log.state().policy("node-1"), world.state().policy("node-1"));
+}

@@ -1,0 +1,11 @@
+//! Tests of the machine. `world` drives it through its journal and checks every property after every
+//! row.
+
+mod diagram;
+mod examples;
+mod random;
+mod rare;
+mod reach;
+mod refusals;
+mod ways;
+mod world;
