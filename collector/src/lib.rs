@@ -13,4 +13,5 @@ mod recall;
 pub mod rollup;
 pub mod run;
 mod share;
+pub mod steer;
 pub mod store;

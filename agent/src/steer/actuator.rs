@@ -8,14 +8,15 @@ use flyball_proto::steering::{Capability, Settings, Target};
 
 /// The rules of a kind of target. Same input, same answer.
 pub trait Law: Debug + Send {
-    /// The steps from what is in force to `goal`, in order; none when it is in force.
+    /// The steps from what is in force to `goal`, in order; none when it is in force. `found`: what was in force when the first of them was taken, which
+    /// bounds are relative to.
     ///
     /// # Errors
     /// Why it must not be, in words. Only for [`Purpose::Change`]: what was before may always be put back.
     fn plan(
         &self,
         goal: &Settings,
-        before: &Settings,
+        found: &Settings,
         reading: &Reading,
         purpose: Purpose,
     ) -> Result<Vec<Step>, String>;

@@ -34,7 +34,7 @@ impl Brain {
             let reason = format!("somebody else has set {parameter} to {value} meanwhile");
             return self.revert(Code::Rejected, reason);
         }
-        match self.law.plan(&followed.goal, &followed.before, reading, Purpose::Change) {
+        match self.law.plan(&followed.goal, &followed.found, reading, Purpose::Change) {
             Err(reason) => self.revert(Code::Rejected, reason),
             Ok(steps) => match steps.into_iter().next() {
                 Some(step) => self.take(step, reading, now),
@@ -83,7 +83,7 @@ impl Brain {
         };
         let ours = followed.before.iter().filter(is_ours);
         let goal: Settings = ours.map(|(p, v)| (p.clone(), v.clone())).collect();
-        let steps = self.law.plan(&goal, &followed.before, reading, Purpose::PutBack);
+        let steps = self.law.plan(&goal, &followed.found, reading, Purpose::PutBack);
         if let Some(step) = steps.unwrap_or_default().into_iter().next() {
             return self.take(step, reading, now);
         }

@@ -92,10 +92,13 @@ impl Brain {
             goal.insert(parameter.clone(), original.clone());
             before.insert(parameter, original);
         }
-        self.law.plan(&goal, &before, reading, Purpose::Change)?;
-        let found = goal.keys().filter_map(|p| Some((p.clone(), reading.in_force.get(p)?.clone())));
+        let value = |parameter: &String| {
+            Some((parameter.clone(), reading.in_force.get(parameter)?.clone()))
+        };
+        let found = goal.keys().filter_map(value).collect();
+        self.law.plan(&goal, &found, reading, Purpose::Change)?;
         Ok(Followed {
-            found: found.collect(),
+            found,
             revision: offer.revision,
             rollout_id: policy.rollout_id.clone(),
             goal,

@@ -432,7 +432,7 @@ fn what_may_not_be_set_is_refused_and_what_is_followed_goes_on() {
     for (revision, goal, reason) in [
         (2, settings(&[("appendonly", 1)]), "appendonly: may not be set"),
         (3, settings(&[(SAMPLES, 65)]), "65 is not from 1 to 64"),
-        (4, settings(&[(MAXMEMORY, 257 * MB)]), "factor of 4"),
+        (4, settings(&[(MAXMEMORY, 513 * MB)]), "factor of 4"),
     ] {
         world.offer(&permanent(revision, goal));
         world.run();

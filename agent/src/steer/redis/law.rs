@@ -24,7 +24,7 @@ pub struct RedisLaw {
 /// A change of the limit. `u64::MAX` stands for no limit, which Redis writes as 0.
 #[derive(Debug, Clone, Copy)]
 struct Limit {
-    before: u64,
+    found: u64,
     now: u64,
     goal: u64,
 }
@@ -51,15 +51,15 @@ impl RedisLaw {
         let Some(limit) = limit else { return Ok(()) };
         let factor = self.settings.largest_growth;
         if limit.goal > limit.now {
-            if limit.goal as f64 > limit.before as f64 * factor {
+            if limit.goal as f64 > limit.found as f64 * factor {
                 return Err(format!(
                     "{MAXMEMORY} would grow from {} to {}, by more than a factor of {factor}",
-                    limit.before, limit.goal
+                    limit.found, limit.goal
                 ));
             }
             return self.guard_memory(limit.goal, reading);
         }
-        let basis = if limit.before == u64::MAX { reading.facts.used_bytes } else { limit.before };
+        let basis = if limit.found == u64::MAX { reading.facts.used_bytes } else { limit.found };
         if (limit.goal as f64) < basis as f64 / factor {
             return Err(format!(
                 "{MAXMEMORY} would fall from {basis} to {}, by more than a factor of {factor}",
@@ -116,13 +116,13 @@ impl Law for RedisLaw {
     fn plan(
         &self,
         goal: &Settings,
-        before: &Settings,
+        found: &Settings,
         reading: &Reading,
         purpose: Purpose,
     ) -> Result<Vec<Step>, String> {
         let changes = differing(goal, &reading.in_force);
         let limit = match changes.get(MAXMEMORY) {
-            Some(wanted) => Some(limit(wanted, before, reading)?),
+            Some(wanted) => Some(limit(wanted, found, reading)?),
             None => None,
         };
         if purpose == Purpose::Change {
@@ -190,12 +190,12 @@ fn evicting_policy<'a>(changes: &'a Settings, reading: &'a Reading) -> &'a str {
     changes.get(POLICY).map(String::as_str).filter(|new| *new != NO_EVICTION).unwrap_or(present)
 }
 
-fn limit(wanted: &str, before: &Settings, reading: &Reading) -> Result<Limit, String> {
+fn limit(wanted: &str, found: &Settings, reading: &Reading) -> Result<Limit, String> {
     let number = |text: Option<&String>| text.and_then(|text| bytes(text));
     let goal = bytes(wanted).ok_or_else(|| format!("{MAXMEMORY} {wanted:?} is no number"))?;
     let now = number(reading.in_force.get(MAXMEMORY));
     let now = now.ok_or_else(|| format!("{MAXMEMORY} was not read"))?;
-    Ok(Limit { before: number(before.get(MAXMEMORY)).unwrap_or(now), now, goal })
+    Ok(Limit { found: number(found.get(MAXMEMORY)).unwrap_or(now), now, goal })
 }
 
 /// A limit in bytes; none is larger than every other.

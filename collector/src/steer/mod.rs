@@ -1,0 +1,3 @@
+//! Steers: what was decided goes into the journal, from there to the agents, and what came of it back.
+
+pub mod watch;
