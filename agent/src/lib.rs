@@ -4,6 +4,7 @@ pub mod addresses;
 pub mod config;
 pub mod data_dir;
 pub mod recorder;
+pub mod redis;
 pub mod run;
 pub mod schedule;
 pub mod sense;
