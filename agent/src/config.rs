@@ -13,7 +13,8 @@ use tonic::transport::Uri;
 
 use crate::addresses::{Addresses, is_loopback};
 use crate::recorder::Scheduled;
-use crate::sense::{Backend, SenseConfig, samplers};
+use crate::redis::{Instance, RedisConfig, check_each};
+use crate::sense::{Backend, SERVERS, SenseConfig, samplers, servers};
 use crate::ship::REPLAY_RATE;
 use crate::spool::SpoolConfig;
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub spool: SpoolConfig,
     /// What the agent may cost its host.
     pub budget: Budget,
+    /// Instances of Redis and Valkey.
+    pub redis: Vec<RedisConfig>,
 }
 
 /// `[agent]`
@@ -124,10 +127,9 @@ impl Default for Config {
     fn default() -> Self {
         let sense = SenseConfig::default();
         // The portable back end has no other names.
-        let samplers = samplers(Backend::Linux, &sense)
-            .into_iter()
-            .map(|sampler| (sampler.name().to_owned(), SamplerSettings::default()))
-            .collect();
+        let host = samplers(Backend::Linux, &sense);
+        let names = host.iter().map(|sampler| sampler.name()).chain(SERVERS);
+        let samplers = names.map(|name| (name.to_owned(), SamplerSettings::default())).collect();
         Self {
             agent: Agent::default(),
             sense,
@@ -135,6 +137,7 @@ impl Default for Config {
             ship: Ship::default(),
             spool: SpoolConfig::default(),
             budget: Budget::default(),
+            redis: Vec::new(),
         }
     }
 }
@@ -189,9 +192,19 @@ impl Config {
         std::env::var_os("XDG_STATE_HOME").map_or_else(home, PathBuf::from).join("flyball/agent")
     }
 
-    /// The samplers that are to run.
-    pub fn samplers(&self) -> Vec<Scheduled> {
-        let all = samplers(self.sense.backend, &self.sense).into_iter();
+    /// The instances of Redis. Whoever works on one of them gets a clone of the same, so that all share its counts.
+    pub fn redis(&self) -> Vec<Instance> {
+        let data_dir = self.data_dir();
+        let instance = |config: &RedisConfig| {
+            Instance::new(config.clone(), &data_dir).expect("validation has checked the URL")
+        };
+        self.redis.iter().map(instance).collect()
+    }
+
+    /// The samplers that are to run; `redis` are those of [`Config::redis`].
+    pub fn samplers(&self, redis: &[Instance]) -> Vec<Scheduled> {
+        let host = samplers(self.sense.backend, &self.sense).into_iter();
+        let all = host.chain(servers(redis, self.agent.interval.0));
         all.filter_map(|sampler| {
             let settings = self.samplers.get(sampler.name()).cloned().unwrap_or_default();
             let own = sampler.period().unwrap_or(self.agent.interval.0);
@@ -233,6 +246,7 @@ impl Budget {
 impl Settings for Config {
     fn validate(&self, problems: &mut Problems) {
         self.agent.validate(problems);
+        check_each("redis", &self.redis, |t| &t.name, RedisConfig::validate, problems);
         if !(1..=MAX_OUTBOX_MB).contains(&self.ship.memory_mb) {
             problems.push("ship.memory_mb", format!("must be 1 to {MAX_OUTBOX_MB}"));
         }
@@ -317,7 +331,7 @@ mod tests {
         assert!(problems(&[]).is_empty());
         let config = Config::default();
         assert!(!config.is_exposed());
-        assert_eq!(config.samplers().len(), config.samplers.len());
+        assert_eq!(config.samplers(&[]).len(), config.samplers.len() - SERVERS.len());
     }
 
     #[test]
@@ -394,14 +408,22 @@ mod tests {
     }
 
     #[test]
+    fn every_instance_is_checked_by_its_place() {
+        let all =
+            r#"[{name="a",url="redis://h"},{name="a",url="redis://u:p@h"},{name="b",url=7,x=1}]"#;
+        let keys = ["redis[1].name", "redis[1].url", "redis[2].url", "redis[2].x"];
+        assert_eq!(problems(&[("FLYBALL_REDIS", all)]), keys);
+    }
+
+    #[test]
     fn a_sampler_is_disabled_or_slowed_by_its_name() {
         let mut config = Config::default();
-        let count = config.samplers().len();
+        let count = config.samplers(&[]).len();
         let cpu = config.samplers.get_mut("cpu").unwrap();
         cpu.period = Some(Span(Duration::from_secs(7)));
-        let cpu = config.samplers().into_iter().find(|s| s.sampler.name() == "cpu").unwrap();
+        let cpu = config.samplers(&[]).into_iter().find(|s| s.sampler.name() == "cpu").unwrap();
         assert_eq!(cpu.period, Duration::from_secs(7));
         config.samplers.get_mut("cpu").unwrap().enabled = false;
-        assert_eq!(config.samplers().len(), count - 1);
+        assert_eq!(config.samplers(&[]).len(), count - 1);
     }
 }

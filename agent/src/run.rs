@@ -81,7 +81,7 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// # Errors
 /// When the agent cannot start, or sampling fails as a whole.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
-    let samplers = config.samplers();
+    let samplers = config.samplers(&config.redis());
     let host = sense::host_identity(&config.sense.paths);
     run_with(config, samplers, host, shutdown).await
 }

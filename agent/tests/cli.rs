@@ -52,12 +52,12 @@ fn the_example_file_has_every_key_with_its_default() {
     assert_eq!(example, without_nulls(defaults));
 }
 
-/// TOML has no null: what is unset by default is in the example as a comment.
+/// TOML has no null and no empty array of tables: what is unset by default is in the example as a comment.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(map) => map
             .into_iter()
-            .filter(|(_, v)| !v.is_null())
+            .filter(|(_, v)| !v.is_null() && *v != Value::Array(Vec::new()))
             .map(|(k, v)| (k, without_nulls(v)))
             .collect(),
         other => other,

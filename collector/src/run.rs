@@ -36,6 +36,7 @@ use crate::query::{QueryParts, SharedParts};
 use crate::recall;
 use crate::rollup::{self, Roller, RollupMetrics};
 use crate::share;
+use crate::steer::watch::{PolicyTable, Steering};
 use crate::store::engine::Engine;
 use crate::store::{OpenStore, StoreError, StoreMetrics};
 
@@ -199,6 +200,7 @@ impl Running {
         accounts.register(own);
         let rollup_metrics = RollupMetrics::default();
         rollup_metrics.register(own);
+        let steering = steering(config, &live, own, shutdown);
         let roller = Roller::new(&store, config.rollup.clone(), rollup_metrics, &config.name());
         let parts = IngestParts {
             name: config.name(),
@@ -238,9 +240,11 @@ impl Running {
             shared,
             is_alone: engine.is_some(),
         };
+        let steer = tokio::spawn(steering.clone().run(ending.clone()));
         let state = AppState::new(Parts {
             query,
             accounts,
+            steering,
             registry,
             readiness,
             shutdown: shutdown.clone(),
@@ -249,7 +253,7 @@ impl Running {
         });
         let sharing = share::run(state.querier().clone(), live, ending.clone());
         let share = tokio::spawn(sharing);
-        let mut tasks = vec![tell, judge, roll, share, tokio::spawn(watch)];
+        let mut tasks = vec![tell, judge, roll, share, steer, tokio::spawn(watch)];
         tasks.extend(follow);
         Self { ingest, state, engine, ending, tasks }
     }
@@ -293,6 +297,19 @@ impl Running {
         }
         tracing::info!("stopped");
     }
+}
+
+/// What steers the agents. Nothing is wanted of any until somebody sets it.
+fn steering(
+    config: &Config,
+    live: &Live,
+    registry: &mut Registry,
+    shutdown: &CancellationToken,
+) -> Steering {
+    let policies = Arc::new(PolicyTable::default());
+    let steering = Steering::new(policies, live.clone(), config.live.max_nodes, shutdown.clone());
+    steering.metrics().register(registry);
+    steering
 }
 
 /// The cache of parts of answers, in Redis too when there is one.

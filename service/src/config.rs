@@ -118,15 +118,61 @@ pub fn load<T: Settings>(sources: &Sources) -> Result<T, Problems> {
             problems.0.push(unknown_key(key, origin, &known));
             continue;
         }
-        let alone = defaults.clone().merge(Serialized::default(key, value.clone()));
-        match alone.extract::<T>() {
-            Ok(_) => good = good.merge(Serialized::default(key, value.clone())),
-            Err(error) => problems.0.extend(from_figment(key, origin, &error).0),
+        match alone::<T>(&defaults, key, value.clone()) {
+            Ok(()) => good = good.merge(Serialized::default(key, value.clone())),
+            Err(error) => match in_tables::<T>(&defaults, key, origin, value) {
+                Some((of_tables, rest)) => {
+                    problems.0.extend(of_tables);
+                    good = good.merge(Serialized::default(key, rest));
+                }
+                None => problems.0.extend(from_figment(key, origin, &error).0),
+            },
         }
     }
     let settings = good.extract::<T>().map_err(|e| from_figment("", "", &e))?;
-    settings.validate(&mut problems);
+    let mut more = Problems::default();
+    settings.validate(&mut more);
+    // A value that could not be read is at its default here, and what is wrong with that is nobody's doing.
+    more.0.retain(|problem| problems.0.iter().all(|known| known.key != problem.key));
+    problems.0.append(&mut more.0);
     problems.into_result(settings, &layers)
+}
+
+/// Whether the defaults with this value are settings.
+fn alone<T: Settings>(
+    defaults: &Figment,
+    key: &str,
+    value: Value,
+) -> Result<(), Box<figment::Error>> {
+    let settings = defaults.clone().merge(Serialized::default(key, value));
+    settings.extract::<T>().map(drop).map_err(Box::new)
+}
+
+/// What is wrong in an array of tables, and the array without it: each key of each table is tried alone, `redis[1].url`. `None` when nothing is found that way.
+fn in_tables<T: Settings>(
+    defaults: &Figment,
+    key: &str,
+    origin: &str,
+    value: &Value,
+) -> Option<(Vec<Problem>, Value)> {
+    let Value::Array(_, tables) = value else { return None };
+    let (mut problems, mut rest) = (Vec::new(), Vec::new());
+    for (index, table) in tables.iter().enumerate() {
+        let Value::Dict(_, table) = table else { return None };
+        let mut good = Dict::new();
+        for (name, value) in table {
+            let only = Dict::from([(name.clone(), value.clone())]);
+            match alone::<T>(defaults, key, vec![Value::from(only)].into()) {
+                Ok(()) => drop(good.insert(name.clone(), value.clone())),
+                Err(error) => {
+                    let at = format!("{key}[{index}].{name}");
+                    problems.extend(from_figment(&at, origin, &error).0);
+                }
+            }
+        }
+        rest.push(Value::from(good));
+    }
+    (!problems.is_empty()).then(|| (problems, rest.into()))
 }
 
 /// Given keys, flat, each with its value and where it came from. Tables of the settings are flattened; arrays are one value.
@@ -164,7 +210,9 @@ impl Layers {
     }
 
     fn origin(&self, key: &str) -> String {
-        self.given.get(key).map(|(_, origin)| origin.clone()).unwrap_or_default()
+        let array = key.split('[').next().unwrap_or(key);
+        let given = self.given.get(key).or_else(|| self.given.get(array));
+        given.map(|(_, origin)| origin.clone()).unwrap_or_default()
     }
 }
 
@@ -243,6 +291,14 @@ mod tests {
     struct Demo {
         http: Http,
         redis: Vec<String>,
+        caches: Vec<Cache>,
+    }
+
+    #[derive(Debug, Default, Serialize, Deserialize, PartialEq)]
+    #[serde(default, deny_unknown_fields)]
+    struct Cache {
+        name: String,
+        port: u16,
     }
 
     #[derive(Debug, Serialize, Deserialize, PartialEq)]
@@ -309,6 +365,23 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("from FLYBALL_HTTP_LIMIT"), "{text}");
+    }
+
+    #[test]
+    fn every_problem_of_an_array_of_tables_is_listed_with_its_place() {
+        let (_dir, s) = sources(
+            "[[caches]]\nname = 'a'\n[[caches]]\nname = 1\nport = 70000\nprot = 1\n[[caches]]\nport = 1",
+            &[],
+        );
+        let problems = load::<Demo>(&s).unwrap_err();
+        let keys: Vec<_> = problems.as_slice().iter().map(|p| p.key.as_str()).collect();
+        assert_eq!(keys, ["caches[1].name", "caches[1].port", "caches[1].prot"]);
+        assert!(problems.to_string().contains("demo.toml)"), "{problems}");
+        let (_dir, s) = sources("", &[("FLYBALL_CACHES", r#"[{name="a",port=7}]"#)]);
+        let cache = Cache { name: "a".into(), port: 7 };
+        assert_eq!(load::<Demo>(&s).unwrap().caches, [cache]);
+        let (_dir, s) = sources("caches = 'x'", &[]);
+        assert_eq!(load::<Demo>(&s).unwrap_err().as_slice()[0].key, "caches");
     }
 
     #[test]

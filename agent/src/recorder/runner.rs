@@ -19,7 +19,7 @@ const STACK_BYTES: usize = 256 * 1024;
 pub(super) struct Cost {
     /// From the call to its return.
     pub(super) wall: Duration,
-    /// CPU time of the thread.
+    /// CPU time of the thread, and of those that the sampler has besides.
     pub(super) cpu: Duration,
 }
 
@@ -102,7 +102,8 @@ pub(super) fn sample(sampler: &mut dyn Sampler, readings: &mut Readings) -> Resu
     let result = catch_unwind(AssertUnwindSafe(|| sampler.sample(readings)));
     let failure = match result {
         Ok(Ok(())) => {
-            return Ok(Cost { wall: wall.elapsed(), cpu: thread_cpu().saturating_sub(cpu) });
+            let cpu = thread_cpu().saturating_sub(cpu) + sampler.take_cpu_elsewhere();
+            return Ok(Cost { wall: wall.elapsed(), cpu });
         }
         Ok(Err(error)) => Failure::Error(error),
         Err(panic) => Failure::Panic(message(&*panic)),

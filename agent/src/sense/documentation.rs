@@ -5,10 +5,12 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use super::golden::compare;
-use super::{Backend, Isolation, Metric, Sampler, SenseConfig, samplers};
+use super::{Backend, Isolation, Metric, Sampler, SenseConfig, samplers, servers};
 use crate::recorder;
+use crate::redis::{Instance, RedisConfig};
 
 const INTRODUCTION: &str = "\
 # Metrics
@@ -48,6 +50,13 @@ fn how(sampler: &dyn Sampler) -> String {
     }
 }
 
+/// The samplers of servers, with a server each.
+fn of_servers() -> Vec<Box<dyn Sampler>> {
+    let redis = RedisConfig { url: "redis://h".to_owned(), ..RedisConfig::default() };
+    let redis = Instance::new(redis, Path::new("/nonexistent")).unwrap();
+    servers(&[redis], Duration::from_secs(1))
+}
+
 fn document() -> String {
     let config = SenseConfig::default();
     let portable = samplers(Backend::Portable, &config);
@@ -59,6 +68,12 @@ fn document() -> String {
         for metric in sampler.metrics() {
             let both = in_portable.contains(metric.name);
             row(&mut document, metric, if both { "linux, portable" } else { "linux" });
+        }
+    }
+    for sampler in of_servers() {
+        head(&mut document, sampler.name(), &how(&*sampler));
+        for metric in sampler.metrics() {
+            row(&mut document, metric, "linux, portable");
         }
     }
     head(&mut document, "sampling and shipping", "Published by the agent of its own work.");
@@ -78,7 +93,9 @@ fn the_documentation_is_that_of_the_code() {
 fn a_metric_is_the_same_in_both_back_ends_and_comes_from_one_sampler() {
     let config = SenseConfig::default();
     let linux = samplers(Backend::Linux, &config);
-    let all: Vec<&Metric> = linux.iter().flat_map(|sampler| sampler.metrics()).collect();
+    let servers = of_servers();
+    let all: Vec<&Metric> =
+        linux.iter().chain(&servers).flat_map(|sampler| sampler.metrics()).collect();
     let names: HashSet<&str> = all.iter().map(|metric| metric.name).collect();
     assert_eq!(names.len(), all.len());
     for sampler in samplers(Backend::Portable, &config) {

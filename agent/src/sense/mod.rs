@@ -29,10 +29,12 @@ mod memory;
 mod network;
 mod own;
 mod paging;
-mod parse;
+pub(crate) mod parse;
 mod portable;
 mod pressure;
 mod processes;
+mod redis;
+mod remote;
 mod source;
 mod table;
 mod transport;
@@ -41,7 +43,7 @@ pub use config::{Backend, HostPaths, SenseConfig};
 pub use identity::host_identity;
 pub use own::cpu_time;
 pub use readings::{Handle, Readings};
-pub use registry::samplers;
+pub use registry::{SERVERS, samplers, servers};
 
 /// What a metric is: the same for all its series. The documentation of the metrics is generated from these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +117,11 @@ pub trait Sampler: Send {
     /// the highest rank.
     fn cost_rank(&self) -> u8 {
         0
+    }
+
+    /// CPU time that threads of its own have spent for it since the last call.
+    fn take_cpu_elsewhere(&mut self) -> Duration {
+        Duration::ZERO
     }
 
     /// Reads the source once and sets what it found. Allocates nothing once its series are defined.

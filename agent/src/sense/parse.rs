@@ -36,7 +36,7 @@ pub(super) fn unsigned(field: &[u8]) -> Option<u64> {
 }
 
 /// Digits only, below 2^63: a counter as it travels.
-pub(super) fn integer(field: &[u8]) -> Option<i64> {
+pub(crate) fn integer(field: &[u8]) -> Option<i64> {
     unsigned(field).and_then(|value| i64::try_from(value).ok())
 }
 
@@ -53,7 +53,7 @@ pub(super) fn numbers<'a, const N: usize>(
 }
 
 /// A decimal with `digits` places as an integer: `3.14` with 2 is 314. Further places are cut off, missing ones are zero.
-pub(super) fn decimal(field: &[u8], digits: usize) -> Option<i64> {
+pub(crate) fn decimal(field: &[u8], digits: usize) -> Option<i64> {
     let (whole, fraction) = match field.iter().position(|byte| *byte == b'.') {
         Some(dot) => (&field[..dot], &field[dot + 1..]),
         None => (field, &b"0"[..]),

@@ -12,7 +12,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::params::Params;
-use super::performance::{alerts, cache, catalog, events, last, metrics, queries, status};
+use super::performance::{
+    alerts, cache, catalog, events, last, metrics, policies, queries, status,
+};
 use super::problem::{MEDIA_TYPE, Problem};
 use super::{ApiError, AppState, assets, health};
 
@@ -50,6 +52,7 @@ pub(super) fn calls() -> OpenApiRouter<AppState> {
         .routes(routes!(cache::clear))
         .routes(routes!(queries::queries))
         .routes(routes!(alerts::alerts))
+        .routes(routes!(policies::policies))
         .routes(routes!(events::events));
     let document = router.get_openapi_mut();
     for item in document.paths.paths.values_mut() {

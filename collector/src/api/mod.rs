@@ -36,6 +36,7 @@ use self::telemetry::ApiMetrics;
 use crate::account::Accounts;
 use crate::live::Live;
 use crate::query::{Querier, QueryParts};
+use crate::steer::watch::Steering;
 use crate::store::Store;
 use crate::store::catalog::Catalog;
 
@@ -46,6 +47,8 @@ pub struct Parts {
     pub query: QueryParts,
     /// What agents report of their samples, and alerts.
     pub accounts: Accounts,
+    /// What is wanted of agents, and what became of it.
+    pub steering: Steering,
     /// Everybody else's metrics; the API adds its own, `flyball_*`, and serves all of them at `/metrics`.
     pub registry: Registry,
     /// What the parts of the collector say about themselves, for `/readyz`.
@@ -68,6 +71,7 @@ struct Inner {
     catalog: Arc<Catalog>,
     live: Live,
     accounts: Accounts,
+    steering: Steering,
     querier: Querier,
     registry: Registry,
     metrics: ApiMetrics,
@@ -99,6 +103,7 @@ impl AppState {
             catalog,
             live,
             accounts: parts.accounts,
+            steering: parts.steering,
             registry: parts.registry,
             metrics,
             readiness: parts.readiness,
@@ -113,6 +118,11 @@ impl AppState {
     /// What answers questions about the past.
     pub fn querier(&self) -> &Querier {
         &self.0.querier
+    }
+
+    /// What is wanted of agents, and what became of it.
+    pub fn steering(&self) -> &Steering {
+        &self.0.steering
     }
 }
 

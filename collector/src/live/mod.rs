@@ -219,6 +219,15 @@ impl Live {
         }
     }
 
+    /// A node that is known has this revision of its policy in force.
+    pub fn policy(&self, node: &NodeName, revision: u64) {
+        let Some(node) = self.0.nodes.read().get(node).map(Arc::clone) else { return };
+        let is_news = node.state.lock().policy(revision);
+        if is_news {
+            self.touch(&node);
+        }
+    }
+
     /// True when the node has ever been seen.
     pub fn knows(&self, node: &NodeName) -> bool {
         self.0.nodes.read().contains_key(node)

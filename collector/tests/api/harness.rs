@@ -14,6 +14,7 @@ use flyball_collector::api::{self, AppState, Parts, Readiness};
 use flyball_collector::cache::CacheSettings;
 use flyball_collector::live::{HostStatus, Live, NodeFeed, NodeInfo, now_ms};
 use flyball_collector::query::{QueryLimits, QueryParts, SharedParts};
+use flyball_collector::steer::watch::{PolicyTable, Steering};
 use flyball_collector::store::{
     self, HOUR_MS, OpenStore, SampleRow, SeriesRow, StoreConfig, StoreMetrics,
 };
@@ -36,6 +37,7 @@ pub struct Server {
     pub open: OpenStore,
     pub live: Live,
     pub accounts: Accounts,
+    pub policies: PolicyTable,
     pub readiness: Readiness,
     pub client: reqwest::Client,
     shutdown: CancellationToken,
@@ -98,9 +100,13 @@ impl Server {
             cache,
             is_alone: true,
         };
+        let policies = PolicyTable::default();
+        let steering =
+            Steering::new(Arc::new(policies.clone()), live.clone(), 100, shutdown.clone());
         let state = AppState::new(Parts {
             query,
             accounts: accounts.clone(),
+            steering: steering.clone(),
             registry: Registry::default(),
             readiness: readiness.clone(),
             shutdown: shutdown.clone(),
@@ -114,9 +120,22 @@ impl Server {
         let sharing = tokio::spawn(async move { querier.run(|_| {}, stop).await });
         let (teller, stop) = (live.clone(), shutdown.clone());
         let events = tokio::spawn(async move { teller.run(stop).await });
+        let steer = tokio::spawn(steering.run(shutdown.clone()));
         let client = reqwest::Client::builder().timeout(DEADLINE).build().unwrap();
-        let tasks = vec![web, calls, events, sharing];
-        Self { http, grpc, open, live, accounts, readiness, client, shutdown, tasks, _dir: dir }
+        let tasks = vec![web, calls, events, sharing, steer];
+        Self {
+            http,
+            grpc,
+            open,
+            live,
+            accounts,
+            policies,
+            readiness,
+            client,
+            shutdown,
+            tasks,
+            _dir: dir,
+        }
     }
 
     /// The agent of a node says that it gave up 3 of 10 samples: the status has an account, and an alert fires.
@@ -258,6 +277,7 @@ async fn serve_grpc(state: AppState, shutdown: CancellationToken) -> (SocketAddr
     let address = listener.local_addr().unwrap();
     let incoming = tonic::transport::server::TcpIncoming::from(listener);
     let server = tonic::transport::Server::builder()
+        .add_service(state.steering().service())
         .add_service(api::grpc::service(state))
         .serve_with_incoming_shutdown(incoming, async move { shutdown.cancelled().await });
     (address, tokio::spawn(async move { server.await.unwrap() }))

@@ -6,5 +6,6 @@ pub mod catalog;
 pub mod events;
 pub mod last;
 pub mod metrics;
+pub mod policies;
 pub mod queries;
 pub mod status;
