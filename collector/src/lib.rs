@@ -16,3 +16,4 @@ pub mod run;
 mod share;
 pub mod steer;
 pub mod store;
+pub mod suggest;
