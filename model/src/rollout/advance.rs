@@ -69,8 +69,7 @@ impl Rollout {
             nodes: nodes.into_iter().collect(),
             started_at_ms: at_ms,
             revision,
-            verdict: None,
-            judged_at_ms: 0,
+            verdicts: Vec::new(),
         });
     }
 
@@ -133,8 +132,7 @@ impl Rollout {
             return Err(NOT_NOW);
         }
         let step = self.steps.last_mut().ok_or(UNKNOWN)?;
-        step.verdict = Some(verdict.clone());
-        step.judged_at_ms = at_ms;
+        step.verdicts.push((at_ms, verdict.clone()));
         Ok(())
     }
 

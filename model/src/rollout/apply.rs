@@ -60,7 +60,7 @@ impl State {
             return members(plan);
         }
         if let Move::Started { suggestion, .. } = what {
-            let plan = self.suggestion(suggestion).and_then(|found| found.plan.as_ref());
+            let plan = self.suggestion(suggestion).and_then(|found| found.plan.as_deref());
             return plan.map(members).unwrap_or_default();
         }
         match what.subject() {
@@ -201,7 +201,7 @@ impl State {
         }
         self.closed(id, SuggestionStatus::Confirmed, transition)?;
         if let Some(suggestion) = self.suggestions.get_mut(id) {
-            Arc::make_mut(suggestion).plan = Some(plan.clone());
+            Arc::make_mut(suggestion).plan = Some(Arc::new(plan.clone()));
         }
         for member in &plan.members {
             let (id, node) = (&member.target.id, &member.target.node);

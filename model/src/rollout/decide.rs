@@ -5,13 +5,13 @@
 
 use serde_json::{Value, json};
 
-use super::event::{Applied, Event, Judgement, Outcome, Verdict};
+use super::event::{Event, Judgement, Verdict};
 use super::ids::{Actor, RolloutId, SuggestionId, TargetId, Values};
 use super::limits::Limits;
 use super::plan::Plan;
 use super::policy::NodePolicy;
 use super::refusal::Refusal;
-use super::state::{Member, Phase, Rollout, State, SuggestionStatus, TargetBook};
+use super::state::{Phase, Rollout, State, SuggestionStatus, TargetBook};
 use super::transition::{Cause, Move, Subject, Transition};
 
 /// What to append to the journal, and what to do when that has succeeded.
@@ -57,8 +57,8 @@ pub fn decide(
 }
 
 /// A state to try a decision on.
-struct Draft {
-    state: State,
+pub(super) struct Draft {
+    pub(super) state: State,
     now_ms: i64,
     limits: Limits,
     transitions: Vec<Transition>,
@@ -66,7 +66,7 @@ struct Draft {
 
 impl Draft {
     /// Whether the move was made.
-    fn make(&mut self, what: Move, actor: Actor, reason: &str, inputs: Value) -> bool {
+    pub(super) fn make(&mut self, what: Move, actor: Actor, reason: &str, inputs: Value) -> bool {
         let reason = reason.to_owned();
         let transition = Transition { at_ms: self.now_ms, actor, reason, inputs, what };
         let fits = self.state.apply(&transition);
@@ -121,8 +121,8 @@ impl Draft {
                 let what = Move::Proposed { proposal: proposal.clone(), expires_at_ms };
                 self.make(what, Actor::part("advisor"), &proposal.title, Value::Null);
             }
-            Event::Confirmed { suggestion, by, note, in_force } => {
-                self.confirmed(suggestion, by, note, in_force)?;
+            Event::Confirmed { suggestion, by, note, in_force, absent } => {
+                self.confirmed(suggestion, (by, note), in_force, absent)?;
             }
             Event::Rejected { suggestion, by, note } => {
                 self.proposed(suggestion)?;
@@ -184,14 +184,17 @@ impl Draft {
     fn confirmed(
         &mut self,
         id: &SuggestionId,
-        by: &Actor,
-        note: &str,
+        (by, note): (&Actor, &str),
         in_force: &[(TargetId, Values)],
+        absent: &[String],
     ) -> Result<(), Refusal> {
         let proposal = &self.proposed(id)?.proposal;
         let plan = Plan::new(&id.rollout(), proposal, &self.limits)?;
         for planned in &plan.members {
             let target = &planned.target.id;
+            if absent.contains(&planned.target.node) {
+                return Err(Refusal::AgentAbsent { node: planned.target.node.clone() });
+            }
             for (_, values) in in_force.iter().filter(|(id, _)| id == target) {
                 fresh(target, &planned.revert_to, values)?;
             }
@@ -281,7 +284,8 @@ impl Draft {
             (Judgement::Pass, _) => current && self.now_ms >= from_ms,
             (Judgement::Inconclusive, None) => current,
             (Judgement::Inconclusive, _) => {
-                let again = step.judged_at_ms.saturating_add(rollout.plan.limits.record_ms);
+                let last_ms = step.verdicts.last().map_or(0, |(at_ms, _)| *at_ms);
+                let again = last_ms.saturating_add(rollout.plan.limits.record_ms);
                 current && self.now_ms >= again
             }
         };
@@ -295,115 +299,6 @@ impl Draft {
         let reason = verdict.reason.clone();
         let what = Move::Judged { rollout: id.clone(), verdict };
         self.make(what, Actor::part("judge"), &reason, inputs.clone());
-    }
-
-    /// An agent's report means what it says only about the values that are wanted now: one on an
-    /// older revision cannot show that they are in force. That an agent went back or found other
-    /// values is believed of any revision of the same rollout.
-    fn outcome(&mut self, outcome: &Outcome) {
-        let is_it = |book: &&TargetBook| {
-            let target = &book.target;
-            (&target.node, &target.kind, &target.name)
-                == (&outcome.node, &outcome.kind, &outcome.name)
-        };
-        let Some(book) = self.state.targets().find(is_it).cloned() else { return };
-        if outcome.result == Applied::Applying {
-            return;
-        }
-        let target = book.target.id.clone();
-        let current = outcome.revision >= book.revision;
-        if book.held_by.as_ref() == Some(&outcome.rollout) {
-            let Some(rollout) = self.state.rollout(&outcome.rollout).cloned() else { return };
-            let Some(place) = rollout.place(&target) else { return };
-            if rollout.is_forward() {
-                self.forward(outcome, &rollout, place, current);
-            } else if current && rollout.members[place] == Member::Restoring {
-                self.back(outcome, &target, &rollout.plan.members[place].revert_to);
-            } else {
-                self.late(outcome, &target);
-            }
-        } else if let Some(owed) = book.owed.filter(|owed| owed.rollout == outcome.rollout) {
-            if current {
-                self.back(outcome, &target, &owed.values);
-            } else {
-                self.late(outcome, &target);
-            }
-        } else if let Some(standing) = book.standing
-            && standing.rollout == outcome.rollout
-            && current
-            && let Some((what, why)) = outcome.result.trouble()
-            && !outcome.shows(&standing.values)
-        {
-            let rejected =
-                matches!(outcome.result, Applied::Rejected(_)).then_some(standing.values);
-            let reason = format!("the agent {what}: {why}; Flyball lets go");
-            self.agent(Move::Released { target, rejected }, &reason, outcome);
-        } else {
-            self.late(outcome, &target);
-        }
-    }
-
-    /// What an agent rejected is remembered even if it says so when the rollout is on its way back
-    /// or has ended.
-    fn late(&mut self, outcome: &Outcome, target: &TargetId) {
-        let (Applied::Rejected(why), Some(rollout)) =
-            (&outcome.result, self.state.rollout(&outcome.rollout))
-        else {
-            return;
-        };
-        let place = rollout.place(target).filter(|_| rollout.back_since.is_some());
-        let values = place.and_then(|place| rollout.values_at(place, outcome.revision)).cloned();
-        let book = self.state.target(target);
-        if let (Some(values), Some(book)) = (values, book)
-            && !book.rejected.contains(&values)
-        {
-            let reason = format!("the agent of {target} rejected it: {why}");
-            self.agent(Move::Refused { target: target.clone(), values }, &reason, outcome);
-        }
-    }
-
-    fn agent(&mut self, what: Move, reason: &str, outcome: &Outcome) {
-        self.make(what, Actor::part("agent"), reason, json!(outcome));
-    }
-
-    fn forward(&mut self, outcome: &Outcome, rollout: &Rollout, place: usize, current: bool) {
-        let planned = &rollout.plan.members[place];
-        let (id, target) = (rollout.id.clone(), planned.target.id.clone());
-        let member = rollout.members[place];
-        let first = rollout.steps.first().map_or(u64::MAX, |step| step.revision);
-        let Some(wanted) = rollout.values(place) else { return };
-        if !matches!(member, Member::Asked | Member::InForce) || outcome.revision < first {
-            return;
-        }
-        let shown = current && outcome.shows(wanted);
-        let (what, why) = match (&outcome.result, outcome.result.trouble()) {
-            (Applied::Applied, _) if shown && member == Member::Asked => {
-                let reason = "the agent has read the wanted values back";
-                return self.agent(Move::InForce { rollout: id, target }, reason, outcome);
-            }
-            (Applied::Applied, _) if shown || !current => return,
-            (Applied::Drifted(_), _) if shown => return,
-            (_, Some(trouble)) => trouble,
-            (_, None) => ("says it has set them", "but read back other values"),
-        };
-        let rejects = matches!(outcome.result, Applied::Rejected(_));
-        let rejected = rejects.then(|| rollout.values_at(place, outcome.revision).cloned());
-        let rejected = rejected.flatten();
-        let old_in_force = current && outcome.shows(&planned.revert_to);
-        let reason = format!("the agent of {target} {what}: {why}");
-        let upset = Move::Upset { rollout: id, target, rejected, old_in_force };
-        self.agent(upset, &reason, outcome);
-    }
-
-    fn back(&mut self, outcome: &Outcome, target: &TargetId, old: &Values) {
-        let (rollout, target) = (outcome.rollout.clone(), target.clone());
-        if outcome.shows(old) {
-            let reason = "the agent has read the old values back";
-            self.agent(Move::Restored { rollout, target }, reason, outcome);
-        } else if let Applied::Rejected(why) = &outcome.result {
-            let reason = format!("the agent refuses the old values: {why}");
-            self.agent(Move::Stuck { rollout, target }, &reason, outcome);
-        }
     }
 }
 

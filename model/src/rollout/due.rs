@@ -151,7 +151,7 @@ impl Rollout {
         if self.members.iter().any(|member| matches!(member, Member::Upset(_))) {
             return Some(self.go_back(Cause::Agent, self.reason.clone(), now_ms));
         }
-        let verdict = self.steps.last().and_then(|step| step.verdict.as_ref());
+        let verdict = self.steps.last().and_then(|step| step.verdict());
         if let Some(verdict) = verdict
             && verdict.result == Judgement::Harm
         {
@@ -215,7 +215,7 @@ impl Rollout {
         if now_ms < until_ms {
             return None;
         }
-        let verdict = self.steps.last().and_then(|step| step.verdict.as_ref());
+        let verdict = self.steps.last().and_then(|step| step.verdict());
         let said = verdict.map_or("the judge said nothing", |verdict: &Verdict| &verdict.reason);
         let reason = format!("it was inconclusive for the longest time: {said}");
         if limits.at_maximum == AtMaximum::RollBack {

@@ -22,6 +22,8 @@ pub enum Event {
         note: String,
         /// What is known to be in force at its targets; what is not known is left out.
         in_force: Vec<(TargetId, Values)>,
+        /// Nodes whose agents are not heard at present.
+        absent: Vec<String>,
     },
     /// A person does not want it.
     Rejected {

@@ -7,7 +7,7 @@
 //! target       free -> busy -> free | cooling | locked;  locked -> free
 //! ```
 //!
-//! [`decide`] is given the state, an event and the time, and says which [`Transition`]s to append
+//! [`decide()`] is given the state, an event and the time, and says which [`Transition`]s to append
 //! to the journal. Only [`State::apply`] changes a state, so reading the journal again gives the
 //! same one, on any collector. What is wanted of each agent ([`State::policy`]) is a function of the
 //! state, so after a restart the same is wanted.
@@ -45,6 +45,7 @@ mod due;
 mod event;
 mod ids;
 mod limits;
+mod outcome;
 mod plan;
 mod policy;
 mod proposal;

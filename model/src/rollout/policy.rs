@@ -60,8 +60,7 @@ pub enum Ask {
 impl State {
     /// What is wanted of a node. Empty for one that was never touched.
     pub fn policy(&self, node: &str) -> NodePolicy {
-        let targets = self.nodes.get(node).into_iter().flatten();
-        let books = targets.filter_map(|id| self.targets.get(id));
+        let books = self.targets_of(node);
         let revision = books.clone().map(|book| book.revision).max().unwrap_or(0).max(self.base);
         let parts = books.filter_map(|book| self.part(book)).collect();
         NodePolicy { node: node.to_owned(), revision, parts }

@@ -70,7 +70,7 @@ pub struct BadProposal {
 }
 
 /// A suggestion of more targets is refused.
-pub const MOST_MEMBERS: usize = 10_000;
+pub const MOST_MEMBERS: usize = 1_000;
 
 impl Candidate {
     /// The values of each step.
@@ -100,7 +100,7 @@ impl Proposal {
             return bad("id", "id, kind and target must have names");
         }
         if self.members.is_empty() || self.members.len() > MOST_MEMBERS {
-            return bad("members", "from 1 to 10000 targets");
+            return bad("members", "from 1 to 1000 targets");
         }
         let p = &self.prediction;
         let numbers = [p.before, p.after, p.low, p.high, p.confidence];

@@ -77,6 +77,12 @@ pub enum Refusal {
         /// What is in force.
         in_force: String,
     },
+    /// The target's agent is not heard, so nothing could be changed or shown to be in force.
+    #[error("the agent of {node} is not heard at present")]
+    AgentAbsent {
+        /// Its node.
+        node: String,
+    },
     /// It has ended.
     #[error("rollout {rollout} is {state}")]
     Over {

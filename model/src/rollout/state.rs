@@ -42,7 +42,7 @@ pub struct Suggestion {
     /// Who decided, when, and what they said.
     pub decided: Option<(Actor, i64, String)>,
     /// Fixed at confirmation.
-    pub plan: Option<Plan>,
+    pub plan: Option<Arc<Plan>>,
 }
 
 /// Life of a suggestion. All but the first are final.
@@ -77,7 +77,7 @@ pub struct Rollout {
     /// While it is paused.
     pub paused: Option<Pause>,
     /// Its course.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     /// Where each member is; same places as in the plan.
     pub members: Vec<Member>,
     /// What was done so far.
@@ -199,10 +199,8 @@ pub struct StepRecord {
     pub started_at_ms: i64,
     /// Of the policies that carry it.
     pub revision: u64,
-    /// The judge's last word on it.
-    pub verdict: Option<Verdict>,
-    /// When that was recorded, epoch milliseconds.
-    pub judged_at_ms: i64,
+    /// What the judge said of it and when, epoch milliseconds; oldest first.
+    pub verdicts: Vec<(i64, Verdict)>,
 }
 
 /// What is known of a target.
@@ -272,6 +270,12 @@ impl State {
     /// Targets that were ever held, in the order of their ids.
     pub fn targets(&self) -> impl DoubleEndedIterator<Item = &TargetBook> {
         self.targets.values().map(AsRef::as_ref)
+    }
+
+    /// Targets of one node that were ever held.
+    pub fn targets_of(&self, node: &str) -> impl Iterator<Item = &TargetBook> + Clone {
+        let targets = self.nodes.get(node).into_iter().flatten();
+        targets.filter_map(|id| self.target(id))
     }
 
     /// One suggestion.
@@ -353,7 +357,14 @@ impl Rollout {
     }
 
     pub(super) fn last_verdict(&self) -> Option<Judgement> {
-        self.steps.last()?.verdict.as_ref().map(|verdict| verdict.result)
+        self.steps.last()?.verdict().map(|verdict| verdict.result)
+    }
+}
+
+impl StepRecord {
+    /// The judge's last word on it.
+    pub fn verdict(&self) -> Option<&Verdict> {
+        self.verdicts.last().map(|(_, verdict)| verdict)
     }
 }
 

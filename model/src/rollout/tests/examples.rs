@@ -42,6 +42,35 @@ fn a_good_change_is_promoted_and_stays_wanted() {
 }
 
 #[test]
+fn a_pass_of_an_older_step_promotes_nothing() {
+    let mut world = validating();
+    world.wait(world.limits.validate_min_ms);
+    for result in [Judgement::Pass, Judgement::Inconclusive] {
+        let mut judged = world.judged("r-1", result);
+        if let Event::Judged { revision, .. } = &mut judged {
+            *revision -= 1;
+        }
+        assert_eq!(world.ok(&judged).transitions, []);
+    }
+    assert_eq!(world.rollout("r-1").stage(), "judging");
+}
+
+#[test]
+fn an_inconclusive_verdict_is_recorded_now_and_then() {
+    let mut world = validating();
+    let record_ms = world.limits.record_ms;
+    for wait in [0, 0, record_ms - 1, 1, 1, record_ms] {
+        world.wait(wait);
+        world.judge("r-1", Judgement::Inconclusive);
+    }
+    let begin = world.now - 2 * record_ms - 1;
+    let verdicts = &world.rollout("r-1").steps.last().unwrap().verdicts;
+    let times: Vec<i64> = verdicts.iter().map(|(at_ms, _)| at_ms - begin).collect();
+    assert_eq!(times, [0, record_ms, 2 * record_ms + 1]);
+    assert_eq!(world.rollout("r-1").stage(), "judging");
+}
+
+#[test]
 fn harm_is_rolled_back_when_the_old_values_are_in_force_and_not_before() {
     let mut world = validating();
     world.judge("r-1", Judgement::Harm);
@@ -231,7 +260,7 @@ fn a_group_goes_by_waves_and_all_of_it_goes_back() {
     world.limits.canary_share = 0.2;
     world.propose("s-1", &[0, 1, 2, 3, 4, 5], 100, 150);
     world.confirm("s-1").unwrap();
-    let plan = world.rollout("r-1").plan.clone();
+    let plan = std::sync::Arc::clone(&world.rollout("r-1").plan);
     assert_eq!(plan.waves.iter().map(|wave| wave.members.len()).collect::<Vec<_>>(), [1, 2, 2, 1]);
     assert_eq!(world.rollout("r-1").compared().1.len(), 1, "a control for the canary");
     for wave in &plan.waves[..2] {
@@ -272,6 +301,36 @@ fn persisted_values_are_restored_in_the_servers_configuration_too() {
     assert_eq!(world.wanted(1), Some((values(150), Ask::Keep { persist: true })));
     world.wait(world.limits.apply_ms);
     assert_eq!(world.wanted(1), Some((values(100), Ask::Restore { persist: true })));
+}
+
+#[test]
+fn a_failed_rollout_is_not_forgotten_while_its_old_values_are_owed() {
+    let mut world = validating();
+    world.judge("r-1", Judgement::Harm);
+    world.wait(world.limits.restore_ms);
+    let mut log = world.log.clone();
+    log.forget(world.now + 1);
+    assert_eq!(log.state().rollouts().count(), 1);
+    world.log = log;
+    // The row of what comes late is the same as on a collector that has forgotten nothing.
+    world.obey(1);
+    world.check_replay();
+}
+
+#[test]
+fn even_what_is_wanted_is_not_offered_once_it_was_rejected() {
+    let world = validating();
+    let mut state = world.state().clone();
+    let refused = Transition {
+        at_ms: world.now,
+        actor: Actor::part("agent"),
+        reason: String::new(),
+        inputs: Value::Null,
+        what: Move::Refused { target: target(1).id, values: values(600) },
+    };
+    state.apply(&refused).unwrap();
+    assert_eq!(state.policy("node-1").parts, []);
+    assert_eq!(state.policy("node-1").revision, state.sequence());
 }
 
 #[test]

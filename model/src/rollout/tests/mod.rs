@@ -3,6 +3,7 @@
 
 mod diagram;
 mod examples;
+mod hostile;
 mod random;
 mod rare;
 mod reach;

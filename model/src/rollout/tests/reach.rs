@@ -43,7 +43,7 @@ fn key(world: &World) -> String {
         };
         let paused = rollout.paused.map(|p| (relative(p.since_ms), relative(p.until_ms), p.asks));
         let step = rollout.steps.last().unwrap();
-        let verdict = step.verdict.as_ref().map(|verdict| verdict.result);
+        let verdict = step.verdict().map(|verdict| verdict.result);
         let (members, sealed) = (&rollout.members, rollout.sealed);
         key.push(format!("{phase} {paused:?} {verdict:?} {members:?} {sealed}"));
     }

@@ -69,7 +69,13 @@ fn a_suggestion_about_values_that_have_changed_is_stale() {
     let mut world = proposed();
     let suggestion = SuggestionId("s-1".into());
     let in_force = vec![(target(2).id, values(1)), (target(1).id, values(120))];
-    let confirm = Event::Confirmed { suggestion, by: ana(), note: String::new(), in_force };
+    let confirm = Event::Confirmed {
+        suggestion,
+        by: ana(),
+        note: String::new(),
+        in_force,
+        absent: Vec::new(),
+    };
     let stale = conflict(world.event(&confirm));
     assert_eq!(stale, "maxmemory of target node-1/redis/main is 120 and no longer 100");
 
@@ -82,6 +88,17 @@ fn a_suggestion_about_values_that_have_changed_is_stale() {
     world.obey(1);
     let stale = conflict(world.confirm("s-2"));
     assert_eq!(stale, "maxmemory of target node-1/redis/main is 150 and no longer 100");
+}
+
+#[test]
+fn a_change_does_not_begin_without_its_agent() {
+    let mut world = proposed();
+    let mut confirm = confirmed("s-1");
+    if let Event::Confirmed { absent, .. } = &mut confirm {
+        *absent = vec!["node-0".into(), "node-1".into()];
+    }
+    assert_eq!(conflict(world.event(&confirm)), "the agent of node-1 is not heard at present");
+    assert_eq!(world.state().targets().count(), 0);
 }
 
 #[test]

@@ -171,6 +171,20 @@ fn controls_are_the_nearest_by_ratio() {
 }
 
 #[test]
+fn the_canary_leaves_a_control_however_large_its_share() {
+    let like = |n: usize| Like { target: TargetId(format!("t{n}")), size: 1.0, traffic: 1.0 };
+    let sizes = |members: usize| {
+        let likes: Vec<Like> = (0..members).map(like).collect();
+        let waves = waves(&RolloutId("r-1".into()), &likes, 1.0, 1.0);
+        waves.iter().map(|wave| (wave.members.len(), wave.controls.len())).collect::<Vec<_>>()
+    };
+    assert_eq!(sizes(4), [(3, 1), (1, 0)]);
+    assert_eq!(sizes(2), [(1, 1), (1, 0)]);
+    assert_eq!(sizes(1), [(1, 0)]);
+    assert_eq!(sizes(0), []);
+}
+
+#[test]
 fn limits_out_of_range_are_named() {
     assert_eq!(Limits::default().check(), Ok(()));
     let wrong = |change: fn(&mut Limits)| {

@@ -268,7 +268,7 @@ impl World {
         if rollout.state == RolloutState::Promoted {
             for wave in 0..rollout.plan.waves.len() {
                 let last = rollout.steps.iter().rfind(|step| step.wave == wave).unwrap();
-                let result = last.verdict.as_ref().map(|verdict| verdict.result);
+                let result = last.verdict().map(|verdict| verdict.result);
                 assert_eq!(result, Some(Judgement::Pass), "(b)");
             }
             assert!(rollout.sealed && rollout.members.iter().all(|m| *m == Member::InForce));
@@ -422,5 +422,11 @@ impl World {
 
 pub(super) fn confirmed(id: &str) -> Event {
     let suggestion = SuggestionId(id.to_owned());
-    Event::Confirmed { suggestion, by: ana(), note: "go".into(), in_force: Vec::new() }
+    Event::Confirmed {
+        suggestion,
+        by: ana(),
+        note: "go".into(),
+        in_force: Vec::new(),
+        absent: Vec::new(),
+    }
 }

@@ -1,0 +1,120 @@
+//! What follows from an agent's report.
+
+use serde_json::json;
+
+use super::decide::Draft;
+use super::event::{Applied, Outcome};
+use super::ids::{Actor, TargetId, Values};
+use super::state::{Member, Rollout, TargetBook};
+use super::transition::Move;
+
+impl Draft {
+    /// An agent's report means what it says only about the values that are wanted now: one on an
+    /// older revision cannot show that they are in force. That an agent went back or found other
+    /// values is believed of any revision of the same rollout.
+    pub(super) fn outcome(&mut self, outcome: &Outcome) {
+        let is_it = |book: &&TargetBook| {
+            let target = &book.target;
+            (&target.kind, &target.name) == (&outcome.kind, &outcome.name)
+        };
+        let book = self.state.targets_of(&outcome.node).find(is_it).cloned();
+        let Some(book) = book else { return };
+        if outcome.result == Applied::Applying {
+            return;
+        }
+        let target = book.target.id.clone();
+        let current = outcome.revision >= book.revision;
+        if book.held_by.as_ref() == Some(&outcome.rollout) {
+            let Some(rollout) = self.state.rollout(&outcome.rollout).cloned() else { return };
+            let Some(place) = rollout.place(&target) else { return };
+            if rollout.is_forward() {
+                self.forward(outcome, &rollout, place, current);
+            } else if current && rollout.members[place] == Member::Restoring {
+                self.back(outcome, &target, &rollout.plan.members[place].revert_to);
+            } else {
+                self.late(outcome, &target);
+            }
+        } else if let Some(owed) = book.owed.filter(|owed| owed.rollout == outcome.rollout) {
+            if current {
+                self.back(outcome, &target, &owed.values);
+            } else {
+                self.late(outcome, &target);
+            }
+        } else if let Some(standing) = book.standing
+            && standing.rollout == outcome.rollout
+            && current
+            && let Some((what, why)) = outcome.result.trouble()
+            && !outcome.shows(&standing.values)
+        {
+            let rejected =
+                matches!(outcome.result, Applied::Rejected(_)).then_some(standing.values);
+            let reason = format!("the agent {what}: {why}; Flyball lets go");
+            self.agent(Move::Released { target, rejected }, &reason, outcome);
+        } else {
+            self.late(outcome, &target);
+        }
+    }
+
+    /// What an agent rejected is remembered even if it says so when the rollout is on its way back
+    /// or has ended.
+    fn late(&mut self, outcome: &Outcome, target: &TargetId) {
+        let (Applied::Rejected(why), Some(rollout)) =
+            (&outcome.result, self.state.rollout(&outcome.rollout))
+        else {
+            return;
+        };
+        let place = rollout.place(target).filter(|_| rollout.back_since.is_some());
+        let values = place.and_then(|place| rollout.values_at(place, outcome.revision)).cloned();
+        let book = self.state.target(target);
+        if let (Some(values), Some(book)) = (values, book)
+            && !book.rejected.contains(&values)
+        {
+            let reason = format!("the agent of {target} rejected it: {why}");
+            self.agent(Move::Refused { target: target.clone(), values }, &reason, outcome);
+        }
+    }
+
+    fn agent(&mut self, what: Move, reason: &str, outcome: &Outcome) {
+        self.make(what, Actor::part("agent"), reason, json!(outcome));
+    }
+
+    fn forward(&mut self, outcome: &Outcome, rollout: &Rollout, place: usize, current: bool) {
+        let planned = &rollout.plan.members[place];
+        let (id, target) = (rollout.id.clone(), planned.target.id.clone());
+        let member = rollout.members[place];
+        let first = rollout.steps.first().map_or(u64::MAX, |step| step.revision);
+        let Some(wanted) = rollout.values(place) else { return };
+        if !matches!(member, Member::Asked | Member::InForce) || outcome.revision < first {
+            return;
+        }
+        let shown = current && outcome.shows(wanted);
+        let (what, why) = match (&outcome.result, outcome.result.trouble()) {
+            (Applied::Applied, _) if shown && member == Member::Asked => {
+                let reason = "the agent has read the wanted values back";
+                return self.agent(Move::InForce { rollout: id, target }, reason, outcome);
+            }
+            (Applied::Applied, _) if shown || !current => return,
+            (Applied::Drifted(_), _) if shown => return,
+            (_, Some(trouble)) => trouble,
+            (_, None) => ("says it has set them", "but read back other values"),
+        };
+        let rejects = matches!(outcome.result, Applied::Rejected(_));
+        let rejected = rejects.then(|| rollout.values_at(place, outcome.revision).cloned());
+        let rejected = rejected.flatten();
+        let old_in_force = current && outcome.shows(&planned.revert_to);
+        let reason = format!("the agent of {target} {what}: {why}");
+        let upset = Move::Upset { rollout: id, target, rejected, old_in_force };
+        self.agent(upset, &reason, outcome);
+    }
+
+    fn back(&mut self, outcome: &Outcome, target: &TargetId, old: &Values) {
+        let (rollout, target) = (outcome.rollout.clone(), target.clone());
+        if outcome.shows(old) {
+            let reason = "the agent has read the old values back";
+            self.agent(Move::Restored { rollout, target }, reason, outcome);
+        } else if let Applied::Rejected(why) = &outcome.result {
+            let reason = format!("the agent refuses the old values: {why}");
+            self.agent(Move::Stuck { rollout, target }, &reason, outcome);
+        }
+    }
+}
