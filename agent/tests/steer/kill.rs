@@ -18,8 +18,7 @@ async fn whenever_the_agent_is_killed_in_a_canary_what_was_before_comes_back() {
     fill(&server);
     // Some sixty steps each way, so that most kills are on the way.
     let mut agent = Agent::new(&collector, &server, "[steer]\nlargest_shrink = 0.01");
-    let wanted =
-        [(LIMIT, &*mb(18)), ("maxmemory-samples", "10"), ("maxmemory-policy", "allkeys-lfu")];
+    let wanted = [(LIMIT, &*mb(18)), ("maxmemory-samples", "10")];
     let mut halfway = 0;
     for revision in 1..=ROUNDS as u64 {
         agent.start();

@@ -31,8 +31,10 @@ fn mb(count: u64) -> String {
 /// Fills a server to its limit.
 fn fill(server: &Server) {
     let mut connection = server.connect();
-    let script = "for i = 1, ARGV[1] do redis.call('SET', 'k' .. i, string.rep('x', 1000)) end";
-    run(&mut connection, &["EVAL", script, "0", "40000"]);
+    let script = "for i = 1, 1000 do redis.call('SET', ARGV[1] .. i, string.rep('x', 1000)) end";
+    for part in 0..40 {
+        run(&mut connection, &["EVAL", script, "0", &format!("{part}:")]);
+    }
 }
 
 /// A number that INFO says.

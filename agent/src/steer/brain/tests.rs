@@ -306,6 +306,26 @@ fn a_canary_lives_as_long_as_it_is_renewed() {
 }
 
 #[test]
+fn a_renewal_that_comes_too_late_renews_nothing() {
+    let mut world = World::new(64 * MB);
+    let offer = canary(1, settings(&[(MAXMEMORY, 128 * MB)]));
+    world.offer(&offer);
+    world.run();
+    world.now = world.now.after(LEASE);
+    assert_eq!(world.offer(&offer), Taken::Ignored);
+    world.run();
+    assert_eq!(world.last(), (1, PolicyResult::Reverted));
+    assert_eq!(world.server[MAXMEMORY], (64 * MB).to_string());
+    // Neither is one whose target was away all the time.
+    let away = canary(2, settings(&[(MAXMEMORY, 100 * MB)]));
+    world.offer(&away);
+    world.now = world.now.after(LEASE);
+    assert_eq!(world.offer(&away), Taken::Ignored);
+    world.run();
+    assert_eq!(world.last(), (2, PolicyResult::Rejected));
+}
+
+#[test]
 fn a_large_shrink_goes_in_small_steps_and_back_as_well() {
     let mut world = World::new(128 * MB);
     world.offer(&canary(1, settings(&[(MAXMEMORY, 64 * MB)])));
