@@ -14,7 +14,9 @@ use tonic::transport::Uri;
 use crate::addresses::{Addresses, is_loopback};
 use crate::recorder::Scheduled;
 use crate::redis::{Instance, RedisConfig, check_each};
-use crate::sense::{Backend, SERVERS, SenseConfig, samplers, servers};
+use crate::sense::{
+    Backend, MemcachedConfig, MemcachedServer, SERVERS, SenseConfig, samplers, servers,
+};
 use crate::ship::REPLAY_RATE;
 use crate::spool::SpoolConfig;
 use crate::steer::SteerConfig;
@@ -51,6 +53,8 @@ pub struct Config {
     pub steer: SteerConfig,
     /// Instances of Redis and Valkey.
     pub redis: Vec<RedisConfig>,
+    /// Servers of memcached.
+    pub memcached: Vec<MemcachedConfig>,
 }
 
 /// `[agent]`
@@ -142,6 +146,7 @@ impl Default for Config {
             budget: Budget::default(),
             steer: SteerConfig::default(),
             redis: Vec::new(),
+            memcached: Vec::new(),
         }
     }
 }
@@ -205,10 +210,18 @@ impl Config {
         self.redis.iter().map(instance).collect()
     }
 
+    fn memcached(&self) -> Vec<MemcachedServer> {
+        let data_dir = self.data_dir();
+        let server = |config| {
+            MemcachedServer::new(config, &data_dir).expect("validation has checked the address")
+        };
+        self.memcached.iter().map(server).collect()
+    }
+
     /// The samplers that are to run; `redis` are those of [`Config::redis`].
     pub fn samplers(&self, redis: &[Instance]) -> Vec<Scheduled> {
         let host = samplers(self.sense.backend, &self.sense).into_iter();
-        let all = host.chain(servers(redis, self.agent.interval.0));
+        let all = host.chain(servers(redis, &self.memcached(), self.agent.interval.0));
         all.filter_map(|sampler| {
             let settings = self.samplers.get(sampler.name()).cloned().unwrap_or_default();
             let own = sampler.period().unwrap_or(self.agent.interval.0);
@@ -251,6 +264,8 @@ impl Settings for Config {
     fn validate(&self, problems: &mut Problems) {
         self.agent.validate(problems);
         check_each("redis", &self.redis, |t| &t.name, RedisConfig::validate, problems);
+        let memcached = &self.memcached;
+        check_each("memcached", memcached, |t| &t.name, MemcachedConfig::validate, problems);
         if !(1..=MAX_OUTBOX_MB).contains(&self.ship.memory_mb) {
             problems.push("ship.memory_mb", format!("must be 1 to {MAX_OUTBOX_MB}"));
         }
@@ -424,6 +439,9 @@ mod tests {
             r#"[{name="a",url="redis://h"},{name="a",url="redis://u:p@h"},{name="b",url=7,x=1}]"#;
         let keys = ["redis[1].name", "redis[1].url", "redis[2].url", "redis[2].x"];
         assert_eq!(problems(&[("FLYBALL_REDIS", all)]), keys);
+        let all = r#"[{name="a",address="h:1"},{name="a",address="h:x"}]"#;
+        let keys = ["memcached[1].address", "memcached[1].name"];
+        assert_eq!(problems(&[("FLYBALL_MEMCACHED", all)]), keys);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod api;
 pub mod cache;
+mod caches;
 pub mod cli;
 pub mod config;
 pub mod ingest;

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
 
 mod collector;
-#[path = "../redis/harness.rs"]
+#[path = "../caches/harness.rs"]
 #[allow(dead_code, reason = "shared with the tests of the sampler")]
 mod harness;
 mod kill;

@@ -15,10 +15,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::hello::Epoch;
 use super::ledger::{ALL_SLOTS, Ledger, Refused};
 use crate::live::now_ms;
-use crate::store::{LateMark, SampleRow, SeriesId, SeriesRow};
+use crate::store::{CacheRow, LateMark, SampleRow, SeriesId, SeriesRow};
 
 /// Encoded size of a row of `performance_metrics`.
 const SAMPLE_BYTES: usize = 25;
+/// Encoded size of a row of `cache_stats`, roughly.
+const CACHE_BYTES: usize = 400;
+/// What a row of `cache_stats` takes of the bound on rows in flight.
+const CACHE_WEIGHT: usize = 8;
 
 /// A series that the store does not have yet. Some 40 bytes, where its row has some 400: after a start every agent of the fleet has hundreds.
 #[derive(Debug)]
@@ -41,6 +45,8 @@ pub(super) struct Submission {
     pub(super) samples: u64,
     /// What is to be written, all of the same time.
     pub(super) rows: Vec<SampleRow>,
+    /// What the frame says of caches, of the same time. These rows repeat what is in its samples and are in no account.
+    pub(super) caches: Vec<CacheRow>,
     /// Samples that are refused before they are written.
     pub(super) refused: Vec<Refused>,
     /// The frame's share of the bound on rows in flight.
@@ -53,6 +59,7 @@ pub(super) struct Batch {
     frames: Vec<FrameEntry>,
     series: Vec<NewSeries>,
     hours: BTreeMap<i64, Vec<SampleRow>>,
+    cache_days: BTreeMap<i64, Vec<CacheRow>>,
     rows: usize,
     bytes: usize,
     first_at: Option<Instant>,
@@ -66,6 +73,8 @@ struct FrameEntry {
     seq: u64,
     /// The hour of its rows; `None` when there are none.
     hour: Option<i64>,
+    /// The day of its rows of caches, and their number; `None` when there are none.
+    caches: Option<(i64, u64)>,
     /// What to roll up again if it is late; `None` when there are no rows.
     mark: Option<LateMark>,
     rows: u64,
@@ -97,24 +106,25 @@ impl NewSeries {
 impl Submission {
     /// What it takes of the bound on rows in flight.
     pub(super) fn weight(&self) -> usize {
-        weight(self.rows.len(), self.series.len())
+        weight(self.rows.len(), self.series.len(), self.caches.len())
     }
 }
 
-/// What rows and new series take of the bound on rows in flight: a new series counts as two rows.
-pub(super) const fn weight(rows: usize, series: usize) -> usize {
-    rows + 2 * series
+/// What rows, new series and rows of caches take of the bound on rows in flight: a new series counts as two rows, a cache as eight.
+pub(super) const fn weight(rows: usize, series: usize, caches: usize) -> usize {
+    rows + 2 * series + CACHE_WEIGHT * caches
 }
 
 impl Batch {
     /// Takes a frame in.
     pub(super) fn add(&mut self, submission: Submission, now: Instant) {
-        let Submission { ledger, epoch, seq, mut series, samples, rows, refused, room } =
+        let Submission { ledger, epoch, seq, mut series, samples, rows, caches, refused, room } =
             submission;
         self.first_at.get_or_insert(now);
         self.rows += rows.len();
-        self.bytes +=
-            rows.len() * SAMPLE_BYTES + series.iter().map(NewSeries::bytes).sum::<usize>();
+        self.bytes += rows.len() * SAMPLE_BYTES
+            + caches.len() * CACHE_BYTES
+            + series.iter().map(NewSeries::bytes).sum::<usize>();
         self.series.append(&mut series);
         let hour = rows.first().map(SampleRow::hour);
         let mark = rows.first().map(LateMark::of);
@@ -122,12 +132,17 @@ impl Batch {
         if let Some(hour) = hour {
             self.hours.entry(hour).or_default().extend(rows);
         }
+        let of_caches = caches.first().map(|row| (row.day(), caches.len() as u64));
+        if let Some((day, _)) = of_caches {
+            self.cache_days.entry(day).or_default().extend(caches);
+        }
         let samples = samples - refused.iter().map(|refused| refused.samples).sum::<u64>();
         self.frames.push(FrameEntry {
             ledger,
             epoch,
             seq,
             hour,
+            caches: of_caches,
             mark,
             rows: count,
             samples,
@@ -176,6 +191,25 @@ impl Batch {
             hash.update(frame.rows.to_le_bytes());
         }
         token(&format!("samples:{hour}"), &hash.finalize())
+    }
+
+    /// Blocks of rows of caches by day.
+    pub(super) fn cache_days(&self) -> impl Iterator<Item = (i64, &[CacheRow])> {
+        self.cache_days.iter().map(|(day, rows)| (*day, rows.as_slice()))
+    }
+
+    /// Token of a day's block of rows of caches.
+    pub(super) fn cache_day_token(&self, day: i64) -> String {
+        let mut hash = Sha256::new();
+        for frame in &self.frames {
+            let Some((_, rows)) = frame.caches.filter(|(of_frame, _)| *of_frame == day) else {
+                continue;
+            };
+            hash.update(frame.epoch);
+            hash.update(frame.seq.to_le_bytes());
+            hash.update(rows.to_le_bytes());
+        }
+        token(&format!("caches:{day}"), &hash.finalize())
     }
 
     /// Marks of the frames whose ten minutes ended before `before_ms`, each once.
@@ -271,6 +305,7 @@ mod tests {
             series: Vec::new(),
             samples,
             rows: (0..samples).rev().map(row).collect(),
+            caches: Vec::new(),
             refused: Vec::new(),
             room: None,
         }
@@ -318,6 +353,33 @@ mod tests {
         assert_ne!(token(&[1, 2], 3), token(&[1, 3], 3));
         assert_ne!(token(&[1, 2], 3), token(&[1, 2], 4));
         assert_ne!(token(&[1, 2], 3), token(&[2, 1], 3));
+    }
+
+    #[test]
+    fn rows_of_caches_are_a_block_for_each_day_with_a_token_of_their_frames() {
+        let (ledger, now) = (ledger(), Instant::now());
+        let day_ms = 24 * HOUR_MS;
+        let with_caches = |seq, ts, count| {
+            let row = CacheRow { ts, ..CacheRow::default() };
+            Submission { caches: vec![row; count], ..frame(&ledger, seq, ts, 1) }
+        };
+        let batch = |frames: &[(u64, i64, usize)]| {
+            let mut batch = Batch::default();
+            for &(seq, ts_ms, count) in frames {
+                batch.add(with_caches(seq, ts_ms, count), now);
+            }
+            batch
+        };
+        let first = batch(&[(1, 0, 2), (2, day_ms - 1, 1), (3, day_ms, 3), (4, day_ms, 0)]);
+        let days: Vec<_> = first.cache_days().map(|(day, rows)| (day, rows.len())).collect();
+        assert_eq!(days, [(0, 3), (1, 3)]);
+        assert_eq!(first.rows(), 4, "they are in no account");
+        let same = batch(&[(1, 0, 2), (2, day_ms - 1, 1)]);
+        assert_eq!(first.cache_day_token(0), same.cache_day_token(0));
+        assert_ne!(first.cache_day_token(0), first.cache_day_token(1));
+        let other = batch(&[(1, 0, 2), (2, day_ms - 1, 2)]);
+        assert_ne!(first.cache_day_token(0), other.cache_day_token(0));
+        assert_eq!(with_caches(5, 0, 3).weight(), 1 + 3 * CACHE_WEIGHT);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Up to [`WRITES`] batches are written at the same time, while the next one is gathered. They settle in the order in which they were gathered, whichever
 //! is through first: within a stream what comes later never settles first.
 //!
-//! A flush is one insert of new series, then one insert for each hour that has samples (one, but for the full hour and catching up). A block that
+//! A flush is one insert of new series, then one insert for each hour that has samples (one, but for the full hour and catching up), then one for what they say of
+//! caches. A block that
 //! fails is tried again as it is, under the same token, until it is accepted or refused for good; meanwhile the gate is closed and what arrives waits, bounded,
 //! in the queue. Frames settle only when all blocks of their batch are through.
 
@@ -29,7 +30,9 @@ use super::exiles::{Exiles, SPLITS};
 use super::gate::Gate;
 use super::metrics::IngestMetrics;
 use crate::account::{Accounts, Kind};
-use crate::store::{Catalog, ErrorClass, LateMark, SampleRow, SeriesId, SeriesRow, StoreError};
+use crate::store::{
+    CacheRow, Catalog, ErrorClass, LateMark, SampleRow, SeriesId, SeriesRow, StoreError,
+};
 
 /// Batches that are written at the same time: while ClickHouse writes one part to the disk, the next one is encoded, sent and sorted in.
 const WRITES: usize = 2;
@@ -54,6 +57,15 @@ pub trait Sink: Send + Sync + 'static {
         rows: &[SampleRow],
         token: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Inserts a block of rows of caches, all of one day.
+    fn insert_cache_stats(
+        &self,
+        _rows: &[CacheRow],
+        _token: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// Notes durably that these marks have to be rolled up again, once for each `id`.
     fn insert_late_marks(
@@ -207,10 +219,34 @@ impl<S: Sink> Writer<S> {
                 }
             }
         }
+        if !self.write_caches(batch).await {
+            return None;
+        }
         match self.mark_late(batch).await {
             Outcome::GivenUp => None,
             _ => Some(refused),
         }
+    }
+
+    /// Writes what a batch says of caches. What is refused for good is left out: its samples are stored. False: given up.
+    async fn write_caches(&self, batch: &Batch) -> bool {
+        for (day, rows) in batch.cache_days() {
+            let token = batch.cache_day_token(day);
+            let insert = || self.sink.insert_cache_stats(rows, &token);
+            match self.insert(insert, Refusal::Final).await {
+                Outcome::Accepted => {}
+                Outcome::GivenUp => return false,
+                Outcome::Refused(reason) => {
+                    tracing::error!(
+                        day,
+                        rows = rows.len(),
+                        reason,
+                        "rows of caches refused for good"
+                    );
+                }
+            }
+        }
+        true
     }
 
     fn settle(&self, batch: Batch, refused: &BTreeMap<i64, String>) {

@@ -19,6 +19,7 @@ use super::hello::{Epoch, Hello};
 use super::ledger::{ALL_SLOTS, Ledger, Refused};
 use super::slots::{Rows, Slots};
 use crate::account::Accounting;
+use crate::caches::Caches;
 use crate::live::{NodeFeed, now_ms};
 
 /// Frames that may arrive after a resync was asked for before the stream is given up.
@@ -44,6 +45,7 @@ pub(super) struct Intake {
     acked_seq: u64,
     decoder: Decoder,
     slots: Slots,
+    caches: Caches,
     /// Series to be written with the next frame.
     unwritten: Vec<NewSeries>,
     /// The node's present; `None` on the backlog lane, whose frames are of the past.
@@ -65,6 +67,7 @@ impl Intake {
         Self {
             decoder: Decoder::pooled(shared.settings.limits(), Arc::clone(&shared.definitions)),
             slots: Slots::new(Arc::clone(&shared), hello.info.node.clone(), feed.is_some()),
+            caches: Caches::default(),
             shared,
             node: hello.info.node.clone(),
             epoch: hello.epoch,
@@ -91,7 +94,7 @@ impl Intake {
 
     /// The most that the next frame can take of the bound on rows in flight.
     pub(super) fn most_weight(&self) -> usize {
-        weight(self.slots.len(), self.unwritten.len())
+        weight(self.slots.len(), self.unwritten.len(), self.caches.len())
     }
 
     fn report(&self, report: v1::Report) -> Result<(), Status> {
@@ -119,6 +122,7 @@ impl Intake {
         })?;
         if definitions.restarted {
             self.slots.clear();
+            self.caches.clear();
             // No frame has used them: one would have taken them along.
             self.unwritten.clear();
             if let Some(feed) = &self.feed {
@@ -127,6 +131,7 @@ impl Intake {
         }
         let series = definitions.iter().map(|(_, series)| series);
         self.slots.define(series, now_ms(), &mut self.unwritten);
+        self.caches.define(definitions.iter());
         if let Some(feed) = &self.feed {
             let slots = &self.slots;
             feed.define(
@@ -167,6 +172,7 @@ impl Intake {
         if decoded.seq <= self.acked_seq {
             metrics.frames_repeated.inc();
             self.slots.pass(&decoded);
+            self.caches.pass(&decoded);
             if let Some(feed) = &self.feed
                 && self.shared.check_time(decoded.ts_ms, now_ms()).is_ok()
             {
@@ -176,12 +182,14 @@ impl Intake {
         }
         let (seq, samples) = (decoded.seq, decoded.samples.len() as u64);
         let now_ms = now_ms();
+        let mut caches = Vec::new();
         let Rows { rows, refused } = match self.shared.check_time(decoded.ts_ms, now_ms) {
             Ok(()) => {
                 match &self.feed {
                     Some(feed) => feed.update(decoded.ts_ms, decoded.samples),
                     None => self.shared.live.missed(&self.node, decoded.ts_ms),
                 }
+                caches = self.caches.rows(&self.node, &decoded);
                 self.slots.rows(&decoded, now_ms)
             }
             Err(reason) if samples > 0 => Rows {
@@ -197,6 +205,7 @@ impl Intake {
             series: std::mem::take(&mut self.unwritten),
             samples,
             rows,
+            caches,
             refused,
             room: None,
         }))

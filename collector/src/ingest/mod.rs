@@ -42,7 +42,7 @@ use self::batcher::{Batcher, Stop};
 use self::gate::Gate;
 use crate::account::Accounts;
 use crate::live::Live;
-use crate::store::{Catalog, LateMark, SampleRow, SeriesRow, Store, StoreError};
+use crate::store::{CacheRow, Catalog, LateMark, SampleRow, SeriesRow, Store, StoreError};
 
 /// Frames that may wait between the streams and the batcher.
 const QUEUE_FRAMES: usize = 8_192;
@@ -111,6 +111,10 @@ impl Sink for Store {
 
     async fn insert_samples(&self, rows: &[SampleRow], token: &str) -> Result<(), StoreError> {
         Self::insert_samples(self, rows, token).await
+    }
+
+    async fn insert_cache_stats(&self, rows: &[CacheRow], token: &str) -> Result<(), StoreError> {
+        Self::insert_cache_stats(self, rows, token).await
     }
 
     async fn insert_late_marks(&self, marks: &[LateMark], id: u64) -> Result<(), StoreError> {
@@ -309,6 +313,7 @@ mod tests {
             series: Vec::new(),
             samples: 3,
             rows: vec![row; 3],
+            caches: Vec::new(),
             refused: Vec::new(),
             room: None,
         }

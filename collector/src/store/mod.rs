@@ -39,7 +39,7 @@ use self::engine::Engine;
 pub use self::error::{Blame, ErrorClass, StoreError};
 pub use self::metrics::StoreMetrics;
 use self::migrate::Migrator;
-pub use self::rows::{DAY_MS, HOUR_MS, LateMark, SampleRow, SeriesRow};
+pub use self::rows::{CacheRow, DAY_MS, HOUR_MS, LateMark, SampleRow, SeriesRow};
 use self::schema::Schema;
 pub use self::servers::{Choice, ServerFailure, ServerHealth, Servers, describe};
 use self::writer::Writer;
@@ -179,6 +179,18 @@ impl Store {
     /// As [`StoreError::class`] says.
     pub async fn insert_series(&self, rows: &[SeriesRow], token: &str) -> Result<(), StoreError> {
         self.writer.insert_series(rows, token).await
+    }
+
+    /// Stores the caches' rows of one day as one block. The same `token` with the same rows is stored once.
+    ///
+    /// # Errors
+    /// As [`StoreError::class`] says.
+    pub async fn insert_cache_stats(
+        &self,
+        rows: &[CacheRow],
+        token: &str,
+    ) -> Result<(), StoreError> {
+        self.writer.insert_cache_stats(rows, token).await
     }
 
     /// Notes that rollups of these marks have to be computed again. `id` tells this insert from every other, and makes a retry harmless.

@@ -1,4 +1,4 @@
-//! Rows of the two measurement tables, as the rest of the collector hands them over.
+//! Rows of the measurement tables, as the rest of the collector hands them over.
 
 use clickhouse::Row;
 use flyball_proto::series::{Invalid, Kind, NodeName, Scale, Series};
@@ -115,6 +115,72 @@ impl SeriesRow {
         attributes.sort();
         let series = Series { metric: self.metric, unit: self.unit, kind, scale, attributes };
         Ok((SeriesId::from(self.series_id), NodeName::new(&self.node)?, series))
+    }
+}
+
+/// A cache at one tick, a row of `cache_stats`. Counters are cumulative since `started_at`; what is not known of a cache is 0.
+#[derive(Debug, Clone, Default, PartialEq, Row, Serialize, Deserialize)]
+pub struct CacheRow {
+    /// Name of the node.
+    pub node: String,
+    /// Name of the cache on its node.
+    pub cache: String,
+    /// Milliseconds since the Unix epoch.
+    pub ts: i64,
+    /// `redis` or `memcached`.
+    pub kind: String,
+    /// Version of the server.
+    pub version: String,
+    /// When the counters began, milliseconds since the Unix epoch.
+    pub started_at: i64,
+    /// What is evicted when the cache is full.
+    pub eviction_policy: String,
+    /// Limit of the memory; 0: none.
+    pub max_bytes: u64,
+    /// Memory used.
+    pub used_bytes: u64,
+    /// Resident memory.
+    pub resident_bytes: u64,
+    /// Keys.
+    pub keys: u64,
+    /// Keys that expire.
+    pub keys_with_ttl: u64,
+    /// Connections.
+    pub clients: u32,
+    /// Lookups: hits and misses.
+    pub requests: u64,
+    /// Lookups that found their key.
+    pub hits: u64,
+    /// Lookups that did not.
+    pub misses: u64,
+    /// Misses of keys that had been evicted, estimated, as the next three.
+    pub misses_capacity: u64,
+    /// Misses of keys that had expired.
+    pub misses_expired: u64,
+    /// Misses of keys that had been deleted or overwritten.
+    pub misses_invalidated: u64,
+    /// Misses of keys that had never been there.
+    pub misses_cold: u64,
+    /// Keys evicted.
+    pub evictions: u64,
+    /// Keys expired.
+    pub expirations: u64,
+    /// Bytes from clients.
+    pub received_bytes: u64,
+    /// Bytes to clients.
+    pub sent_bytes: u64,
+    /// CPU time.
+    pub cpu_seconds: f64,
+    /// Upper bounds of the buckets of `latency_counts`, ascending; only in the ticks in which latencies were read.
+    pub latency_bounds_us: Vec<u32>,
+    /// Calls by how long they took.
+    pub latency_counts: Vec<u64>,
+}
+
+impl CacheRow {
+    /// Number of the day in UTC, counted from the Unix epoch: its partition.
+    pub const fn day(&self) -> i64 {
+        self.ts.div_euclid(DAY_MS)
     }
 }
 

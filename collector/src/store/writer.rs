@@ -19,12 +19,13 @@ use serde::Serialize;
 use super::config::ClickHouseSettings;
 use super::error::StoreError;
 use super::metrics::{StoreMetrics, Table};
-use super::rows::{LateMark, SampleRow, SeriesRow};
+use super::rows::{CacheRow, LateMark, SampleRow, SeriesRow};
 use super::servers::Servers;
 
 const SAMPLES: &str = "performance_metrics";
 const SERIES: &str = "series";
 const MARKS: &str = "rollup_marks";
+const CACHES: &str = "cache_stats";
 
 /// Largest piece that is compressed and sent at once. ClickHouse's own frames are 1 MiB.
 const FRAME_BYTES: usize = 1 << 20;
@@ -106,6 +107,29 @@ impl Writer {
             insert.end().await.map_err(StoreError::from)
         };
         let result = self.measured(SERIES, rows.len(), 0, insert).await;
+        choice.settle(&result);
+        result
+    }
+
+    pub(super) async fn insert_cache_stats(
+        &self,
+        rows: &[CacheRow],
+        token: &str,
+    ) -> Result<(), StoreError> {
+        let choice = self.servers.choose();
+        let insert = async {
+            let mut insert = choice
+                .client
+                .insert::<CacheRow>(CACHES)
+                .await?
+                .with_setting("insert_deduplication_token", token)
+                .with_timeouts(Some(self.timeout), Some(self.timeout));
+            for row in rows {
+                insert.write(row).await?;
+            }
+            insert.end().await.map_err(StoreError::from)
+        };
+        let result = self.measured(CACHES, rows.len(), 0, insert).await;
         choice.settle(&result);
         result
     }

@@ -9,6 +9,7 @@
 mod account;
 mod acknowledgement;
 mod agent;
+mod caches;
 mod caps;
 mod faults;
 mod harness;

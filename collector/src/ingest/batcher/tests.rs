@@ -69,6 +69,10 @@ impl Sink for Scripted {
         self.answer(("samples", rows.len(), token.to_owned())).await
     }
 
+    async fn insert_cache_stats(&self, rows: &[CacheRow], token: &str) -> Result<(), StoreError> {
+        self.answer(("caches", rows.len(), token.to_owned())).await
+    }
+
     async fn insert_late_marks(&self, marks: &[LateMark], id: u64) -> Result<(), StoreError> {
         self.answer(("marks", marks.len(), id.to_string())).await
     }
@@ -131,6 +135,12 @@ impl Bench {
 
     /// A frame of `samples` samples, with the definition of a series when `defines`.
     async fn submit(&mut self, ts_ms: i64, samples: usize, defines: bool) {
+        self.submit_with(ts_ms, samples, defines, 0).await;
+    }
+
+    /// The same with rows of caches.
+    async fn submit_with(&mut self, ts: i64, samples: usize, defines: bool, caches: usize) {
+        let ts_ms = ts;
         self.seq += 1;
         let node = NodeName::new("a").unwrap();
         let (id, _) = self.catalog.resolve(&node, &series()).unwrap();
@@ -146,6 +156,7 @@ impl Bench {
                 .collect(),
             samples: samples as u64,
             rows: vec![row; samples],
+            caches: vec![CacheRow { ts, ..CacheRow::default() }; caches],
             refused: Vec::new(),
             room: None,
         };
@@ -225,6 +236,36 @@ async fn a_block_that_is_refused_for_good_is_rejected_with_the_reason_and_the_ne
     assert_eq!((ack.rejected.len(), ack.rejected[0].samples), (1, 3));
     assert!(ack.rejected[0].reason.contains("Type mismatch"), "{ack:?}");
     assert!(!bench.gate.health().is_closed);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn rows_of_caches_are_stored_before_their_frame_is_acknowledged() {
+    let down = Answer::Fail("Code: 210. DB::NetException: refused");
+    let mut bench = Bench::start(quick(), [Answer::Accept, down, Answer::Wait]);
+    bench.submit_with(0, 3, false, 2).await;
+    bench.called(2).await;
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    while bench.calls().len() < 3 {
+        tick.tick().await;
+    }
+    assert_eq!(bench.ledger.take(), None, "its samples are stored, its caches are not");
+    bench.sink.released.0.add_permits(1);
+    assert_eq!(bench.settled().await.written, 3);
+    let calls = bench.calls();
+    let what: Vec<_> = calls.iter().map(|(what, rows, _)| (*what, *rows)).collect();
+    assert_eq!(what, [("samples", 3), ("caches", 2), ("caches", 2)]);
+    assert_eq!(calls[1].2, calls[2].2, "a retry is the same insert");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn rows_of_caches_that_are_refused_for_good_hold_nothing() {
+    let wrong = Answer::Fail("Code: 53. DB::Exception: Type mismatch");
+    let mut bench = Bench::start(quick(), [Answer::Accept, wrong]);
+    bench.submit_with(0, 3, false, 2).await;
+    let ack = bench.settled().await;
+    assert_eq!((ack.written, ack.rejected.len()), (3, 0));
     bench.end().await;
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use flyball_agent::redis::{Connection, Instance, Limits, RedisConfig, Reply};
 use flyball_agent::sense::readings::Change;
-use flyball_agent::sense::{Readings, Sampler, servers};
+use flyball_agent::sense::{MemcachedServer, Readings, Sampler, servers};
 use flyball_proto::series::Series;
 use rand::RngExt as _;
 use rustix::process::{Pid, Signal, kill_process};
@@ -163,7 +163,15 @@ pub(crate) struct Observed {
 
 impl Observed {
     pub(crate) fn new(instances: &[Instance]) -> Self {
-        let sampler = servers(instances, INTERVAL).pop().unwrap();
+        Self::of(servers(instances, &[], INTERVAL))
+    }
+
+    pub(crate) fn memcached(all: &[MemcachedServer]) -> Self {
+        Self::of(servers(&[], all, INTERVAL))
+    }
+
+    fn of(mut samplers: Vec<Box<dyn Sampler>>) -> Self {
+        let sampler = samplers.pop().unwrap();
         let (readings, series) = (Readings::default(), BTreeMap::new());
         Self { sampler, readings, series, values: BTreeMap::new() }
     }
@@ -209,11 +217,12 @@ impl Observed {
     }
 
     pub(crate) fn state(&self, cache: &str) -> Option<&'static str> {
+        let kind = self.sampler.name();
         let mut states = ["up", "unreachable", "slow", "loading", "denied"].into_iter();
         let state = states.find(|state| {
-            self.get(&format!("flyball.redis.state{{cache={cache},state={state}}}")) == Some(1)
+            self.get(&format!("flyball.{kind}.state{{cache={cache},state={state}}}")) == Some(1)
         })?;
-        let is_up = self.raw(&format!("flyball.redis.up{{cache={cache}}}"));
+        let is_up = self.raw(&format!("flyball.{kind}.up{{cache={cache}}}"));
         assert_eq!(is_up, i64::from(state == "up"));
         Some(state)
     }
