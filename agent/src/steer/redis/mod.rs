@@ -1,7 +1,7 @@
 //! The actuator of Redis and Valkey: reads with CONFIG GET and INFO, sets with CONFIG SET.
 //!
 //! Of all that CONFIG SET could do only what bears on caching may be set, one parameter at a time, because servers before 7.0 take no more. A reading costs four
-//! commands and some kilobytes, every five seconds and only while a policy is followed.
+//! commands, 0.17 ms of CPU time here and 0.20 ms there (benches/caches.rs), every five seconds and only while a policy is followed.
 
 mod host;
 mod law;
