@@ -3,7 +3,7 @@
 #   scripts/bench.sh BIN_DIR
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/need.sh rust wrk=wrk prometheus-node-exporter=prometheus-node-exporter victoria-metrics=victoria-metrics prometheus=prometheus redis-server=redis-server
+scripts/need.sh rust wrk=wrk prometheus-node-exporter=prometheus-node-exporter victoria-metrics=victoria-metrics prometheus=prometheus redis-server=redis-server memcached=memcached
 export FLYBALL_BIN_DIR=$1
 bench=$1/flyball-bench status=0
 if [ -n "${QUICK:-}" ]; then
@@ -33,6 +33,7 @@ query() {
 
 step "Frame codec and payload on the wire" codec
 step "Host samplers" cargo bench --locked --quiet -p flyball-agent --bench sense
+step "Cache samplers" cargo bench --locked --quiet -p flyball-agent --bench caches
 step "From the command to live points" "$bench" start
 step "From a sample to an event and an answer" "$bench" latency --ticks "$ticks"
 step "Ingest: the highest rate" fleet "$bench" load flood "${flood[@]}"
@@ -43,6 +44,7 @@ step "Ingest: waiting for the disk" "$bench" load fsync "${fsync[@]}"
 step "Queries" query
 step "The backlog of an hour" "$bench" replay "${replay[@]}"
 step "ClickHouse away" "$bench" outage "${outage[@]}"
+step "Steering: from a wish to its being in force" fleet "$bench" steer
 step "Rollups" cargo bench --locked --quiet -p flyball-collector --bench rollup
 step "On disk, beside VictoriaMetrics" "$bench" disk --millions "$millions"
 step "Store: ways to insert, fsync, memory" cargo bench --locked --quiet -p flyball-collector --bench store

@@ -14,9 +14,12 @@ use tonic::transport::Uri;
 use crate::addresses::{Addresses, is_loopback};
 use crate::recorder::Scheduled;
 use crate::redis::{Instance, RedisConfig, check_each};
-use crate::sense::{Backend, SERVERS, SenseConfig, samplers, servers};
+use crate::sense::{
+    Backend, MemcachedConfig, MemcachedServer, SERVERS, SenseConfig, samplers, servers,
+};
 use crate::ship::REPLAY_RATE;
 use crate::spool::SpoolConfig;
+use crate::steer::SteerConfig;
 
 /// Shortest and longest interval between two frames.
 pub const INTERVALS: std::ops::RangeInclusive<Duration> =
@@ -46,8 +49,12 @@ pub struct Config {
     pub spool: SpoolConfig,
     /// What the agent may cost its host.
     pub budget: Budget,
+    /// How far confirmed changes may go on this host.
+    pub steer: SteerConfig,
     /// Instances of Redis and Valkey.
     pub redis: Vec<RedisConfig>,
+    /// Servers of memcached.
+    pub memcached: Vec<MemcachedConfig>,
 }
 
 /// `[agent]`
@@ -137,7 +144,9 @@ impl Default for Config {
             ship: Ship::default(),
             spool: SpoolConfig::default(),
             budget: Budget::default(),
+            steer: SteerConfig::default(),
             redis: Vec::new(),
+            memcached: Vec::new(),
         }
     }
 }
@@ -201,10 +210,18 @@ impl Config {
         self.redis.iter().map(instance).collect()
     }
 
+    fn memcached(&self) -> Vec<MemcachedServer> {
+        let data_dir = self.data_dir();
+        let server = |config| {
+            MemcachedServer::new(config, &data_dir).expect("validation has checked the address")
+        };
+        self.memcached.iter().map(server).collect()
+    }
+
     /// The samplers that are to run; `redis` are those of [`Config::redis`].
     pub fn samplers(&self, redis: &[Instance]) -> Vec<Scheduled> {
         let host = samplers(self.sense.backend, &self.sense).into_iter();
-        let all = host.chain(servers(redis, self.agent.interval.0));
+        let all = host.chain(servers(redis, &self.memcached(), self.agent.interval.0));
         all.filter_map(|sampler| {
             let settings = self.samplers.get(sampler.name()).cloned().unwrap_or_default();
             let own = sampler.period().unwrap_or(self.agent.interval.0);
@@ -247,10 +264,13 @@ impl Settings for Config {
     fn validate(&self, problems: &mut Problems) {
         self.agent.validate(problems);
         check_each("redis", &self.redis, |t| &t.name, RedisConfig::validate, problems);
+        let memcached = &self.memcached;
+        check_each("memcached", memcached, |t| &t.name, MemcachedConfig::validate, problems);
         if !(1..=MAX_OUTBOX_MB).contains(&self.ship.memory_mb) {
             problems.push("ship.memory_mb", format!("must be 1 to {MAX_OUTBOX_MB}"));
         }
         self.spool.validate(problems);
+        self.steer.validate(problems);
         if !(1..=MAX_REPLAY_RATE).contains(&self.ship.replay_rate) {
             problems.push("ship.replay_rate", format!("must be 1 to {MAX_REPLAY_RATE}"));
         }
@@ -390,6 +410,9 @@ mod tests {
             ("FLYBALL_SHIP_REPLAY_RATE", "0"),
             ("FLYBALL_SPOOL_FSYNC_SECONDS", "3601"),
             ("FLYBALL_SPOOL_MAX_MB", "0"),
+            ("FLYBALL_STEER_LARGEST_GROWTH", "1"),
+            ("FLYBALL_STEER_LARGEST_SHRINK", "0.6"),
+            ("FLYBALL_STEER_MAX_MEMORY_SHARE", "0.96"),
         ];
         let keys = [
             "agent.interval",
@@ -401,6 +424,9 @@ mod tests {
             "ship.replay_rate",
             "spool.fsync_seconds",
             "spool.max_mb",
+            "steer.largest_growth",
+            "steer.largest_shrink",
+            "steer.max_memory_share",
         ];
         assert_eq!(problems(&wrong), keys);
         assert_eq!(problems(&[("FLYBALL_AGENT_INTERVAL", "61s")]), ["agent.interval"]);
@@ -413,6 +439,9 @@ mod tests {
             r#"[{name="a",url="redis://h"},{name="a",url="redis://u:p@h"},{name="b",url=7,x=1}]"#;
         let keys = ["redis[1].name", "redis[1].url", "redis[2].url", "redis[2].x"];
         assert_eq!(problems(&[("FLYBALL_REDIS", all)]), keys);
+        let all = r#"[{name="a",address="h:1"},{name="a",address="h:x"}]"#;
+        let keys = ["memcached[1].address", "memcached[1].name"];
+        assert_eq!(problems(&[("FLYBALL_MEMCACHED", all)]), keys);
     }
 
     #[test]

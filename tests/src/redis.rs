@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -46,4 +46,13 @@ impl Redis {
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
+}
+
+/// The port in a URL that [`Redis::url`] has given.
+///
+/// # Errors
+/// When there is none.
+pub fn port(url: &str) -> Result<u16> {
+    let (_, port) = url.rsplit_once(':').context("a port")?;
+    Ok(port.parse()?)
 }

@@ -56,6 +56,11 @@ impl Connection {
         self.touches
     }
 
+    /// True when the instance runs on this host.
+    pub fn is_local(&self) -> bool {
+        self.stream.is_local()
+    }
+
     /// Sends a command and waits for its answer.
     ///
     /// # Errors

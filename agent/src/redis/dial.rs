@@ -34,7 +34,7 @@ enum Place {
 
 /// A stream whose reads and writes end at a deadline.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Tcp(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
     Unix(UnixStream),
@@ -64,7 +64,7 @@ impl Endpoint {
             "" => 0,
             number => number.parse().map_err(|_| "the database must be a number".to_owned())?,
         };
-        let (host, port) = split_port(authority).ok_or(USE)?;
+        let (host, port) = split_port(authority, PORT).ok_or(USE)?;
         if host.is_empty() || host.contains(|c: char| c.is_whitespace() || "?#[]".contains(c)) {
             return Err(USE.to_owned());
         }
@@ -105,8 +105,21 @@ impl fmt::Display for Endpoint {
 }
 
 impl Stream {
+    /// True when the other end is on this host: a socket of it, or an address that is its own.
+    pub(super) fn is_local(&self) -> bool {
+        let tcp = match self {
+            Self::Tcp(tcp) => tcp,
+            Self::Tls(tls) => &tls.sock,
+            Self::Unix(_) => return true,
+        };
+        match (tcp.local_addr(), tcp.peer_addr()) {
+            (Ok(own), Ok(other)) => own.ip() == other.ip(),
+            _ => false,
+        }
+    }
+
     /// Ends the next read or write at the deadline at the latest.
-    pub(super) fn set_deadline(&self, deadline: Instant) -> io::Result<()> {
+    pub(crate) fn set_deadline(&self, deadline: Instant) -> io::Result<()> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(ErrorKind::TimedOut.into());
@@ -152,23 +165,23 @@ impl Write for Stream {
     }
 }
 
-/// Host and port; an IPv6 address stands in brackets.
-fn split_port(authority: &str) -> Option<(&str, u16)> {
+/// Host and port, or `default` where there is none; an IPv6 address stands in brackets.
+pub(crate) fn split_port(authority: &str, default: u16) -> Option<(&str, u16)> {
     if let Some(rest) = authority.strip_prefix('[') {
         let (host, rest) = rest.split_once(']')?;
         return match rest.strip_prefix(':') {
             Some(port) => Some((host, port.parse().ok().filter(|port| *port > 0)?)),
-            None => rest.is_empty().then_some((host, PORT)),
+            None => rest.is_empty().then_some((host, default)),
         };
     }
     match authority.split_once(':') {
         Some((host, port)) => Some((host, port.parse().ok().filter(|port| *port > 0)?)),
-        None => Some((authority, PORT)),
+        None => Some((authority, default)),
     }
 }
 
 /// Tries each address of the host. Looking the name up has no deadline of ours, which is why each instance has a thread of its own.
-fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
+pub(crate) fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
     let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
     for address in (host, port).to_socket_addrs()? {
         let left = deadline.saturating_duration_since(Instant::now());

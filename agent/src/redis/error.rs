@@ -7,6 +7,9 @@ use std::path::PathBuf;
 /// Longest text of a server that is kept, in characters.
 const TEXT_CHARS: usize = 160;
 
+/// How Redis and memcached say that they take no more connections.
+const FULL: [&str; 2] = ["max number of clients", "Too many open connections"];
+
 /// How an instance is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
@@ -85,8 +88,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// From the bytes after the minus sign.
-    pub(super) fn parse(line: &[u8]) -> Self {
+    /// From what the server said.
+    pub(crate) fn parse(line: &[u8]) -> Self {
         let text = String::from_utf8_lossy(line);
         // An unknown command is answered with its arguments, which may be anything.
         let text = text.split(", with args beginning").next().unwrap_or_default();
@@ -106,7 +109,7 @@ impl Refusal {
         match &*self.code {
             "LOADING" => State::Loading,
             "BUSY" => State::Slow,
-            "ERR" if self.text.contains("max number of clients") => State::Unreachable,
+            _ if FULL.iter().any(|full| self.text.contains(full)) => State::Unreachable,
             _ => State::Denied,
         }
     }

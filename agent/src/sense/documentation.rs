@@ -8,7 +8,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::golden::compare;
-use super::{Backend, Isolation, Metric, Sampler, SenseConfig, samplers, servers};
+use super::{
+    Backend, Isolation, MemcachedConfig, MemcachedServer, Metric, Sampler, SenseConfig, samplers,
+    servers,
+};
 use crate::recorder;
 use crate::redis::{Instance, RedisConfig};
 
@@ -54,7 +57,9 @@ fn how(sampler: &dyn Sampler) -> String {
 fn of_servers() -> Vec<Box<dyn Sampler>> {
     let redis = RedisConfig { url: "redis://h".to_owned(), ..RedisConfig::default() };
     let redis = Instance::new(redis, Path::new("/nonexistent")).unwrap();
-    servers(&[redis], Duration::from_secs(1))
+    let memcached = MemcachedConfig { address: "h".to_owned(), ..MemcachedConfig::default() };
+    let memcached = MemcachedServer::new(&memcached, Path::new("/nonexistent")).unwrap();
+    servers(&[redis], &[memcached], Duration::from_secs(1))
 }
 
 fn document() -> String {

@@ -25,6 +25,7 @@ mod filesystem;
 #[cfg(test)]
 mod golden;
 mod load;
+mod memcached;
 mod memory;
 mod network;
 mod own;
@@ -41,6 +42,7 @@ mod transport;
 
 pub use config::{Backend, HostPaths, SenseConfig};
 pub use identity::host_identity;
+pub use memcached::{MemcachedConfig, MemcachedServer};
 pub use own::cpu_time;
 pub use readings::{Handle, Readings};
 pub use registry::{SERVERS, samplers, servers};

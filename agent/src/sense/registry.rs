@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::{
-    Backend, Sampler, SenseConfig, cgroup, cpu, disk, filesystem, load, memory, network, own,
-    paging, portable, pressure, processes, redis, transport,
+    Backend, MemcachedServer, Sampler, SenseConfig, cgroup, cpu, disk, filesystem, load, memcached,
+    memory, network, own, paging, portable, pressure, processes, redis, transport,
 };
 use crate::redis::Instance;
 
 /// Names of the samplers of servers, which have settings also where there is no server.
-pub const SERVERS: [&str; 1] = [redis::NAME];
+pub const SERVERS: [&str; 2] = [memcached::NAME, redis::NAME];
 
 /// The samplers of a back end, as configured. Those whose source the host does not have say so when they are asked.
 pub fn samplers(backend: Backend, config: &SenseConfig) -> Vec<Box<dyn Sampler>> {
@@ -43,10 +43,17 @@ pub fn samplers(backend: Backend, config: &SenseConfig) -> Vec<Box<dyn Sampler>>
 }
 
 /// The samplers of servers, as configured; none where there is no server. `interval` is that of the agent.
-pub fn servers(redis: &[Instance], interval: Duration) -> Vec<Box<dyn Sampler>> {
+pub fn servers(
+    redis: &[Instance],
+    memcached: &[MemcachedServer],
+    interval: Duration,
+) -> Vec<Box<dyn Sampler>> {
     let mut samplers: Vec<Box<dyn Sampler>> = Vec::new();
     if !redis.is_empty() {
         samplers.push(Box::new(redis::Redis::new(redis, interval)));
+    }
+    if !memcached.is_empty() {
+        samplers.push(Box::new(memcached::Memcached::new(memcached, interval)));
     }
     samplers
 }

@@ -1,5 +1,7 @@
 //! Servers that are asked over a connection, each on a thread of its own: one that does not answer delays no other.
 //!
+//! Redis and memcached are read this way: a [`Watch`] knows one server, [`Watched`] adds its thread, and a reading asks all of them before it waits for the first.
+//!
 //! An answer travels in a box that goes to the thread and comes back, so its buffers are kept. One that comes after the deadline of its reading is of no use as a
 //! measurement, but it still tells how the server is.
 
@@ -10,12 +12,15 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::SampleError;
+use super::{Readings, SampleError};
+use crate::redis::State;
 
 /// Enough for a handshake of TLS. Only what is touched becomes resident.
 const STACK_BYTES: usize = 512 * 1024;
 /// Part of the interval that a reading may wait for servers, and the most: less than what the recorder waits for the reading.
 const PATIENCE: (u32, Duration) = (5, Duration::from_millis(150));
+/// One of so many readings also asks for what costs more.
+const DETAIL_EVERY: u32 = 10;
 /// Time between two log lines that say the same of one server.
 const LOG_PERIOD: Duration = Duration::from_mins(1);
 
@@ -134,17 +139,137 @@ impl<A: Default + Send + 'static> Worker<A> {
     }
 }
 
+/// What is known of one server beside its thread.
+pub(super) trait Watch: Send {
+    /// What it is asked with.
+    type Remote: Remote;
+
+    /// Name of its thread.
+    fn thread(&self) -> String;
+
+    /// What asks it, without a connection yet.
+    fn remote(&self) -> Self::Remote;
+
+    /// Its status.
+    fn status(&mut self) -> &mut Status;
+
+    /// Tells an answer whether more is wanted than what each reading has.
+    fn prepare(answer: &mut <Self::Remote as Remote>::Answer, wants_detail: bool);
+
+    /// Takes note of how the server is.
+    fn note(&mut self, answer: &<Self::Remote as Remote>::Answer);
+
+    /// Publishes an answer. True when the detail was in it.
+    fn publish(
+        &mut self,
+        answer: &<Self::Remote as Remote>::Answer,
+        readings: &mut Readings,
+    ) -> bool;
+
+    /// Publishes how the server is.
+    fn publish_state(&mut self, state: Option<State>, readings: &mut Readings);
+}
+
+/// One server with its thread.
+pub(super) struct Watched<W: Watch> {
+    watch: W,
+    worker: Option<Worker<<W::Remote as Remote>::Answer>>,
+    cpu: Duration,
+}
+
+/// How a server is, and when more is to be asked of it.
+#[derive(Debug, Default)]
+pub(super) struct Status {
+    state: Option<State>,
+    announcer: Announcer,
+    /// Readings until the next one with the detail.
+    detail_in: u32,
+}
+
+impl<W: Watch> Watched<W> {
+    /// No thread is started before the first reading.
+    pub(super) const fn new(watch: W) -> Self {
+        Self { watch, worker: None, cpu: Duration::ZERO }
+    }
+
+    /// A reading of all servers, which waits `patience` in all.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub(super) fn sample(
+        all: &mut [Self],
+        patience: Duration,
+        readings: &mut Readings,
+    ) -> Result<(), SampleError> {
+        all.iter_mut().try_for_each(Self::ask)?;
+        let deadline = Instant::now() + patience;
+        for watched in all {
+            watched.take(deadline, readings);
+        }
+        Ok(())
+    }
+
+    /// CPU time of the threads since the last call.
+    pub(super) fn take_cpu(all: &mut [Self]) -> Duration {
+        let of = |watched: &mut Self| {
+            let now = watched.worker.as_ref().map_or(Duration::ZERO, Worker::cpu);
+            now.saturating_sub(std::mem::replace(&mut watched.cpu, now))
+        };
+        all.iter_mut().map(of).sum()
+    }
+
+    fn ask(&mut self) -> Result<(), SampleError> {
+        if self.worker.as_ref().is_some_and(Worker::is_gone) {
+            tracing::error!(thread = self.watch.thread(), "has panicked and is started again");
+            self.worker = None;
+        }
+        let worker = match &mut self.worker {
+            Some(worker) => worker,
+            none => none.insert(Worker::start(&self.watch.thread(), self.watch.remote())?),
+        };
+        if let Some(late) = worker.late() {
+            self.watch.note(late);
+        }
+        let wants_detail = self.watch.status().wants_detail();
+        worker.ask(|answer| W::prepare(answer, wants_detail));
+        Ok(())
+    }
+
+    fn take(&mut self, deadline: Instant, readings: &mut Readings) {
+        if let Some(answer) = self.worker.as_mut().and_then(|worker| worker.answer(deadline)) {
+            self.watch.note(answer);
+            if self.watch.publish(answer, readings) {
+                self.watch.status().detail_in = DETAIL_EVERY;
+            }
+        }
+        let state = self.watch.status().state;
+        self.watch.publish_state(state, readings);
+    }
+}
+
+impl Status {
+    /// Takes note of a state. `Some` when it is to be logged, with the number of changes that were not.
+    pub(super) fn note(&mut self, state: State) -> Option<u32> {
+        self.state = Some(state);
+        self.announcer.note(state, Instant::now())
+    }
+
+    fn wants_detail(&mut self) -> bool {
+        self.detail_in = self.detail_in.saturating_sub(1);
+        self.detail_in == 0
+    }
+}
+
 /// Says how a server is when that changes: each state at most once in a while, so that one that comes and goes fills no log.
 #[derive(Debug, Default)]
-pub(super) struct Announcer {
-    state: Option<&'static str>,
-    logged: Vec<(&'static str, Instant)>,
+struct Announcer {
+    state: Option<State>,
+    logged: Vec<(State, Instant)>,
     silent: u32,
 }
 
 impl Announcer {
-    /// Takes note of a state. `Some` when it is to be logged, with the number of changes that were not.
-    pub(super) fn note(&mut self, state: &'static str, now: Instant) -> Option<u32> {
+    fn note(&mut self, state: State, now: Instant) -> Option<u32> {
         if self.state.replace(state) == Some(state) {
             return None;
         }
@@ -221,11 +346,11 @@ mod tests {
     fn each_state_is_said_once_in_a_while() {
         let mut announcer = Announcer::default();
         let start = Instant::now();
-        assert_eq!(announcer.note("up", start), Some(0));
-        assert_eq!(announcer.note("up", start), None);
-        assert_eq!(announcer.note("slow", start), Some(0));
-        assert_eq!(announcer.note("up", start), None);
-        assert_eq!(announcer.note("slow", start), None);
-        assert_eq!(announcer.note("up", start + LOG_PERIOD), Some(2));
+        assert_eq!(announcer.note(State::Up, start), Some(0));
+        assert_eq!(announcer.note(State::Up, start), None);
+        assert_eq!(announcer.note(State::Slow, start), Some(0));
+        assert_eq!(announcer.note(State::Up, start), None);
+        assert_eq!(announcer.note(State::Slow, start), None);
+        assert_eq!(announcer.note(State::Up, start + LOG_PERIOD), Some(2));
     }
 }

@@ -10,27 +10,20 @@ use flyball_proto::steering::{
 use super::brain::Offer;
 use super::clock::Clock;
 use super::outbox::Outbox;
-use super::store::{NodeRecord, Store};
 use super::worker::Mailbox;
 
 /// Knows who is responsible for what.
 pub(super) struct Desk {
     seats: HashMap<Target, Arc<Mailbox>>,
     barred: HashMap<Target, String>,
-    store: Store,
     clock: Clock,
     outbox: Arc<Outbox>,
 }
 
 impl Desk {
-    pub(super) fn new(
-        barred: Vec<Capability>,
-        store: Store,
-        clock: Clock,
-        outbox: Arc<Outbox>,
-    ) -> Self {
+    pub(super) fn new(barred: Vec<Capability>, clock: Clock, outbox: Arc<Outbox>) -> Self {
         let barred = barred.into_iter().map(|capability| (capability.target, capability.reason));
-        Self { seats: HashMap::new(), barred: barred.collect(), store, clock, outbox }
+        Self { seats: HashMap::new(), barred: barred.collect(), clock, outbox }
     }
 
     /// From now on `mailbox` gets what is for `target`.
@@ -45,7 +38,7 @@ impl Desk {
             return;
         }
         let received = self.clock.now();
-        self.keep(self.outbox.policy(&policy));
+        self.outbox.policy(&policy);
         for target in policy.targets {
             if let Some(mailbox) = self.seats.get(&target.target) {
                 let (journal, revision) = (policy.journal.clone(), policy.revision.0);
@@ -72,14 +65,6 @@ impl Desk {
             rollout_id: policy.rollout_id,
             sequence: 0,
         };
-        self.keep(self.outbox.outcome(outcome));
-    }
-
-    fn keep(&self, good: Option<NodeRecord>) {
-        if let Some(good) = good
-            && let Err(error) = self.store.save_node(&good)
-        {
-            tracing::warn!(%error, "cannot write which revision is in force");
-        }
+        self.outbox.outcome(outcome);
     }
 }

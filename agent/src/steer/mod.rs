@@ -25,11 +25,15 @@ mod desk;
 mod watch;
 mod worker;
 
+use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flyball_proto::steering::{Capability, Revision, SteeringHello};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Uri;
 
@@ -45,6 +49,8 @@ use worker::{Mailbox, Worker};
 
 /// Stack of a worker. Only what is touched becomes resident.
 const STACK_BYTES: usize = 512 * 1024;
+/// How long the end waits for the workers: somewhat longer than the longest call.
+const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Who steers, and where it keeps its records.
 #[derive(Debug)]
@@ -66,6 +72,8 @@ pub struct Steer {
     watch: Watch,
     outbox: Arc<Outbox>,
     mailboxes: Vec<Arc<Mailbox>>,
+    /// Ends when the last worker has.
+    working: mpsc::Receiver<Infallible>,
 }
 
 impl Steer {
@@ -76,23 +84,32 @@ impl Steer {
     pub fn start(parts: SteerParts<'_>) -> io::Result<Self> {
         let (store, clock) = (Store::open(parts.dir)?, Clock::host());
         let good = store.load_node();
-        let outbox = Arc::new(Outbox::new(good));
+        let keeper = store.clone();
+        let outbox = Arc::new(Outbox::new(good, move |good| {
+            if let Err(error) = keeper.save_node(good) {
+                tracing::warn!(%error, "cannot write which revision is in force");
+            }
+        }));
         let mut capabilities = parts.barred.clone();
-        let mut desk = Desk::new(parts.barred, store.clone(), clock.clone(), Arc::clone(&outbox));
+        let mut desk = Desk::new(parts.barred, clock.clone(), Arc::clone(&outbox));
         let mut mailboxes = Vec::new();
+        let (work, working) = mpsc::channel(1);
         for actuator in parts.actuators {
             capabilities.push(actuator.capability());
             let (target, mailbox) = (actuator.target().clone(), Arc::new(Mailbox::default()));
             let worker = Worker::new(actuator, store.clone(), clock.clone(), Arc::clone(&outbox));
-            let own = Arc::clone(&mailbox);
+            let (own, work) = (Arc::clone(&mailbox), work.clone());
             let thread = std::thread::Builder::new().name(format!("steer-{}", target.name));
-            thread.stack_size(STACK_BYTES).spawn(move || worker.run(&own))?;
+            thread.stack_size(STACK_BYTES).spawn(move || {
+                let _work = work;
+                worker.run(&own);
+            })?;
             mailboxes.push(Arc::clone(&mailbox));
             desk.seat(target, mailbox);
         }
         let hello = SteeringHello { capabilities, ..parts.hello };
         let watch = Watch::new(parts.collectors, hello, desk, Arc::clone(&outbox));
-        Ok(Self { watch, outbox, mailboxes })
+        Ok(Self { watch, outbox, mailboxes, working })
     }
 
     /// Opens connections by `dial` instead of over TCP.
@@ -108,7 +125,7 @@ impl Steer {
     }
 
     /// Watches what is wanted until `drain` is cancelled; then the workers end what they are doing.
-    pub async fn run(self, drain: CancellationToken) {
+    pub async fn run(mut self, drain: CancellationToken) {
         if self.watch.has_targets() {
             Box::pin(self.watch.run(&drain)).await;
         } else {
@@ -117,6 +134,8 @@ impl Steer {
         for mailbox in self.mailboxes {
             mailbox.stop();
         }
+        // One that hangs in a call is left behind; what it does is on disk.
+        let _ = timeout(STOP_TIMEOUT, self.working.recv()).await;
     }
 }
 

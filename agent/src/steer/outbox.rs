@@ -4,6 +4,7 @@
 //! what is in force. Of each cache only the newest report is kept. When more outcomes wait than fit, the oldest are dropped and counted; the newest of each target never.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt;
 
 use flyball_proto::steering::{
     AgentPolicy, AgentSteering, CacheReport, MAX_TARGETS, PolicyOutcome, PolicyResult, Target,
@@ -18,11 +19,14 @@ const MAX_OUTCOMES: usize = 256;
 /// Revisions of a target whose outcomes are told again: one may be in force and a newer one refused.
 const STANDING: usize = 2;
 
+/// Writes which revision is in force.
+type Keep = Box<dyn Fn(&NodeRecord) + Send + Sync>;
+
 /// See the module. Shared by all who have something to tell.
-#[derive(Debug, Default)]
 pub struct Outbox {
     inner: Mutex<Inner>,
     changed: Notify,
+    keep: Keep,
 }
 
 #[derive(Debug, Default)]
@@ -44,19 +48,19 @@ struct Inner {
 }
 
 impl Outbox {
-    /// Begins with the last revision of which everything was applied.
-    pub fn new(good: NodeRecord) -> Self {
-        Self { inner: Mutex::new(Inner { good, ..Inner::default() }), changed: Notify::new() }
+    /// Begins with the last revision of which everything was applied. `keep` is called with each further one, before anybody is told of it.
+    pub fn new(good: NodeRecord, keep: impl Fn(&NodeRecord) + Send + Sync + 'static) -> Self {
+        let inner = Mutex::new(Inner { good, ..Inner::default() });
+        Self { inner, changed: Notify::new(), keep: Box::new(keep) }
     }
 
-    /// Adds an outcome and numbers it. Returns what is good now, when that has changed.
-    pub fn outcome(&self, outcome: PolicyOutcome) -> Option<NodeRecord> {
+    /// Adds an outcome and numbers it.
+    pub fn outcome(&self, outcome: PolicyOutcome) {
         let mut inner = self.inner.lock();
         inner.add(outcome);
-        let good = inner.progress();
+        inner.progress(&self.keep);
         drop(inner);
         self.changed.notify_one();
-        good
     }
 
     /// Sets what is known of a cache.
@@ -73,13 +77,13 @@ impl Outbox {
         self.changed.notify_one();
     }
 
-    /// Notes what is wanted, to know when all of it is in force. Returns what is good now, when that has changed.
-    pub fn policy(&self, policy: &AgentPolicy) -> Option<NodeRecord> {
+    /// Notes what is wanted, to know when all of it is in force.
+    pub fn policy(&self, policy: &AgentPolicy) {
         let mut inner = self.inner.lock();
         let record = NodeRecord { journal: policy.journal.clone(), revision: policy.revision.0 };
         let targets = policy.targets.iter().map(|target| target.target.clone()).collect();
         inner.policy = Some((record, targets));
-        inner.progress()
+        inner.progress(&self.keep);
     }
 
     /// The last revision of which everything was applied.
@@ -126,6 +130,12 @@ impl Outbox {
     }
 }
 
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
 impl Inner {
     fn add(&mut self, mut outcome: PolicyOutcome) {
         self.last += 1;
@@ -163,18 +173,19 @@ impl Inner {
         self.outcomes.get(self.standing.get(target)?.back()?)
     }
 
-    fn progress(&mut self) -> Option<NodeRecord> {
-        let (record, targets) = self.policy.as_ref()?;
+    /// Notes when all that is wanted is in force.
+    fn progress(&mut self, keep: &Keep) {
+        let Some((record, targets)) = &self.policy else { return };
         let is_applied = |target| {
             self.newest(target).is_some_and(|outcome| {
                 outcome.revision.0 == record.revision && outcome.result == PolicyResult::Applied
             })
         };
         if self.good == *record || !targets.iter().all(is_applied) {
-            return None;
+            return;
         }
         self.good = record.clone();
-        Some(self.good.clone())
+        keep(&self.good);
     }
 }
 
@@ -197,6 +208,10 @@ mod tests {
         }
     }
 
+    fn outbox() -> Outbox {
+        Outbox::new(NodeRecord::default(), |_| {})
+    }
+
     fn drain(outbox: &Outbox) -> Vec<(u64, String, PolicyResult)> {
         let next = || match outbox.next()? {
             AgentSteering::Outcome(o) => Some((o.sequence, o.target.name, o.result)),
@@ -208,7 +223,7 @@ mod tests {
     #[test]
     fn outcomes_are_told_until_they_are_taken_and_the_newest_on_each_stream() {
         use PolicyResult::{Applied, Applying, Rejected};
-        let outbox = Outbox::default();
+        let outbox = outbox();
         outbox.outcome(outcome("a", 1, Applying));
         outbox.outcome(outcome("a", 1, Applied));
         outbox.outcome(outcome("b", 1, Applying));
@@ -239,7 +254,7 @@ mod tests {
 
     #[test]
     fn what_was_not_sent_cannot_have_been_taken() {
-        let outbox = Outbox::default();
+        let outbox = outbox();
         outbox.outcome(outcome("a", 1, PolicyResult::Applying));
         outbox.outcome(outcome("a", 1, PolicyResult::Applied));
         outbox.acked(99);
@@ -248,7 +263,7 @@ mod tests {
 
     #[test]
     fn too_many_are_dropped_from_the_oldest_but_the_newest_of_each_target_stays() {
-        let outbox = Outbox::default();
+        let outbox = outbox();
         outbox.outcome(outcome("old", 1, PolicyResult::Applied));
         for revision in 0..10_000 {
             outbox.outcome(outcome("a", revision, PolicyResult::Applied));
@@ -260,7 +275,7 @@ mod tests {
 
     #[test]
     fn of_each_cache_the_newest_report_is_told() {
-        let outbox = Outbox::default();
+        let outbox = outbox();
         let report =
             |name: &str, at| CacheReport::new(Target::new("redis", name), CacheState::Up, at);
         for at in 0..5 {
@@ -284,7 +299,6 @@ mod tests {
 
     #[test]
     fn a_revision_is_good_when_all_of_it_is_applied() {
-        let outbox = Outbox::default();
         let policy = |revision, names: &[&str]| AgentPolicy {
             journal: "j".to_owned(),
             revision: Revision(revision),
@@ -300,14 +314,22 @@ mod tests {
                 .collect(),
             ..AgentPolicy::default()
         };
-        let good = |revision| Some(NodeRecord { journal: "j".to_owned(), revision });
-        assert_eq!(outbox.policy(&policy(1, &["a", "b"])), None);
-        assert_eq!(outbox.outcome(outcome("a", 1, PolicyResult::Applied)), None);
-        assert_eq!(outbox.outcome(outcome("b", 1, PolicyResult::Applying)), None);
-        assert_eq!(outbox.outcome(outcome("b", 1, PolicyResult::Applied)), good(1));
-        assert_eq!(outbox.policy(&policy(2, &["a"])), None);
-        assert_eq!(outbox.outcome(outcome("a", 2, PolicyResult::Rejected)), None);
-        assert_eq!(outbox.policy(&policy(3, &[])), good(3), "there is nothing to apply");
-        assert_eq!(outbox.good().revision, 3);
+        let (sender, kept) = std::sync::mpsc::channel();
+        let outbox = Outbox::new(NodeRecord::default(), move |good| {
+            sender.send(good.revision).unwrap();
+        });
+        let is_kept = |revision| kept.try_recv().ok() == revision;
+        outbox.policy(&policy(1, &["a", "b"]));
+        outbox.outcome(outcome("a", 1, PolicyResult::Applied));
+        outbox.outcome(outcome("b", 1, PolicyResult::Applying));
+        assert!(is_kept(None));
+        outbox.outcome(outcome("b", 1, PolicyResult::Applied));
+        assert!(is_kept(Some(1)));
+        outbox.policy(&policy(2, &["a"]));
+        outbox.outcome(outcome("a", 2, PolicyResult::Rejected));
+        assert!(is_kept(None));
+        outbox.policy(&policy(3, &[]));
+        assert!(is_kept(Some(3)), "there is nothing to apply");
+        assert_eq!((outbox.good().revision, outbox.good().journal.as_str()), (3, "j"));
     }
 }

@@ -212,11 +212,7 @@ impl Worker {
                 reason = outcome.reason,
                 "policy"
             );
-            if let Some(good) = self.outbox.outcome(outcome)
-                && let Err(error) = self.store.save_node(&good)
-            {
-                tracing::warn!(%error, "cannot write which revision is in force");
-            }
+            self.outbox.outcome(outcome);
         }
     }
 

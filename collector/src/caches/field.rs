@@ -133,6 +133,9 @@ impl Field {
                 _ => return None,
             },
             "memcached.cpu.usage" => Self::Cpu,
+            "flyball.memcached.misses" => {
+                Self::Miss(MissReason::parse(attribute("flyball.reason"))?)
+            }
             "flyball.memcached.started" => Self::Started,
             "flyball.memcached.info" => Self::Label(0),
             _ => return None,

@@ -206,6 +206,7 @@ fn a_redis_and_a_memcached_of_the_same_name_are_two() {
         ("memcached.bytes", &[("cache", "a")]),
         ("flyball.memcached.expirations", &[("cache", "a"), ("flyball.reason", "crawler")]),
         ("flyball.memcached.expirations", &[("cache", "a"), ("flyball.reason", "store")]),
+        ("flyball.memcached.misses", &[("cache", "a"), ("flyball.reason", "expired")]),
         ("flyball.memcached.info", &[("cache", "a"), ("version", "1.6.18")]),
     ] {
         bench.add(metric, Scale::UNIT, attributes);
@@ -219,13 +220,14 @@ fn a_redis_and_a_memcached_of_the_same_name_are_two() {
         ("memcached.bytes", 100),
         ("flyball.memcached.expirations a crawler", 1),
         ("flyball.memcached.expirations a store", 2),
+        ("flyball.memcached.misses", 1),
         ("flyball.memcached.info", 1),
     ]);
     let rows = bench.frame(1, &values);
     assert_eq!(rows.len(), 2);
     let row = &rows[1];
     assert_eq!((&*row.kind, &*row.version, row.requests), ("memcached", "1.6.18", 8));
-    assert_eq!((row.used_bytes, row.expirations), (100, 3));
+    assert_eq!((row.used_bytes, row.expirations, row.misses_expired), (100, 3, 1));
 }
 
 #[test]

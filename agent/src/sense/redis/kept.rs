@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 /// The agent's part in the counters of one instance.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(in crate::sense) struct Kept {
     file: PathBuf,
     run_id: String,
     started_ms: i64,
@@ -28,12 +28,17 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Nothing is read before [`Kept::begin`].
-    pub(super) fn new(file: PathBuf) -> Self {
+    pub(in crate::sense) fn new(file: PathBuf) -> Self {
         Self { file, ..Self::default() }
     }
 
     /// The server runs as `run_id`. True when that is news; then it has run since `started_ms`, unless the file knows better.
-    pub(super) fn begin(&mut self, run_id: &str, started_ms: i64, probes: (u64, u64)) -> bool {
+    pub(in crate::sense) fn begin(
+        &mut self,
+        run_id: &str,
+        started_ms: i64,
+        probes: (u64, u64),
+    ) -> bool {
         if self.run_id == run_id {
             return false;
         }
@@ -50,7 +55,7 @@ impl Kept {
     }
 
     /// The counters began again.
-    pub(super) fn restart(&mut self, started_ms: i64, probes: (u64, u64)) {
+    pub(in crate::sense) fn restart(&mut self, started_ms: i64, probes: (u64, u64)) {
         self.started_ms = started_ms;
         (self.earlier, self.base) = ([0; 2], [probes.0, probes.1]);
         self.last = [0; 2];
@@ -58,18 +63,18 @@ impl Kept {
     }
 
     /// When the counters began, in milliseconds since the Unix epoch.
-    pub(super) const fn started_ms(&self) -> i64 {
+    pub(in crate::sense) const fn started_ms(&self) -> i64 {
         self.started_ms
     }
 
     /// Lookups that are subtracted, hits and misses.
-    pub(super) fn own(&self, probes: (u64, u64)) -> [u64; 2] {
+    pub(in crate::sense) fn own(&self, probes: (u64, u64)) -> [u64; 2] {
         let now = [probes.0, probes.1];
         std::array::from_fn(|i| self.earlier[i] + now[i].saturating_sub(self.base[i]))
     }
 
     /// What of the server's hits and misses is not the agent's own.
-    pub(super) fn without_own(
+    pub(in crate::sense) fn without_own(
         &mut self,
         raw: [Option<i64>; 2],
         probes: (u64, u64),
@@ -88,7 +93,7 @@ impl Kept {
     ///
     /// # Errors
     /// The system's answer.
-    pub(super) fn save(&mut self, probes: (u64, u64)) -> io::Result<()> {
+    pub(in crate::sense) fn save(&mut self, probes: (u64, u64)) -> io::Result<()> {
         let now = (self.own(probes), self.started_ms);
         let is_known = self.saved.as_ref().is_some_and(|saved| *saved == now);
         // Without lookups and restarts the server knows all of it.

@@ -123,7 +123,7 @@ struct Reasons {
 }
 
 /// Defines a series of a cache.
-pub(super) fn define(
+pub(in crate::sense) fn define(
     cache: &str,
     metric: &Metric,
     more: &[(&str, &str)],

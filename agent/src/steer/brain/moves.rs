@@ -34,13 +34,25 @@ impl Brain {
             let reason = format!("somebody else has set {parameter} to {value} meanwhile");
             return self.revert(Code::Rejected, reason);
         }
-        match self.law.plan(&followed.goal, &followed.found, reading, Purpose::Change) {
+        match self.steps(&followed.goal, &followed.before, &followed.found, reading) {
             Err(reason) => self.revert(Code::Rejected, reason),
             Ok(steps) => match steps.into_iter().next() {
                 Some(step) => self.take(step, reading, now),
                 None => self.hold(reading),
             },
         }
+    }
+
+    /// The steps to a goal. What goes back to where it was is held to no guard rail, all else is.
+    pub(super) fn steps(
+        &self,
+        goal: &Settings,
+        before: &Settings,
+        found: &Settings,
+        reading: &Reading,
+    ) -> Result<Vec<Step>, String> {
+        self.law.plan(&differing(goal, before), found, reading, Purpose::Change)?;
+        self.law.plan(goal, found, reading, Purpose::PutBack)
     }
 
     /// Everything is in force.

@@ -1,9 +1,9 @@
 //! Offers: renewed, refused, or followed from now on.
 
-use flyball_proto::steering::{MAX_REASON_BYTES, Settings, clip};
+use flyball_proto::steering::{MAX_REASON_BYTES, Settings, TargetPolicy, clip};
 
 use super::{Brain, Offer, Pending};
-use crate::steer::actuator::{Purpose, Reading};
+use crate::steer::actuator::Reading;
 use crate::steer::clock::Moment;
 use crate::steer::record::{Code, Followed, Outcome, Phase};
 
@@ -21,6 +21,8 @@ pub enum Taken {
 impl Brain {
     /// Takes an offer that was received at `now`.
     pub fn offer(&mut self, offer: Offer, now: Moment) -> Taken {
+        // A lease that is over cannot be renewed, though nobody may have noticed its end yet.
+        self.expire(now, None);
         let lease_end = offer.policy.canary.as_ref().map(|canary| now.after(canary.lease));
         if let Some(pending) = &mut self.pending
             && pending.offer.journal == offer.journal
@@ -80,7 +82,7 @@ impl Brain {
     /// The offer as it would be followed.
     fn follow(&self, offer: &Offer, reading: &Reading) -> Result<Followed, String> {
         let policy = &offer.policy;
-        self.capability.check(policy).map_err(|invalid| invalid.to_string())?;
+        self.check(policy)?;
         let (mut goal, mut before) = (policy.settings.clone(), Settings::new());
         let revert_to = policy.canary.as_ref().map(|canary| &canary.revert_to);
         for (parameter, wanted) in &policy.settings {
@@ -96,7 +98,7 @@ impl Brain {
             Some((parameter.clone(), reading.in_force.get(parameter)?.clone()))
         };
         let found = goal.keys().filter_map(value).collect();
-        self.law.plan(&goal, &found, reading, Purpose::Change)?;
+        self.steps(&goal, &before, &found, reading)?;
         Ok(Followed {
             found,
             revision: offer.revision,
@@ -108,6 +110,18 @@ impl Brain {
             identity: reading.identity.clone(),
             phase: Phase::Applying,
         })
+    }
+
+    /// Holds what is wanted to what may be set; but what a trial of its own has found may be wanted again, whatever it was.
+    fn check(&self, policy: &TargetPolicy) -> Result<(), String> {
+        let before = self.record.followed.as_ref().map(|followed| &followed.before);
+        let is_new = |(parameter, value): &(&String, &String)| {
+            before.and_then(|before| before.get(*parameter)) != Some(*value)
+        };
+        let settings = policy.settings.iter().filter(is_new);
+        let settings = settings.map(|(p, v)| (p.clone(), v.clone())).collect();
+        let policy = TargetPolicy { settings, ..policy.clone() };
+        self.capability.check(&policy).map_err(|invalid| invalid.to_string())
     }
 
     /// What is to be put back of a parameter if it comes to that.

@@ -45,8 +45,16 @@ impl World {
         Self { brain, server, used, identity: 1, disk, now, barred, sets, results }
     }
 
+    /// The limit; none is larger than all.
+    fn limit(&self) -> u64 {
+        match self.server[MAXMEMORY].parse().unwrap() {
+            0 => u64::MAX,
+            limit => limit,
+        }
+    }
+
     fn reading(&self) -> Reading {
-        let limit: u64 = self.server[MAXMEMORY].parse().unwrap();
+        let limit = self.limit();
         Reading {
             in_force: self.server.clone(),
             identity: self.identity.to_string(),
@@ -77,7 +85,7 @@ impl World {
             }
             Act::Wait(time) => {
                 // Evictions go on while the agent waits.
-                let limit: u64 = self.server[MAXMEMORY].parse().unwrap();
+                let limit = self.limit();
                 let was_busy = self.used > limit;
                 self.used = self.used.min(limit.max(self.used.saturating_sub(20 * MB)));
                 if was_busy {
@@ -306,6 +314,26 @@ fn a_canary_lives_as_long_as_it_is_renewed() {
 }
 
 #[test]
+fn a_renewal_that_comes_too_late_renews_nothing() {
+    let mut world = World::new(64 * MB);
+    let offer = canary(1, settings(&[(MAXMEMORY, 128 * MB)]));
+    world.offer(&offer);
+    world.run();
+    world.now = world.now.after(LEASE);
+    assert_eq!(world.offer(&offer), Taken::Ignored);
+    world.run();
+    assert_eq!(world.last(), (1, PolicyResult::Reverted));
+    assert_eq!(world.server[MAXMEMORY], (64 * MB).to_string());
+    // Neither is one whose target was away all the time.
+    let away = canary(2, settings(&[(MAXMEMORY, 100 * MB)]));
+    world.offer(&away);
+    world.now = world.now.after(LEASE);
+    assert_eq!(world.offer(&away), Taken::Ignored);
+    world.run();
+    assert_eq!(world.last(), (2, PolicyResult::Rejected));
+}
+
+#[test]
 fn a_large_shrink_goes_in_small_steps_and_back_as_well() {
     let mut world = World::new(128 * MB);
     world.offer(&canary(1, settings(&[(MAXMEMORY, 64 * MB)])));
@@ -499,6 +527,27 @@ fn what_a_trial_leaves_over_is_put_back_by_the_next_policy() {
     assert_eq!(world.last(), (2, PolicyResult::Applied));
     assert_eq!(world.server[MAXMEMORY], (100 * MB).to_string());
     assert_eq!(world.server[SAMPLES], "5");
+}
+
+#[test]
+fn what_was_before_a_trial_may_be_wanted_again_whatever_it_was() {
+    let mut world = World::new(32 * MB);
+    world.server.insert(MAXMEMORY.to_owned(), "0".to_owned());
+    world.offer(&canary(1, settings(&[(MAXMEMORY, 40 * MB)])));
+    world.run();
+    world.offer(&canary(2, settings(&[(MAXMEMORY, 160 * MB)])));
+    world.run();
+    assert_eq!(world.last(), (2, PolicyResult::Applied));
+    // No limit is neither within what may be set nor within the largest step.
+    world.offer(&permanent(3, settings(&[(MAXMEMORY, 0)])));
+    world.run();
+    assert_eq!(world.last(), (3, PolicyResult::Applied), "{}", world.reason());
+    assert_eq!(world.server[MAXMEMORY], "0");
+    world.offer(&permanent(4, settings(&[(MAXMEMORY, 40 * MB)])));
+    world.run();
+    world.offer(&permanent(5, settings(&[(MAXMEMORY, 0)])));
+    world.run();
+    assert_eq!(world.last(), (5, PolicyResult::Rejected), "what was promoted is the state now");
 }
 
 #[test]

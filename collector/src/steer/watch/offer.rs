@@ -49,7 +49,14 @@ pub(super) fn offer(
 fn check(policy: &TargetPolicy, capabilities: &[Capability]) -> Result<(), String> {
     let capability = capabilities.iter().find(|capability| capability.target == policy.target);
     let capability = capability.ok_or_else(|| format!("{}: no such target", policy.target))?;
-    capability.check(policy).map_err(|invalid| invalid.to_string())
+    // Zero is often no limit at all. Whether it may be set depends on whether it was before, which the agent knows.
+    let is_plain = |(parameter, value): &(&String, &String)| {
+        *value != "0" || !capability.parameters.contains_key(*parameter)
+    };
+    let settings = policy.settings.iter().filter(is_plain);
+    let settings = settings.map(|(parameter, value)| (parameter.clone(), value.clone())).collect();
+    let policy = TargetPolicy { settings, ..policy.clone() };
+    capability.check(&policy).map_err(|invalid| invalid.to_string())
 }
 
 fn refusal(wanted: &AgentPolicy, policy: &TargetPolicy, reason: &str) -> PolicyOutcome {
@@ -106,6 +113,15 @@ mod tests {
         let reasons = ["maxmemory: 101 is not from 1 to 100", "redis/c: no such target"];
         assert_eq!(refused, [("b", reasons[0]), ("c", reasons[1])]);
         assert!(offer.refused.iter().all(|o| o.revision.0 == 7 && o.rollout_id == "r"));
+    }
+
+    #[test]
+    fn whether_zero_may_be_set_is_left_to_the_agent() {
+        let capabilities = [capability("a")];
+        assert_eq!(names(&offer(&wanted(7, &[("a", "0")]), &capabilities, &[]).policy), ["a"]);
+        let mut other = wanted(7, &[("a", "0")]);
+        other.targets[0].settings = [("save".to_owned(), "0".to_owned())].into();
+        assert_eq!(names(&offer(&other, &capabilities, &[]).policy), [""; 0]);
     }
 
     #[test]

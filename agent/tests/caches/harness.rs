@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use flyball_agent::redis::{Connection, Instance, Limits, RedisConfig, Reply};
 use flyball_agent::sense::readings::Change;
-use flyball_agent::sense::{Readings, Sampler, servers};
+use flyball_agent::sense::{MemcachedServer, Readings, Sampler, servers};
 use flyball_proto::series::Series;
 use rand::RngExt as _;
 use rustix::process::{Pid, Signal, kill_process};
@@ -50,17 +50,33 @@ impl Server {
         server
     }
 
+    /// A server with this configuration file, which it may rewrite.
+    pub(crate) fn start_with_file(file: &Path) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = vec![file.display().to_string()];
+        let mut server = Self { port: free_port(), dir, child: None, options, has_tls: false };
+        server.restart();
+        server
+    }
+
     /// Starts it again on its port, and waits until it takes connections.
     pub(crate) fn restart(&mut self) {
         let port = self.port.to_string();
         let mut command = Command::new("redis-server");
+        // A file of settings comes first.
+        let (files, options): (Vec<_>, Vec<_>) =
+            self.options.iter().partition(|option| Path::new(option).is_file());
+        let is_first = self.options.first().is_some_and(|first| files.first() == Some(&first));
+        let (files, options) =
+            if is_first { (files, options) } else { (Vec::new(), self.options.iter().collect()) };
+        command.args(files);
         let listen = if self.has_tls {
             ["--port", "0", "--tls-port"]
         } else {
             ["--loglevel", "notice", "--port"]
         };
         command.args(listen).args([&port, "--bind", "127.0.0.1", "--save", ""]);
-        command.arg("--dir").arg(self.dir.path()).args(&self.options);
+        command.arg("--dir").arg(self.dir.path()).args(options);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         self.child = Some(command.spawn().expect("redis-server is installed"));
         until("redis to listen", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
@@ -147,7 +163,15 @@ pub(crate) struct Observed {
 
 impl Observed {
     pub(crate) fn new(instances: &[Instance]) -> Self {
-        let sampler = servers(instances, INTERVAL).pop().unwrap();
+        Self::of(servers(instances, &[], INTERVAL))
+    }
+
+    pub(crate) fn memcached(all: &[MemcachedServer]) -> Self {
+        Self::of(servers(&[], all, INTERVAL))
+    }
+
+    fn of(mut samplers: Vec<Box<dyn Sampler>>) -> Self {
+        let sampler = samplers.pop().unwrap();
         let (readings, series) = (Readings::default(), BTreeMap::new());
         Self { sampler, readings, series, values: BTreeMap::new() }
     }
@@ -193,11 +217,12 @@ impl Observed {
     }
 
     pub(crate) fn state(&self, cache: &str) -> Option<&'static str> {
+        let kind = self.sampler.name();
         let mut states = ["up", "unreachable", "slow", "loading", "denied"].into_iter();
         let state = states.find(|state| {
-            self.get(&format!("flyball.redis.state{{cache={cache},state={state}}}")) == Some(1)
+            self.get(&format!("flyball.{kind}.state{{cache={cache},state={state}}}")) == Some(1)
         })?;
-        let is_up = self.raw(&format!("flyball.redis.up{{cache={cache}}}"));
+        let is_up = self.raw(&format!("flyball.{kind}.up{{cache={cache}}}"));
         assert_eq!(is_up, i64::from(state == "up"));
         Some(state)
     }

@@ -1,9 +1,0 @@
-//! The Redis sampler on real servers: what it publishes, and how it says what is wrong.
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
-
-mod cost;
-mod facts;
-mod harness;
-mod restarts;
-mod rights;
-mod silence;
