@@ -5,6 +5,8 @@ pub mod breaker;
 pub mod budget;
 pub mod hit_curve;
 pub mod journal;
+pub mod judge;
+mod log_linear;
 mod mix;
 pub mod record;
 pub mod rollout;

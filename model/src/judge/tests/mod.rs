@@ -1,0 +1,9 @@
+//! Tests of the judge's properties.
+
+mod cases;
+mod missing;
+mod plans;
+mod properties;
+pub(super) mod random;
+mod stops;
+mod world;

@@ -1,0 +1,129 @@
+//! Reasons in plain words with their numbers.
+
+use super::look::{Look, looks};
+use super::trial::{Expected, Trial};
+use super::verdict::{Effect, Facet};
+
+/// What is added when nothing was decided up to the last look.
+pub(super) const TIME_IS_UP: &str = "the time is up, a person decides";
+
+/// Why harm.
+pub(super) fn harm(trial: &Trial, look: &Look, effect: &Effect) -> String {
+    let (worse, surely) = (size(effect, effect.harm.value), size(effect, effect.harm_at_least));
+    let held = if look.held { " even while it warms up" } else { "" };
+    format!(
+        "{} is {worse} worse, beyond doubt more than {surely}, where {} is allowed{held}; {}",
+        name(effect),
+        size(effect, effect.margin),
+        seen(trial, look, effect),
+    )
+}
+
+/// Why pass.
+pub(super) fn pass(trial: &Trial, look: &Look, effect: &Effect) -> String {
+    let confidence = 100.0 * (1.0 - 2.0 * trial.limits.pass_alpha);
+    let range = match (effect.harm.low < 0.0, effect.harm.high < 0.0) {
+        (_, true) => format!(
+            "{} to {} better",
+            size(effect, effect.harm.high),
+            size(effect, effect.harm.low)
+        ),
+        (true, false) => format!(
+            "between {} better and {} worse",
+            size(effect, effect.harm.low),
+            size(effect, effect.harm.high)
+        ),
+        (false, false) => {
+            format!("{} to {} worse", size(effect, effect.harm.low), size(effect, effect.harm.high))
+        }
+    };
+    let others = look.effects.len() - 1;
+    let rest = match others {
+        0 => String::new(),
+        1 => "; the other comparison is within its margin".into(),
+        n => format!("; the other {n} comparisons are within their margins"),
+    };
+    format!(
+        "{} is {range} with {confidence:.0} % confidence, where {} worse is allowed; {}{rest}",
+        name(effect),
+        size(effect, effect.margin),
+        seen(trial, look, effect),
+    )
+}
+
+/// Why not decided.
+pub(super) fn open(trial: &Trial, look: &Look, effect: &Effect) -> String {
+    let seen = seen(trial, look, effect);
+    let name = name(effect);
+    if let Some(obstacle) = &effect.obstacle {
+        return format!("not decided: {name}: {obstacle}; {seen}");
+    }
+    if look.held {
+        return format!("not decided while it warms up: {name} shows no harm beyond doubt; {seen}");
+    }
+    if effect.harm.high < effect.margin {
+        let best = size(effect, effect.harm.value.abs());
+        let way = if effect.harm.value < 0.0 { "better" } else { "worse" };
+        return format!("not decided: {name} is {best} {way}, no gain beyond doubt; {seen}");
+    }
+    format!(
+        "not decided: {name} may be up to {} worse where {} is allowed; {seen}",
+        size(effect, effect.harm.high),
+        size(effect, effect.margin),
+    )
+}
+
+/// Before the first look.
+pub(super) fn too_early(trial: &Trial) -> String {
+    let first = looks(&trial.limits).first().copied().unwrap_or_default();
+    let hold = trial.hold.map_or(0, |hold| hold.windows);
+    let width = f64::from(trial.window_ms) / 1000.0;
+    if hold == 0 {
+        format!("not decided: the first look is after {first} windows of {width} s")
+    } else {
+        format!(
+            "not decided: the first look is after {first} windows of {width} s and {hold} to warm up"
+        )
+    }
+}
+
+fn name(effect: &Effect) -> String {
+    match effect.facet {
+        Facet::Mean => effect.metric.clone(),
+        facet => format!("{} ({})", effect.metric, facet.name()),
+    }
+}
+
+/// What was seen and with what it was compared.
+fn seen(trial: &Trial, look: &Look, effect: &Effect) -> String {
+    let width = f64::from(trial.window_ms) / 1000.0;
+    let promised =
+        trial.metrics.iter().filter(|metric| metric.name == effect.metric).any(|metric| {
+            metric.units.iter().any(|unit| matches!(unit.expected, Expected::Trajectory(_)))
+        });
+    let word = if promised { "promised" } else { "expected" };
+    let (observed, expected) = (number(effect.observed.value), number(effect.expected.value));
+    let of = if effect.windows == look.windows {
+        format!("{}", look.windows)
+    } else {
+        format!("{} of {}", effect.windows, look.windows)
+    };
+    format!("seen {observed}, {word} {expected}, in {of} windows of {width} s")
+}
+
+/// A difference without its sign: in percent where the comparison is relative.
+fn size(effect: &Effect, value: f64) -> String {
+    match effect.facet {
+        Facet::Mean => number(value.abs()),
+        _ => format!("{} %", number(100.0 * value.abs())),
+    }
+}
+
+/// Three digits that say something.
+pub(super) fn number(value: f64) -> String {
+    if value.abs() < 1e-12 {
+        return "0".into();
+    }
+    let digits = (2 - value.abs().log10().floor() as i32).clamp(0, 9) as usize;
+    format!("{value:.digits$}")
+}
