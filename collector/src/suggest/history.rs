@@ -1,7 +1,7 @@
 //! What became of earlier suggestions, as the journal's state says it: the trials of the track record.
 
 use flyball_model::record::{Better, Trial};
-use flyball_model::rollout::{RolloutState, State};
+use flyball_model::rollout::{RolloutState, State, StepRecord};
 
 use super::draft::Details;
 
@@ -11,7 +11,7 @@ pub fn trials(state: &State) -> Vec<Trial> {
         let ended_at_ms = rollout.ended_at_ms?;
         let proposal = &state.suggestion(&rollout.suggestion)?.proposal;
         let details = Details::of(proposal);
-        let judged = rollout.steps.iter().rev().find_map(|step| step.verdict.as_ref());
+        let judged = rollout.steps.iter().rev().find_map(StepRecord::verdict);
         let observed = judged.filter(|verdict| verdict.metric == proposal.prediction.metric);
         let lower = details.as_ref().is_some_and(|details| details.lower_is_better);
         Some(Trial {

@@ -141,6 +141,7 @@ fn fails(state: &mut State, id: &SuggestionId, now_ms: &mut i64) {
         by: by("ann"),
         note: String::new(),
         in_force: Vec::new(),
+        absent: Vec::new(),
     };
     happened(state, &confirmed, *now_ms);
     let rollout = id.rollout();
