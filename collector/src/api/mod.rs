@@ -4,6 +4,7 @@
 //! ([`assets`]). gRPC's `Performance` service is [`grpc`]. Last values come from memory ([`crate::live`]), the past from the store ([`crate::query`]).
 
 pub mod assets;
+mod by;
 pub mod docs;
 pub mod edge;
 pub mod error;
@@ -11,6 +12,7 @@ mod fleet;
 pub mod grpc;
 pub mod health;
 pub mod hosts;
+mod paging;
 pub mod params;
 pub mod performance;
 pub mod problem;
@@ -36,9 +38,11 @@ use self::telemetry::ApiMetrics;
 use crate::account::Accounts;
 use crate::live::Live;
 use crate::query::{Querier, QueryParts};
+use crate::steer::driver::Driver;
 use crate::steer::watch::Steering;
 use crate::store::Store;
 use crate::store::catalog::Catalog;
+use crate::suggest::Suggester;
 
 /// What the API is made of.
 #[derive(Debug)]
@@ -49,6 +53,10 @@ pub struct Parts {
     pub accounts: Accounts,
     /// What is wanted of agents, and what became of it.
     pub steering: Steering,
+    /// What decides.
+    pub driver: Driver,
+    /// What looks for something to suggest.
+    pub suggester: Suggester,
     /// Everybody else's metrics; the API adds its own, `flyball_*`, and serves all of them at `/metrics`.
     pub registry: Registry,
     /// What the parts of the collector say about themselves, for `/readyz`.
@@ -72,6 +80,8 @@ struct Inner {
     live: Live,
     accounts: Accounts,
     steering: Steering,
+    driver: Driver,
+    suggester: Suggester,
     querier: Querier,
     registry: Registry,
     metrics: ApiMetrics,
@@ -104,6 +114,8 @@ impl AppState {
             live,
             accounts: parts.accounts,
             steering: parts.steering,
+            driver: parts.driver,
+            suggester: parts.suggester,
             registry: parts.registry,
             metrics,
             readiness: parts.readiness,

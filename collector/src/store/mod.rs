@@ -3,6 +3,7 @@
 //! [`open`] does all that a collector needs: starts the embedded engine unless a URL is configured, creates the database, applies migrations
 //! and retention, checks the settings that correctness rests on, and loads the [`Catalog`].
 
+mod cache_reads;
 pub mod catalog;
 pub mod cli;
 mod client;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use clickhouse::Client;
 use tokio_util::sync::CancellationToken;
 
+pub use self::cache_reads::{CacheTick, CacheTraffic};
 pub use self::catalog::{Catalog, CatalogFull, SeriesId};
 pub use self::client::{Endpoint, configured_endpoints};
 pub use self::config::{ClickHouseSettings, EngineSettings, Layout, Secret, StoreConfig};

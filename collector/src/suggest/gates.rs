@@ -9,7 +9,7 @@
 
 use flyball_model::record::muted;
 use flyball_model::rollout::{
-    Change, State, Suggestion, SuggestionStatus, Target, TargetBook, Values,
+    Change, Proposal, State, Suggestion, SuggestionId, SuggestionStatus, Target, TargetBook, Values,
 };
 
 use super::Context;
@@ -117,6 +117,19 @@ fn repeats(
         return Err(format!("a person has rejected suggestion {id}"));
     }
     Ok(())
+}
+
+/// A suggestion that waits for a decision and touches the same parameters of a target.
+pub fn open(proposal: &Proposal, state: &State) -> Option<SuggestionId> {
+    let waits = state.suggestions().filter(|found| found.status == SuggestionStatus::Proposed);
+    let mut touching = waits.filter(|found| {
+        let members = found.proposal.members.iter();
+        members.into_iter().any(|theirs| {
+            let same = proposal.members.iter().filter(|ours| ours.target.id == theirs.target.id);
+            same.into_iter().any(|ours| touches(&ours.change, &theirs.change))
+        })
+    });
+    touching.next().map(|found| found.proposal.id.clone())
 }
 
 /// Whether two changes have a parameter in common.

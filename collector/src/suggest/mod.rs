@@ -19,8 +19,10 @@ pub mod draft;
 pub mod estimate;
 pub mod eviction_policy;
 pub mod gates;
+pub mod gather;
 pub mod history;
 pub mod hot_key;
+pub mod look;
 pub mod settings;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,7 @@ use utoipa::ToSchema;
 
 use self::draft::{Draft, key};
 use self::estimate::CONFIDENCE;
+pub use self::look::{Found, LookError, Suggester};
 pub use self::settings::SuggestSettings;
 pub use self::view::{CacheView, Recent};
 

@@ -14,10 +14,14 @@ use flyball_collector::api::{self, AppState, Parts, Readiness};
 use flyball_collector::cache::CacheSettings;
 use flyball_collector::live::{HostStatus, Live, NodeFeed, NodeInfo, now_ms};
 use flyball_collector::query::{QueryLimits, QueryParts, SharedParts};
+use flyball_collector::steer::driver::{Driver, DriverParts, JudgeSettings};
+use flyball_collector::steer::journal::Journal;
 use flyball_collector::steer::watch::{PolicyTable, Steering};
 use flyball_collector::store::{
     self, HOUR_MS, OpenStore, SampleRow, SeriesRow, StoreConfig, StoreMetrics,
 };
+use flyball_collector::suggest::{SuggestSettings, Suggester};
+use flyball_model::rollout;
 use flyball_proto::frame::{Sample, Slot};
 use flyball_proto::series::{Kind, NodeName, Scale, Series};
 use flyball_proto::v1;
@@ -37,6 +41,7 @@ pub struct Server {
     pub open: OpenStore,
     pub live: Live,
     pub accounts: Accounts,
+    pub driver: Driver,
     pub policies: PolicyTable,
     pub readiness: Readiness,
     pub client: reqwest::Client,
@@ -103,10 +108,24 @@ impl Server {
         let policies = PolicyTable::default();
         let steering =
             Steering::new(Arc::new(policies.clone()), live.clone(), 100, shutdown.clone());
+        let (driver, driving) = Driver::new(DriverParts {
+            journal: Journal::new(&open.store),
+            steering: steering.clone(),
+            // What these tests want of agents is not in the journal.
+            policies: PolicyTable::default(),
+            live: live.clone(),
+            limits: rollout::Limits::default(),
+            judge: JudgeSettings::default(),
+            is_alone: true,
+        });
+        let suggester =
+            Suggester::new(&driver, &steering, &open.store, &SuggestSettings::default());
         let state = AppState::new(Parts {
             query,
             accounts: accounts.clone(),
             steering: steering.clone(),
+            driver: driver.clone(),
+            suggester,
             registry: Registry::default(),
             readiness: readiness.clone(),
             shutdown: shutdown.clone(),
@@ -122,13 +141,15 @@ impl Server {
         let events = tokio::spawn(async move { teller.run(stop).await });
         let steer = tokio::spawn(steering.run(shutdown.clone()));
         let client = reqwest::Client::builder().timeout(DEADLINE).build().unwrap();
-        let tasks = vec![web, calls, events, sharing, steer];
+        let drive = tokio::spawn(driving.run(shutdown.clone()));
+        let tasks = vec![web, calls, events, sharing, steer, drive];
         Self {
             http,
             grpc,
             open,
             live,
             accounts,
+            driver,
             policies,
             readiness,
             client,

@@ -57,6 +57,7 @@ pub struct Follower {
     log: Log,
     health: Health,
     first: u64,
+    origin: Option<[u8; 32]>,
     odd: Vec<String>,
     gap_since: Option<Instant>,
 }
@@ -90,6 +91,7 @@ impl Follower {
             log: Log::default(),
             health: Health::Reading,
             first: 0,
+            origin: None,
             odd: Vec::new(),
             gap_since: None,
         }
@@ -113,6 +115,11 @@ impl Follower {
     /// Number of the first row that is kept; 0: there is none.
     pub fn first(&self) -> u64 {
         self.first
+    }
+
+    /// Hash of that row: what tells this journal from every other.
+    pub fn origin(&self) -> Option<[u8; 32]> {
+        self.origin
     }
 
     /// What was odd about rows that were taken, the newest last.
@@ -218,6 +225,7 @@ impl Follower {
         };
         if head.sequence == 0 {
             self.first = first.sequence;
+            self.origin = Some(first.hash);
             if first.sequence > 1 {
                 self.log = Log::after(Head::before(first));
             }
