@@ -220,8 +220,6 @@ impl Running {
         let ending = CancellationToken::new();
         let watched = engine.as_ref().map(Engine::state);
         let roll = tokio::spawn(rollup::run(roller, ending.clone()));
-        let watch =
-            watch::run(readiness.clone(), ingest.clone(), store.clone(), watched, ending.clone());
         let tell = tokio::spawn({
             let (live, ending) = (live.clone(), ending.clone());
             async move { live.run(ending).await }
@@ -246,7 +244,10 @@ impl Running {
             is_alone: engine.is_some(),
         };
         let steer = tokio::spawn(steering.clone().run(ending.clone()));
-        let (driver, suggester, decide) = decide(config, &query, &steering, policies, &ending);
+        let (driver, suggester, decide) =
+            decide(config, &query, (&steering, policies), &accounts, &ending);
+        let (health, of, to) = (readiness.clone(), query.store.clone(), ending.clone());
+        let watch = watch::run(health, ingest.clone(), of, watched, driver.clone(), to);
         let state = AppState::new(Parts {
             query,
             accounts,
@@ -326,14 +327,15 @@ fn steering(
 fn decide(
     config: &Config,
     query: &QueryParts,
-    steering: &Steering,
-    policies: PolicyTable,
+    (steering, policies): (&Steering, PolicyTable),
+    accounts: &Accounts,
     ending: &CancellationToken,
 ) -> (Driver, Suggester, [JoinHandle<()>; 3]) {
     let (driver, driving) = Driver::new(DriverParts {
         journal: Journal::new(&query.store),
         steering: steering.clone(),
         policies,
+        accounts: accounts.clone(),
         live: query.live.clone(),
         limits: config.rollout.clone(),
         judge: config.judge.clone(),

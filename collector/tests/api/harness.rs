@@ -113,6 +113,7 @@ impl Server {
             steering: steering.clone(),
             // What these tests want of agents is not in the journal.
             policies: PolicyTable::default(),
+            accounts: accounts.clone(),
             live: live.clone(),
             limits: rollout::Limits::default(),
             judge: JudgeSettings::default(),

@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::alarms::Alarms;
 use super::measure::{Predictions, measure};
 use super::stops::Watch;
 use super::trial::{inputs, trial};
@@ -58,6 +59,7 @@ pub(super) struct Desk {
     publish: watch::Sender<Arc<View>>,
     predictions: Predictions,
     stops: Watch,
+    alarms: Alarms,
     judged_at: BTreeMap<RolloutId, Instant>,
     read_at: Instant,
     counted_at: Instant,
@@ -82,6 +84,7 @@ impl Desk {
             publish,
             predictions: Predictions::default(),
             stops: Watch::default(),
+            alarms: Alarms::default(),
             judged_at: BTreeMap::new(),
             read_at: now,
             counted_at: now,
@@ -412,7 +415,7 @@ impl Desk {
     }
 
     /// Tells everybody what was taken, and what follows from it.
-    fn tell(&self, taken: &[Taken]) {
+    fn tell(&mut self, taken: &[Taken]) {
         let log = self.follower.log();
         let health = self.follower.health();
         let (state, policies) = (log.state(), &self.parts.policies);
@@ -431,6 +434,7 @@ impl Desk {
                 || known.first != self.follower.first()
         };
         if is_news {
+            self.alarms.tell(state, health, &self.parts.accounts);
             self.publish.send_replace(Arc::new(View {
                 state: state.clone(),
                 head: log.head(),

@@ -17,6 +17,7 @@
 //! While the journal cannot be read, or is broken, nothing is decided and nothing is offered to agents, so
 //! that canaries end.
 
+mod alarms;
 mod desk;
 mod measure;
 mod offers;
@@ -35,6 +36,7 @@ use self::desk::{Command, Desk};
 pub use self::settings::{JudgeSettings, validate_rollout};
 use super::journal::{Health, Journal};
 use super::watch::{PolicyTable, Steering};
+use crate::account::Accounts;
 use crate::live::Live;
 
 /// Commands that may wait; further callers wait for room.
@@ -49,6 +51,8 @@ pub struct DriverParts {
     pub steering: Steering,
     /// Where it says what is wanted; the one that `steering` reads.
     pub policies: PolicyTable,
+    /// Where alerts are told.
+    pub accounts: Accounts,
     /// Where events are told.
     pub live: Live,
     /// Time limits, attempts and shares of new rollouts.
