@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const PROTOS: [&str; 2] = ["flyball/v1/telemetry.proto", "flyball/v1/performance.proto"];
+const PROTOS: [&str; 3] =
+    ["flyball/v1/telemetry.proto", "flyball/v1/performance.proto", "flyball/v1/steering.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(PROTOS, ["."])?;

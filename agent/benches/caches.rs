@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 
 use flyball_agent::redis::{Connection, Instance, RedisConfig};
 use flyball_agent::sense::{
-    MemcachedConfig, MemcachedServer, Readings, Sampler, cpu_time, servers,
+    MemcachedConfig, MemcachedServer, Readings, Sampler, SenseConfig, cpu_time, servers,
 };
+use flyball_agent::steer::SteerConfig;
+use flyball_agent::steer::actuator::Actuator as _;
+use flyball_agent::steer::redis::RedisActuator;
 
 const PAUSE: Duration = Duration::from_millis(250);
 const START: Duration = Duration::from_secs(20);
@@ -130,6 +133,33 @@ fn measure(
     Ok(())
 }
 
+/// What a look of steering costs: all that may be set, and what the rules need to know.
+fn measure_look(
+    mut actuator: RedisActuator,
+    server: &Server,
+    rounds: usize,
+    out: &mut impl Write,
+) -> std::io::Result<()> {
+    let mut costs: [Vec<f64>; 3] = Default::default();
+    let mut settings = 0;
+    for round in 0..rounds + 3 {
+        let other = server.cpu();
+        let (start, agent) = (Instant::now(), cpu_time());
+        let reading = actuator.read().map_err(std::io::Error::other)?;
+        let took = start.elapsed();
+        let spent = [cpu_time().saturating_sub(agent), server.cpu().saturating_sub(other), took];
+        settings = reading.in_force.len();
+        if round >= 3 {
+            for (all, spent) in costs.iter_mut().zip(spent) {
+                all.push(spent.as_secs_f64() * 1e6);
+            }
+        }
+        pause();
+    }
+    let [agent, server, took] = costs.map(figures);
+    writeln!(out, "| redis, a look of steering | {settings} | {agent} | {server} | {took} |")
+}
+
 fn main() -> std::io::Result<()> {
     // `cargo test --benches` only wants to know whether it runs.
     let rounds = match std::env::args().any(|argument| argument == "--bench") {
@@ -157,9 +187,12 @@ fn main() -> std::io::Result<()> {
         client.call(&words).map_err(|error| other(error.to_string()))?;
     }
     let second = Duration::from_secs(1);
-    for sampler in servers(&[instance], &[], second) {
+    for sampler in servers(std::slice::from_ref(&instance), &[], second) {
         measure("redis", sampler, &server, rounds, &mut out)?;
     }
+    let paths = SenseConfig::default().paths;
+    let actuator = RedisActuator::new(instance, &SteerConfig::default(), &paths);
+    measure_look(actuator, &server, rounds, &mut out)?;
     let server =
         Server::start("memcached", |port| words(&format!("-u root -l 127.0.0.1 -U 0 -p {port}")))?;
     let mut client = TcpStream::connect(("127.0.0.1", server.1))?;

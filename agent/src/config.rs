@@ -19,6 +19,7 @@ use crate::sense::{
 };
 use crate::ship::REPLAY_RATE;
 use crate::spool::SpoolConfig;
+use crate::steer::SteerConfig;
 
 /// Shortest and longest interval between two frames.
 pub const INTERVALS: std::ops::RangeInclusive<Duration> =
@@ -48,6 +49,8 @@ pub struct Config {
     pub spool: SpoolConfig,
     /// What the agent may cost its host.
     pub budget: Budget,
+    /// How far confirmed changes may go on this host.
+    pub steer: SteerConfig,
     /// Instances of Redis and Valkey.
     pub redis: Vec<RedisConfig>,
     /// Servers of memcached.
@@ -141,6 +144,7 @@ impl Default for Config {
             ship: Ship::default(),
             spool: SpoolConfig::default(),
             budget: Budget::default(),
+            steer: SteerConfig::default(),
             redis: Vec::new(),
             memcached: Vec::new(),
         }
@@ -266,6 +270,7 @@ impl Settings for Config {
             problems.push("ship.memory_mb", format!("must be 1 to {MAX_OUTBOX_MB}"));
         }
         self.spool.validate(problems);
+        self.steer.validate(problems);
         if !(1..=MAX_REPLAY_RATE).contains(&self.ship.replay_rate) {
             problems.push("ship.replay_rate", format!("must be 1 to {MAX_REPLAY_RATE}"));
         }
@@ -405,6 +410,9 @@ mod tests {
             ("FLYBALL_SHIP_REPLAY_RATE", "0"),
             ("FLYBALL_SPOOL_FSYNC_SECONDS", "3601"),
             ("FLYBALL_SPOOL_MAX_MB", "0"),
+            ("FLYBALL_STEER_LARGEST_GROWTH", "1"),
+            ("FLYBALL_STEER_LARGEST_SHRINK", "0.6"),
+            ("FLYBALL_STEER_MAX_MEMORY_SHARE", "0.96"),
         ];
         let keys = [
             "agent.interval",
@@ -416,6 +424,9 @@ mod tests {
             "ship.replay_rate",
             "spool.fsync_seconds",
             "spool.max_mb",
+            "steer.largest_growth",
+            "steer.largest_shrink",
+            "steer.max_memory_share",
         ];
         assert_eq!(problems(&wrong), keys);
         assert_eq!(problems(&[("FLYBALL_AGENT_INTERVAL", "61s")]), ["agent.interval"]);

@@ -12,3 +12,4 @@ pub mod sense;
 pub mod ship;
 pub mod spool;
 pub mod stamps;
+pub mod steer;

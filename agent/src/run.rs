@@ -3,6 +3,7 @@
 //! ```text
 //! sampling thread: schedule -> recorder -> [outbox] -> ship: runtime thread
 //! samplers that may block: a thread each
+//! targets that are steered: a thread each, told by the runtime thread
 //! ```
 //!
 //! Sampling has a thread of its own because it is to be on time: neither a burst of acknowledgements nor a name that does not resolve may delay it.
@@ -30,11 +31,16 @@ use crate::sense;
 use crate::ship::Ship;
 use crate::ship::outbox::{Outbox, OutboxSettings, SharedOutbox};
 use crate::spool::{SegmentMeta, Spool, SpoolError};
+use crate::steer::actuator::Actuator;
+use crate::steer::redis::RedisActuator;
+use crate::steer::{self, Steer, SteerParts};
 
 /// Longest sleep of the sampling thread: how late a step of the wall clock may be noticed.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Directory of the spool, below the data directory.
 const SPOOL: &str = "spool";
+/// Directory of what is being steered, below the data directory.
+const STEER: &str = "steer";
 /// How long the end of the process waits for the disk.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Stack of the sampling thread. Only what is touched becomes resident.
@@ -118,12 +124,14 @@ pub async fn run_with(
     let outbox = Arc::new(SharedOutbox::new(open_outbox(&config, &data_dir, &hello)?));
     let recorder = Recorder::new(samplers, interval, config.budget.limits(), Arc::clone(&outbox))?
         .with_record(open_record(&config.agent.record, &hello)?);
+    let steer = Steer::start(steer_parts(&config, &hello, &data_dir.path().join(STEER)))?;
     let (stop, stopped) = start_sampling(recorder, interval)?;
     let (drain, failed) = (CancellationToken::new(), AtomicBool::new(false));
     // Boxed, because the futures of a gRPC connection are large.
     let ship = Ship::new(config.collectors(), hello, Arc::clone(&outbox))
         .replaying(config.ship.replay_rate);
     let ship = Box::pin(ship.run(drain.clone()));
+    let steer = Box::pin(steer.run(drain.clone()));
     let work = async {
         let sampling = async {
             let result = wait_for_sampling(stop, stopped, &shutdown).await;
@@ -137,12 +145,30 @@ pub async fn run_with(
             drain.cancel();
             result
         };
-        tokio::join!(sampling, ship).0
+        tokio::join!(sampling, ship, steer).0
     };
     let unfinished = || if failed.load(Ordering::Relaxed) { Err(Error::Sampling) } else { Ok(()) };
     let result = within_grace(&shutdown, GRACE_PERIOD, work).await.unwrap_or_else(unfinished);
     report(&outbox);
     result
+}
+
+/// What is to be steered: the instances whose settings allow it.
+fn steer_parts<'a>(config: &Config, hello: &v1::Hello, dir: &'a Path) -> SteerParts<'a> {
+    let (paths, settings) = (&config.sense.paths, &config.steer);
+    let (steered, barred): (Vec<_>, Vec<_>) =
+        config.redis().into_iter().partition(|instance| instance.config().steer);
+    let actuator =
+        |instance| -> Box<dyn Actuator> { Box::new(RedisActuator::new(instance, settings, paths)) };
+    let node = NodeName::new(&hello.node).expect("the name was checked when it was said");
+    let epoch = hello.epoch.as_slice().try_into().expect("an epoch is drawn as 16 bytes");
+    SteerParts {
+        hello: steer::hello(node, &hello.agent_version, epoch),
+        collectors: config.collectors(),
+        dir,
+        actuators: steered.into_iter().map(actuator).collect(),
+        barred: barred.iter().map(steer::redis::barred).collect(),
+    }
 }
 
 fn open_record(path: &Path, hello: &v1::Hello) -> Result<Option<Record>, Error> {

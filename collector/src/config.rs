@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use flyball_model::rollout::Limits;
 use flyball_service::config::{Problems, Settings};
 use flyball_service::logging::LogFormat;
 use serde::{Deserialize, Serialize};
@@ -19,10 +20,12 @@ use crate::ingest::IngestSettings;
 use crate::live::LiveSettings;
 use crate::query::QueryLimits;
 use crate::rollup::RollupSettings;
+use crate::steer::driver::{JudgeSettings, validate_rollout};
 use crate::store::{ClickHouseSettings, EngineSettings, StoreConfig};
+use crate::suggest::SuggestSettings;
 
 /// All settings.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where the collector listens and keeps its files.
@@ -45,6 +48,12 @@ pub struct Config {
     pub cache: CacheSettings,
     /// Where collectors share answers and tell each other what is out of date.
     pub redis: RedisSettings,
+    /// How good a change must be before anybody is asked about it.
+    pub suggest: SuggestSettings,
+    /// How a confirmed change goes its way.
+    pub rollout: Limits,
+    /// How it is judged.
+    pub judge: JudgeSettings,
 }
 
 /// `[server]`
@@ -161,6 +170,9 @@ impl Settings for Config {
         self.query.validate("query", problems);
         self.cache.validate(problems);
         self.redis.validate(problems);
+        self.suggest.validate(problems);
+        validate_rollout(&self.rollout, problems);
+        self.judge.validate(problems);
     }
 }
 

@@ -14,4 +14,6 @@ mod recall;
 pub mod rollup;
 pub mod run;
 mod share;
+pub mod steer;
 pub mod store;
+pub mod suggest;

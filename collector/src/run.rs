@@ -36,8 +36,13 @@ use crate::query::{QueryParts, SharedParts};
 use crate::recall;
 use crate::rollup::{self, Roller, RollupMetrics};
 use crate::share;
+use crate::steer::driver::{Driver, DriverParts};
+use crate::steer::journal::Journal;
+use crate::steer::tell;
+use crate::steer::watch::{PolicyTable, Steering};
 use crate::store::engine::Engine;
 use crate::store::{OpenStore, StoreError, StoreMetrics};
+use crate::suggest::Suggester;
 
 /// Part of the grace period in which ClickHouse may still accept what was read.
 const DRAIN_SHARE: f64 = 0.6;
@@ -199,6 +204,8 @@ impl Running {
         accounts.register(own);
         let rollup_metrics = RollupMetrics::default();
         rollup_metrics.register(own);
+        let policies = PolicyTable::default();
+        let steering = steering(config, &policies, &live, own, shutdown);
         let roller = Roller::new(&store, config.rollup.clone(), rollup_metrics, &config.name());
         let parts = IngestParts {
             name: config.name(),
@@ -213,8 +220,6 @@ impl Running {
         let ending = CancellationToken::new();
         let watched = engine.as_ref().map(Engine::state);
         let roll = tokio::spawn(rollup::run(roller, ending.clone()));
-        let watch =
-            watch::run(readiness.clone(), ingest.clone(), store.clone(), watched, ending.clone());
         let tell = tokio::spawn({
             let (live, ending) = (live.clone(), ending.clone());
             async move { live.run(ending).await }
@@ -238,9 +243,17 @@ impl Running {
             shared,
             is_alone: engine.is_some(),
         };
+        let steer = tokio::spawn(steering.clone().run(ending.clone()));
+        let (driver, suggester, decide) =
+            decide(config, &query, (&steering, policies), &accounts, &ending);
+        let (health, of, to) = (readiness.clone(), query.store.clone(), ending.clone());
+        let watch = watch::run(health, ingest.clone(), of, watched, driver.clone(), to);
         let state = AppState::new(Parts {
             query,
             accounts,
+            steering,
+            driver,
+            suggester,
             registry,
             readiness,
             shutdown: shutdown.clone(),
@@ -249,8 +262,9 @@ impl Running {
         });
         let sharing = share::run(state.querier().clone(), live, ending.clone());
         let share = tokio::spawn(sharing);
-        let mut tasks = vec![tell, judge, roll, share, tokio::spawn(watch)];
+        let mut tasks = vec![tell, judge, roll, share, steer, tokio::spawn(watch)];
         tasks.extend(follow);
+        tasks.extend(decide);
         Self { ingest, state, engine, ending, tasks }
     }
 
@@ -293,6 +307,48 @@ impl Running {
         }
         tracing::info!("stopped");
     }
+}
+
+/// What steers the agents. Nothing is wanted of any until the journal says so.
+fn steering(
+    config: &Config,
+    policies: &PolicyTable,
+    live: &Live,
+    registry: &mut Registry,
+    shutdown: &CancellationToken,
+) -> Steering {
+    let policies = Arc::new(policies.clone());
+    let steering = Steering::new(policies, live.clone(), config.live.max_nodes, shutdown.clone());
+    steering.metrics().register(registry);
+    steering
+}
+
+/// What decides, what looks for something to suggest, and their tasks.
+fn decide(
+    config: &Config,
+    query: &QueryParts,
+    (steering, policies): (&Steering, PolicyTable),
+    accounts: &Accounts,
+    ending: &CancellationToken,
+) -> (Driver, Suggester, [JoinHandle<()>; 3]) {
+    let (driver, driving) = Driver::new(DriverParts {
+        journal: Journal::new(&query.store),
+        steering: steering.clone(),
+        policies,
+        accounts: accounts.clone(),
+        live: query.live.clone(),
+        limits: config.rollout.clone(),
+        judge: config.judge.clone(),
+        is_alone: query.is_alone,
+    });
+    let suggester = Suggester::new(&driver, steering, &query.store, &config.suggest);
+    let tell = tell::run(steering.clone(), query.live.clone(), ending.clone());
+    let tasks = [
+        tokio::spawn(driving.run(ending.clone())),
+        tokio::spawn(suggester.clone().run(ending.clone())),
+        tokio::spawn(tell),
+    ];
+    (driver, suggester, tasks)
 }
 
 /// The cache of parts of answers, in Redis too when there is one.

@@ -9,5 +9,6 @@ pub mod journal;
 pub mod judge;
 mod log_linear;
 mod mix;
+pub mod record;
 pub mod reuse;
 pub mod rollout;

@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod frame;
 pub mod series;
+pub mod steering;
 
 /// Messages and services generated from `flyball/v1/*.proto`; the comments there are their documentation.
 #[allow(

@@ -165,6 +165,12 @@ impl Invalid {
     pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { field: field.into(), reason: reason.into() }
     }
+
+    /// The same of a message that is a part of another one, in its field `outer`.
+    #[must_use]
+    pub fn within(self, outer: impl fmt::Display) -> Self {
+        Self { field: format!("{outer}.{}", self.field), reason: self.reason }
+    }
 }
 
 impl TryFrom<v1::SeriesDefinition> for Series {

@@ -29,6 +29,8 @@ pub struct RedisConfig {
     pub cert_file: Option<PathBuf>,
     /// Private key in PEM of `cert_file`.
     pub key_file: Option<PathBuf>,
+    /// Lets confirmed changes be put into force here, within the guard rails of `[steer]`.
+    pub steer: bool,
 }
 
 impl RedisConfig {

@@ -70,6 +70,11 @@ impl Connection {
         Ok(self.stream.set_receive_buffer(bytes)?)
     }
 
+    /// True when the instance runs on this host.
+    pub fn is_local(&self) -> bool {
+        self.stream.is_local()
+    }
+
     /// Sends a command and waits for its answer.
     ///
     /// # Errors

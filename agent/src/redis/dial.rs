@@ -116,6 +116,19 @@ impl Stream {
         Ok(())
     }
 
+    /// True when the other end is on this host: a socket of it, or an address that is its own.
+    pub(super) fn is_local(&self) -> bool {
+        let tcp = match self {
+            Self::Tcp(tcp) => tcp,
+            Self::Tls(tls) => &tls.sock,
+            Self::Unix(_) => return true,
+        };
+        match (tcp.local_addr(), tcp.peer_addr()) {
+            (Ok(own), Ok(other)) => own.ip() == other.ip(),
+            _ => false,
+        }
+    }
+
     /// Ends the next read or write at the deadline at the latest.
     pub(crate) fn set_deadline(&self, deadline: Instant) -> io::Result<()> {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -7,7 +7,7 @@ use tonic::transport::Uri;
 
 /// The collectors, and the one whose turn it is.
 #[derive(Debug)]
-pub(super) struct Collectors {
+pub(crate) struct Collectors {
     uris: Vec<Uri>,
     current: usize,
     /// How many were tried in vain since the last that worked, in this round.
@@ -16,23 +16,23 @@ pub(super) struct Collectors {
 
 impl Collectors {
     /// Begins with the one for `node`.
-    pub(super) fn new(uris: Vec<Uri>, node: &str) -> Self {
+    pub(crate) fn new(uris: Vec<Uri>, node: &str) -> Self {
         let current = (hash(node) % uris.len().max(1) as u64) as usize;
         Self { uris, current, failed: 0 }
     }
 
     /// The one whose turn it is; `None` when there is none at all.
-    pub(super) fn current(&self) -> Option<&Uri> {
+    pub(crate) fn current(&self) -> Option<&Uri> {
         self.uris.get(self.current)
     }
 
     /// The current one has welcomed the agent.
-    pub(super) fn works(&mut self) {
+    pub(crate) fn works(&mut self) {
         self.failed = 0;
     }
 
     /// Goes on to the next one. True when all have failed, one after the other: the agent should wait.
-    pub(super) fn next(&mut self) -> bool {
+    pub(crate) fn next(&mut self) -> bool {
         let count = self.uris.len().max(1);
         self.current = (self.current + 1) % count;
         self.failed += 1;

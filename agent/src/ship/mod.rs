@@ -19,7 +19,7 @@ pub mod outbox;
 pub mod verdict;
 
 mod backlog;
-mod collectors;
+pub(crate) mod collectors;
 mod greet;
 mod link;
 mod pace;
@@ -180,7 +180,7 @@ impl Ship {
     }
 }
 
-fn endpoint(collector: Uri) -> Endpoint {
+pub(crate) fn endpoint(collector: Uri) -> Endpoint {
     Endpoint::from(collector)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)

@@ -102,7 +102,7 @@ fn describe(status: &tonic::Status) -> String {
 }
 
 /// An error with its causes, in one line: tonic's own text is only "transport error".
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -50,17 +50,33 @@ impl Server {
         server
     }
 
+    /// A server with this configuration file, which it may rewrite.
+    pub(crate) fn start_with_file(file: &Path) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = vec![file.display().to_string()];
+        let mut server = Self { port: free_port(), dir, child: None, options, has_tls: false };
+        server.restart();
+        server
+    }
+
     /// Starts it again on its port, and waits until it takes connections.
     pub(crate) fn restart(&mut self) {
         let port = self.port.to_string();
         let mut command = Command::new("redis-server");
+        // A file of settings comes first.
+        let (files, options): (Vec<_>, Vec<_>) =
+            self.options.iter().partition(|option| Path::new(option).is_file());
+        let is_first = self.options.first().is_some_and(|first| files.first() == Some(&first));
+        let (files, options) =
+            if is_first { (files, options) } else { (Vec::new(), self.options.iter().collect()) };
+        command.args(files);
         let listen = if self.has_tls {
             ["--port", "0", "--tls-port"]
         } else {
             ["--loglevel", "notice", "--port"]
         };
         command.args(listen).args([&port, "--bind", "127.0.0.1", "--save", ""]);
-        command.arg("--dir").arg(self.dir.path()).args(&self.options);
+        command.arg("--dir").arg(self.dir.path()).args(options);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         self.child = Some(command.spawn().expect("redis-server is installed"));
         until("redis to listen", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());

@@ -3,6 +3,7 @@
 
 mod cost;
 mod facts;
+#[allow(dead_code, reason = "shared with the tests of steering")]
 mod harness;
 mod memcached;
 mod restarts;

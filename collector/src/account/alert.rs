@@ -37,6 +37,12 @@ pub enum Kind {
     CatalogFull,
     /// ClickHouse refuses to store what some series are.
     SeriesRefused,
+    /// The journal of decisions is not whole: nothing is decided.
+    JournalBroken,
+    /// Changes of a target have failed too often, or it is not known what is in force there.
+    TargetLocked,
+    /// A rollout waits for a person.
+    RolloutAsks,
 }
 
 /// How bad it is.
@@ -45,7 +51,7 @@ pub enum Kind {
 pub enum Severity {
     /// Something to look at.
     Warning,
-    /// Data was or is being lost.
+    /// Data was or is being lost, or what is decided is not sure.
     Critical,
 }
 
@@ -120,7 +126,7 @@ pub(super) struct Book {
 
 impl Kind {
     /// All kinds.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::AccountingGap,
         Self::SamplesShed,
         Self::SpoolCorrupt,
@@ -130,6 +136,9 @@ impl Kind {
         Self::SeriesOverflow,
         Self::CatalogFull,
         Self::SeriesRefused,
+        Self::JournalBroken,
+        Self::TargetLocked,
+        Self::RolloutAsks,
     ];
 
     /// Its name in the API, in `/metrics` and in the log.
@@ -144,20 +153,27 @@ impl Kind {
             Self::SeriesOverflow => "series.overflow",
             Self::CatalogFull => "catalog.full",
             Self::SeriesRefused => "series.refused",
+            Self::JournalBroken => "journal.broken",
+            Self::TargetLocked => "target.locked",
+            Self::RolloutAsks => "rollout.asks",
         }
     }
 
     /// How bad it is.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::AccountingGap | Self::SamplesShed | Self::SpoolCorrupt | Self::SeriesRefused => {
-                Severity::Critical
-            }
+            Self::AccountingGap
+            | Self::SamplesShed
+            | Self::SpoolCorrupt
+            | Self::SeriesRefused
+            | Self::JournalBroken => Severity::Critical,
             Self::ClockStep
             | Self::SpoolFilling
             | Self::SpoolUnwritable
             | Self::SeriesOverflow
-            | Self::CatalogFull => Severity::Warning,
+            | Self::CatalogFull
+            | Self::TargetLocked
+            | Self::RolloutAsks => Severity::Warning,
         }
     }
 }

@@ -12,7 +12,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::params::Params;
-use super::performance::{alerts, cache, catalog, events, last, metrics, queries, status};
+use super::performance::{
+    alerts, audit, cache, catalog, events, last, metrics, policies, queries, rollouts, status,
+    suggestions,
+};
 use super::problem::{MEDIA_TYPE, Problem};
 use super::{ApiError, AppState, assets, health};
 
@@ -27,6 +30,7 @@ use super::{ApiError, AppState, assets, health};
     ),
     tags(
         (name = "performance", description = "What is measured"),
+        (name = "steering", description = "Suggestions, and what becomes of them"),
         (name = "operation", description = "The collector itself"),
     ),
     components(schemas(Problem)),
@@ -50,6 +54,19 @@ pub(super) fn calls() -> OpenApiRouter<AppState> {
         .routes(routes!(cache::clear))
         .routes(routes!(queries::queries))
         .routes(routes!(alerts::alerts))
+        .routes(routes!(policies::policies))
+        .routes(routes!(suggestions::optimize))
+        .routes(routes!(suggestions::suggestions))
+        .routes(routes!(suggestions::suggestion))
+        .routes(routes!(suggestions::confirm))
+        .routes(routes!(suggestions::reject))
+        .routes(routes!(rollouts::rollouts))
+        .routes(routes!(rollouts::rollout))
+        .routes(routes!(rollouts::rollback))
+        .routes(routes!(rollouts::pause))
+        .routes(routes!(rollouts::resume))
+        .routes(routes!(rollouts::unlock))
+        .routes(routes!(audit::audit))
         .routes(routes!(events::events));
     let document = router.get_openapi_mut();
     for item in document.paths.paths.values_mut() {

@@ -34,6 +34,7 @@ use tower_http::CompressionLevel;
 use tower_http::compression::Compression;
 use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 
+pub(super) use self::admission::Peer;
 use self::admission::{Admission, Caller, InFlight};
 use self::body::Paced;
 pub use self::body::read_json;
@@ -101,7 +102,10 @@ impl Edge {
     }
 
     /// Answers a request of `caller`. `spare`: on one of the connections that are there to tell so.
-    pub(crate) fn answer(&self, request: Request, caller: &Caller, spare: bool) -> Answering {
+    pub(crate) fn answer(&self, mut request: Request, caller: &Caller, spare: bool) -> Answering {
+        if let Some(peer) = caller.peer().filter(|_| request.method() == Method::POST) {
+            request.extensions_mut().insert(peer);
+        }
         let started = Instant::now();
         let class = self.route(request.uri().path()).class;
         let name = Name::of(request.headers(), request.method(), request.uri());

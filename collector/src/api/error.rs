@@ -5,12 +5,14 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
+use flyball_model::rollout::{Refusal, RefusalClass};
 use tonic::Code;
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use super::edge::named;
 use super::problem::Problem;
 use crate::query::{FieldError, QueryError};
+use crate::steer::driver::DriveError;
 
 /// Why a call of the API is refused or fails.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,15 @@ pub enum ApiError {
     /// A call that changes something comes from a page of another host.
     #[error("the call comes from a page of another host")]
     ForeignOrigin,
+    /// It may not happen in the present state.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Nobody but people can do it.
+    #[error("{0}")]
+    ByHand(String),
+    /// The journal of decisions takes and gives nothing for now.
+    #[error("{0}")]
+    Journal(String),
     /// The collector is stopping.
     #[error("the collector is stopping")]
     Stopping,
@@ -89,6 +100,25 @@ struct Row {
 
 const fn row(name: &'static str, title: &'static str, http: StatusCode, grpc: Code) -> Row {
     Row { name, title, http, grpc, retry_after: None }
+}
+
+const fn conflict() -> Row {
+    row("conflict", "not in the present state", StatusCode::CONFLICT, Code::FailedPrecondition)
+}
+
+const fn refused(class: RefusalClass) -> Row {
+    match class {
+        RefusalClass::NotFound => {
+            row("not-found", "not found", StatusCode::NOT_FOUND, Code::NotFound)
+        }
+        RefusalClass::Invalid => row(
+            "invalid-request",
+            "invalid request",
+            StatusCode::BAD_REQUEST,
+            Code::InvalidArgument,
+        ),
+        RefusalClass::Conflict => conflict(),
+    }
 }
 
 const fn retry(mut row: Row, seconds: u64) -> Row {
@@ -149,6 +179,12 @@ impl ApiError {
                 row("slow-body", "body not in time", S::REQUEST_TIMEOUT, Code::DeadlineExceeded)
             }
             Self::NoSuchPath(_) => row("not-found", "not found", S::NOT_FOUND, Code::NotFound),
+            Self::Refused(refusal) => refused(refusal.class()),
+            Self::ByHand(_) => conflict(),
+            Self::Journal(_) => retry(
+                row("journal", "nothing can be decided", S::SERVICE_UNAVAILABLE, Code::Unavailable),
+                2,
+            ),
             Self::MethodNotAllowed { .. } => row(
                 "method-not-allowed",
                 "method not allowed",
@@ -199,6 +235,15 @@ impl ApiError {
         }
     }
 
+    /// The present state of what was asked about, when that is why it was refused.
+    fn state(&self) -> Option<String> {
+        match self {
+            Self::Refused(refusal) => state_of(refusal),
+            Self::ByHand(_) => Some("by_hand".to_owned()),
+            _ => None,
+        }
+    }
+
     /// Logs what the caller is not told.
     fn log(&self) {
         match self {
@@ -221,6 +266,42 @@ impl ApiError {
             status: row.http.as_u16(),
             detail: self.detail(),
             errors: self.fields().to_vec(),
+            state: self.state(),
+        }
+    }
+}
+
+/// In one word.
+fn state_of(refusal: &Refusal) -> Option<String> {
+    let word = match refusal {
+        Refusal::NotProposed { status, .. } => return Some(status.name().to_owned()),
+        Refusal::Over { state, .. } => return Some(state.name().to_owned()),
+        Refusal::TargetBusy { .. } => "busy",
+        Refusal::CoolingDown { .. } => "cooling",
+        Refusal::Locked { .. } => "locked",
+        Refusal::NotLocked(_) => "free",
+        Refusal::RejectedBefore { .. } => "refused",
+        Refusal::Stale { .. } => "stale",
+        Refusal::AgentAbsent { .. } => "absent",
+        Refusal::Restoring(_) => "restoring",
+        Refusal::Paused(_) => "paused",
+        Refusal::NotPaused(_) => "going",
+        Refusal::UnknownSuggestion(_)
+        | Refusal::UnknownRollout(_)
+        | Refusal::UnknownTarget(_)
+        | Refusal::BadProposal(_)
+        | Refusal::Duplicate(_) => return None,
+    };
+    Some(word.to_owned())
+}
+
+impl From<DriveError> for ApiError {
+    fn from(error: DriveError) -> Self {
+        match error {
+            DriveError::Refused(refusal) => Self::Refused(refusal),
+            DriveError::ByHand(_) => Self::ByHand(error.to_string()),
+            DriveError::Journal(_) => Self::Journal(error.to_string()),
+            DriveError::Stopping => Self::Stopping,
         }
     }
 }

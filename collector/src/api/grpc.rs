@@ -5,7 +5,7 @@ use flyball_proto::v1::performance_server::{Performance, PerformanceServer};
 use tonic::{Request, Response, Status};
 
 use super::edge::admission::InFlight;
-use super::performance::{alerts, catalog, last, metrics, status};
+use super::performance::{alerts, catalog, last, metrics, policies, status};
 use super::{ApiError, AppState};
 use crate::query::Violations;
 
@@ -78,6 +78,16 @@ impl Performance for PerformanceService {
         let v1::AlertsRequest { nodes, state } = request.into_inner();
         let state = (!state.is_empty()).then_some(state.as_str());
         let answer = alerts::answer(&self.0, &nodes, state, Violations::default());
+        Ok(Response::new(answer.map_err(ApiError::from)?.into()))
+    }
+
+    async fn policies(
+        &self,
+        request: Request<v1::PoliciesRequest>,
+    ) -> Result<Response<v1::PoliciesResponse>, Status> {
+        let _in_flight = self.admit(&request)?;
+        let nodes = request.into_inner().nodes;
+        let answer = policies::answer(&self.0.0.steering, &nodes, Violations::default());
         Ok(Response::new(answer.map_err(ApiError::from)?.into()))
     }
 

@@ -4,6 +4,7 @@
 //! ([`assets`]). gRPC's `Performance` service is [`grpc`]. Last values come from memory ([`crate::live`]), the past from the store ([`crate::query`]).
 
 pub mod assets;
+mod by;
 pub mod docs;
 pub mod edge;
 pub mod error;
@@ -11,6 +12,7 @@ mod fleet;
 pub mod grpc;
 pub mod health;
 pub mod hosts;
+mod paging;
 pub mod params;
 pub mod performance;
 pub mod problem;
@@ -36,8 +38,11 @@ use self::telemetry::ApiMetrics;
 use crate::account::Accounts;
 use crate::live::Live;
 use crate::query::{Querier, QueryParts};
+use crate::steer::driver::Driver;
+use crate::steer::watch::Steering;
 use crate::store::Store;
 use crate::store::catalog::Catalog;
+use crate::suggest::Suggester;
 
 /// What the API is made of.
 #[derive(Debug)]
@@ -46,6 +51,12 @@ pub struct Parts {
     pub query: QueryParts,
     /// What agents report of their samples, and alerts.
     pub accounts: Accounts,
+    /// What is wanted of agents, and what became of it.
+    pub steering: Steering,
+    /// What decides.
+    pub driver: Driver,
+    /// What looks for something to suggest.
+    pub suggester: Suggester,
     /// Everybody else's metrics; the API adds its own, `flyball_*`, and serves all of them at `/metrics`.
     pub registry: Registry,
     /// What the parts of the collector say about themselves, for `/readyz`.
@@ -68,6 +79,9 @@ struct Inner {
     catalog: Arc<Catalog>,
     live: Live,
     accounts: Accounts,
+    steering: Steering,
+    driver: Driver,
+    suggester: Suggester,
     querier: Querier,
     registry: Registry,
     metrics: ApiMetrics,
@@ -99,6 +113,9 @@ impl AppState {
             catalog,
             live,
             accounts: parts.accounts,
+            steering: parts.steering,
+            driver: parts.driver,
+            suggester: parts.suggester,
             registry: parts.registry,
             metrics,
             readiness: parts.readiness,
@@ -113,6 +130,11 @@ impl AppState {
     /// What answers questions about the past.
     pub fn querier(&self) -> &Querier {
         &self.0.querier
+    }
+
+    /// What is wanted of agents, and what became of it.
+    pub fn steering(&self) -> &Steering {
+        &self.0.steering
     }
 }
 

@@ -27,6 +27,9 @@ pub struct Problem {
     /// Every field that is wrong; empty when no single field is.
     #[serde(default)]
     pub errors: Vec<FieldError>,
+    /// The present state of what was asked about, when that is why it was refused (409).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
 }
 
 impl IntoResponse for Problem {

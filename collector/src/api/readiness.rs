@@ -19,6 +19,8 @@ pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Check>>>);
 pub enum CheckStatus {
     /// It does.
     Ok,
+    /// It does not, and others do their work without it; `detail` says why.
+    Degraded,
     /// It does not; `detail` says why.
     Failing,
 }
@@ -40,7 +42,20 @@ pub struct Check {
 impl Readiness {
     /// A part reports: `Ok` or `Err`, with a detail in words.
     pub fn report(&self, name: &'static str, result: Result<String, String>) {
-        self.report_at(name, result, now_ms());
+        let (status, detail) = match result {
+            Ok(detail) => (CheckStatus::Ok, detail),
+            Err(detail) => (CheckStatus::Failing, detail),
+        };
+        self.report_at(name, status, detail, now_ms());
+    }
+
+    /// A part that others can do without reports in the same way.
+    pub fn report_minor(&self, name: &'static str, result: Result<String, String>) {
+        let (status, detail) = match result {
+            Ok(detail) => (CheckStatus::Ok, detail),
+            Err(detail) => (CheckStatus::Degraded, detail),
+        };
+        self.report_at(name, status, detail, now_ms());
     }
 
     /// All checks by name.
@@ -48,11 +63,7 @@ impl Readiness {
         self.0.lock().values().cloned().collect()
     }
 
-    fn report_at(&self, name: &'static str, result: Result<String, String>, now_ms: i64) {
-        let (status, detail) = match result {
-            Ok(detail) => (CheckStatus::Ok, detail),
-            Err(detail) => (CheckStatus::Failing, detail),
-        };
+    fn report_at(&self, name: &'static str, status: CheckStatus, detail: String, now_ms: i64) {
         let mut board = self.0.lock();
         let since_ms = match board.get(name) {
             Some(check) if check.status == status => check.since_ms,
@@ -70,10 +81,13 @@ mod tests {
     fn the_time_is_that_of_the_last_change() {
         let board = Readiness::default();
         let since = |board: &Readiness| board.checks()[0].since_ms;
-        board.report_at("clickhouse", Ok("3 ms".into()), 10);
-        board.report_at("clickhouse", Ok("4 ms".into()), 20);
+        let report = |status, detail: &str, now_ms| {
+            board.report_at("clickhouse", status, detail.to_owned(), now_ms);
+        };
+        report(CheckStatus::Ok, "3 ms", 10);
+        report(CheckStatus::Ok, "4 ms", 20);
         assert_eq!((since(&board), board.checks()[0].detail.as_str()), (10, "4 ms"));
-        board.report_at("clickhouse", Err("down".into()), 30);
+        report(CheckStatus::Failing, "down", 30);
         assert_eq!((since(&board), board.checks()[0].status), (30, CheckStatus::Failing));
     }
 }

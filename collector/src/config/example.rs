@@ -1,5 +1,7 @@
 //! The example configuration, written from the defaults and the words below, so that neither a key nor a default can be missing or out of date.
 
+mod steering;
+
 use std::fmt::Write as _;
 
 use serde_json::Value;
@@ -357,6 +359,9 @@ const SECTIONS: &[(&str, &[Key])] = &[
             ("timeout_ms", "Longest time that a request waits for Redis, in milliseconds.", ""),
         ],
     ),
+    ("suggest", steering::SUGGEST),
+    ("rollout", steering::ROLLOUT),
+    ("judge", steering::JUDGE),
 ];
 
 /// The text of `flyball-collector.example.toml`.

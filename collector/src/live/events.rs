@@ -12,6 +12,7 @@ use flyball_proto::series::{NodeName, Series};
 use parking_lot::Mutex;
 use serde::ser::SerializeSeq as _;
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::status::{NodeStatus, Totals};
@@ -61,6 +62,14 @@ pub enum EventBody {
     Samples(SamplesEvent),
     /// An alert began to fire, has another text, or is over.
     Alert(#[serde(serialize_with = "super::status::one")] Arc<Alert>),
+    /// A suggestion was made or decided on; as `/api/performance/suggestions/{id}` tells it.
+    Suggestion(#[serde(serialize_with = "super::status::one")] Arc<Value>),
+    /// A rollout went on; as `/api/performance/rollouts/{id}` tells it.
+    Rollout(#[serde(serialize_with = "super::status::one")] Arc<Value>),
+    /// Something else is wanted of a node, or its agent told what became of it.
+    Policy(#[serde(serialize_with = "super::status::one")] Arc<Value>),
+    /// An agent told how a cache is.
+    Cache(#[serde(serialize_with = "super::status::one")] Arc<Value>),
     /// Events were missed: what was known before may be out of date.
     Resync,
 }
@@ -98,6 +107,20 @@ pub(super) enum Stored {
     Status(Arc<StatusEvent>),
     Samples(Arc<FrameSamples>),
     Alert(Arc<Alert>),
+    Change(Change, Arc<Value>),
+}
+
+/// What an event about steering is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// A suggestion.
+    Suggestion,
+    /// A rollout.
+    Rollout,
+    /// What is wanted of a node.
+    Policy,
+    /// A cache.
+    Cache,
 }
 
 /// The ring and those who wait for it.
@@ -241,6 +264,21 @@ impl Stored {
             Self::Status(event) => event.nodes.len() + 1,
             Self::Samples(frame) => frame.samples.len() + 1,
             Self::Alert(_) => 1,
+            // Tens of kilobytes at worst.
+            Self::Change(..) => 16,
+        }
+    }
+}
+
+// === impl Change ===
+
+impl Change {
+    const fn event(self, body: Arc<Value>) -> EventBody {
+        match self {
+            Self::Suggestion => EventBody::Suggestion(body),
+            Self::Rollout => EventBody::Rollout(body),
+            Self::Policy => EventBody::Policy(body),
+            Self::Cache => EventBody::Cache(body),
         }
     }
 }
@@ -336,6 +374,7 @@ impl Cursor {
                 }
                 Stored::Samples(_) => continue,
                 Stored::Alert(alert) => EventBody::Alert(Arc::clone(alert)),
+                Stored::Change(about, body) => about.event(Arc::clone(body)),
             };
             return Read::Event(Event { id: self.last_id, body });
         }

@@ -27,7 +27,9 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-pub use self::events::{Event, EventBody, EventFilter, MetricPattern, SamplesEvent, StatusEvent};
+pub use self::events::{
+    Change, Event, EventBody, EventFilter, MetricPattern, SamplesEvent, StatusEvent,
+};
 pub use self::node::NodeInfo;
 pub(crate) use self::node::Recalled;
 pub(crate) use self::recent::says_status;
@@ -219,6 +221,15 @@ impl Live {
         }
     }
 
+    /// A node that is known has this revision of its policy in force.
+    pub fn policy(&self, node: &NodeName, revision: u64) {
+        let Some(node) = self.0.nodes.read().get(node).map(Arc::clone) else { return };
+        let is_news = node.state.lock().policy(revision);
+        if is_news {
+            self.touch(&node);
+        }
+    }
+
     /// True when the node has ever been seen.
     pub fn knows(&self, node: &NodeName) -> bool {
         self.0.nodes.read().contains_key(node)
@@ -239,6 +250,11 @@ impl Live {
     /// Tells all readers of a change of an alert.
     pub fn alert(&self, alert: Arc<Alert>) {
         self.0.bus.push(Stored::Alert(alert));
+    }
+
+    /// Tells all readers what became of a suggestion, a rollout, a policy or a cache: an object without `type`.
+    pub fn change(&self, about: Change, body: serde_json::Value) {
+        self.0.bus.push(Stored::Change(about, Arc::new(body)));
     }
 
     /// Follows events from now on, beginning with the status of all nodes; or from the one after `last_event_id` when it is still there, and

@@ -144,6 +144,15 @@ impl NodeState {
         status.host = Some(Arc::new(info.host.clone()));
     }
 
+    /// Takes note of the revision in force. True when that is news.
+    pub(super) fn policy(&mut self, revision: u64) -> bool {
+        let is_news = self.status.policy_revision != revision;
+        if is_news {
+            Arc::make_mut(&mut self.status).policy_revision = revision;
+        }
+        is_news
+    }
+
     /// Takes note that another collector has stored a sample of `ts_ms`. True when that is news.
     pub(super) fn heard(&mut self, ts_ms: i64, patience: Duration, now: Instant) -> bool {
         let is_news = self.status.last_seen_ms.is_none_or(|last_ms| last_ms < ts_ms);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use flyball_proto::FILE_DESCRIPTOR_SET;
 use flyball_proto::v1::performance_server::PerformanceServer;
+use flyball_proto::v1::steering_server::SteeringServer;
 use flyball_proto::v1::telemetry_server::TelemetryServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ use tonic::transport::server::TcpIncoming;
 use crate::api::grpc::PerformanceService;
 use crate::api::{self, ApiError, AppState, Readiness};
 use crate::ingest::{Ingest, Streams};
+use crate::steer::watch::Steering;
 
 /// Time between two pings of a silent connection, and the time an answer may take: a host that vanished is noticed within both together.
 /// Agents that send every 10 s are not pinged, and a host that is busy for some seconds is not cut off: coming back would only add to its work.
@@ -37,7 +39,7 @@ pub fn grpc_server() -> Server {
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
 }
 
-/// Serves gRPC: Telemetry, Performance, health and reflection.
+/// Serves gRPC: Telemetry, Steering, Performance, health and reflection.
 pub(super) async fn grpc(
     listener: TcpListener,
     ingest: &Ingest,
@@ -46,6 +48,7 @@ pub(super) async fn grpc(
 ) -> impl Future<Output = ()> + Send + use<> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<TelemetryServer<Streams>>().await;
+    health.set_serving::<SteeringServer<Steering>>().await;
     health.set_serving::<PerformanceServer<PerformanceService>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -54,6 +57,7 @@ pub(super) async fn grpc(
         .expect("the descriptors were compiled with this program");
     let router = grpc_server()
         .add_service(ingest.service().into_server())
+        .add_service(state.steering().service())
         .add_service(api::grpc::service(state))
         .add_service(health_service)
         .add_service(reflection);
@@ -62,6 +66,7 @@ pub(super) async fn grpc(
         let stop = async move {
             shutdown.cancelled().await;
             health.set_not_serving::<TelemetryServer<Streams>>().await;
+            health.set_not_serving::<SteeringServer<Steering>>().await;
             health.set_not_serving::<PerformanceServer<PerformanceService>>().await;
         };
         if let Err(error) = router.serve_with_incoming_shutdown(incoming, stop).await {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Readiness;
 use crate::ingest::{Ingest, QueueHealth};
 use crate::live::now_ms;
+use crate::steer::driver::Driver;
 use crate::store::engine::EngineState;
 use crate::store::{Store, describe};
 
@@ -21,6 +22,7 @@ pub(super) async fn run(
     ingest: Ingest,
     store: Store,
     engine: Option<Receiver<EngineState>>,
+    driver: Driver,
     ending: CancellationToken,
 ) {
     // The store was opened before this: it migrates, or refuses to open with migrations missing.
@@ -36,10 +38,19 @@ pub(super) async fn run(
         readiness.report("clickhouse", describe(&store.servers().health(), now_ms()));
         readiness.report("ingest", queue(ingest.health(), now_ms()));
         readiness.report("rollups", Ok(store.rollups().get().describe()));
+        // Samples are taken in and read without it.
+        readiness.report_minor("journal", journal(&driver));
         if let Some(engine) = &engine {
             readiness.report("engine", running(&engine.borrow()));
         }
     }
+}
+
+fn journal(driver: &Driver) -> Result<String, String> {
+    let view = driver.view();
+    let (health, count) = (&view.health, view.head.sequence);
+    let text = format!("the journal {}, {count} decisions", health.describe());
+    if health.may_decide() { Ok(text) } else { Err(text) }
 }
 
 fn queue(health: QueueHealth, now_ms: i64) -> Result<String, String> {

@@ -128,6 +128,14 @@ pub enum StoreError {
         /// Another row's hour.
         other: i64,
     },
+    /// A decision that this version cannot read.
+    #[error("decision {sequence} has a word in {column} that this version does not know")]
+    UnknownWord {
+        /// The column.
+        column: &'static str,
+        /// Number of the row.
+        sequence: u64,
+    },
     /// No more series are taken.
     #[error(transparent)]
     CatalogFull(#[from] CatalogFull),

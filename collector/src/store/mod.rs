@@ -3,15 +3,17 @@
 //! [`open`] does all that a collector needs: starts the embedded engine unless a URL is configured, creates the database, applies migrations
 //! and retention, checks the settings that correctness rests on, and loads the [`Catalog`].
 
+mod cache_reads;
 pub mod catalog;
 pub mod cli;
 mod client;
 mod cluster;
 pub mod config;
+mod decisions;
 pub mod engine;
 mod error;
 mod fsync;
-mod hex;
+pub(crate) mod hex;
 mod late;
 mod metrics;
 pub mod migrate;
@@ -32,9 +34,11 @@ use std::time::Duration;
 use clickhouse::Client;
 use tokio_util::sync::CancellationToken;
 
+pub use self::cache_reads::{CacheTick, CacheTraffic};
 pub use self::catalog::{Catalog, CatalogFull, SeriesId};
 pub use self::client::{Endpoint, configured_endpoints};
 pub use self::config::{ClickHouseSettings, EngineSettings, Layout, Secret, StoreConfig};
+pub use self::decisions::DecisionCount;
 use self::engine::Engine;
 pub use self::error::{Blame, ErrorClass, StoreError};
 pub use self::metrics::StoreMetrics;

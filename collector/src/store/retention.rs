@@ -1,7 +1,7 @@
 //! How long rows are kept: the tables' TTL follows the configuration at each start.
 //!
 //! Whole parts are dropped when their youngest row is too old (`ttl_only_drop_parts`); nothing is rewritten for it. A partition goes as a whole:
-//! samples at most an hour late, other tables a day, decisions and rollups of an hour a month.
+//! samples at most an hour late, other tables a day, rollups of an hour a month, and decisions when the last of ten thousand may go.
 
 use super::config::ClickHouseSettings;
 use super::error::StoreError;

@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 
 use super::config::ClickHouseSettings;
+use super::decisions::{DECISIONS, DecisionRow};
 use super::error::StoreError;
 use super::metrics::{StoreMetrics, Table};
 use super::rows::{CacheRow, LateMark, SampleRow, SeriesRow};
@@ -154,6 +155,27 @@ impl Writer {
             insert.end().await.map_err(StoreError::from)
         };
         let result = self.measured(MARKS, marks.len(), 0, insert).await;
+        choice.settle(&result);
+        result
+    }
+
+    pub(super) async fn insert_decision(
+        &self,
+        row: &DecisionRow,
+        token: &str,
+    ) -> Result<(), StoreError> {
+        let choice = self.servers.choose();
+        let insert = async {
+            let mut insert = choice
+                .client
+                .insert::<DecisionRow>(DECISIONS)
+                .await?
+                .with_setting("insert_deduplication_token", token)
+                .with_timeouts(Some(self.timeout), Some(self.timeout));
+            insert.write(row).await?;
+            insert.end().await.map_err(StoreError::from)
+        };
+        let result = self.measured(DECISIONS, 1, 0, insert).await;
         choice.settle(&result);
         result
     }

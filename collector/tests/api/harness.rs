@@ -14,9 +14,14 @@ use flyball_collector::api::{self, AppState, Parts, Readiness};
 use flyball_collector::cache::CacheSettings;
 use flyball_collector::live::{HostStatus, Live, NodeFeed, NodeInfo, now_ms};
 use flyball_collector::query::{QueryLimits, QueryParts, SharedParts};
+use flyball_collector::steer::driver::{Driver, DriverParts, JudgeSettings};
+use flyball_collector::steer::journal::Journal;
+use flyball_collector::steer::watch::{PolicyTable, Steering};
 use flyball_collector::store::{
     self, HOUR_MS, OpenStore, SampleRow, SeriesRow, StoreConfig, StoreMetrics,
 };
+use flyball_collector::suggest::{SuggestSettings, Suggester};
+use flyball_model::rollout;
 use flyball_proto::frame::{Sample, Slot};
 use flyball_proto::series::{Kind, NodeName, Scale, Series};
 use flyball_proto::v1;
@@ -36,6 +41,8 @@ pub struct Server {
     pub open: OpenStore,
     pub live: Live,
     pub accounts: Accounts,
+    pub driver: Driver,
+    pub policies: PolicyTable,
     pub readiness: Readiness,
     pub client: reqwest::Client,
     shutdown: CancellationToken,
@@ -98,9 +105,28 @@ impl Server {
             cache,
             is_alone: true,
         };
+        let policies = PolicyTable::default();
+        let steering =
+            Steering::new(Arc::new(policies.clone()), live.clone(), 100, shutdown.clone());
+        let (driver, driving) = Driver::new(DriverParts {
+            journal: Journal::new(&open.store),
+            steering: steering.clone(),
+            // What these tests want of agents is not in the journal.
+            policies: PolicyTable::default(),
+            accounts: accounts.clone(),
+            live: live.clone(),
+            limits: rollout::Limits::default(),
+            judge: JudgeSettings::default(),
+            is_alone: true,
+        });
+        let suggester =
+            Suggester::new(&driver, &steering, &open.store, &SuggestSettings::default());
         let state = AppState::new(Parts {
             query,
             accounts: accounts.clone(),
+            steering: steering.clone(),
+            driver: driver.clone(),
+            suggester,
             registry: Registry::default(),
             readiness: readiness.clone(),
             shutdown: shutdown.clone(),
@@ -117,8 +143,23 @@ impl Server {
         // A connection of its own for each request: servers of some tests close idle ones in no time.
         let client = reqwest::Client::builder().timeout(DEADLINE).pool_max_idle_per_host(0);
         let client = client.build().unwrap();
-        let tasks = vec![web, calls, events, sharing];
-        Self { http, grpc, open, live, accounts, readiness, client, shutdown, tasks, _dir: dir }
+        let steer = tokio::spawn(steering.run(shutdown.clone()));
+        let drive = tokio::spawn(driving.run(shutdown.clone()));
+        let tasks = vec![web, calls, events, sharing, steer, drive];
+        Self {
+            http,
+            grpc,
+            open,
+            live,
+            accounts,
+            driver,
+            policies,
+            readiness,
+            client,
+            shutdown,
+            tasks,
+            _dir: dir,
+        }
     }
 
     /// The agent of a node says that it gave up 3 of 10 samples: the status has an account, and an alert fires.
@@ -260,6 +301,7 @@ async fn serve_grpc(state: AppState, shutdown: CancellationToken) -> (SocketAddr
     let address = listener.local_addr().unwrap();
     let incoming = tonic::transport::server::TcpIncoming::from(listener);
     let server = tonic::transport::Server::builder()
+        .add_service(state.steering().service())
         .add_service(api::grpc::service(state))
         .serve_with_incoming_shutdown(incoming, async move { shutdown.cancelled().await });
     (address, tokio::spawn(async move { server.await.unwrap() }))

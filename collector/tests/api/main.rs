@@ -18,6 +18,7 @@ mod memory;
 mod metrics;
 mod openapi;
 mod operation;
+mod policies;
 mod protection;
 mod reference;
 mod rollups;

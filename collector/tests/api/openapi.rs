@@ -19,7 +19,7 @@ fn errors(document: &Value, content: &Value, value: &Value) -> Vec<String> {
 }
 
 /// Checks `answer` against the schema of the description's answer to `method path` with this status.
-fn check(document: &Value, method: &str, path: &str, status: &str, answer: &Value) {
+pub fn check(document: &Value, method: &str, path: &str, status: &str, answer: &Value) {
     let content = &document["paths"][path][method]["responses"][status]["content"];
     let errors = errors(document, content, answer);
     assert!(errors.is_empty(), "{method} {path} {status}: {errors:?}\n{answer:#}");
@@ -38,6 +38,7 @@ async fn the_description_fits_the_answers() {
     let paths = document["paths"].as_object().unwrap();
     let expected = [
         "/api/performance/alerts",
+        "/api/performance/audit",
         "/api/performance/cache",
         "/api/performance/cache/clear",
         "/api/performance/catalog",
@@ -45,8 +46,20 @@ async fn the_description_fits_the_answers() {
         "/api/performance/last",
         "/api/performance/metrics",
         "/api/performance/metrics/batch",
+        "/api/performance/optimize",
+        "/api/performance/policies",
         "/api/performance/queries",
+        "/api/performance/rollouts",
+        "/api/performance/rollouts/{id}",
+        "/api/performance/rollouts/{id}/pause",
+        "/api/performance/rollouts/{id}/resume",
+        "/api/performance/rollouts/{id}/rollback",
         "/api/performance/status",
+        "/api/performance/suggestions",
+        "/api/performance/suggestions/{id}",
+        "/api/performance/suggestions/{id}/confirm",
+        "/api/performance/suggestions/{id}/reject",
+        "/api/performance/targets/{id}/unlock",
         "/docs",
         "/healthz",
         "/metrics",

@@ -34,7 +34,7 @@ pub struct ClickHouse {
 /// A collector in this process.
 pub struct Collector {
     pub http: SocketAddr,
-    grpc: SocketAddr,
+    pub grpc: SocketAddr,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), run::Error>>,
     _dir: TempDir,

@@ -229,16 +229,16 @@ async fn a_run_that_was_cut_off_is_completed_by_the_next_start() {
 async fn a_statement_that_fails_names_its_migration_and_frees_the_lock() {
     let opened = Opened::new().await;
     let (store, migrator) = (opened.store(), opened.store().migrator());
-    migrator.down(Some(2)).await.unwrap();
-    run(store, "CREATE VIEW optimization_logs AS SELECT 1").await;
+    migrator.down(Some(1)).await.unwrap();
+    run(store, "CREATE VIEW cache_stats AS SELECT 1").await;
     // IF NOT EXISTS lets the view stand; undoing it is a DROP TABLE of a view.
     migrator.up().await.unwrap();
     run(store, "ALTER TABLE series ADD COLUMN extra UInt8").await;
-    run(store, "DROP VIEW optimization_logs").await;
-    run(store, "CREATE DICTIONARY optimization_logs (a UInt64) PRIMARY KEY a SOURCE(NULL()) LAYOUT(FLAT()) LIFETIME(0)").await;
-    let error = migrator.down(Some(2)).await.unwrap_err().to_string();
+    run(store, "DROP VIEW cache_stats").await;
+    run(store, "CREATE DICTIONARY cache_stats (a UInt64) PRIMARY KEY a SOURCE(NULL()) LAYOUT(FLAT()) LIFETIME(0)").await;
+    let error = migrator.down(Some(1)).await.unwrap_err().to_string();
     assert!(
-        error.starts_with("migration 0003 (optimization_logs) failed: ClickHouse: Code: "),
+        error.starts_with("migration 0002 (cache_stats) failed: ClickHouse: Code: "),
         "{error}"
     );
     assert!(!schema(store).await.keys().any(|name| name.starts_with("migration_lock")));

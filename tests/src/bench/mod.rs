@@ -10,6 +10,7 @@ pub mod query;
 pub mod replay;
 pub mod screenshot;
 pub mod start;
+pub mod steer;
 pub mod table;
 pub mod victoria;
 

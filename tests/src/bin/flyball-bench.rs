@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use flyball_tests::bench::disk;
 use flyball_tests::bench::table::Table;
-use flyball_tests::bench::{agent, cache, latency, outage, query, replay, screenshot, start};
+use flyball_tests::bench::{agent, cache, latency, outage, query, replay, screenshot, start, steer};
 use flyball_tests::load::{self, Pace, Plan, Scale};
 use flyball_tests::workload::SERIES_PER_NODE;
 
@@ -78,6 +78,18 @@ enum What {
     Replay {
         /// Times, each with a new agent and collector.
         #[arg(long, default_value_t = 4)]
+        rounds: usize,
+    },
+    /// From a wish to its being in force, at one of many agents and at all of them at once.
+    Steer {
+        /// Agents, each with a server in memory.
+        #[arg(long, default_value_t = 1_000)]
+        agents: usize,
+        /// Wishes for one agent.
+        #[arg(long, default_value_t = 500)]
+        changes: usize,
+        /// Wishes for all agents.
+        #[arg(long, default_value_t = 10)]
         rounds: usize,
     },
     /// ClickHouse away for minutes: memory of the agent, and whether everything is stored afterwards.
@@ -298,6 +310,10 @@ async fn main() -> Result<()> {
             return Ok(());
         }
         What::Replay { rounds } => replay::run(&mut table, rounds).await?,
+        What::Steer { agents, changes, rounds } => {
+            open_files()?;
+            steer::run(&mut table, agents, changes, rounds).await?;
+        }
         What::Outage { settle, seconds } => {
             let (settle, outage) = (Duration::from_secs(settle), Duration::from_secs(seconds));
             outage::run(&mut table, settle, outage).await?;

@@ -41,15 +41,27 @@ pub(crate) struct Admission {
     came: AtomicU64,
 }
 
-/// Who asks, as far as it is bounded.
+/// Who asks: from where, and what bounds it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Caller {
+    address: Option<IpAddr>,
     bucket: Option<Arc<Bucket>>,
 }
+
+/// The address that a call which changes something comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// A request that is worked on.
 #[derive(Debug)]
 pub(crate) struct InFlight(Arc<Admission>);
+
+impl Caller {
+    /// Where it comes from.
+    pub(super) fn peer(&self) -> Option<Peer> {
+        self.address.map(Peer)
+    }
+}
 
 impl Admission {
     pub(crate) fn new(limits: Limits, metrics: ApiMetrics) -> Self {
@@ -68,6 +80,7 @@ impl Admission {
         let bounded = self.limits.rate_of_loopback || !address.to_canonical().is_loopback();
         let callers = self.callers.as_ref().filter(|_| bounded);
         Caller {
+            address: Some(address),
             bucket: callers.map(|callers| callers.bucket(address, self.now_ns(Instant::now()))),
         }
     }

@@ -28,7 +28,8 @@ pub struct AlertsAnswer {
 /// Alerts that fire, and the last 200 that are over. A restart of the collector begins with none: agents report every 10 s.
 ///
 /// Names: `accounting.gap` (samples do not add up), `samples.shed` (an agent gave up samples), `spool.corrupt`, `spool.filling`, `spool.unwritable`, `clock.step` (a host's clock
-/// jumped), `series.overflow` (a node has more series than it may), `catalog.full` (the collector has), `series.refused` (ClickHouse refuses what some series are).
+/// jumped), `series.overflow` (a node has more series than it may), `catalog.full` (the collector has), `series.refused` (ClickHouse refuses what some series are),
+/// `journal.broken` (the log of decisions is not whole), `target.locked` (changes there failed too often), `rollout.asks` (it waits for a person).
 #[utoipa::path(get, path = "/api/performance/alerts", tag = "performance",
     params(
         ("node" = Option<Vec<String>>, Query, description = "only alerts of these nodes"),

@@ -5,6 +5,7 @@ use axum::extract::{Request, State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::fleet_caches::{CacheBody, body};
 use crate::api::edge::read_json;
 use crate::api::params::{Fields, Params};
 use crate::api::{ApiError, AppState};
@@ -14,9 +15,8 @@ use crate::query::of_operator;
 /// Caches.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct CacheAnswer {
-    /// Caches of the fleet. Agents report none yet.
-    #[schema(value_type = Vec<Object>)]
-    pub caches: Vec<serde_json::Value>,
+    /// Caches of the fleet whose agents are connected to this collector, by node and name.
+    pub caches: Vec<CacheBody>,
     /// What keeps the answers of this collector.
     pub query_cache: QueryCacheStats,
 }
@@ -47,7 +47,8 @@ pub(in crate::api) async fn cache(
 ) -> Result<Json<CacheAnswer>, ApiError> {
     params.none()?;
     let query_cache = state.0.querier.cache_stats();
-    Ok(Json(CacheAnswer { caches: Vec::new(), query_cache }))
+    let caches = state.0.steering.caches().all().iter().map(body).collect();
+    Ok(Json(CacheAnswer { caches, query_cache }))
 }
 
 /// Clears kept answers by tag: the next question of that kind goes to the store. Costs the same however many there are, and other collectors do the same as soon as Redis tells them.

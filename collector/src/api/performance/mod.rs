@@ -1,10 +1,15 @@
 //! The calls under `/api/performance`.
 
 pub mod alerts;
+pub mod audit;
 pub mod cache;
 pub mod catalog;
 pub mod events;
+pub mod fleet_caches;
 pub mod last;
 pub mod metrics;
+pub mod policies;
 pub mod queries;
+pub mod rollouts;
 pub mod status;
+pub mod suggestions;

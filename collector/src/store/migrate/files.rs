@@ -60,6 +60,7 @@ pub const ALL: &[Migration] = migrations![
     3 "0003" "optimization_logs",
     4 "0004" "hours",
     5 "0005" "rollups",
+    6 "0006" "decisions",
 ];
 
 impl Migration {

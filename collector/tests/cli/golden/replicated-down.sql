@@ -1,3 +1,50 @@
+-- 0006 decisions undone
+
+DROP TABLE IF EXISTS flyball.optimization_logs_local ON CLUSTER main SYNC SETTINGS max_table_size_to_drop = 1;
+
+CREATE TABLE IF NOT EXISTS flyball.optimization_logs_local ON CLUSTER main
+(
+    sequence UInt64 COMMENT 'place in the chain, from 1',
+    at DateTime64(3, 'UTC'),
+    subject Enum8('suggestion' = 1, 'rollout' = 2, 'target' = 3),
+    subject_id String,
+    from_state LowCardinality(String) COMMENT 'empty for the first transition',
+    to_state LowCardinality(String),
+    suggestion_id String,
+    rollout_id String,
+    attempt UInt8,
+    kind LowCardinality(String) COMMENT 'for example cache.size',
+    target_id String,
+    target_node LowCardinality(String),
+    target_kind LowCardinality(String),
+    target_name LowCardinality(String),
+    change String COMMENT 'JSON: parameter, from, to and unit of each parameter',
+    prediction_metric LowCardinality(String),
+    prediction_before Nullable(Float64),
+    prediction_after Nullable(Float64),
+    prediction_low Nullable(Float64),
+    prediction_high Nullable(Float64),
+    prediction_confidence Nullable(Float64),
+    observed_value Nullable(Float64),
+    observed_low Nullable(Float64),
+    observed_high Nullable(Float64),
+    observed_samples UInt64,
+    verdict Enum8('none' = 0, 'pass' = 1, 'harm' = 2, 'inconclusive' = 3),
+    nodes Array(LowCardinality(String)) COMMENT 'that the step covers',
+    revision UInt64 COMMENT 'of the policy, 0 when none is involved',
+    actor LowCardinality(String) COMMENT 'user, or the part of the collector that decided',
+    actor_address String,
+    reason String,
+    inputs String COMMENT 'JSON: all that the decision was computed from',
+    prev_hash FixedString(32),
+    hash FixedString(32)
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/flyball/optimization_logs_local', '{replica}')
+PARTITION BY toYYYYMM(at)
+ORDER BY (sequence, hash)
+TTL toDateTime(at) + toIntervalDay(3650)
+SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, replicated_deduplication_window = 1000, replicated_deduplication_window_seconds = 604800, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
+
 -- 0005 rollups undone
 
 DROP TABLE IF EXISTS flyball.rollup_state ON CLUSTER main SYNC;

@@ -1,0 +1,134 @@
+//! What a kind of target has to provide: rules without I/O, and hands.
+//!
+//! A new kind is one file that implements both, and one line that registers it.
+
+use std::fmt::Debug;
+
+use flyball_proto::steering::{Capability, Settings, Target};
+
+/// The rules of a kind of target. Same input, same answer.
+pub trait Law: Debug + Send {
+    /// The steps from what is in force to `goal`, in order; none when it is in force. `found`: what was in force when the first of them was taken, which
+    /// bounds are relative to.
+    ///
+    /// # Errors
+    /// Why it must not be, in words. Only for [`Purpose::Change`]: what was before may always be put back.
+    fn plan(
+        &self,
+        goal: &Settings,
+        found: &Settings,
+        reading: &Reading,
+        purpose: Purpose,
+    ) -> Result<Vec<Step>, String>;
+
+    /// True when a plan from `from` to `to` may have been left at `value`.
+    fn is_on_the_way(&self, parameter: &str, from: &str, to: &str, value: &str) -> bool;
+}
+
+/// The hands: talks to one target. Calls may block for seconds; each target has a thread of its own.
+pub trait Actuator: Debug + Send {
+    /// The target.
+    fn target(&self) -> &Target;
+
+    /// What may be set.
+    fn capability(&self) -> Capability;
+
+    /// The rules.
+    fn law(&self) -> Box<dyn Law>;
+
+    /// What is in force of all that may be set, and what the rules need to know.
+    ///
+    /// # Errors
+    /// When the target cannot be asked, or refuses.
+    fn read(&mut self) -> Result<Reading, Trouble>;
+
+    /// Takes one step.
+    ///
+    /// # Errors
+    /// When the target cannot be reached, or refuses.
+    fn apply_step(&mut self, step: &Step) -> Result<(), Trouble>;
+
+    /// Makes what is in force outlive a restart of the target.
+    ///
+    /// # Errors
+    /// When the target cannot be reached, or refuses.
+    fn persist(&mut self) -> Result<(), Trouble>;
+}
+
+/// What a plan is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A policy: held to all guard rails.
+    Change,
+    /// What was before is put back: in steps as well, but never refused.
+    PutBack,
+}
+
+/// One change of one parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The parameter.
+    pub parameter: String,
+    /// Its new value.
+    pub value: String,
+    /// The next step waits until the target has coped with this one.
+    pub settles: bool,
+}
+
+/// What was read from a target.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reading {
+    /// Values in force of all that may be set.
+    pub in_force: Settings,
+    /// Names the target's process: another one after a restart.
+    pub identity: String,
+    /// It has coped with the last step.
+    pub is_settled: bool,
+    /// What the rules need to know.
+    pub facts: Facts,
+}
+
+/// What rules may need to know. What a kind of target does not have stays as the default is.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Facts {
+    /// It follows another server.
+    pub is_replica: bool,
+    /// Memory in use as the target counts it against its limit, in bytes.
+    pub used_bytes: u64,
+    /// Something in it can be evicted under a policy that evicts only what expires.
+    pub has_volatile: bool,
+    /// Memory where it runs; `None`: not known.
+    pub memory: Option<Memory>,
+}
+
+/// Memory of a host, or of a control group where that has less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// All there is.
+    pub total_bytes: u64,
+    /// What of it could be used without swapping.
+    pub available_bytes: u64,
+}
+
+/// Why a target did not do what it should.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// It cannot be reached or cannot answer now: to be tried again.
+    #[error("{0}")]
+    Away(String),
+    /// It answered that it will not, in its own words.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Settings of `settings` that are not so in `other`.
+pub fn differing(settings: &Settings, other: &Settings) -> Settings {
+    let differs = |(parameter, value): &(&String, &String)| other.get(*parameter) != Some(*value);
+    settings.iter().filter(differs).map(|(p, v)| (p.clone(), v.clone())).collect()
+}
+
+/// Settings in words: `a = 1, b = 2`.
+pub fn in_words(settings: &Settings) -> String {
+    let one = |(parameter, value): (&String, &String)| format!("{parameter} = {value}");
+    settings.iter().map(one).collect::<Vec<_>>().join(", ")
+}

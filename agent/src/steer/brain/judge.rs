@@ -1,0 +1,106 @@
+//! What happens by itself: leases end, others interfere, targets go away.
+
+use flyball_proto::steering::{MAX_REASON_BYTES, Settings, clip};
+
+use super::{Act, Brain, CHECK, Pending};
+use crate::steer::actuator::{Reading, Trouble, differing};
+use crate::steer::clock::Moment;
+use crate::steer::record::{Code, Outcome, Phase};
+
+impl Brain {
+    /// The dead man's switch: what is on a lease that has ended is put back. `in_force` as far as it is known.
+    pub fn expire(&mut self, now: Moment, in_force: Option<&Settings>) {
+        let is_over = |end: Option<Moment>| end.is_some_and(|end| end <= now);
+        if let Some(followed) = &self.record.followed
+            && !followed.is_reverting()
+            && is_over(self.lease_end)
+            && let Some(lease) = followed.lease()
+        {
+            let reason = format!("the canary was not renewed within its lease of {lease:?}");
+            self.revert(Code::Reverted, reason);
+        }
+        if self.pending.as_ref().is_some_and(|pending| is_over(pending.lease_end))
+            && let Some(Pending { offer, trouble, .. }) = self.pending.take()
+        {
+            let reason = if trouble.is_empty() { "the target was not read" } else { &trouble };
+            let reason = format!("could not be tried within its lease: {reason}");
+            self.refuse(&offer, &reason, in_force.cloned().unwrap_or_default());
+        }
+    }
+
+    /// Looks whether somebody else has changed what is in force. It is told and left.
+    pub(super) fn compare(&mut self, reading: &Reading) -> Act {
+        let Some(followed) = &self.record.followed else { return Act::Wait(CHECK) };
+        let expected = differing(&followed.goal, &reading.in_force);
+        if expected.is_empty() {
+            if followed.phase == Phase::Drifted {
+                self.set_phase(Phase::Held);
+                self.report(Code::Applied, "in force again", &reading.in_force, expected);
+            }
+            return Act::Wait(CHECK);
+        }
+        let reason = if followed.identity == reading.identity {
+            "somebody else has changed it"
+        } else {
+            "the server was started again, with its own configuration"
+        };
+        if followed.phase != Phase::Drifted {
+            self.set_phase(Phase::Drifted);
+        }
+        self.report(Code::Drifted, reason, &reading.in_force, expected);
+        Act::Wait(CHECK)
+    }
+
+    /// The target could not be read.
+    pub fn unreadable(&mut self, trouble: &Trouble, now: Moment) {
+        self.expire(now, None);
+        match trouble {
+            Trouble::Refused(words) => {
+                if let Some(Pending { offer, .. }) = self.pending.take() {
+                    self.refuse(&offer, words, Settings::new());
+                }
+                let followed = self.record.followed.as_ref();
+                if followed.is_some_and(|followed| followed.phase == Phase::Applying) {
+                    self.revert(Code::Rejected, words.clone());
+                }
+            }
+            Trouble::Away(words) => self.wait_for(words),
+        }
+    }
+
+    /// Says once why an offer has to wait.
+    fn wait_for(&mut self, words: &str) {
+        let Some(pending) = &mut self.pending else { return };
+        if pending.trouble == words {
+            return;
+        }
+        words.clone_into(&mut pending.trouble);
+        let outcome = Outcome {
+            revision: pending.offer.revision,
+            rollout_id: pending.offer.policy.rollout_id.clone(),
+            result: Code::Applying,
+            reason: clip(&format!("waiting for the target: {words}"), MAX_REASON_BYTES),
+            in_force: Settings::new(),
+            expected: Settings::new(),
+        };
+        self.outcomes.push(outcome);
+    }
+
+    /// The record cannot be written, so nothing may be changed: said once for each reason.
+    pub fn unsaved(&mut self, words: &str) {
+        let Some(followed) = &self.record.followed else { return };
+        let outcome = Outcome {
+            revision: followed.revision,
+            rollout_id: followed.rollout_id.clone(),
+            result: Code::Applying,
+            reason: clip(&format!("waiting for the agent's disk: {words}"), MAX_REASON_BYTES),
+            in_force: Settings::new(),
+            expected: Settings::new(),
+        };
+        if self.outcomes.last() != Some(&outcome) && self.record.outcome.as_ref() != Some(&outcome)
+        {
+            self.record.outcome = Some(outcome.clone());
+            self.outcomes.push(outcome);
+        }
+    }
+}

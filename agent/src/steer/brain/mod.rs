@@ -1,0 +1,218 @@
+//! What to do next with one target: pure, so that every order of events and every crash can be tried.
+//!
+//! ```text
+//!                 refused by a rule                    foreign change
+//!   offer ------> rejected                   Held <-----------------> Drifted
+//!     |                                       ^                          |
+//!     +--> [record saved] Applying -- steps --+   lease over             |
+//!                            |                |      |                   |
+//!                            +-- refused ---> Reverting <----------------+
+//!                                             |
+//!                                             +-- all read back --> rejected | reverted
+//! ```
+//!
+//! Properties, each a test: no step is taken before the record that could undo it is on disk; whenever the process is killed and the lease is not renewed, what was before is
+//! in force again in the end, but for what somebody else has set; what somebody else has set is left; a revision that was refused is never tried again; what is in force is not
+//! set again; the same policy again changes nothing.
+
+mod judge;
+mod moves;
+mod resolve;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use flyball_proto::steering::{Capability, MAX_REASON_BYTES, Settings, TargetPolicy, clip};
+
+use super::actuator::{Law, Reading, Step};
+use super::clock::Moment;
+use super::record::{Code, Outcome, Phase, Record};
+
+/// Time between two looks at what is in force.
+pub const CHECK: Duration = Duration::from_secs(5);
+/// Time between two looks while a target copes with a step.
+const SETTLE: Duration = Duration::from_millis(50);
+/// Longest time that a target may take to cope with a step.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
+/// When nothing is to be done, somebody will say when that changes.
+const IDLE: Duration = Duration::from_hours(1);
+
+/// A policy for this target as it was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The log that the revision is of.
+    pub journal: String,
+    /// Its number.
+    pub revision: u64,
+    /// What is wanted.
+    pub policy: TargetPolicy,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Write the record, then say so by [`Brain::saved`].
+    Save {
+        /// Nothing may be changed before it is written. Otherwise one that cannot be written is no reason to stop.
+        is_needed: bool,
+    },
+    /// Take a step, then read again.
+    Set(Step),
+    /// Make it permanent, then say what came of it by [`Brain::persisted`].
+    Persist,
+    /// Look again after this time.
+    Wait(Duration),
+}
+
+/// The state of one target and the rules that it moves by.
+#[derive(Debug)]
+pub struct Brain {
+    capability: Capability,
+    law: Box<dyn Law>,
+    record: Record,
+    is_saved: bool,
+    /// When the lease of what is followed ends.
+    lease_end: Option<Moment>,
+    /// The newest offer, until the target can be read.
+    pending: Option<Pending>,
+    /// The step that was taken last.
+    last: Option<Last>,
+    /// What came of making it permanent.
+    persisted: Option<Result<(), String>>,
+    /// Outcomes to be reported.
+    outcomes: Vec<Outcome>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    offer: Offer,
+    lease_end: Option<Moment>,
+    trouble: String,
+}
+
+#[derive(Debug)]
+struct Last {
+    step: Step,
+    from: String,
+    at: Moment,
+}
+
+impl Brain {
+    /// Goes on where `record` ends. `lease_end`: when the lease of what it follows does.
+    pub fn new(
+        capability: Capability,
+        law: Box<dyn Law>,
+        record: Record,
+        lease_end: Option<Moment>,
+    ) -> Self {
+        Self {
+            capability,
+            law,
+            record,
+            is_saved: true,
+            lease_end,
+            pending: None,
+            last: None,
+            persisted: None,
+            outcomes: Vec::new(),
+        }
+    }
+
+    /// What is to be on disk.
+    pub const fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The revision on a lease, and when that ends.
+    pub fn lease(&self) -> Option<(u64, Moment)> {
+        Some((self.record.followed.as_ref()?.revision, self.lease_end?))
+    }
+
+    /// True when there is nothing to be read or done until an offer comes.
+    pub const fn is_idle(&self) -> bool {
+        self.record.followed.is_none() && self.pending.is_none() && self.is_saved
+    }
+
+    /// The next moment at which a lease ends.
+    pub fn deadline(&self) -> Option<Moment> {
+        let pending = self.pending.as_ref().and_then(|pending| pending.lease_end);
+        let followed = self.record.followed.as_ref().filter(|followed| !followed.is_reverting());
+        followed.and(self.lease_end).into_iter().chain(pending).min()
+    }
+
+    /// Outcomes since the last call, in order.
+    pub fn take_outcomes(&mut self) -> Vec<Outcome> {
+        std::mem::take(&mut self.outcomes)
+    }
+
+    /// True when the record has changed since it was written.
+    pub const fn is_unsaved(&self) -> bool {
+        !self.is_saved
+    }
+
+    /// It is not known whether the last step was taken: the next reading tells.
+    pub fn lost_step(&mut self) {
+        self.last = None;
+    }
+
+    /// The record has been written, or need not be.
+    pub const fn saved(&mut self) {
+        self.is_saved = true;
+    }
+
+    /// What came of making it permanent; an error in the target's own words.
+    pub fn persisted(&mut self, result: Result<(), String>) {
+        self.persisted = Some(result);
+    }
+
+    /// Decides what to do, given what was read just now.
+    pub fn next(&mut self, reading: &Reading, now: Moment) -> Act {
+        self.expire(now, Some(&reading.in_force));
+        if let Some(Pending { offer, lease_end, .. }) = self.pending.take() {
+            self.resolve(offer, lease_end, reading);
+        }
+        if !self.is_saved {
+            return self.save();
+        }
+        let phase = self.record.followed.as_ref().map(|followed| followed.phase.clone());
+        let act = match phase {
+            None => Act::Wait(IDLE),
+            Some(Phase::Applying) => self.apply(reading, now),
+            Some(Phase::Held | Phase::Drifted) => self.compare(reading),
+            Some(Phase::Reverting { result, reason }) => {
+                self.put_back(reading, now, result, &reason)
+            }
+        };
+        if self.is_saved { act } else { self.save() }
+    }
+
+    fn save(&self) -> Act {
+        let followed = self.record.followed.as_ref();
+        Act::Save { is_needed: followed.is_some_and(|f| f.phase == Phase::Applying) }
+    }
+
+    /// Notes an outcome of what is followed.
+    fn report(&mut self, result: Code, reason: &str, in_force: &Settings, expected: Settings) {
+        let Some(followed) = &self.record.followed else { return };
+        let (revision, rollout_id) = (followed.revision, followed.rollout_id.clone());
+        let reason = clip(reason, MAX_REASON_BYTES);
+        let in_force = in_force.clone();
+        let outcome = Outcome { revision, rollout_id, result, reason, in_force, expected };
+        if self.record.outcome.as_ref() == Some(&outcome) {
+            return;
+        }
+        self.record.outcome = Some(outcome.clone());
+        self.is_saved = false;
+        self.outcomes.push(outcome);
+    }
+
+    fn set_phase(&mut self, phase: Phase) {
+        if let Some(followed) = &mut self.record.followed {
+            followed.phase = phase;
+            self.is_saved = false;
+            self.last = None;
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Steps: towards the goal, and back.
+
+use flyball_proto::steering::Settings;
+
+use super::{Act, Brain, CHECK, Last, SETTLE, SETTLE_PATIENCE};
+use crate::steer::actuator::{Purpose, Reading, Step, differing, in_words};
+use crate::steer::clock::Moment;
+use crate::steer::record::{Code, Phase};
+
+/// How the target has coped with the last step.
+enum Coping {
+    /// It has, or there was none.
+    Done,
+    /// It needs time.
+    Busy,
+    /// It has had enough.
+    Stuck(String),
+    /// It said yes and did nothing.
+    Ignored(String),
+}
+
+impl Brain {
+    /// The next step towards the goal.
+    pub(super) fn apply(&mut self, reading: &Reading, now: Moment) -> Act {
+        match self.coping(reading, now) {
+            Coping::Busy => return Act::Wait(SETTLE),
+            Coping::Stuck(reason) | Coping::Ignored(reason) => {
+                return self.revert(Code::Rejected, reason);
+            }
+            Coping::Done => {}
+        }
+        let Some(followed) = &self.record.followed else { return Act::Wait(CHECK) };
+        if let Some((parameter, value)) = self.foreign(reading) {
+            let reason = format!("somebody else has set {parameter} to {value} meanwhile");
+            return self.revert(Code::Rejected, reason);
+        }
+        match self.steps(&followed.goal, &followed.before, &followed.found, reading) {
+            Err(reason) => self.revert(Code::Rejected, reason),
+            Ok(steps) => match steps.into_iter().next() {
+                Some(step) => self.take(step, reading, now),
+                None => self.hold(reading),
+            },
+        }
+    }
+
+    /// The steps to a goal. What goes back to where it was is held to no guard rail, all else is.
+    pub(super) fn steps(
+        &self,
+        goal: &Settings,
+        before: &Settings,
+        found: &Settings,
+        reading: &Reading,
+    ) -> Result<Vec<Step>, String> {
+        self.law.plan(&differing(goal, before), found, reading, Purpose::Change)?;
+        self.law.plan(goal, found, reading, Purpose::PutBack)
+    }
+
+    /// Everything is in force.
+    fn hold(&mut self, reading: &Reading) -> Act {
+        let Some(followed) = &mut self.record.followed else { return Act::Wait(CHECK) };
+        if followed.persist && self.persisted.is_none() {
+            return Act::Persist;
+        }
+        let note = match &self.persisted {
+            Some(Err(words)) => format!("in force, but not made permanent: {words}"),
+            _ => String::new(),
+        };
+        followed.identity.clone_from(&reading.identity);
+        if followed.lease_ms.is_none() {
+            followed.before.clear();
+        }
+        self.set_phase(Phase::Held);
+        self.report(Code::Applied, &note, &reading.in_force, Settings::new());
+        self.save()
+    }
+
+    /// The next step back; the end when there is none.
+    pub(super) fn put_back(
+        &mut self,
+        reading: &Reading,
+        now: Moment,
+        result: Code,
+        reason: &str,
+    ) -> Act {
+        match self.coping(reading, now) {
+            Coping::Busy => return Act::Wait(SETTLE),
+            Coping::Ignored(problem) => return self.stuck(&problem, reading),
+            // It must go back all the same.
+            Coping::Stuck(_) | Coping::Done => {}
+        }
+        let Some(followed) = &self.record.followed else { return Act::Wait(CHECK) };
+        let is_ours = |(parameter, before): &(&String, &String)| {
+            let value = reading.in_force.get(*parameter);
+            value.is_some_and(|value| value != *before && self.is_ours(parameter, value))
+        };
+        let ours = followed.before.iter().filter(is_ours);
+        let goal: Settings = ours.map(|(p, v)| (p.clone(), v.clone())).collect();
+        let steps = self.law.plan(&goal, &followed.found, reading, Purpose::PutBack);
+        if let Some(step) = steps.unwrap_or_default().into_iter().next() {
+            return self.take(step, reading, now);
+        }
+        let left = differing(&followed.before, &reading.in_force);
+        let reason = if left.is_empty() {
+            reason.to_owned()
+        } else {
+            format!("{reason}; left as somebody else has set it, it was: {}", in_words(&left))
+        };
+        self.report(result, &reason, &reading.in_force, left);
+        self.record.followed = None;
+        (self.lease_end, self.last, self.is_saved) = (None, None, false);
+        self.save()
+    }
+
+    /// The way back is barred: said once, tried for ever.
+    fn stuck(&mut self, problem: &str, reading: &Reading) -> Act {
+        self.last = None;
+        let expected = self.record.followed.as_ref().map(|followed| followed.before.clone());
+        let expected = differing(&expected.unwrap_or_default(), &reading.in_force);
+        let reason = format!("cannot be put back, trying again: {problem}");
+        self.report(Code::Drifted, &reason, &reading.in_force, expected);
+        self.is_saved = true;
+        Act::Wait(CHECK)
+    }
+
+    /// From now on what was before is put back.
+    pub(super) fn revert(&mut self, result: Code, reason: String) -> Act {
+        self.set_phase(Phase::Reverting { result, reason });
+        self.save()
+    }
+
+    /// The target has refused the last step, in its own words. True when the next move is to be tried at once.
+    pub fn refused(&mut self, words: &str, reading: &Reading) -> bool {
+        let Some(followed) = &self.record.followed else { return false };
+        if followed.is_reverting() {
+            self.stuck(words, reading);
+            return false;
+        }
+        self.revert(Code::Rejected, words.to_owned());
+        true
+    }
+
+    fn take(&mut self, step: Step, reading: &Reading, now: Moment) -> Act {
+        let from = reading.in_force.get(&step.parameter).cloned().unwrap_or_default();
+        self.last = Some(Last { step: step.clone(), from, at: now });
+        Act::Set(step)
+    }
+
+    fn coping(&self, reading: &Reading, now: Moment) -> Coping {
+        let Some(Last { step, from, at }) = &self.last else { return Coping::Done };
+        let value = reading.in_force.get(&step.parameter);
+        if value == Some(from) && *from != step.value {
+            return Coping::Ignored(format!(
+                "{} was set to {} and is still {from}",
+                step.parameter, step.value
+            ));
+        }
+        if !step.settles || reading.is_settled {
+            return Coping::Done;
+        }
+        if now.since(*at) < SETTLE_PATIENCE {
+            return Coping::Busy;
+        }
+        let seconds = SETTLE_PATIENCE.as_secs();
+        Coping::Stuck(format!(
+            "{} = {} and {seconds} s later more memory is still in use: what is there cannot be evicted",
+            step.parameter, step.value
+        ))
+    }
+
+    /// A parameter of the goal that neither was so before nor was set by the agent.
+    fn foreign(&self, reading: &Reading) -> Option<(String, String)> {
+        let followed = self.record.followed.as_ref()?;
+        let is_foreign = |(parameter, before): &(&String, &String)| {
+            let value = reading.in_force.get(*parameter);
+            value.is_some_and(|value| value != *before && !self.is_ours(parameter, value))
+        };
+        let (parameter, _) = followed.before.iter().find(is_foreign)?;
+        Some((parameter.clone(), reading.in_force.get(parameter)?.clone()))
+    }
+}

@@ -1,0 +1,232 @@
+//! One target at work: a thread that waits for offers and for time to pass, asks the [brain](super::brain) what to do, and does it.
+//!
+//! Each target has a thread of its own, so one that hangs delays no other and no dead man's switch but its own, which it bars anyway.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flyball_model::backoff::Backoff;
+use parking_lot::{Condvar, Mutex};
+use rand::RngExt as _;
+
+use super::actuator::{Actuator, Reading, Trouble};
+use super::brain::{Act, Brain, Offer};
+use super::clock::{Clock, Moment};
+use super::outbox::Outbox;
+use super::store::Store;
+
+/// Shortest and longest wait for a target, or for the disk, that is away.
+const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// Where a worker is told what is wanted. Only the newest offer is kept: it is the whole state.
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    mail: Mutex<Mail>,
+    wake: Condvar,
+}
+
+/// What a worker is told.
+#[derive(Debug, Default)]
+pub(super) struct Mail {
+    /// The newest offer and when it was received.
+    offer: Option<(Offer, Moment)>,
+    is_stopping: bool,
+}
+
+impl Mailbox {
+    /// Tells what is wanted.
+    pub(super) fn put(&self, offer: Offer, received: Moment) {
+        self.mail.lock().offer = Some((offer, received));
+        self.wake.notify_one();
+    }
+
+    /// Asks the worker to stop after what it is doing.
+    pub(super) fn stop(&self) {
+        self.mail.lock().is_stopping = true;
+        self.wake.notify_one();
+    }
+
+    /// Waits for mail, this long at most.
+    fn take(&self, patience: Duration) -> Mail {
+        let deadline = Instant::now() + patience;
+        let mut mail = self.mail.lock();
+        while mail.offer.is_none() && !mail.is_stopping {
+            if self.wake.wait_until(&mut mail, deadline).timed_out() {
+                break;
+            }
+        }
+        Mail { offer: mail.offer.take(), is_stopping: mail.is_stopping }
+    }
+}
+
+/// Steers one target.
+pub(super) struct Worker {
+    actuator: Box<dyn Actuator>,
+    brain: Brain,
+    store: Store,
+    clock: Clock,
+    outbox: Arc<Outbox>,
+    backoff: Backoff,
+    /// The lease that is on disk.
+    lease: Option<(u64, Moment)>,
+    is_away: bool,
+}
+
+impl Worker {
+    /// Goes on where the record on disk ends.
+    pub(super) fn new(
+        actuator: Box<dyn Actuator>,
+        store: Store,
+        clock: Clock,
+        outbox: Arc<Outbox>,
+    ) -> Self {
+        let record = store.load(actuator.target());
+        let lease_end = record.followed.as_ref().and_then(|followed| {
+            let lease = followed.lease()?;
+            Some(store.lease_end(actuator.target(), followed.revision, lease, &clock))
+        });
+        for outcome in record.outcomes() {
+            outbox.outcome(outcome.clone().of(actuator.target()));
+        }
+        let brain = Brain::new(actuator.capability(), actuator.law(), record, lease_end);
+        let backoff = Backoff::new(WAITS.0, WAITS.1).expect("the floor is below the cap");
+        Self { actuator, brain, store, clock, outbox, backoff, lease: None, is_away: false }
+    }
+
+    /// Works until it is told to stop.
+    pub(super) fn run(mut self, mailbox: &Mailbox) {
+        let mut patience = Duration::ZERO;
+        loop {
+            let Mail { offer, is_stopping } = mailbox.take(patience);
+            if is_stopping {
+                return;
+            }
+            if let Some((offer, received)) = offer {
+                self.brain.offer(offer, received);
+                self.backoff.reset();
+            }
+            patience = self.turn();
+            self.save_lease();
+            if let Some(deadline) = self.brain.deadline() {
+                patience = patience.min(deadline.since(self.clock.now()));
+            }
+        }
+    }
+
+    /// Does what is to be done now. Returns how long there is nothing to do.
+    fn turn(&mut self) -> Duration {
+        if self.brain.is_idle() {
+            return Duration::from_hours(1);
+        }
+        let wait = match self.actuator.read() {
+            Ok(reading) => {
+                self.back();
+                self.act(&reading)
+            }
+            Err(trouble) => {
+                self.brain.unreadable(&trouble, self.clock.now());
+                // What was refused is told below, whether it can be written or not.
+                if self.brain.is_unsaved()
+                    && let Err(error) = self.save()
+                {
+                    tracing::error!(server = %self.actuator.target(), %error, "cannot write what was decided");
+                }
+                self.away(&trouble)
+            }
+        };
+        self.report();
+        wait
+    }
+
+    /// Acts upon a reading until another one is needed.
+    fn act(&mut self, reading: &Reading) -> Duration {
+        loop {
+            match self.brain.next(reading, self.clock.now()) {
+                Act::Wait(time) => return time,
+                Act::Save { is_needed } => {
+                    if let Err(error) = self.save() {
+                        tracing::error!(server = %self.actuator.target(), %error, "cannot write what is being done");
+                        if is_needed {
+                            self.brain.unsaved(&error.to_string());
+                            return self.backoff.next_delay(rand::rng().random());
+                        }
+                        self.brain.saved();
+                    }
+                    self.report();
+                }
+                Act::Set(step) => {
+                    tracing::info!(server = %self.actuator.target(), parameter = step.parameter, value = step.value, "setting");
+                    match self.actuator.apply_step(&step) {
+                        Ok(()) => return Duration::ZERO,
+                        Err(Trouble::Refused(words)) => {
+                            if !self.brain.refused(&words, reading) {
+                                return super::brain::CHECK;
+                            }
+                        }
+                        Err(trouble) => {
+                            self.brain.lost_step();
+                            return self.away(&trouble);
+                        }
+                    }
+                }
+                Act::Persist => match self.actuator.persist() {
+                    Ok(()) => self.brain.persisted(Ok(())),
+                    Err(Trouble::Refused(words)) => self.brain.persisted(Err(words)),
+                    Err(trouble) => return self.away(&trouble),
+                },
+            }
+        }
+    }
+
+    /// Writes the record, and the end of its lease before: a lease without its record means nothing, a record without its lease begins it anew.
+    fn save(&mut self) -> std::io::Result<()> {
+        self.save_lease();
+        self.store.save(self.actuator.target(), self.brain.record())?;
+        self.brain.saved();
+        Ok(())
+    }
+
+    fn save_lease(&mut self) {
+        let lease = self.brain.lease();
+        if let Some((revision, ends)) = lease
+            && lease != self.lease
+        {
+            let target = self.actuator.target();
+            match self.store.save_lease(target, revision, ends, &self.clock) {
+                Ok(()) => self.lease = lease,
+                Err(error) => {
+                    tracing::warn!(server = %target, %error, "cannot write when a lease ends");
+                }
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        for outcome in self.brain.take_outcomes() {
+            let outcome = outcome.of(self.actuator.target());
+            tracing::info!(
+                server = %outcome.target,
+                revision = %outcome.revision,
+                rollout_id = outcome.rollout_id,
+                result = outcome.result.as_str(),
+                reason = outcome.reason,
+                "policy"
+            );
+            self.outbox.outcome(outcome);
+        }
+    }
+
+    fn away(&mut self, trouble: &Trouble) -> Duration {
+        if !std::mem::replace(&mut self.is_away, true) {
+            tracing::warn!(server = %self.actuator.target(), reason = %trouble, "cannot be steered now");
+        }
+        self.backoff.next_delay(rand::rng().random())
+    }
+
+    fn back(&mut self) {
+        self.backoff.reset();
+        if std::mem::take(&mut self.is_away) {
+            tracing::info!(server = %self.actuator.target(), "can be steered again");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Who makes a call that changes something, and what they say.
+
+use std::net::IpAddr;
+
+use axum::extract::{FromRequestParts, RawPathParams, Request};
+use axum::http::request::Parts;
+use flyball_model::rollout::Actor;
+use flyball_proto::steering::clip;
+
+use super::edge::{Peer, read_json};
+use super::params::{Fields, Params};
+use super::{ApiError, AppState};
+use crate::query::{QueryError, Violations};
+
+/// Longest note, in bytes.
+const MAX_NOTE_BYTES: usize = 1_024;
+/// Longest id in a path, in bytes.
+const MAX_ID_BYTES: usize = 512;
+/// People have no names here yet: whoever reaches this server may do what it does.
+const OPERATOR: &str = "operator";
+
+/// The id in a path, decoded.
+#[derive(Debug, Clone)]
+pub(super) struct Id(pub(super) String);
+
+/// What a person says with a decision.
+#[derive(Debug, Clone, Default, serde::Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoteBody {
+    /// Why; it is written down with the decision. At most 1024 bytes.
+    #[serde(default)]
+    #[schema(example = "agreed with the team")]
+    #[allow(dead_code, reason = "describes the body, which is read field by field")]
+    pub(super) note: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let invalid = |reason: String| {
+            let mut violations = Violations::default();
+            violations.invalid("id", reason);
+            QueryError::Invalid(violations)
+        };
+        let params = RawPathParams::from_request_parts(parts, state).await;
+        let params = params.map_err(|rejection| invalid(rejection.body_text()))?;
+        let id = params.iter().find(|(name, _)| *name == "id").map(|(_, id)| id.to_owned());
+        let id = id.unwrap_or_default();
+        if id.is_empty() || id.len() > MAX_ID_BYTES || id.chars().any(char::is_control) {
+            return Err(invalid("is no id".to_owned()).into());
+        }
+        Ok(Self(id))
+    }
+}
+
+/// The person who calls, and the note of the body, of a call that comes from where it seems to.
+///
+/// # Errors
+/// When it comes from a stranger's page, or the body is not a note.
+pub(super) async fn person(
+    state: &AppState,
+    params: Params,
+    request: Request,
+) -> Result<(Actor, String), ApiError> {
+    params.none()?;
+    state.0.hosts.check(request.headers())?;
+    let actor = actor(&request);
+    let mut fields: Fields = read_json(request, state.0.limits.body_bytes).await?;
+    let note = fields.text("note").unwrap_or_default();
+    let mut violations = fields.finish();
+    if note.len() > MAX_NOTE_BYTES {
+        violations.invalid("note", format!("is longer than {MAX_NOTE_BYTES} bytes"));
+    }
+    violations.check()?;
+    Ok((actor, clip(&note, MAX_NOTE_BYTES)))
+}
+
+fn actor(request: &Request) -> Actor {
+    let address: Option<IpAddr> = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let address = address.map(|address| address.to_canonical().to_string()).unwrap_or_default();
+    Actor { name: OPERATOR.to_owned(), address }
+}

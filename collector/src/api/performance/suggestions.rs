@@ -1,0 +1,262 @@
+//! Suggestions: looking for them, reading them, and a person's word on them.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use flyball_model::rollout::{Event, Suggestion, SuggestionId, SuggestionStatus};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::api::by::{Id, NoteBody, person};
+use crate::api::edge::read_json;
+use crate::api::paging::Page;
+use crate::api::params::{Fields, Params};
+use crate::api::{ApiError, AppState};
+use crate::live::now_ms;
+use crate::query::{QueryError, Violations};
+use crate::steer::driver::View;
+use crate::steer::show::{self, RolloutBody, SuggestionBody};
+use crate::suggest::{LookError, Skipped};
+
+/// What is to be looked at.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "describes the body, which is read field by field")]
+pub struct OptimizeBody {
+    /// `all`, `cache`, `load_balancer` or `host`.
+    #[schema(example = "all")]
+    pub scope: Option<String>,
+    /// Only this target; its id.
+    #[schema(example = "redis:web-1:sessions")]
+    pub target: Option<String>,
+    /// Only try: nothing is written down, and the suggestions cannot be confirmed.
+    pub dry_run: Option<bool>,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct OptimizeAnswer {
+    /// Names this look in the log.
+    pub run_id: String,
+    /// New suggestions. Those that wait already are among `skipped`.
+    pub suggestions: Vec<SuggestionBody>,
+    /// Why there are no others, for each target and kind.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A page of suggestions.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct SuggestionsAnswer {
+    /// The newest first.
+    pub suggestions: Vec<SuggestionBody>,
+    /// For the next page; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// Has the advisors look now. Every suggestion comes with its evidence, a prediction and its interval; whatever is not suggested is told with the reason.
+///
+/// Looks at caches whose agents are connected to this collector. There are no advisors for load balancers and hosts yet.
+#[utoipa::path(post, path = "/api/performance/optimize", tag = "steering",
+    request_body = OptimizeBody,
+    responses((status = 200, body = OptimizeAnswer)),
+)]
+pub(in crate::api) async fn optimize(
+    State(state): State<AppState>,
+    params: Params,
+    request: Request,
+) -> Result<Json<OptimizeAnswer>, ApiError> {
+    params.none()?;
+    state.0.hosts.check(request.headers())?;
+    let mut fields: Fields = read_json(request, state.0.limits.body_bytes).await?;
+    let scope = fields.text("scope").unwrap_or_else(|| "all".to_owned());
+    let (target, dry) = (fields.text("target"), fields.flag("dry_run").unwrap_or(false));
+    let mut violations = fields.finish();
+    let caches = match scope.as_str() {
+        "all" | "cache" => true,
+        "load_balancer" | "host" => false,
+        _ => {
+            violations.invalid("scope", "must be all, cache, load_balancer or host");
+            false
+        }
+    };
+    violations.check()?;
+    let run_id = format!("o-{:016x}", rand::random::<u64>());
+    if !caches {
+        let reason = format!("there is no advisor for {scope} yet");
+        let skipped = vec![Skipped { target: target.unwrap_or_default(), kind: scope, reason }];
+        return Ok(Json(OptimizeAnswer { run_id, suggestions: Vec::new(), skipped }));
+    }
+    let found = state.0.suggester.look(target.as_deref(), dry).await?;
+    tracing::info!(
+        run_id,
+        dry,
+        suggested = found.proposals.len(),
+        looked_at = found.looked_at,
+        "looked for something to suggest"
+    );
+    let view = state.0.driver.view();
+    let body = |proposal: flyball_model::rollout::Proposal| match view
+        .state
+        .suggestion(&proposal.id)
+        .filter(|_| !dry)
+    {
+        Some(known) => show::suggestion(known, false),
+        None => show::suggestion(&tried(proposal), false),
+    };
+    let suggestions = found.proposals.into_iter().map(body).collect();
+    Ok(Json(OptimizeAnswer { run_id, suggestions, skipped: found.skipped }))
+}
+
+/// A suggestion that was not written down.
+fn tried(proposal: flyball_model::rollout::Proposal) -> Suggestion {
+    let now_ms = now_ms();
+    Suggestion {
+        proposal,
+        status: SuggestionStatus::Proposed,
+        created_at_ms: now_ms,
+        expires_at_ms: now_ms,
+        decided: None,
+        plan: None,
+    }
+}
+
+/// Suggestions, the newest first: those of the last 90 days and all that wait.
+#[utoipa::path(get, path = "/api/performance/suggestions", tag = "steering",
+    params(
+        ("status" = Option<String>, Query, description = "only those that are `proposed`, `confirmed`, `rejected` or `expired`"),
+        ("kind" = Option<String>, Query, description = "only those of this kind"),
+        ("target" = Option<String>, Query, description = "only those of this target; its id"),
+        ("limit" = Option<u32>, Query, description = "items of a page, 1 to 200; 50 without"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+    ),
+    responses((status = 200, body = SuggestionsAnswer)),
+)]
+pub(in crate::api) async fn suggestions(
+    State(state): State<AppState>,
+    mut params: Params,
+) -> Result<Json<SuggestionsAnswer>, ApiError> {
+    let (status, kind, target) = (params.one("status"), params.one("kind"), params.one("target"));
+    let page = Page::of(&mut params);
+    let mut violations = params.finish();
+    let page = page(&mut violations);
+    let wanted = status.as_deref().map(|status| parse(status, &mut violations));
+    violations.check()?;
+    let view = readable(&state)?;
+    let is_it = |suggestion: &&Suggestion| {
+        wanted.is_none_or(|wanted| wanted == Some(suggestion.status))
+            && kind.as_ref().is_none_or(|kind| *kind == suggestion.proposal.kind)
+            && target.as_ref().is_none_or(|target| *target == suggestion.proposal.target.id.0)
+    };
+    let all: Vec<&Suggestion> = view.state.suggestions().filter(is_it).collect();
+    let (all, next_cursor) = page.cut(all, |s| (s.created_at_ms, s.proposal.id.0.as_str()));
+    let suggestions = all.into_iter().map(|found| show::suggestion(found, false)).collect();
+    Ok(Json(SuggestionsAnswer { suggestions, next_cursor }))
+}
+
+/// One suggestion, with all that it was computed from.
+#[utoipa::path(get, path = "/api/performance/suggestions/{id}", tag = "steering",
+    params(("id" = String, Path, description = "id of the suggestion")),
+    responses((status = 200, body = SuggestionBody)),
+)]
+pub(in crate::api) async fn suggestion(
+    State(state): State<AppState>,
+    Id(id): Id,
+    params: Params,
+) -> Result<Json<SuggestionBody>, ApiError> {
+    params.none()?;
+    let view = readable(&state)?;
+    let found = view.state.suggestion(&SuggestionId(id.clone()));
+    let found = found.ok_or_else(|| unknown("suggestion", &id))?;
+    Ok(Json(show::suggestion(found, true)))
+}
+
+/// Says that a suggestion is to be carried out. Its rollout begins at once: the change goes to the canary in bounded steps, is judged, and is promoted or rolled back by itself.
+///
+/// 409 when it does not wait for a decision, its target is changing, resting or locked, the value in force is another one, or its agent is not heard.
+#[utoipa::path(post, path = "/api/performance/suggestions/{id}/confirm", tag = "steering",
+    params(("id" = String, Path, description = "id of the suggestion")),
+    request_body = NoteBody,
+    responses((status = 202, body = RolloutBody)),
+)]
+pub(in crate::api) async fn confirm(
+    State(state): State<AppState>,
+    Id(id): Id,
+    params: Params,
+    request: Request,
+) -> Result<(StatusCode, Json<RolloutBody>), ApiError> {
+    let (by, note) = person(&state, params, request).await?;
+    let suggestion = SuggestionId(id);
+    let rollout = suggestion.rollout();
+    // The driver adds what it knows of the targets.
+    let (in_force, absent) = (Vec::new(), Vec::new());
+    let event = Event::Confirmed { suggestion, by, note, in_force, absent };
+    let mut view = state.0.driver.person(event).await?;
+    if view.state.rollout(&rollout).is_none() {
+        // Another collector was first with something else in between.
+        view = state.0.driver.person(Event::Tick).await?;
+    }
+    let begun = view.state.rollout(&rollout);
+    let begun = begun.ok_or_else(|| {
+        ApiError::Journal("it is confirmed; its rollout has not begun yet".to_owned())
+    })?;
+    Ok((StatusCode::ACCEPTED, Json(show::rollout(begun, &view.state))))
+}
+
+/// Says that a suggestion is not wanted. The same is not suggested again for 30 days, unless the value in force changes.
+#[utoipa::path(post, path = "/api/performance/suggestions/{id}/reject", tag = "steering",
+    params(("id" = String, Path, description = "id of the suggestion")),
+    request_body = NoteBody,
+    responses((status = 200, body = SuggestionBody)),
+)]
+pub(in crate::api) async fn reject(
+    State(state): State<AppState>,
+    Id(id): Id,
+    params: Params,
+    request: Request,
+) -> Result<Json<SuggestionBody>, ApiError> {
+    let (by, note) = person(&state, params, request).await?;
+    let suggestion = SuggestionId(id.clone());
+    let event = Event::Rejected { suggestion: suggestion.clone(), by, note };
+    let view = state.0.driver.person(event).await?;
+    let found = view.state.suggestion(&suggestion).ok_or_else(|| unknown("suggestion", &id))?;
+    Ok(Json(show::suggestion(found, false)))
+}
+
+/// What the journal says, unless it was never read.
+pub(super) fn readable(state: &AppState) -> Result<std::sync::Arc<View>, ApiError> {
+    let view = state.0.driver.view();
+    if view.head.sequence == 0 && !view.health.may_decide() {
+        return Err(ApiError::Journal(format!("the journal {}", view.health.describe())));
+    }
+    Ok(view)
+}
+
+/// 404 for an id.
+pub(super) fn unknown(what: &str, id: &str) -> ApiError {
+    let mut violations = Violations::default();
+    violations.unknown("id", format!("there is no {what} {id:?}"));
+    QueryError::NotFound(violations).into()
+}
+
+fn parse(status: &str, violations: &mut Violations) -> Option<SuggestionStatus> {
+    use SuggestionStatus::{Confirmed, Expired, Proposed, Rejected};
+    let found = [Proposed, Confirmed, Rejected, Expired].into_iter().find(|s| s.name() == status);
+    if found.is_none() {
+        violations.invalid("status", "must be proposed, confirmed, rejected or expired");
+    }
+    found
+}
+
+impl From<LookError> for ApiError {
+    fn from(error: LookError) -> Self {
+        match error {
+            LookError::NoSuchTarget(_) => {
+                let mut violations = Violations::default();
+                violations.unknown("target", error.to_string());
+                QueryError::NotFound(violations).into()
+            }
+            LookError::Store(error) => QueryError::from(error).into(),
+            LookError::Driver(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Sections `[rollout]` and `[judge]`: how a change goes its way, and how it is judged.
+
+use flyball_model::judge::{self, Hold, StopLimits};
+use flyball_model::rollout;
+use flyball_service::config::Problems;
+use serde::{Deserialize, Serialize};
+
+/// Section `[judge]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JudgeSettings {
+    /// Length of a window of measurements, in milliseconds; at least the interval of the agents.
+    pub window_ms: u32,
+    /// Windows before a change without which nothing can pass.
+    pub min_before: u32,
+    /// Most windows before a change that are looked at.
+    pub max_before: u32,
+    /// Windows after a change before the first look.
+    pub min_after: u32,
+    /// How much hit ratio may be lost.
+    pub margin: f64,
+    /// Windows in which a changed eviction policy may look worse than it is.
+    pub hold_windows: u32,
+    /// By which factor the margin is wider meanwhile.
+    pub hold_widen: f64,
+    /// Time for which a server may be unreachable, or use nearly all memory of its host, in milliseconds.
+    pub breach_ms: u64,
+    /// Share of its host's memory that a server's process may take.
+    pub max_memory_share: f64,
+}
+
+impl Default for JudgeSettings {
+    fn default() -> Self {
+        Self {
+            window_ms: 10_000,
+            min_before: 60,
+            max_before: 360,
+            min_after: 12,
+            margin: 0.01,
+            hold_windows: 18,
+            hold_widen: 5.0,
+            breach_ms: 15_000,
+            max_memory_share: 0.95,
+        }
+    }
+}
+
+impl JudgeSettings {
+    /// What no single key shows.
+    pub fn validate(&self, problems: &mut Problems) {
+        let mut within = |key: &str, value: f64, least: f64, most: f64| {
+            // What is no number fails too.
+            if !(value >= least && value <= most) {
+                problems.push(format!("judge.{key}"), format!("must be {least} to {most}"));
+            }
+        };
+        within("window_ms", f64::from(self.window_ms), 1_000.0, 600_000.0);
+        within("min_before", f64::from(self.min_before), 16.0, 10_000.0);
+        within("max_before", f64::from(self.max_before), 16.0, 10_000.0);
+        within("min_after", f64::from(self.min_after), 8.0, 10_000.0);
+        within("margin", self.margin, 0.0001, 0.5);
+        within("hold_windows", f64::from(self.hold_windows), 0.0, 10_000.0);
+        within("hold_widen", self.hold_widen, 1.0, 100.0);
+        within("breach_ms", self.breach_ms as f64, 1_000.0, 600_000.0);
+        within("max_memory_share", self.max_memory_share, 0.1, 1.0);
+        if self.max_before < self.min_before {
+            problems.push("judge.max_before", "must not be below judge.min_before");
+        }
+    }
+
+    /// The judge's own limits for a validation that may take so long.
+    pub(super) fn limits(&self, validate_max_ms: i64) -> judge::Limits {
+        let windows = validate_max_ms / i64::from(self.window_ms.max(1));
+        let max_windows = u32::try_from(windows).unwrap_or(u32::MAX).max(self.min_after);
+        judge::Limits {
+            min_before: self.min_before,
+            min_windows: self.min_after,
+            max_windows,
+            ..judge::Limits::default()
+        }
+    }
+
+    pub(super) fn hold(&self) -> Option<Hold> {
+        let hold = Hold { windows: self.hold_windows, widen: self.hold_widen };
+        (hold.windows > 0).then_some(hold)
+    }
+
+    pub(super) fn stops(&self, silent_ms: i64) -> StopLimits {
+        StopLimits { silent_ms, breach_ms: self.breach_ms as i64, ..StopLimits::default() }
+    }
+}
+
+/// Checks the section `[rollout]`, whose keys are the machine's own.
+pub fn validate_rollout(limits: &rollout::Limits, problems: &mut Problems) {
+    if let Err(invalid) = limits.check() {
+        problems.push(format!("rollout.{}", invalid.setting), format!("must be {}", invalid.must));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_what_breaks_a_bound_is_named() {
+        let keys = |settings: &JudgeSettings, limits: &rollout::Limits| {
+            let mut problems = Problems::default();
+            settings.validate(&mut problems);
+            validate_rollout(limits, &mut problems);
+            problems.as_slice().iter().map(|p| p.key.clone()).collect::<Vec<_>>()
+        };
+        let limits = rollout::Limits::default();
+        assert_eq!(keys(&JudgeSettings::default(), &limits), Vec::<String>::new());
+        let broken = JudgeSettings {
+            margin: f64::NAN,
+            max_before: 20,
+            min_after: 1,
+            ..JudgeSettings::default()
+        };
+        let hasty = rollout::Limits { lease_ms: 1, ..limits };
+        let expected = ["judge.min_after", "judge.margin", "judge.max_before", "rollout.lease_ms"];
+        assert_eq!(keys(&broken, &hasty), expected);
+    }
+
+    #[test]
+    fn the_judge_looks_as_long_as_a_validation_lasts() {
+        let settings = JudgeSettings::default();
+        assert_eq!(settings.limits(3_600_000).max_windows, 360);
+        assert_eq!(settings.limits(1).max_windows, 12);
+    }
+}

@@ -1,0 +1,197 @@
+//! A rollout under validation as the judge sees it: what was measured before and since, and the margin.
+//!
+//! A pure function of the state and of what was measured. The time in which the change went into force
+//! step by step belongs to neither side and is cut out of all units alike: windows before it are moved
+//! up to the time after it. What was promised decides what a pass asks for: a change that promises a
+//! higher hit ratio even at the lower end has to show one, any other only not to do harm.
+
+use flyball_model::judge::{
+    Arm, Expected, Margin, Metric, Predicted, Role, Trial, Unit, Value, Window, Worse,
+};
+use flyball_model::rollout::{Phase, Prediction, Rollout, TargetId};
+use serde_json::{Value as Json, json};
+
+use super::settings::JudgeSettings;
+use crate::store::CacheTick;
+
+/// The one metric that is judged.
+pub(super) const HIT_RATIO: &str = "redis.hit_ratio";
+const POLICY: &str = "maxmemory-policy";
+
+/// When a wave's change began to go into force, and since when it is judged, epoch milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) began_ms: i64,
+    pub(super) judged_ms: i64,
+}
+
+/// What was measured of one target.
+#[derive(Debug, Clone)]
+pub(super) struct Measured {
+    pub(super) target: TargetId,
+    pub(super) arm: Arm,
+    /// Last tick of each window, by time.
+    pub(super) ticks: Vec<CacheTick>,
+    /// What the old setting would have done, as its agent says.
+    pub(super) predicted: Vec<Predicted>,
+}
+
+/// The span of a rollout that is being judged.
+pub(super) fn span(rollout: &Rollout) -> Option<Span> {
+    let Phase::Validating { wave, from_ms, .. } = rollout.phase else { return None };
+    let first = rollout.steps.iter().find(|step| step.wave == wave)?;
+    let judged_ms = from_ms.saturating_sub(rollout.plan.limits.validate_min_ms);
+    Some(Span { began_ms: first.started_at_ms, judged_ms })
+}
+
+/// The trial; `None` for a rollout that is not being judged.
+pub(super) fn trial(
+    rollout: &Rollout,
+    prediction: &Prediction,
+    measured: &[Measured],
+    settings: &JudgeSettings,
+) -> Option<Trial> {
+    let span = span(rollout)?;
+    let width = settings.window_ms;
+    let cut = Cut::new(span, width);
+    let unit = |measured: &Measured| Unit {
+        name: measured.target.0.clone(),
+        arm: measured.arm,
+        windows: windows(&measured.ticks, width).filter_map(|window| cut.place(window)).collect(),
+        counterfactual: measured.predicted.clone(),
+        expected: Expected::AsBefore,
+    };
+    let promised = prediction.metric == HIT_RATIO;
+    let gains = promised && prediction.low > prediction.before;
+    let loss = if promised { (prediction.before - prediction.low).max(0.0) } else { 0.0 };
+    let margin = if gains { settings.margin } else { settings.margin + loss };
+    let parameters = rollout.plan.members.iter().flat_map(|member| member.last().keys());
+    let warms_up = parameters.into_iter().any(|parameter| parameter == POLICY);
+    Some(Trial {
+        changed_at_ms: cut.end_ms,
+        window_ms: width,
+        hold: settings.hold().filter(|_| warms_up),
+        limits: settings.limits(rollout.plan.limits.validate_max_ms),
+        metrics: vec![Metric {
+            name: HIT_RATIO.to_owned(),
+            role: if gains { Role::Target } else { Role::Guard },
+            worse: Worse::Lower,
+            margin: Margin::Absolute(margin),
+            spread: None,
+            units: measured.iter().map(unit).collect(),
+        }],
+    })
+}
+
+/// What a verdict was computed from, short enough to be kept for years.
+pub(super) fn inputs(trial: &Trial) -> Json {
+    let window = |window: &Window| match window.value {
+        Value::Ratio { requests, hits } => json!([window.start_ms, requests, hits]),
+        _ => Json::Null,
+    };
+    let unit = |unit: &Unit| {
+        json!({
+            "target": unit.name, "arm": unit.arm,
+            "windows": unit.windows.iter().map(window).collect::<Vec<_>>(),
+            "predicted": unit.counterfactual,
+        })
+    };
+    let units: Vec<_> = trial.metrics.iter().flat_map(|metric| &metric.units).map(unit).collect();
+    json!({
+        "changed_at_ms": trial.changed_at_ms, "window_ms": trial.window_ms, "hold": trial.hold,
+        "limits": trial.limits,
+        "margins": trial.metrics.iter().map(|m| json!([m.name, m.role, m.margin])).collect::<Vec<_>>(),
+        "units": units,
+    })
+}
+
+/// Requests and hits between the last ticks of neighbouring windows of one life of a cache.
+fn windows(ticks: &[CacheTick], width: u32) -> impl Iterator<Item = Window> {
+    ticks.windows(2).filter_map(move |pair| {
+        let (before, now) = (&pair[0], &pair[1]);
+        let follows = now.window_ms - before.window_ms == i64::from(width);
+        if !follows || now.started_ms != before.started_ms {
+            return None;
+        }
+        let hits = now.hits.checked_sub(before.hits)?;
+        let requests = hits.checked_add(now.misses.checked_sub(before.misses)?)?;
+        let value = Value::Ratio { requests, hits };
+        Some(Window { start_ms: now.window_ms, width_ms: width, value })
+    })
+}
+
+/// What is cut out: windows from `start_ms` to `end_ms`, both at the edge of one.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    start_ms: i64,
+    end_ms: i64,
+    width: i64,
+}
+
+impl Cut {
+    fn new(span: Span, width: u32) -> Self {
+        let width = i64::from(width.max(1));
+        let floor = |ms: i64| ms - ms.rem_euclid(width);
+        let (start_ms, judged_ms) = (floor(span.began_ms), floor(span.judged_ms));
+        // The window in which judging began is not whole.
+        Self { start_ms, end_ms: (judged_ms + width).max(start_ms), width }
+    }
+
+    /// The window where it counts; `None` in between.
+    fn place(self, window: Window) -> Option<Window> {
+        if window.start_ms >= self.end_ms {
+            return Some(window);
+        }
+        if window.start_ms + self.width > self.start_ms {
+            return None;
+        }
+        // The judge leaves out the window that holds the change itself.
+        let moved_ms = self.end_ms - self.start_ms;
+        Some(Window { start_ms: window.start_ms + moved_ms, ..window })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDTH: i64 = 10_000;
+
+    fn tick(window: i64, hits: u64, misses: u64) -> CacheTick {
+        CacheTick {
+            node: "a".into(),
+            cache: "c".into(),
+            window_ms: window * WIDTH,
+            started_ms: 5,
+            hits,
+            misses,
+            resident_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn windows_are_differences_within_one_life_of_a_cache() {
+        let mut ticks = vec![tick(1, 10, 1), tick(2, 30, 2), tick(3, 60, 4), tick(5, 90, 9)];
+        ticks.push(CacheTick { started_ms: 6, ..tick(6, 1, 1) });
+        ticks.push(CacheTick { started_ms: 6, ..tick(7, 0, 1) });
+        let found: Vec<_> =
+            windows(&ticks, 10_000).map(|w| (w.start_ms / WIDTH, w.value)).collect();
+        let ratio = |requests, hits| Value::Ratio { requests, hits };
+        assert_eq!(found, [(2, ratio(21, 20)), (3, ratio(32, 30))]);
+    }
+
+    #[test]
+    fn the_time_in_which_it_went_into_force_is_on_neither_side() {
+        let cut =
+            Cut::new(Span { began_ms: 10 * WIDTH + 3, judged_ms: 14 * WIDTH + 9_999 }, 10_000);
+        let place = |window: i64| {
+            let value = Value::Ratio { requests: 1, hits: 1 };
+            let window = Window { start_ms: window * WIDTH, width_ms: 10_000, value };
+            cut.place(window).map(|window| window.start_ms / WIDTH)
+        };
+        assert_eq!((cut.start_ms, cut.end_ms), (10 * WIDTH, 15 * WIDTH));
+        assert_eq!([8, 9].map(place), [Some(13), Some(14)], "moved up to the change");
+        assert_eq!([10, 11, 14].map(place), [None; 3]);
+        assert_eq!([15, 16].map(place), [Some(15), Some(16)]);
+    }
+}

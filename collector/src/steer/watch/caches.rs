@@ -1,0 +1,116 @@
+//! What agents know of caches: the last report of each. Bounded; reports that are not renewed are forgotten in time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flyball_proto::series::NodeName;
+use flyball_proto::steering::{CacheReport, Target};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// A report that nothing has followed for this long is forgotten.
+const STALE: Duration = Duration::from_mins(15);
+
+/// See the module. Cheap to clone; all clones are the same.
+#[derive(Debug, Clone)]
+pub struct Caches(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    reports: Mutex<BTreeMap<(NodeName, Target), Cache>>,
+    max_caches: usize,
+    changes: watch::Sender<u64>,
+}
+
+/// A report and when it came.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    /// The node that the cache is on.
+    pub node: NodeName,
+    /// What its agent knows.
+    pub report: Arc<CacheReport>,
+    /// When the report came, by the collector's clock.
+    pub received: Instant,
+}
+
+impl Caches {
+    /// At most `max_caches` caches; above it the one that was not reported for longest is forgotten.
+    pub fn new(max_caches: usize) -> Self {
+        let changes = watch::Sender::new(0);
+        Self(Arc::new(Inner { reports: Mutex::default(), max_caches, changes }))
+    }
+
+    /// Takes a report.
+    pub fn set(&self, node: &NodeName, report: CacheReport) {
+        let key = (node.clone(), report.target.clone());
+        let cache =
+            Cache { node: node.clone(), report: Arc::new(report), received: Instant::now() };
+        let mut reports = self.0.reports.lock();
+        if reports.len() >= self.0.max_caches && !reports.contains_key(&key) {
+            let oldest = reports.iter().min_by_key(|(_, cache)| cache.received);
+            let oldest = oldest.map(|(key, _)| key.clone());
+            oldest.map(|oldest| reports.remove(&oldest));
+        }
+        reports.insert(key, cache);
+        drop(reports);
+        self.0.changes.send_modify(|count| *count += 1);
+    }
+
+    /// The last report of one cache.
+    pub fn get(&self, node: &NodeName, target: &Target) -> Option<Cache> {
+        self.0.reports.lock().get(&(node.clone(), target.clone())).cloned()
+    }
+
+    /// The last reports of all caches, by node and name.
+    pub fn all(&self) -> Vec<Cache> {
+        self.0.reports.lock().values().cloned().collect()
+    }
+
+    /// Changes with each report.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// Forgets what was not reported for long. Returns how many are known.
+    pub fn sweep(&self, now: Instant) -> usize {
+        let mut reports = self.0.reports.lock();
+        reports.retain(|_, cache| now.saturating_duration_since(cache.received) < STALE);
+        reports.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flyball_proto::steering::CacheState;
+
+    use super::*;
+
+    fn node(name: &str) -> NodeName {
+        NodeName::new(name).unwrap()
+    }
+
+    fn report(name: &str, at: i64) -> CacheReport {
+        CacheReport::new(Target::new("redis", name), CacheState::Up, at)
+    }
+
+    #[test]
+    fn the_last_report_of_each_cache_is_known_until_it_is_stale() {
+        let caches = Caches::new(2);
+        let mut changes = caches.changes();
+        caches.set(&node("n"), report("a", 1));
+        caches.set(&node("n"), report("a", 2));
+        caches.set(&node("m"), report("a", 3));
+        assert!(changes.has_changed().unwrap());
+        changes.mark_unchanged();
+        let times = |caches: &Caches| -> Vec<_> {
+            caches.all().iter().map(|cache| cache.report.measured_at_ms).collect()
+        };
+        assert_eq!(times(&caches), [3, 2]);
+        caches.set(&node("m"), report("b", 4));
+        assert_eq!(times(&caches), [3, 4], "the oldest made room");
+        assert!(caches.get(&node("n"), &Target::new("redis", "a")).is_none());
+        assert_eq!(caches.sweep(Instant::now()), 2);
+        assert_eq!(caches.sweep(Instant::now() + STALE), 0);
+    }
+}

@@ -1,0 +1,102 @@
+//! Reads of `cache_stats`: what a cache's traffic was, over all and by windows.
+//!
+//! Counters begin anew when a cache does, which its `started_at` shows; what lies across a start is not
+//! known and is left out.
+
+use clickhouse::Row;
+use serde::Deserialize;
+
+use super::error::StoreError;
+use super::{Store, within};
+
+/// Most rows that one read gives: 100 caches over two hours in windows of ten seconds.
+const MOST_ROWS: u64 = 100_000;
+
+/// Traffic of a cache over a time without a restart.
+#[derive(Debug, Clone, PartialEq, Row, Deserialize)]
+pub struct CacheTraffic {
+    /// Its node.
+    pub node: String,
+    /// Its name.
+    pub cache: String,
+    /// The first tick, epoch milliseconds.
+    pub from_ms: i64,
+    /// The last one.
+    pub to_ms: i64,
+    /// Requests that were answered between them.
+    pub hits: u64,
+    /// Requests that were not.
+    pub misses: u64,
+    /// Connected clients on average.
+    pub clients: f64,
+}
+
+/// The last tick of a cache in a window.
+#[derive(Debug, Clone, PartialEq, Row, Deserialize)]
+pub struct CacheTick {
+    /// Its node.
+    pub node: String,
+    /// Its name.
+    pub cache: String,
+    /// Start of the window, epoch milliseconds.
+    pub window_ms: i64,
+    /// When its counters began, epoch milliseconds.
+    pub started_ms: i64,
+    /// Requests that were answered since.
+    pub hits: u64,
+    /// Requests that were not.
+    pub misses: u64,
+    /// Resident memory of the process, bytes.
+    pub resident_bytes: u64,
+}
+
+impl Store {
+    /// Traffic of all caches from one time to another, by node and name. Those that restarted are left out.
+    ///
+    /// # Errors
+    /// When ClickHouse cannot be asked.
+    pub async fn cache_traffic(
+        &self,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Vec<CacheTraffic>, StoreError> {
+        let sql = "SELECT node, cache, toUnixTimestamp64Milli(min(ts)) AS from_ms, \
+            toUnixTimestamp64Milli(max(ts)) AS to_ms, max(hits) - min(hits) AS hits, \
+            max(misses) - min(misses) AS misses, avg(clients) AS clients FROM cache_stats \
+            WHERE ts >= fromUnixTimestamp64Milli(?) AND ts <= fromUnixTimestamp64Milli(?) \
+            GROUP BY node, cache HAVING uniqExact(started_at) = 1 AND from_ms < to_ms \
+            ORDER BY node, cache LIMIT ?";
+        let timeout = self.settings.timeout();
+        let ask = |client: clickhouse::Client| async move {
+            let query = client.query(sql).bind(from_ms).bind(to_ms).bind(MOST_ROWS);
+            within(timeout, async { query.fetch_all().await }).await
+        };
+        self.servers.ask(ask).await
+    }
+
+    /// The last tick in each window of `width_ms` of one cache, by time.
+    ///
+    /// # Errors
+    /// When ClickHouse cannot be asked.
+    pub async fn cache_ticks(
+        &self,
+        (node, cache): (&str, &str),
+        (from_ms, to_ms): (i64, i64),
+        width_ms: u32,
+    ) -> Result<Vec<CacheTick>, StoreError> {
+        let sql = "SELECT node, cache, intDiv(toUnixTimestamp64Milli(ts), ?) * ? AS window_ms, \
+            toUnixTimestamp64Milli(argMax(started_at, ts)) AS started_ms, \
+            argMax(hits, ts) AS hits, argMax(misses, ts) AS misses, \
+            argMax(resident_bytes, ts) AS resident_bytes FROM cache_stats \
+            WHERE node = ? AND cache = ? AND ts >= fromUnixTimestamp64Milli(?) \
+            AND ts < fromUnixTimestamp64Milli(?) \
+            GROUP BY node, cache, window_ms ORDER BY window_ms LIMIT ?";
+        let (timeout, width) = (self.settings.timeout(), i64::from(width_ms.max(1)));
+        let ask = |client: clickhouse::Client| async move {
+            let query = client.query(sql).bind(width).bind(width).bind(node).bind(cache);
+            let query = query.bind(from_ms).bind(to_ms).bind(MOST_ROWS);
+            within(timeout, async { query.fetch_all().await }).await
+        };
+        self.servers.ask(ask).await
+    }
+}

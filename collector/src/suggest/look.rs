@@ -1,0 +1,135 @@
+//! Looks for something to suggest: when asked, and from time to time by itself.
+
+use std::time::Duration;
+
+use flyball_model::rollout::Proposal;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::{Advice, Context, Skipped, SuggestSettings, advise, gather, history};
+use crate::live::now_ms;
+use crate::steer::driver::{DriveError, Driver};
+use crate::steer::watch::Steering;
+use crate::store::{Store, StoreError};
+
+/// What looks. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Suggester {
+    driver: Driver,
+    steering: Steering,
+    store: Store,
+    settings: SuggestSettings,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// New suggestions, in the journal unless it was only tried.
+    pub proposals: Vec<Proposal>,
+    /// Why there are no others.
+    pub skipped: Vec<Skipped>,
+    /// Caches that were looked at.
+    pub looked_at: usize,
+}
+
+/// Why nothing was looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// The target is not known here.
+    #[error("no cache {0} is known here")]
+    NoSuchTarget(String),
+    /// The traffic of caches cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal cannot be read, or did not take a suggestion.
+    #[error(transparent)]
+    Driver(#[from] DriveError),
+}
+
+impl Suggester {
+    /// Looks with these settings.
+    pub fn new(
+        driver: &Driver,
+        steering: &Steering,
+        store: &Store,
+        settings: &SuggestSettings,
+    ) -> Self {
+        Self {
+            driver: driver.clone(),
+            steering: steering.clone(),
+            store: store.clone(),
+            settings: settings.clone(),
+        }
+    }
+
+    /// Looks at all caches, or at one. `dry`: nothing is written down.
+    ///
+    /// # Errors
+    /// When what is needed for it cannot be read, or the journal takes nothing.
+    pub async fn look(&self, target: Option<&str>, dry: bool) -> Result<Found, LookError> {
+        let view = self.driver.view();
+        if !view.health.may_decide() {
+            return Err(DriveError::Journal(view.health.describe()).into());
+        }
+        let now_ms = now_ms();
+        let mut views = gather::views(&self.steering, &self.store, &self.settings, now_ms).await?;
+        if let Some(target) = target {
+            views.retain(|view| view.target().id.0 == target);
+            if views.is_empty() {
+                return Err(LookError::NoSuchTarget(target.to_owned()));
+            }
+        }
+        let trials = history::trials(&view.state);
+        let context = Context { now_ms, settings: &self.settings, trials: &trials };
+        let Advice { proposals, skipped } = advise(&views, &context, &view.state);
+        let mut found = Found { proposals, skipped, looked_at: views.len() };
+        if !dry {
+            self.propose(&mut found).await?;
+        }
+        Ok(found)
+    }
+
+    /// Looks from time to time until `ending`.
+    pub async fn run(self, ending: CancellationToken) {
+        if self.settings.period_ms == 0 {
+            return;
+        }
+        let mut ticks = interval(Duration::from_millis(self.settings.period_ms));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = ending.cancelled() => return,
+            }
+            match self.look(None, false).await {
+                Ok(found) => {
+                    let (suggested, caches) = (found.proposals.len(), found.looked_at);
+                    tracing::debug!(suggested, caches, "looked for something to suggest");
+                }
+                Err(error) => tracing::debug!(%error, "nothing was looked for"),
+            }
+        }
+    }
+
+    /// Writes down what was found. What another one was first with is told as passed over.
+    async fn propose(&self, found: &mut Found) -> Result<(), LookError> {
+        if found.proposals.is_empty() {
+            return Ok(());
+        }
+        let proposed = self.driver.propose(found.proposals.clone()).await?;
+        for (id, reason) in &proposed.refused {
+            let proposal = found.proposals.iter().find(|proposal| proposal.id == *id);
+            let Some(proposal) = proposal else { continue };
+            found.skipped.push(Skipped {
+                target: proposal.target.id.0.clone(),
+                kind: proposal.kind.clone(),
+                reason: reason.clone(),
+            });
+        }
+        found.proposals.retain(|proposal| proposed.taken.contains(&proposal.id));
+        for proposal in &found.proposals {
+            tracing::info!(id = %proposal.id, kind = proposal.kind, title = proposal.title, "suggested");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+//! One cache, one collector: what is suggested is carried out, judged, and stays or goes back.
+
+use flyball_proto::steering::CacheState;
+use serde_json::json;
+
+use crate::harness::{ClickHouse, Collector, until};
+use crate::world::{
+    Agent, ID, MIB, Manner, World, confirmed, ended, get, note, perverse, post, quick, rollout,
+    suggested,
+};
+
+async fn audit(collector: &Collector) -> serde_json::Value {
+    let answer = get(collector, "/api/performance/audit?verify=true&limit=200").await.ok();
+    assert_eq!(answer["verified"]["intact"], true, "{answer:#}");
+    assert_eq!(answer["journal"]["state"], "whole");
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_brings_what_it_promised_is_promoted() {
+    let clickhouse = ClickHouse::start().await;
+    let collector = Collector::start_with(&clickhouse, quick).await;
+    let world = World::begin(&clickhouse, "web-1").await;
+    let agent = Agent::begin(collector.grpc, &world, Manner::Willing).await;
+    let suggestion = suggested(&collector).await;
+    assert_eq!(
+        (&suggestion["kind"], &suggestion["status"]),
+        (&json!("cache.size"), &json!("proposed"))
+    );
+    let to: u64 = suggestion["change"][0]["to"].as_str().unwrap().parse().unwrap();
+    assert!(to > 64 * MIB);
+
+    let id = confirmed(&collector, &suggestion).await;
+    let done = ended(&collector, &id).await;
+    assert_eq!(done["state"], "promoted", "{done:#}");
+    assert_eq!(world.limit(), to);
+    let verdict = &done["steps"][0]["verdict"];
+    assert_eq!(verdict["result"], "pass", "{verdict:#}");
+    let (low, high) = (&suggestion["prediction"]["low"], &suggestion["prediction"]["high"]);
+    let seen = verdict["observed"]["value"].as_f64().unwrap();
+    assert!(low.as_f64().unwrap() <= seen && seen <= high.as_f64().unwrap(), "{seen}");
+
+    // What is in force is known, and the same is not suggested again.
+    let policy = until("in force", async || {
+        let answer = get(&collector, "/api/performance/policies?node=web-1").await.ok();
+        let policy = answer["policies"][0].clone();
+        policy["reason"].is_null().then_some(policy)
+    })
+    .await;
+    assert_eq!(policy["targets"][0]["wanted"]["maxmemory"], json!(to.to_string()));
+    assert_eq!(policy["targets"][0]["canary"], false);
+    let entries = audit(&collector).await;
+    let states: Vec<_> = entries["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .rev()
+        .filter(|entry| entry["subject"] == "rollout")
+        .map(|entry| entry["to_state"].as_str().unwrap())
+        .collect();
+    assert!(states.starts_with(&["canary"]) && states.ends_with(&["promoted"]), "{states:?}");
+    assert!(states.contains(&"validating"));
+    let actors: Vec<_> = entries["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| (entry["actor"].as_str().unwrap(), entry["actor_address"].as_str().unwrap()))
+        .collect();
+    assert!(actors.contains(&("operator", "127.0.0.1")) && actors.contains(&("judge", "")));
+    agent.end().await;
+    world.end().await;
+    collector.stopped().await;
+    clickhouse.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_harms_is_rolled_back_and_the_target_rests() {
+    let clickhouse = ClickHouse::start().await;
+    let collector = Collector::start_with(&clickhouse, quick).await;
+    let world = World::begin(&clickhouse, "web-1").await;
+    *world.server.law.lock() = perverse;
+    let agent = Agent::begin(collector.grpc, &world, Manner::Willing).await;
+    let suggestion = suggested(&collector).await;
+    let id = confirmed(&collector, &suggestion).await;
+    rollout(&collector, &id, |_| world.limit() > 64 * MIB).await;
+    let done = ended(&collector, &id).await;
+    assert_eq!(done["state"], "rolled_back", "{done:#}");
+    assert!(done["reason"].as_str().unwrap().contains("harm"), "{done:#}");
+    assert_eq!(done["steps"][0]["verdict"]["result"], "harm");
+    assert_eq!(world.limit(), 64 * MIB, "read back before it counts as rolled back");
+    let look = json!({"target": ID});
+    let again = post(&collector, "/api/performance/optimize", &look).await.ok();
+    let reasons = again["skipped"].to_string();
+    assert!(reasons.contains("it rests for"), "{reasons}");
+    audit(&collector).await;
+    agent.end().await;
+    world.end().await;
+    collector.stopped().await;
+    clickhouse.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_agent_refuses_goes_back_and_is_not_suggested_again() {
+    let clickhouse = ClickHouse::start().await;
+    let collector = Collector::start_with(&clickhouse, |config| {
+        quick(config);
+        config.rollout.cool_down_ms = 1;
+    })
+    .await;
+    let world = World::begin(&clickhouse, "web-1").await;
+    let agent = Agent::begin(collector.grpc, &world, Manner::Refusing).await;
+    let suggestion = suggested(&collector).await;
+    let id = confirmed(&collector, &suggestion).await;
+    let done = ended(&collector, &id).await;
+    assert_eq!(done["state"], "rolled_back", "{done:#}");
+    assert_eq!(world.limit(), 64 * MIB);
+    let look = json!({"target": ID});
+    let again = until("no longer at rest", async || {
+        let answer = post(&collector, "/api/performance/optimize", &look).await.ok();
+        (!answer["skipped"].to_string().contains("it rests for")).then_some(answer)
+    })
+    .await;
+    let reasons = again["skipped"].to_string();
+    assert!(reasons.contains("its agent has refused these values before"), "{again:#}");
+    agent.end().await;
+    world.end().await;
+    collector.stopped().await;
+    clickhouse.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_pauses_resumes_and_rolls_back_and_states_are_told() {
+    let clickhouse = ClickHouse::start().await;
+    let collector = Collector::start_with(&clickhouse, |config| {
+        quick(config);
+        config.rollout.hold_ms = 600_000;
+    })
+    .await;
+    let world = World::begin(&clickhouse, "web-1").await;
+    let agent = Agent::begin(collector.grpc, &world, Manner::Willing).await;
+    let suggestion = suggested(&collector).await;
+    let id = confirmed(&collector, &suggestion).await;
+    let path = |order: &str| format!("/api/performance/rollouts/{id}/{order}");
+    rollout(&collector, &id, |rollout| rollout["stage"] == "holding").await;
+    let conflict = async |order: &str, state: &str| {
+        let answer = note(&collector, &path(order)).await;
+        assert_eq!((answer.status, &answer.body["state"]), (409, &json!(state)), "{order}");
+    };
+    conflict("resume", "going").await;
+    assert_eq!(note(&collector, &path("pause")).await.ok()["paused"], true);
+    conflict("pause", "paused").await;
+    assert_eq!(note(&collector, &path("resume")).await.ok()["paused"], false);
+    let back = note(&collector, &path("rollback")).await.ok();
+    assert_eq!(back["stage"], "restoring");
+    let done = ended(&collector, &id).await;
+    assert_eq!(done["state"], "rolled_back");
+    assert!(done["reason"].as_str().unwrap().contains("operator wants the old values back"));
+    assert_eq!(world.limit(), 64 * MIB);
+    conflict("rollback", "rolled_back").await;
+    let confirm =
+        format!("/api/performance/suggestions/{}/confirm", suggestion["id"].as_str().unwrap());
+    let again = note(&collector, &confirm).await;
+    assert_eq!((again.status, &again.body["state"]), (409, &json!("confirmed")));
+    agent.end().await;
+    world.end().await;
+    collector.stopped().await;
+    clickhouse.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_or_an_agent_that_is_gone_ends_it_at_once() {
+    let clickhouse = ClickHouse::start().await;
+    let collector = Collector::start_with(&clickhouse, |config| {
+        quick(config);
+        config.rollout.hold_ms = 600_000;
+        config.rollout.cool_down_ms = 1;
+        config.rollout.restore_ms = 6_000;
+    })
+    .await;
+    let world = World::begin(&clickhouse, "web-1").await;
+    let agent = Agent::begin(collector.grpc, &world, Manner::Willing).await;
+    let suggestion = suggested(&collector).await;
+    let id = confirmed(&collector, &suggestion).await;
+    rollout(&collector, &id, |rollout| rollout["stage"] == "holding").await;
+    *world.server.state.lock() = CacheState::Unreachable;
+    let done = ended(&collector, &id).await;
+    assert_eq!(done["state"], "rolled_back", "{done:#}");
+    assert!(done["reason"].as_str().unwrap().contains("hard stop"), "{done:#}");
+
+    *world.server.state.lock() = CacheState::Up;
+    let suggestion = suggested(&collector).await;
+    let id = confirmed(&collector, &suggestion).await;
+    rollout(&collector, &id, |rollout| rollout["stage"] == "holding").await;
+    agent.end().await;
+    let done = ended(&collector, &id).await;
+    assert_eq!(done["state"], "failed", "nobody has shown the old values: {done:#}");
+    assert!(done["reason"].as_str().unwrap().contains("was not heard"), "{done:#}");
+    let unlock = format!("/api/performance/targets/{ID}/unlock");
+    let look = json!({"target": ID});
+    let agent = Agent::begin(collector.grpc, &world, Manner::Willing).await;
+    let locked = until("it is back", async || {
+        let answer = post(&collector, "/api/performance/optimize", &look).await;
+        let reasons = answer.body["skipped"].to_string();
+        reasons.contains("locked").then_some(reasons)
+    })
+    .await;
+    assert!(locked.contains("until a person unlocks it"), "{locked}");
+    let alerts = get(&collector, "/api/performance/alerts").await.ok();
+    assert_eq!(alerts["alerts"][0]["name"], "target.locked", "{alerts:#}");
+    let free = note(&collector, &unlock).await.ok();
+    assert_eq!(free["status"], "free");
+    let again = note(&collector, &unlock).await;
+    assert_eq!((again.status, &again.body["state"]), (409, &json!("free")));
+    audit(&collector).await;
+    agent.end().await;
+    world.end().await;
+    collector.stopped().await;
+    clickhouse.stop().await;
+}
