@@ -105,7 +105,7 @@ export function CacheMemory({ cache }: { cache: CacheInfo }) {
       aria-valuenow={cache.used_bytes ?? undefined}
       aria-valuetext={text}
     >
-      <Meter ratio={fullness(cache)} warn={2} alarm={2} />
+      {cache.max_bytes !== 0 && <Meter ratio={fullness(cache)} warn={2} alarm={2} />}
       <span class="num">{text}</span>
     </div>
   );

@@ -12,7 +12,8 @@ export interface MissRow {
   share: number;
 }
 
-const CAUSES: readonly Omit<MissRow, "share">[] = [
+/** Causes in their fixed order. */
+export const CAUSES: readonly Omit<MissRow, "share">[] = [
   {
     id: "capacity",
     name: "capacity",

@@ -2,7 +2,8 @@
 
 import type { Line, Source } from "../lib/lines";
 import { combine } from "../lib/stack";
-import { asShare, each, type Panel, single } from "../node/panel";
+import { asShare, named, type Panel, single } from "../node/panel";
+import { CAUSES } from "./misses";
 
 /** Metrics whose samples the pages of caches and rollouts draw live. */
 export const CACHE_METRICS = ["redis.*", "flyball.redis.*"] as const;
@@ -113,7 +114,12 @@ const REASONS: CachePanel = {
   about: "Misses a second by their estimated cause, while the agent observes the cache.",
   shape: "stack",
   sources: ["reasons"],
-  rows: (lines) => each(lines("reasons"), REASON),
+  rows: (lines) =>
+    named(
+      lines("reasons"),
+      REASON,
+      CAUSES.map(({ id, name, color }) => [id, name, color] as const),
+    ),
   absent: "The causes of misses were not estimated in this range.",
 };
 

@@ -1,21 +1,13 @@
 /** Rollouts in short: what, where it stands, what the judge said last. */
 import type { Rollout } from "../api/steering";
 import { TargetLink } from "../changes/TargetLink";
-import { changeText } from "../changes/values";
 import { isOver, JUDGEMENTS, kindWords, STATES, stageWords, wordsOf } from "../changes/words";
 import { ago, duration } from "../lib/format";
 import { nowMs } from "../state/clock";
 import { pageHref } from "../state/route";
 import { Pill } from "../ui/Pill";
 import { beginOf } from "./notes";
-import { lastVerdict } from "./timeline";
-
-/** What to call a rollout. */
-export function rolloutTitle({ id, title, change, kind }: Rollout): string {
-  if (title) return title;
-  if (change?.[0]) return changeText(change[0]);
-  return kind ? kindWords(kind) : id;
-}
+import { lastVerdict, rolloutTitle } from "./timeline";
 
 export function RolloutList({ rollouts }: { rollouts: readonly Rollout[] }) {
   return (

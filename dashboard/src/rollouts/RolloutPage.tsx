@@ -13,9 +13,9 @@ import { usePoller } from "../state/usePoller";
 import { OldFigures } from "../ui/OldFigures";
 import { Controls } from "./Controls";
 import { RolloutCharts } from "./RolloutCharts";
-import { RolloutStatePill, rolloutTitle } from "./RolloutList";
+import { RolloutStatePill } from "./RolloutList";
 import { Timeline } from "./Timeline";
-import { lastVerdict, timelineOf } from "./timeline";
+import { lastVerdict, rolloutTitle, timelineOf } from "./timeline";
 import { VerdictView } from "./VerdictView";
 
 const POLL_MS = 5000;

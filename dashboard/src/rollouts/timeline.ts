@@ -1,6 +1,7 @@
 /** The life of a change as a list of moments, in words. Pure. */
 import type { Rollout, RolloutStep, Suggestion, Verdict } from "../api/steering";
-import { isOver, JUDGEMENTS, STATES, stageWords, wordsOf } from "../changes/words";
+import { changeText } from "../changes/values";
+import { isOver, JUDGEMENTS, kindWords, STATES, stageWords, wordsOf } from "../changes/words";
 import type { Tone } from "../ui/Pill";
 
 export interface Entry {
@@ -82,4 +83,11 @@ export function capital(text: string): string {
 /** The newest verdict there is. */
 export function lastVerdict({ steps }: Rollout): Verdict | null {
   return steps.findLast(({ verdict }) => verdict !== null)?.verdict ?? null;
+}
+
+/** What to call a rollout. */
+export function rolloutTitle({ id, title, change, kind }: Rollout): string {
+  if (title) return title;
+  if (change?.[0]) return capital(changeText(change[0]));
+  return kind ? capital(kindWords(kind)) : id;
 }

@@ -2,12 +2,7 @@
 import type { Evidence } from "../api/steering";
 import { human, metricWords } from "../changes/values";
 import { duration } from "../lib/format";
-
-/** The address in a query such as `GET /api/…`, relative so that it works behind a path prefix; null without one. */
-export function queryHref(query: string): string | null {
-  const address = /^GET \/(\S+)/.exec(query)?.[1];
-  return address ? `./${address}` : null;
-}
+import { queryHref } from "./words";
 
 export function EvidenceTable({ evidence }: { evidence: readonly Evidence[] }) {
   return (
@@ -26,7 +21,9 @@ export function EvidenceTable({ evidence }: { evidence: readonly Evidence[] }) {
               <th scope="col" class="num">
                 Over
               </th>
-              <th scope="col">How to repeat it</th>
+              <th scope="col" class="query">
+                How to repeat it
+              </th>
             </tr>
           </thead>
           <tbody>

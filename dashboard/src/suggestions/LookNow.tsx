@@ -5,6 +5,7 @@ import type { OptimizeAnswer } from "../api/steering";
 import { TargetOfId } from "../changes/TargetLink";
 import { ago } from "../lib/format";
 import { nowMs, serverNow } from "../state/clock";
+import { foundWords } from "./words";
 
 /** What the last look at each target found, for as long as the page is open; "" is everything. */
 const looks = signal<Readonly<Record<string, { atMs: number; answer: OptimizeAnswer }>>>({});
@@ -50,15 +51,6 @@ export function LookNow({ target, onLooked }: Props) {
       {last && last.answer.skipped.length > 0 && <Skipped answer={last.answer} />}
     </div>
   );
-}
-
-/** What a look found, in words. */
-export function foundWords({ suggestions, skipped }: OptimizeAnswer): string {
-  const found =
-    suggestions.length === 0
-      ? "nothing new to suggest"
-      : `${suggestions.length} new ${suggestions.length === 1 ? "suggestion" : "suggestions"}`;
-  return skipped.length > 0 ? `${found}, ${skipped.length} passed over` : found;
 }
 
 /** Reads the ticking clock itself. */

@@ -52,9 +52,11 @@ export function SuggestionPage({ id }: { id: string }) {
       <OldFigures source={poller} />
       <Decide suggestion={suggestion} rollout={rollout} onDecided={poller.pollNow} />
       <div class="grid">
-        <ChangePanel suggestion={suggestion} />
+        <div class="stacked">
+          <ChangePanel suggestion={suggestion} />
+          <RiskPanel suggestion={suggestion} />
+        </div>
         <PromisePanel suggestion={suggestion} />
-        <RiskPanel suggestion={suggestion} />
         <EvidenceTable evidence={suggestion.evidence} />
       </div>
     </div>
