@@ -151,6 +151,16 @@ describe("the timeline", () => {
     ]);
   });
 
+  it("knows which measurements a verdict is of", () => {
+    const steps = [
+      step(1, { verdict: verdict() }),
+      step(5, { verdict: verdict(), judged_at_ms: 7 }),
+      step(9),
+    ];
+    const spans = timelineOf(rollout({ steps }), null).map(({ judgedMs }) => judgedMs);
+    expect(spans).toEqual([null, { fromMs: 1, toMs: 5 }, { fromMs: 5, toMs: 7 }, null, null]);
+  });
+
   it("colours a step by what the judge said of it", () => {
     const steps = [step(1, { verdict: verdict({ result: "harm" }) })];
     expect(timelineOf(rollout({ steps }), null).find(({ id }) => id === "step-0")?.tone).toBe("bad");

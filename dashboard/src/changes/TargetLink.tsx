@@ -1,13 +1,14 @@
 /** What a change is about, as a link to its page where there is one. */
 import type { Target } from "../api/steering";
+import type { TimeRange } from "../lib/range";
 import { pageHref } from "../state/route";
 
 /** Kinds of targets that have a page among the caches. */
 const CACHES: readonly string[] = ["redis", "memcached"];
 
-/** Where the page of a target is; null without one. */
-export function targetHref(id: string, kind: string): string | null {
-  return CACHES.includes(kind) ? pageHref("caches", id) : null;
+/** Where the page of a target is, over a range of time; null without one. */
+export function targetHref(id: string, kind: string, range?: TimeRange): string | null {
+  return CACHES.includes(kind) ? pageHref("caches", id, range) : null;
 }
 
 export function TargetLink({ target }: { target: Target }) {

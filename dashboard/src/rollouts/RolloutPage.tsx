@@ -4,7 +4,7 @@ import { fetchRollout, fetchSuggestion } from "../api/changes";
 import { ApiError } from "../api/client";
 import type { Rollout, Suggestion } from "../api/steering";
 import { CACHE_METRICS } from "../caches/panels";
-import { TargetLink } from "../changes/TargetLink";
+import { TargetLink, targetHref } from "../changes/TargetLink";
 import { changeText } from "../changes/values";
 import { kindWords } from "../changes/words";
 import { follow } from "../state/live";
@@ -12,6 +12,7 @@ import { pageHref } from "../state/route";
 import { usePoller } from "../state/usePoller";
 import { OldFigures } from "../ui/OldFigures";
 import { Controls } from "./Controls";
+import { aroundRange } from "./notes";
 import { RolloutCharts } from "./RolloutCharts";
 import { RolloutStatePill } from "./RolloutList";
 import { Timeline } from "./Timeline";
@@ -111,7 +112,10 @@ function Course({ rollout, suggestion }: Known) {
       </section>
       <section class="section" id="section-timeline">
         <h2>What happened</h2>
-        <Timeline entries={timelineOf(rollout, suggestion)} />
+        <Timeline
+          entries={timelineOf(rollout, suggestion)}
+          hrefOf={(fromMs, toMs) => target && targetHref(target.id, target.kind, aroundRange(fromMs, toMs))}
+        />
       </section>
     </>
   );

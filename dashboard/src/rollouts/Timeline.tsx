@@ -4,10 +4,16 @@ import { nowMs } from "../state/clock";
 import type { Entry } from "./timeline";
 import { VerdictView } from "./VerdictView";
 
-export function Timeline({ entries }: { entries: readonly Entry[] }) {
+interface Props {
+  entries: readonly Entry[];
+  /** Where the measurements of a time are shown; null: nowhere. */
+  hrefOf(fromMs: number, toMs: number): string | null;
+}
+
+export function Timeline({ entries, hrefOf }: Props) {
   return (
     <ol class="timeline">
-      {entries.map(({ id, atMs, title, text, tone, verdict }) => (
+      {entries.map(({ id, atMs, title, text, tone, verdict, judgedMs }) => (
         <li key={id} data-entry={id} data-tone={tone} aria-current={atMs === null ? "step" : undefined}>
           <p class="timeline-time">
             {atMs === null ? (
@@ -19,7 +25,9 @@ export function Timeline({ entries }: { entries: readonly Entry[] }) {
           <div>
             <h3>{title}</h3>
             {text && <p>{text}</p>}
-            {verdict && <VerdictView verdict={verdict} />}
+            {verdict && (
+              <VerdictView verdict={verdict} href={judgedMs && hrefOf(judgedMs.fromMs, judgedMs.toMs)} />
+            )}
           </div>
         </li>
       ))}

@@ -6,7 +6,13 @@ import { count } from "../lib/format";
 import { type IntervalRow, Intervals } from "../ui/Intervals";
 import { Pill } from "../ui/Pill";
 
-export function VerdictView({ verdict }: { verdict: Verdict }) {
+interface Props {
+  verdict: Verdict;
+  /** Where the measurements are that it is of. */
+  href?: string | null;
+}
+
+export function VerdictView({ verdict, href = null }: Props) {
   const words = wordsOf(JUDGEMENTS, verdict.result);
   return (
     <div class="verdict" data-verdict={verdict.result}>
@@ -17,6 +23,11 @@ export function VerdictView({ verdict }: { verdict: Verdict }) {
         {verdict.reason || words.meaning}
       </p>
       <Comparison verdict={verdict} />
+      {href && (
+        <p>
+          <a href={href}>What was measured meanwhile</a>
+        </p>
+      )}
     </div>
   );
 }

@@ -61,6 +61,11 @@ export function rangeOf(rollout: Rollout, nowMs: number): TimeRange {
     return { kind: "live", lengthMs: preset?.lengthMs ?? Math.ceil(needed / DAY_MS) * DAY_MS };
   }
   const end = rollout.ended_at_ms ?? rollout.steps.at(-1)?.started_at_ms ?? begin;
-  const air = Math.max(LEAST_AIR_MS, (end - begin) * AIR);
-  return fixedRange(begin - air, end + air);
+  return aroundRange(begin, end);
+}
+
+/** A stretch of time with some air around it. */
+export function aroundRange(fromMs: number, toMs: number): TimeRange {
+  const air = Math.max(LEAST_AIR_MS, (toMs - fromMs) * AIR);
+  return fixedRange(fromMs - air, toMs + air);
 }

@@ -12,11 +12,13 @@ export interface Entry {
   text: string;
   tone: Tone;
   verdict: Verdict | null;
+  /** Time whose measurements the verdict is of. */
+  judgedMs: { fromMs: number; toMs: number } | null;
 }
 
 type Draft = Partial<Entry> & Pick<Entry, "id" | "atMs" | "title">;
 
-const entry = (draft: Draft): Entry => ({ text: "", tone: "calm", verdict: null, ...draft });
+const entry = (draft: Draft): Entry => ({ text: "", tone: "calm", verdict: null, judgedMs: null, ...draft });
 
 /** From the suggestion to the end, or to what is awaited now. */
 export function timelineOf(rollout: Rollout, suggestion: Suggestion | null): Entry[] {
@@ -28,21 +30,24 @@ export function timelineOf(rollout: Rollout, suggestion: Suggestion | null): Ent
       entry({ id: "confirmed", atMs: rollout.started_at_ms, title: `Confirmed, attempt ${rollout.attempt}` }),
     );
   rollout.steps.forEach((step, at) => {
-    entries.push(stepEntry(step, at, rollout.steps.length));
+    entries.push(stepEntry(rollout, step, at));
   });
   entries.push(lastEntry(rollout));
   return entries;
 }
 
-function stepEntry(step: RolloutStep, at: number, steps: number): Entry {
-  const { nodes, revision, verdict } = step;
+function stepEntry(rollout: Rollout, step: RolloutStep, at: number): Entry {
+  const { nodes, revision, verdict, started_at_ms: fromMs } = step;
+  const { steps, ended_at_ms: ended } = rollout;
+  const toMs = step.judged_at_ms || steps[at + 1]?.started_at_ms || ended;
   return entry({
     id: `step-${at}`,
     atMs: step.started_at_ms,
-    title: steps > 1 ? `Step ${at + 1}` : "Offered to the agent",
+    title: steps.length > 1 ? `Step ${at + 1}` : "Offered to the agent",
     text: `On ${nodes.join(", ")}, policy revision ${revision}.`,
     tone: verdict ? wordsOf(JUDGEMENTS, verdict.result).tone : "calm",
     verdict,
+    judgedMs: verdict && toMs ? { fromMs, toMs } : null,
   });
 }
 

@@ -21,18 +21,22 @@ async function load(): Promise<void> {
   runningRollouts.value = rollouts.items.filter(({ state }) => !isOver(state)).length;
 }
 
+function loadNow(): void {
+  load().catch(() => {
+    // A help only; the pages themselves tell of failing questions.
+  });
+}
+
 function loadSoon(): void {
   if (timer !== undefined) return;
   timer = setTimeout(() => {
     timer = undefined;
-    load().catch(() => {
-      // A help only; the pages themselves tell of failing questions.
-    });
+    loadNow();
   }, CLOSEST_MS);
 }
 
 /** Counts now and after every change. */
 export function keepCounting(): () => void {
-  loadSoon();
+  loadNow();
   return hear(["suggestion", "rollout"], loadSoon);
 }

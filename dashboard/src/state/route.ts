@@ -35,9 +35,9 @@ export function fleetHref(): string {
   return pageHref("fleet");
 }
 
-/** Address of a page, or of one thing that it tells of. */
-export function pageHref(page: Exclude<Page, "node">, id = ""): string {
-  return formatRoute({ ...DEFAULT_ROUTE, page, id, range: route.value.range });
+/** Address of a page, or of one thing that it tells of; the time range goes along unless there is another. */
+export function pageHref(page: Exclude<Page, "node">, id = "", range = route.value.range): string {
+  return formatRoute({ ...DEFAULT_ROUTE, page, id, range });
 }
 
 /** Goes to the page of one thing. */

@@ -43,7 +43,7 @@ function Row({ evidence: { name, value, unit, window_ms: window, query } }: { ev
     <tr>
       <th scope="row">{metricWords(name)}</th>
       <td class="num">{human(value, unit)}</td>
-      <td class="num">{window > 0 ? duration(window) : "at a moment"}</td>
+      <td class="num">{window > 0 ? duration(window) : "a reading"}</td>
       <td class="query">
         {href ? (
           <a href={href}>
