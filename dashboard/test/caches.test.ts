@@ -55,13 +55,13 @@ describe("the table of caches", () => {
 
   it("puts what is not known last in either direction", () => {
     const caches = [
-      cache({ name: "none", hit_ratio: null }),
+      cache({ name: "an unknown one", hit_ratio: null }),
       cache({ name: "low", hit_ratio: 0.1 }),
       cache({ name: "high", hit_ratio: 0.9 }),
     ];
     for (const [direction, expected] of [
-      ["asc", ["low", "high", "none"]],
-      ["desc", ["high", "low", "none"]],
+      ["asc", ["low", "high", "an unknown one"]],
+      ["desc", ["high", "low", "an unknown one"]],
     ] as const) {
       const [column] = cacheOrder("hit", direction);
       expect(names(sortCaches(caches, column, direction))).toEqual(expected);

@@ -147,8 +147,9 @@ describe("words", () => {
       samples: 1,
       reason: "",
     });
-    expect([0.8, 0.9, 0.95].map((value) => agreementWords(verdict(value)))).toEqual([
+    expect([0.8, 0.885, 0.915, 0.95].map((value) => agreementWords(verdict(value)))).toEqual([
       "below what was expected",
+      "as expected",
       "as expected",
       "above what was expected",
     ]);
