@@ -12,7 +12,7 @@ import {
 } from "../src/changes/values";
 import { agreementWords, expiryWords, trackWords } from "../src/changes/words";
 import { placeOn, scaleOf } from "../src/lib/scale";
-import { foundWords, queryHref } from "../src/suggestions/words";
+import { foundWords, queryHref, skippedTargets } from "../src/suggestions/words";
 
 const change = (from: string, to: string, unit = "bytes", parameter = "maxmemory") => ({
   parameter,
@@ -167,7 +167,26 @@ describe("words", () => {
       ({ suggestions: Array(found), skipped: Array(skipped) }) as unknown as OptimizeAnswer;
     expect(foundWords(answer(0, 0))).toBe("nothing new to suggest");
     expect(foundWords(answer(1, 0))).toBe("1 new suggestion");
-    expect(foundWords(answer(2, 3))).toBe("2 new suggestions, 3 passed over");
+    expect(foundWords(answer(2, 3))).toBe("2 new suggestions; below is why not more");
+  });
+
+  it("tell what was passed over once for each target and reason", () => {
+    const skipped = [
+      { target: "a", kind: "cache.size", reason: "stale" },
+      { target: "b", kind: "cache.size", reason: "full" },
+      { target: "a", kind: "cache.ttl", reason: "stale" },
+      { target: "a", kind: null, reason: "locked" },
+    ];
+    expect(skippedTargets(skipped)).toEqual([
+      {
+        target: "a",
+        reasons: [
+          { kinds: "cache size, time to live", reason: "stale" },
+          { kinds: "", reason: "locked" },
+        ],
+      },
+      { target: "b", reasons: [{ kinds: "cache size", reason: "full" }] },
+    ]);
   });
 
   it("lead to where evidence is measured again", () => {

@@ -158,10 +158,14 @@ export interface Suggestion {
   track_record: TrackRecord;
   /** Nobody but people can carry it out. */
   by_hand?: boolean | null;
+  lower_is_better?: boolean | null;
 }
 
+/** Why an advisor has nothing to suggest for a target. */
 export interface Skipped {
   target: string;
+  /** What was looked for. */
+  kind?: string | null;
   reason: string;
 }
 

@@ -69,6 +69,9 @@ export function changeText(change: Change): string {
 const METRICS: Readonly<Record<string, string>> = {
   "redis.hit_ratio": "hit ratio",
   "memcached.hit_ratio": "hit ratio",
+  "redis.commands.processed": "commands",
+  "redis.keys.expired": "expirations",
+  "flyball.redis.key.largest": "largest key",
   "redis.memory.used": "memory used",
   "redis.memory.rss": "resident memory",
 };

@@ -5,10 +5,13 @@ import type { OptimizeAnswer } from "../api/steering";
 import { TargetOfId } from "../changes/TargetLink";
 import { ago } from "../lib/format";
 import { nowMs, serverNow } from "../state/clock";
-import { foundWords } from "./words";
+import { foundWords, skippedTargets } from "./words";
 
 /** What the last look at each target found, for as long as the page is open; "" is everything. */
 const looks = signal<Readonly<Record<string, { atMs: number; answer: OptimizeAnswer }>>>({});
+
+/** Of more targets the reasons are shown when somebody asks. */
+const OPEN_AT_MOST = 3;
 
 interface Props {
   /** Looks at this one only; null: at everything. */
@@ -48,7 +51,7 @@ export function LookNow({ target, onLooked }: Props) {
           Could not look: {problem.value}.
         </p>
       )}
-      {last && last.answer.skipped.length > 0 && <Skipped answer={last.answer} />}
+      {last && last.answer.skipped.length > 0 && <SkippedList answer={last.answer} />}
     </div>
   );
 }
@@ -62,17 +65,23 @@ function Found({ atMs, answer }: { atMs: number; answer: OptimizeAnswer }) {
   );
 }
 
-function Skipped({ answer: { skipped } }: { answer: OptimizeAnswer }) {
+function SkippedList({ answer: { skipped } }: { answer: OptimizeAnswer }) {
+  const targets = skippedTargets(skipped);
   return (
-    <details class="skipped" open={skipped.length <= 6}>
-      <summary>Passed over, and why</summary>
+    <details class="skipped" open={targets.length <= OPEN_AT_MOST}>
+      <summary>What was passed over, and why</summary>
       <dl>
-        {skipped.map(({ target, reason }) => (
-          <div key={`${target} ${reason}`}>
+        {targets.map(({ target, reasons }) => (
+          <div key={target}>
             <dt>
               <TargetOfId id={target} />
             </dt>
-            <dd>{reason}</dd>
+            {reasons.map(({ kinds, reason }) => (
+              <dd key={reason}>
+                {kinds && <small>{kinds}</small>}
+                <span>{reason}</span>
+              </dd>
+            ))}
           </div>
         ))}
       </dl>
