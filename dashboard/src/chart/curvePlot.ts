@@ -176,6 +176,9 @@ export class CurvePlot {
   }
 }
 
+/** Where on the height the words about sizes beyond stand: a curve that ends is usually high up, and marks have theirs below. */
+const LABEL_AT = 0.4;
+
 /** Beside the end of the curve, at its right where there is room. */
 function drawBeyondLabel(u: uPlot, beyond: { from: number; label: string }, colors: ChartColors): void {
   const { ctx, bbox } = u;
@@ -191,7 +194,7 @@ function drawBeyondLabel(u: uPlot, beyond: { from: number; label: string }, colo
     ctx,
     beyond.label,
     isLeft ? bbox.left + bbox.width - gap : x + gap,
-    bbox.top + gap,
+    bbox.top + bbox.height * LABEL_AT,
     colors.text,
     colors,
   );
