@@ -1,7 +1,11 @@
 import { describe, expect, it } from "vitest";
 import type { Rollout, RolloutStep, Suggestion, Verdict } from "../src/api/steering";
+import { cacheSources, HIT_RATIO } from "../src/caches/panels";
+import { buildModel } from "../src/chart/model";
 import { notesOf, noteValues } from "../src/chart/notes";
 import { fittedEnds } from "../src/lib/axis";
+import { LineTable } from "../src/lib/lines";
+import { type AnyPanel, NO_FACTS } from "../src/node/panel";
 import { beginOf, judgedNotes, marksOf, rangeOf } from "../src/rollouts/notes";
 import { ordersFor } from "../src/rollouts/orders";
 import { lastVerdict, rolloutTitle, timelineOf } from "../src/rollouts/timeline";
@@ -107,6 +111,33 @@ describe("notes", () => {
     expect(notes).toEqual({ marks: [mark], expected });
     expect(notesOf({ "": { marks: [mark] } }, "b")).toEqual({ marks: [mark] });
     expect(noteValues(notes)).toEqual([0.88, 0.9, 0.92]);
+  });
+
+  it("have room on the axis of the chart that they are drawn over, and of no other", () => {
+    const sources = cacheSources("sessions");
+    const table = LineTable.over(Object.values(sources), 1000, 0, 3000);
+    const points: [number, number][] = [
+      [0, 6],
+      [1000, 6],
+    ];
+    table.addHistory(sources.hits, [{ attributes: {}, points }]);
+    table.addHistory(sources.misses, [{ attributes: {}, points: points.map(([ts]) => [ts, 4]) }]);
+    const notes = {
+      value: { [HIT_RATIO.id]: { expected: [{ fromMs: 0, toMs: 1, value: 0.9, low: 0.88, high: 0.92 }] } },
+    };
+    const model = (panel: AnyPanel) =>
+      buildModel(
+        panel,
+        { table, sources, notes, window: { fromMs: 0, toMs: 3000 }, unsettledFromMs: 0, isSilent: false },
+        new Set(),
+        NO_FACTS,
+      );
+    const ratio = model(HIT_RATIO);
+    expect(ratio.yMin).toBeGreaterThan(0.5);
+    expect(ratio.yMin).toBeLessThan(0.6);
+    expect(ratio.yMax).toBeGreaterThan(0.92);
+    expect(ratio.notes?.expected).toHaveLength(1);
+    expect(model({ ...HIT_RATIO, id: "another" }).yMax).toBeLessThan(0.65);
   });
 
   it("widen an axis that is fitted to its values", () => {
