@@ -337,6 +337,46 @@ const CHECKS = {
     await page.setViewportSize({ width: 1440, height: 900 });
   },
 
+  async "the caches page lists caches, or says how to have one"() {
+    await page.click('nav >> text="Caches"');
+    await untilText("a table, or what to write where", ".caches", "Hit ratio|\\[\\[redis\\]\\]");
+    await shot("caches-light");
+    await page.goto(`${relay.base}/#/caches/redis:nowhere:nothing`);
+    await page.waitForSelector("text=No cache “redis:nowhere:nothing”");
+  },
+
+  async "the suggestions page looks when asked, and its address holds the status"() {
+    await page.click('nav >> text="Suggestions"');
+    await untilText("suggestions, or why there are none", ".changes", "expires in|Nothing is suggested");
+    await page.click('.look button:text-is("Look now")');
+    await untilText("what the look found", ".look [role=status]", "Looked now: ");
+    await page.click(".tabs >> text=expired");
+    await until(page, "the address holds the status", () => location.hash.includes("status=expired"));
+    await page.reload();
+    await page.waitForSelector('.tabs [aria-pressed="true"]:text-is("expired")');
+    await untilText("what expired, or that nothing did", ".changes", "No suggestion was expired|made ");
+    await shot("suggestions-light");
+  },
+
+  async "the rollouts page lists rollouts, or says how they begin"() {
+    await page.click('nav >> text="Rollouts"');
+    await untilText("rollouts, or how they begin", ".changes", "On their way|somebody confirms a suggestion");
+    await shot("rollouts-light");
+    await page.goto(`${relay.base}/#/rollouts/r-none`);
+    await page.waitForSelector("text=No rollout “r-none”");
+  },
+
+  async "caches, suggestions and rollouts fit narrow windows too"() {
+    await page.setViewportSize({ width: 390, height: 844 });
+    for (const name of ["Caches", "Suggestions", "Rollouts"]) {
+      await page.click(`nav >> text="${name}"`);
+      await page.waitForSelector(`h1:text-is("${name}")`);
+      await untilFits(name);
+      await shot(`${name.toLowerCase()}-narrow`);
+    }
+    await page.setViewportSize({ width: 1440, height: 900 });
+  },
+
   async "an unknown node is named as such"() {
     await page.goto(`${relay.base}/#/node/no-such-node`);
     await page.waitForSelector("text=No node named");

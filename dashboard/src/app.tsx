@@ -1,21 +1,41 @@
 /** The frame around every page: header, state of the connection, and the page that the address names. */
 import { useEffect } from "preact/hooks";
+import { CachesPage } from "./caches/CachesPage";
 import { FleetPage } from "./fleet/FleetPage";
+import type { Page } from "./lib/url";
 import { NodePage } from "./node/NodePage";
 import { QueriesPage } from "./queries/QueriesPage";
+import { RolloutsPage } from "./rollouts/RolloutsPage";
 import { nowMs } from "./state/clock";
 import { follow } from "./state/live";
+import { keepCounting } from "./state/open";
 import { route } from "./state/route";
+import { SuggestionsPage } from "./suggestions/SuggestionsPage";
 import { Banner } from "./ui/Banner";
 import { Header } from "./ui/Header";
 
+const TITLES: Record<Page, string> = {
+  fleet: "",
+  node: "",
+  queries: "Queries",
+  caches: "Caches",
+  suggestions: "Suggestions",
+  rollouts: "Rollouts",
+};
+
 export function App() {
-  const { page, node } = route.value;
-  useEffect(() => follow(page === "node" ? node : ""), [page, node]);
+  const { page, node, id } = route.value;
+  // These pages follow samples of a node, and say of which one.
+  const isFollowing = page === "node" || (id !== "" && page !== "suggestions");
   useEffect(() => {
-    const name = { node, queries: "Queries", fleet: "" }[page];
+    if (!isFollowing) follow("");
+  }, [isFollowing]);
+  useEffect(() => {
+    // What is about one thing gives itself its name once it is known.
+    const name = page === "node" ? node : id ? "" : TITLES[page];
     document.title = name ? `${name} · Flyball` : "Flyball";
-  }, [page, node]);
+  }, [page, node, id]);
+  useEffect(keepCounting, []);
   return (
     <>
       <button type="button" class="skip" onClick={() => document.getElementById("main")?.focus()}>
@@ -26,6 +46,9 @@ export function App() {
       <main id="main" tabIndex={-1}>
         {page === "node" && <NodePage key={node} node={node} />}
         {page === "queries" && <QueriesPage />}
+        {page === "caches" && <CachesPage />}
+        {page === "suggestions" && <SuggestionsPage />}
+        {page === "rollouts" && <RolloutsPage />}
         {page === "fleet" && <FleetPage />}
       </main>
     </>

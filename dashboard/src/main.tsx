@@ -6,6 +6,8 @@ import "./style/fleet.css";
 import "./style/node.css";
 import "./style/alerts.css";
 import "./style/queries.css";
+import "./style/caches.css";
+import "./style/changes.css";
 import { render } from "preact";
 import { App } from "./app";
 

@@ -7,7 +7,9 @@ import {
   format,
   formatTick,
   percent,
+  points,
   seconds,
+  share,
   significant,
   UNKNOWN,
 } from "../src/lib/format";
@@ -49,8 +51,15 @@ describe("numbers", () => {
     expect(seconds(0)).toBe("0 s");
   });
 
+  it("keeps the tenths of a share whose tenths matter, and calls nothing all or none", () => {
+    expect([0.8412, 0.05, 1, 0].map(share)).toEqual(["84.1 %", "5.0 %", "100 %", "0 %"]);
+    expect(share(0.99999)).toBe(">99.9 %");
+    expect(share(0.0001)).toBe("<0.1 %");
+    expect([0.072, -0.004, 0.0001].map(points)).toEqual(["+7.2 points", "−0.4 points", "±0.0 points"]);
+  });
+
   it("tells unknown from zero in every unit", () => {
-    for (const unit of ["ratio", "bytes", "bytes/s", "ops/s", "seconds", "count"] as const) {
+    for (const unit of ["ratio", "share", "bytes", "bytes/s", "ops/s", "seconds", "count"] as const) {
       expect(format(null, unit)).toBe(UNKNOWN);
       expect(format(Number.NaN, unit)).toBe(UNKNOWN);
       expect(format(0, unit)).not.toBe(UNKNOWN);

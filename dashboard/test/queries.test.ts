@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { problemText } from "../src/api/client";
 import type { LayerStats, QueryCacheStats, QueryShape, SizeCurve } from "../src/api/performance";
+import { heldOrder } from "../src/lib/held";
 import { doneWords, tagOf, warningWords } from "../src/queries/clearing";
 import { curveLine, curveSentence, marksOf, ratioAt } from "../src/queries/curve";
 import { outcomesOf } from "../src/queries/outcomes";
-import { heldShapes, orderOf, SHAPE_COLUMNS, shapeKey, sortShapes } from "../src/queries/shapes";
+import { orderOf, SHAPE_COLUMNS, shapeKey, sortShapes } from "../src/queries/shapes";
 import {
   gained,
   KEPT_MS,
@@ -235,7 +236,7 @@ describe("shapes", () => {
 
   it("stay where they stood while held", () => {
     const order = ["gone raw", ...shapes.slice(0, 2).map(shapeKey)];
-    const held = heldShapes(order, [shapes[2], shapes[1], shapes[0]] as QueryShape[]);
+    const held = heldOrder(order, [shapes[2], shapes[1], shapes[0]] as QueryShape[], shapeKey);
     expect(held.map((each) => each.shape)).toEqual(["b", "a10", "a2"]);
   });
 });

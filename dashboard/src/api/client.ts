@@ -31,7 +31,7 @@ export function getJson<T>(address: string, signal?: AbortSignal): Promise<T> {
 }
 
 /** POST of JSON. */
-function postJson<T>(address: string, body: unknown): Promise<T> {
+export function postJson<T>(address: string, body: unknown): Promise<T> {
   const headers = { "content-type": "application/json" };
   return call(address, { method: "POST", headers, body: JSON.stringify(body) });
 }

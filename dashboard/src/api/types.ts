@@ -139,7 +139,14 @@ export interface ResyncEvent {
   type: "resync";
 }
 
-export type LiveEvent = StatusEvent | SamplesEvent | AlertEvent | ResyncEvent;
+/** Something of this kind changed. What it is now is asked for, so nothing else of the event is read. */
+export interface ChangeEvent {
+  type: ChangeKind;
+}
+
+export type ChangeKind = "suggestion" | "rollout" | "policy" | "cache";
+
+export type LiveEvent = StatusEvent | SamplesEvent | AlertEvent | ChangeEvent | ResyncEvent;
 
 /** RFC 9457, as every failed call answers. */
 export interface Problem {

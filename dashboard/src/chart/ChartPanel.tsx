@@ -2,23 +2,23 @@
 import { effect, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { moment as momentText, unitName } from "../lib/format";
-import type { NodeController } from "../node/controller";
-import type { HostFacts, Panel, Row } from "../node/panel";
+import { type AnyPanel, type HostFacts, NO_FACTS, type Row } from "../node/panel";
 import { serverNow } from "../state/clock";
 import { route } from "../state/route";
 import { theme } from "../state/theme";
+import type { History } from "./history";
 import { HeatLegend, Legend } from "./Legend";
 import { buildModel, type ChartModel } from "./model";
 import { heatTexts, type Moment, rowText } from "./readout";
 import { ChartView } from "./view";
 
 interface Props {
-  panel: Panel;
-  controller: NodeController;
-  facts: HostFacts;
+  panel: AnyPanel;
+  controller: History;
+  facts?: HostFacts;
   onZoom(fromMs: number, toMs: number): void;
   onReset(): void;
-  onToggle(panel: Panel, rows: readonly Row[], row: Row, only: boolean): void;
+  onToggle(panel: AnyPanel, rows: readonly Row[], row: Row, only: boolean): void;
 }
 
 /** Rows as the legend needs them; equal when only values changed. */
@@ -32,7 +32,7 @@ interface LegendState {
 
 const EMPTY: LegendState = { key: "", rows: [], shape: "lines", omitted: 0, isLoading: true };
 
-export function ChartPanel({ panel, controller, facts, onZoom, onReset, onToggle }: Props) {
+export function ChartPanel({ panel, controller, facts = NO_FACTS, onZoom, onReset, onToggle }: Props) {
   const figure = useRef<HTMLElement>(null);
   const host = useRef<HTMLDivElement>(null);
   const view = useRef<ChartView | null>(null);
@@ -138,7 +138,7 @@ export function onChartKey(event: KeyboardEvent, chart: ChartView): void {
   chart.moveCursor(event.shiftKey ? steps * 10 : steps);
 }
 
-function momentOf(cursor: number | null, controller: NodeController): Moment {
+function momentOf(cursor: number | null, controller: History): Moment {
   if (cursor !== null) return { kind: "at", index: cursor };
   return { kind: controller.isLive ? "newest" : "mean" };
 }
@@ -151,7 +151,7 @@ function legendOf(model: ChartModel): LegendState {
 
 function writeValues(
   model: ChartModel,
-  panel: Panel,
+  panel: AnyPanel,
   moment: Moment,
   outlets: ReadonlyMap<string, HTMLElement>,
   when: HTMLElement | null,

@@ -1,9 +1,9 @@
 /** A chart's legend: names, colours and values of its rows; each is a button that hides or shows its row. */
 import { UNKNOWN } from "../lib/format";
-import type { Panel, Row } from "../node/panel";
+import type { AnyPanel, Row } from "../node/panel";
 
 interface Props {
-  panel: Panel;
+  panel: AnyPanel;
   rows: readonly Row[];
   hidden: ReadonlySet<string>;
   /** Where values are written by whoever draws the chart, by row. */

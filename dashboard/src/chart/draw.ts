@@ -108,6 +108,7 @@ export function drawHeat(u: uPlot, model: ChartModel, colors: ChartColors): void
   ctx.restore();
 }
 
-function scaledFont(font: string): string {
+/** `font` in canvas pixels. */
+export function scaledFont(font: string): string {
   return font.replace(/(\d+)px/, (_, size: string) => `${Number(size) * devicePixelRatio}px`);
 }

@@ -1,11 +1,11 @@
 /** From the line table to what one chart draws: pure, once for each change. */
-import { axisTop } from "../lib/axis";
+import { axisTop, fittedEnds } from "../lib/axis";
 import { unknownSpans } from "../lib/gaps";
-import type { LineTable, Value, Values } from "../lib/lines";
+import type { LineTable, Source, Value, Values } from "../lib/lines";
 import { combine, peak, stacked } from "../lib/stack";
-import { busiest, type HostFacts, type Panel, type Row } from "../node/panel";
+import { type AnyPanel, busiest, type HostFacts, type Row } from "../node/panel";
 import { coresShape } from "../node/panels/cpu";
-import { SOURCES } from "../node/sources";
+import { type ChartNotes, notesOf, noteValues } from "./notes";
 
 export interface ChartModel {
   shape: "lines" | "stack" | "mirror" | "heat";
@@ -24,6 +24,7 @@ export interface ChartModel {
   yMin: number;
   yMax: number;
   reference: { value: number; label: string } | null;
+  notes?: ChartNotes;
   /** History is still on its way. */
   isLoading: boolean;
 }
@@ -31,9 +32,13 @@ export interface ChartModel {
 /** A last point this close to the right edge is not yet a gap. */
 const SLACK_SECONDS = 2.6;
 
-/** The part of a node's knowledge that a chart draws from. */
+/** The part of a page's knowledge that a chart draws from. */
 export interface View {
   table: LineTable;
+  /** Questions by name. */
+  sources: Readonly<Record<string, Source>>;
+  /** Drawn over the charts. */
+  notes: { readonly value: Readonly<Record<string, ChartNotes>> };
   window: { fromMs: number; toMs: number };
   /** From here on nothing is called unknown yet. */
   unsettledFromMs: number;
@@ -42,21 +47,24 @@ export interface View {
 }
 
 export function buildModel(
-  panel: Panel,
-  { table, window, unsettledFromMs, isSilent }: View,
+  panel: AnyPanel,
+  { table, sources, notes, window, unsettledFromMs, isSilent }: View,
   hidden: ReadonlySet<string>,
   facts: HostFacts,
 ): ChartModel {
-  const all = panel.rows((name) => table.linesOf(SOURCES[name]));
+  const named = (name: string): Source => sources[name] as Source;
+  const all = panel.rows((name) => table.linesOf(named(name)));
   const shape = panel.shape === "heat" ? coresShape(all.length) : panel.shape;
   const rows = shape === "heat" ? all : busiest(all);
   const visible = rows.filter((row) => !hidden.has(`${panel.id}:${row.id}`));
   const xs = axisOf(table);
-  const isLoading = !panel.sources.every((name) => table.isLoaded(SOURCES[name]));
+  const isLoading = !panel.sources.every((name) => table.isLoaded(named(name)));
   const [fromSeconds, toSeconds] = [window.fromMs / 1000, window.toMs / 1000];
   const known = rows.flatMap((row) => (row.below ? [row.values, row.below] : [row.values]));
   const reference = panel.reference?.(facts) ?? null;
-  const [yMin, yMax] = ends(panel, shape, visible, facts, reference?.value ?? 0);
+  const noted = notesOf(notes.value, panel.id);
+  const levels = [...noteValues(noted), ...(reference ? [reference.value] : [])];
+  const [yMin, yMax] = ends(panel, shape, visible, facts, levels);
   const slack = SLACK_SECONDS + table.stepMs / 1000;
   return {
     shape,
@@ -76,22 +84,24 @@ export function buildModel(
     yMin,
     yMax,
     reference,
+    notes: noted,
     isLoading,
   };
 }
 
 function ends(
-  panel: Panel,
+  panel: AnyPanel,
   shape: ChartModel["shape"],
   visible: readonly Row[],
   facts: HostFacts,
-  reference: number,
+  levels: readonly number[],
 ): [number, number] {
   if (shape === "heat") return [0, Math.max(1, visible.length)];
   const above =
     shape === "stack" ? stacked(visible.map((row) => row.values)) : visible.map((row) => row.values);
+  if (panel.isFitted) return fittedEnds([...above, levels], panel.unit);
   const fixed = panel.top?.(facts) ?? null;
-  const top = fixed ?? axisTop(Math.max(peak(above), reference), panel.unit);
+  const top = fixed ?? axisTop(Math.max(peak(above), ...levels), panel.unit);
   if (shape !== "mirror") return [0, top];
   const below = peak(visible.flatMap((row) => (row.below ? [row.below] : [])));
   return [-axisTop(below, panel.unit), top];

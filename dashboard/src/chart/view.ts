@@ -6,6 +6,7 @@ import uPlot from "uplot";
 import type { Unit } from "../lib/format";
 import { readColors } from "./colors";
 import { drawHeat, drawReference, drawUnknown, drawZero, hatchPattern } from "./draw";
+import { drawExpected, drawSeen } from "./drawNotes";
 import { type ChartModel, plotLines, structureOf } from "./model";
 import { optionsFor } from "./options";
 
@@ -123,7 +124,10 @@ export class ChartView {
     const size = { width: Math.max(120, this.host.clientWidth), height: HEIGHT_PX };
     const current = (): ChartModel => this.model as ChartModel;
     const hooks = {
-      clear: (u: uPlot) => drawUnknown(u, current(), this.hatch(u)),
+      clear: (u: uPlot) => {
+        drawUnknown(u, current(), this.hatch(u));
+        drawExpected(u, current().notes ?? {}, this.colors);
+      },
       draw: (u: uPlot) => this.drawOver(u, current()),
       cursor: (u: uPlot) => this.events.onCursor(u.cursor.idx ?? null),
       select: (u: uPlot) => this.onSelect(u),
@@ -141,6 +145,7 @@ export class ChartView {
     if (model.shape === "heat") drawHeat(u, model, this.colors);
     if (model.shape === "mirror") drawZero(u, this.colors.zero);
     drawReference(u, model, this.colors);
+    drawSeen(u, model.notes ?? {}, this.colors);
   }
 
   private onSelect(u: uPlot): void {

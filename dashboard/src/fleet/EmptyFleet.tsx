@@ -1,5 +1,5 @@
 /** No node yet: how to start one. */
-import { useSignal } from "@preact/signals";
+import { Snippet } from "../ui/Snippet";
 
 /** Where agents connect unless the collector was told otherwise. */
 const GRPC_PORT = 7400;
@@ -7,25 +7,11 @@ const GRPC_PORT = 7400;
 export function EmptyFleet() {
   const host = location.hostname || "127.0.0.1";
   const command = `flyball-agent --collector http://${host}:${GRPC_PORT} --node "$(hostname)"`;
-  const copied = useSignal(false);
-  const copy = (): void => {
-    navigator.clipboard?.writeText(command).then(
-      () => {
-        copied.value = true;
-      },
-      () => undefined,
-    );
-  };
   return (
     <section class="empty">
       <h1>No agent has connected yet</h1>
       <p>The collector is up and listening. Start an agent on the host you want to see:</p>
-      <div class="command">
-        <code>{command}</code>
-        <button type="button" onClick={copy}>
-          {copied.value ? "Copied" : "Copy"}
-        </button>
-      </div>
+      <Snippet text={command} />
       <p class="muted">
         Agents connect to port {GRPC_PORT} unless the collector was started with another <code>--grpc</code>,
         as its log line <code>listening</code> tells. The node appears here by itself within a second.

@@ -4,7 +4,16 @@
  */
 
 /** What a number is; chosen by each chart and column. */
-export type Unit = "ratio" | "bytes" | "bytes/s" | "ops/s" | "packets/s" | "faults/s" | "seconds" | "count";
+export type Unit =
+  | "ratio"
+  | "share"
+  | "bytes"
+  | "bytes/s"
+  | "ops/s"
+  | "packets/s"
+  | "faults/s"
+  | "seconds"
+  | "count";
 
 /** Shown wherever a value is not known. */
 export const UNKNOWN = "–";
@@ -64,12 +73,30 @@ export function percent(ratio: number): string {
   return `${size < 9.95 ? value.toFixed(1) : value.toFixed(0)} %`;
 }
 
+/** A share of one whose tenths of a percent matter, as of a hit ratio: `84.1 %`. */
+export function share(ratio: number): string {
+  const text = (ratio * 100).toFixed(1);
+  // What is not all must not be called so, nor nothing what is some.
+  if (text === "100.0") return ratio < 1 ? ">99.9 %" : "100 %";
+  if (text === "0.0" || text === "-0.0") return ratio > 0 ? "<0.1 %" : "0 %";
+  return `${text} %`;
+}
+
+/** A difference of two shares, with its sign: `+7.2 points`. */
+export function points(delta: number): string {
+  const text = Math.abs(delta * 100).toFixed(1);
+  if (text === "0.0") return "±0.0 points";
+  return `${delta < 0 ? "−" : "+"}${text} points`;
+}
+
 /** `value` in `unit`, or the mark for unknown. */
 export function format(value: number | null | undefined, unit: Unit): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return UNKNOWN;
   switch (unit) {
     case "ratio":
       return percent(value);
+    case "share":
+      return share(value);
     case "bytes":
       return bytes(value);
     case "bytes/s":
@@ -87,13 +114,13 @@ export function format(value: number | null | undefined, unit: Unit): string {
 
 /** A tick of an axis: as `format`, but without zeros that say nothing. */
 export function formatTick(value: number, unit: Unit): string {
-  const text = unit === "ratio" ? `${significant(value * 100)} %` : format(value, unit);
+  const text = unit === "ratio" || unit === "share" ? `${significant(value * 100)} %` : format(value, unit);
   return text.replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, "");
 }
 
 /** The unit as it stands beside a chart's title. */
 export function unitName(unit: Unit): string {
-  return { ratio: "%", seconds: "s", count: "", bytes: "bytes" }[unit as string] ?? unit;
+  return { ratio: "%", share: "%", seconds: "s", count: "", bytes: "bytes" }[unit as string] ?? unit;
 }
 
 /** A long duration in its two largest parts: `12 d 4 h`. */

@@ -8,15 +8,24 @@ import { DEFAULT_RANGE, fixedRange, lengthName, parseLength, type TimeRange } fr
 
 export type SortDirection = "asc" | "desc";
 
+/** Pages that tell of many things of one kind, or of one. */
+const KINDS = ["caches", "suggestions", "rollouts"] as const;
+
+export type Page = "fleet" | "node" | "queries" | (typeof KINDS)[number];
+
 export interface Route {
-  page: "fleet" | "node" | "queries";
+  page: Page;
   /** Name of the node; empty on every other page. */
   node: string;
+  /** Of the one cache, suggestion or rollout that the page is about; empty: of all. */
+  id: string;
   range: TimeRange;
   /** Rows not drawn, as `chart:row`. */
   hidden: readonly string[];
   /** Fleet: text that a node's name or system must contain. */
   filter: string;
+  /** Suggestions and rollouts: only those in this state; empty: the page's own choice. */
+  status: string;
   /** Column of the page's table; one that it does not have means the table's own order. */
   sort: string;
   direction: SortDirection;
@@ -25,9 +34,11 @@ export interface Route {
 export const DEFAULT_ROUTE: Route = {
   page: "fleet",
   node: "",
+  id: "",
   range: DEFAULT_RANGE,
   hidden: [],
   filter: "",
+  status: "",
   sort: "node",
   direction: "asc",
 };
@@ -40,12 +51,15 @@ export function parseRoute(fragment: string): Route {
   const query = new URLSearchParams(mark < 0 ? "" : text.slice(mark + 1));
   const [, page, name] = path.split("/");
   const node = page === "node" && name ? decode(name) : "";
+  const kind = KINDS.find((each) => each === page);
   return {
-    page: node ? "node" : page === "queries" ? "queries" : "fleet",
+    page: node ? "node" : page === "queries" ? "queries" : (kind ?? "fleet"),
     node,
+    id: kind && name ? decode(name) : "",
     range: parseRange(query),
     hidden: [...new Set(query.getAll("hide").flatMap((part) => part.split(",")))].filter(Boolean).map(decode),
     filter: query.get("q") ?? "",
+    status: query.get("status") ?? "",
     sort: query.get("sort") || DEFAULT_ROUTE.sort,
     direction: query.get("dir") === "desc" ? "desc" : "asc",
   };
@@ -53,8 +67,6 @@ export function parseRoute(fragment: string): Route {
 
 /** Writes the fragment, with `#`. */
 export function formatRoute(route: Route): string {
-  const paths = { fleet: "/", node: `/node/${encodeURIComponent(route.node)}`, queries: "/queries" };
-  const path = paths[route.page];
   const parts: string[] = [];
   if (route.range.kind === "fixed") parts.push(`from=${route.range.fromMs}`, `to=${route.range.toMs}`);
   else if (lengthName(route.range.lengthMs) !== lengthName(defaultLength)) {
@@ -63,9 +75,17 @@ export function formatRoute(route: Route): string {
   // Encoded twice where a name holds a comma, since the comma parts the list.
   if (route.hidden.length > 0) parts.push(`hide=${route.hidden.map(encodeHidden).join(",")}`);
   if (route.filter) parts.push(`q=${encodeURIComponent(route.filter)}`);
+  if (route.status) parts.push(`status=${encodeURIComponent(route.status)}`);
   if (route.sort !== DEFAULT_ROUTE.sort) parts.push(`sort=${encodeURIComponent(route.sort)}`);
   if (route.direction !== DEFAULT_ROUTE.direction) parts.push(`dir=${route.direction}`);
-  return `#${path}${parts.length > 0 ? `?${parts.join("&")}` : ""}`;
+  return `#${pathOf(route)}${parts.length > 0 ? `?${parts.join("&")}` : ""}`;
+}
+
+function pathOf({ page, node, id }: Route): string {
+  if (page === "fleet") return "/";
+  if (page === "node") return `/node/${encodeURIComponent(node)}`;
+  // Ids have colons, which need no code in a fragment.
+  return id ? `/${page}/${encodeURIComponent(id).replaceAll("%3A", ":")}` : `/${page}`;
 }
 
 const defaultLength = DEFAULT_RANGE.kind === "live" ? DEFAULT_RANGE.lengthMs : 0;

@@ -1,20 +1,21 @@
 /** Everything about one node over one range of time. */
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect } from "preact/hooks";
 import { AlertList } from "../alerts/AlertList";
 import type { Alert } from "../api/types";
+import { toggleRow, unzoom, zoom } from "../chart/actions";
 import { ChartPanel } from "../chart/ChartPanel";
-import { DEFAULT_RANGE, fixedRange, MIN_LENGTH_MS } from "../lib/range";
+import { useHistory } from "../chart/useHistory";
 import { firing, resolved } from "../state/alerts";
 import { fleet, fleetVersion } from "../state/fleet";
-import { hasStatus } from "../state/live";
-import { fleetHref, go, route } from "../state/route";
+import { follow, hasStatus } from "../state/live";
+import { fleetHref, route } from "../state/route";
 import { Account } from "./Account";
-import { NodeController } from "./controller";
+import { NODE_METRICS, NodeController } from "./controller";
 import { Filesystems } from "./Filesystems";
 import { Identity } from "./Identity";
 import { onPageKey } from "./keys";
 import { ProcessTables } from "./ProcessTables";
-import type { HostFacts, Panel, Row } from "./panel";
+import type { HostFacts, Panel } from "./panel";
 import { AGENT_PANELS } from "./panels/agent";
 import { CPU_PANELS } from "./panels/cpu";
 import { DISK_PANELS } from "./panels/disks";
@@ -25,6 +26,7 @@ import { RangeBar } from "./RangeBar";
 
 export function NodePage({ node }: { node: string }) {
   const controller = useController(node);
+  useEffect(() => follow(node, NODE_METRICS), [node]);
   fleetVersion.value;
   const status = fleet.get(node)?.status;
   const facts: HostFacts = {
@@ -71,21 +73,8 @@ export function NodePage({ node }: { node: string }) {
   );
 }
 
-/** The controller of this page; the range of the address is given on to it. */
 function useController(node: string): NodeController {
-  const kept = useRef<NodeController | null>(null);
-  kept.current ??= new NodeController(node, route.peek().range);
-  const controller = kept.current;
-  const { range } = route.value;
-  const key = JSON.stringify(range);
-  const shown = useRef(key);
-  useEffect(() => {
-    if (shown.current === key) return;
-    shown.current = key;
-    controller.setRange(range);
-  }, [key]);
-  useEffect(() => () => controller.dispose(), []);
-  return controller;
+  return useHistory(() => new NodeController(node, route.peek().range));
 }
 
 interface ChartsProps {
@@ -111,34 +100,6 @@ function Charts({ id, title, panels, controller, facts }: ChartsProps) {
 
 function Chart(props: { panel: Panel; controller: NodeController; facts: HostFacts }) {
   return <ChartPanel {...props} onZoom={zoom} onReset={unzoom} onToggle={toggleRow} />;
-}
-
-/** Range before the first zoom, for the double click that takes all zooms back. */
-let beforeZoom = DEFAULT_RANGE;
-
-function zoom(fromMs: number, toMs: number): void {
-  const { range } = route.peek();
-  if (range.kind === "live") beforeZoom = range;
-  if (toMs - fromMs >= MIN_LENGTH_MS / 10) go({ range: fixedRange(fromMs, toMs) });
-}
-
-function unzoom(): void {
-  if (route.peek().range.kind === "fixed") go({ range: beforeZoom });
-}
-
-/** Hides or shows a row, or shows only it; asking for only what is already alone shows all again. */
-function toggleRow(panel: Panel, rows: readonly Row[], row: Row, only: boolean): void {
-  const { hidden } = route.peek();
-  const name = (each: Row): string => `${panel.id}:${each.id}`;
-  const others = rows.filter((each) => each !== row).map(name);
-  const elsewhere = hidden.filter((each) => !rows.some((one) => name(one) === each));
-  if (only) {
-    const isAlone = others.every((each) => hidden.includes(each)) && !hidden.includes(name(row));
-    go({ hidden: isAlone ? elsewhere : [...elsewhere, ...others] }, "replace");
-    return;
-  }
-  const isHidden = hidden.includes(name(row));
-  go({ hidden: isHidden ? hidden.filter((each) => each !== name(row)) : [...hidden, name(row)] }, "replace");
 }
 
 function UnknownNode({ node }: { node: string }) {

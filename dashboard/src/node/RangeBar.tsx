@@ -1,14 +1,14 @@
 /** The page's one range of time: presets, live, custom ends, and what a point stands for. */
 import { useSignal } from "@preact/signals";
+import type { History } from "../chart/history";
 import { duration, moment } from "../lib/format";
 import { fixedRange, lengthOf, PRESETS, shiftRange, stepFor } from "../lib/range";
 import { serverNow } from "../state/clock";
 import { connection } from "../state/live";
 import { go, route } from "../state/route";
-import type { NodeController } from "./controller";
 import { goLive, KEY_HELP } from "./keys";
 
-export function RangeBar({ controller }: { controller: NodeController }) {
+export function RangeBar({ controller }: { controller: History }) {
   const { range } = route.value;
   const isCustomOpen = useSignal(false);
   const isLive = range.kind === "live";

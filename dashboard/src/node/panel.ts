@@ -24,24 +24,32 @@ export interface HostFacts {
   memoryBytes: number | null;
 }
 
-export interface Panel {
+/** Of a host that nothing is known of. */
+export const NO_FACTS: HostFacts = { cpus: null, memoryBytes: null };
+
+export interface Panel<Name extends string = SourceName> {
   id: string;
   title: string;
   unit: Unit;
   /** One sentence: what is drawn, and what to make of it. */
   about: string;
   shape: "lines" | "stack" | "mirror" | "heat";
-  sources: readonly SourceName[];
-  rows(lines: (name: SourceName) => readonly Line[]): Row[];
+  sources: readonly Name[];
+  rows(lines: (name: Name) => readonly Line[]): Row[];
   /** Names of the two directions of a mirror. */
   directions?: readonly [up: string, down: string];
   /** Fixed upper end of the axis. */
   top?(facts: HostFacts): number | null;
   /** A level worth comparing with. */
   reference?(facts: HostFacts): { value: number; label: string } | null;
+  /** The axis holds what there is and need not begin at zero, so that small changes are seen. */
+  isFitted?: boolean;
   /** Said instead of a chart when this host reports no such thing. */
   absent: string;
 }
+
+/** A chart of any page. */
+export type AnyPanel = Panel<string>;
 
 /** More rows than this are not drawn; the busiest stay. */
 export const MAX_ROWS = 12;

@@ -27,6 +27,7 @@ export const PROCESS_STATE = "process.state";
 export const PID = "process.pid";
 export const EXECUTABLE = "process.executable.name";
 
+/** In the order in which the page shows them, so that what is on top arrives first. */
 export const SOURCES = {
   cpu: gauge("system.cpu.utilization", [MODE]),
   coreIdle: counter("system.cpu.time", [CORE], { [MODE]: "idle" }),
@@ -60,9 +61,6 @@ export const SOURCES = {
 } as const satisfies Record<string, Source>;
 
 export type SourceName = keyof typeof SOURCES;
-
-/** In the order in which the page shows them, so that what is on top arrives first. */
-export const ALL_SOURCES: readonly Source[] = Object.values(SOURCES);
 
 /** Series of single processes come and go too fast for charts; the table asks for these itself. */
 export const PROCESS_CPU = gauge("process.cpu.utilization", [PID, EXECUTABLE]);

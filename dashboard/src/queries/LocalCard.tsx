@@ -1,8 +1,9 @@
 /** A cache in the collector's process. */
 import type { LayerStats } from "../api/performance";
 import { count } from "../lib/format";
+import { Figure } from "../ui/Figure";
 import { outcomesOf } from "./outcomes";
-import { BytesMeter, Card, Figure, Outcomes, Ratio } from "./parts";
+import { BytesMeter, Card, Outcomes, Ratio } from "./parts";
 import { TrafficChart } from "./TrafficChart";
 import type { Step } from "./traffic";
 

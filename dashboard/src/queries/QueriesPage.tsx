@@ -1,7 +1,6 @@
 /** What the collector is asked, what answers it, and how well its caches do: for who runs it. */
 import { useEffect, useRef } from "preact/hooks";
-import { clock } from "../lib/format";
-import { connection } from "../state/live";
+import { OldFigures } from "../ui/OldFigures";
 import { ClearForm } from "./ClearForm";
 import { CurvePanel } from "./CurvePanel";
 import { QueriesController } from "./controller";
@@ -19,7 +18,7 @@ export function QueriesPage() {
         What this collector is asked and what answers it. Counts are since its start, lines are of the last
         ten minutes of this page.
       </p>
-      <OldFigures controller={controller} />
+      <OldFigures source={controller} />
       <Caches controller={controller} />
       <section class="section" id="section-shapes">
         <h2>What ClickHouse is asked</h2>
@@ -39,24 +38,6 @@ function useController(): QueriesController {
   const controller = kept.current;
   useEffect(() => () => controller.dispose(), []);
   return controller;
-}
-
-/** Says why figures are missing, or from when they are. */
-function OldFigures({ controller }: { controller: QueriesController }) {
-  const problem = controller.problem.value;
-  const updatedMs = controller.updatedMs.value;
-  // The banner already says so of everything that is shown.
-  const isTold = updatedMs > 0 && connection.value.phase === "lost";
-  if (!problem || isTold) return null;
-  return (
-    <p class="problem old-figures" role="alert">
-      {updatedMs > 0 ? `These figures are from ${clock(updatedMs)}: ` : "There are no figures: "}
-      {problem.message}.{" "}
-      <button type="button" class="link" onClick={() => controller.pollNow()}>
-        Try again
-      </button>
-    </p>
-  );
 }
 
 function Caches({ controller }: { controller: QueriesController }) {

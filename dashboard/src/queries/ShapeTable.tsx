@@ -3,14 +3,14 @@
  * stands still, so that nothing moves from under a click.
  */
 import { useSignal } from "@preact/signals";
-import { useRef } from "preact/hooks";
 import type { QueryShape } from "../api/performance";
 import { duration, seconds } from "../lib/format";
-import type { SortDirection } from "../lib/url";
 import { nowMs } from "../state/clock";
-import { go, route } from "../state/route";
+import { route } from "../state/route";
+import { HeadCell } from "../ui/HeadCell";
+import { useHeldOrder } from "../ui/useHeldOrder";
 import type { QueriesController } from "./controller";
-import { heldShapes, orderOf, SHAPE_COLUMNS, type ShapeColumn, shapeKey, sortShapes } from "./shapes";
+import { orderOf, SHAPE_COLUMNS, type ShapeColumn, shapeKey, sortShapes } from "./shapes";
 
 /** Rows shown until the reader asks for all. */
 const ROWS_AT_FIRST = 15;
@@ -40,16 +40,10 @@ export function ShapeTable({ controller }: { controller: QueriesController }) {
 function Shapes({ shapes }: { shapes: readonly QueryShape[] }) {
   const { sort, direction } = route.value;
   const [column, way] = orderOf(sort, direction);
-  const isHeld = useRef(false);
   const isWhole = useSignal(false);
-  const order = useRef<{ key: string; rows: string[] }>({ key: "", rows: [] });
-  const key = `${column.id} ${way}`;
-  const canHold = isHeld.current && order.current.key === key;
-  const rows = canHold ? heldShapes(order.current.rows, shapes) : sortShapes(shapes, column, way);
-  order.current = { key, rows: rows.map(shapeKey) };
-  const hold = (held: boolean) => () => {
-    isHeld.current = held;
-  };
+  const { rows, hold } = useHeldOrder(shapes, shapeKey, `${column.id} ${way}`, (all) =>
+    sortShapes(all, column, way),
+  );
   const shown = isWhole.value ? rows : rows.slice(0, ROWS_AT_FIRST);
   return (
     <>
@@ -58,10 +52,7 @@ function Shapes({ shapes }: { shapes: readonly QueryShape[] }) {
         aria-label="Query shapes"
         // biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable by keyboard
         tabIndex={0}
-        onPointerEnter={hold(true)}
-        onPointerLeave={hold(false)}
-        onFocusCapture={hold(true)}
-        onBlurCapture={hold(false)}
+        {...hold}
       >
         <table class="shapes">
           <thead>
@@ -91,27 +82,6 @@ function Shapes({ shapes }: { shapes: readonly QueryShape[] }) {
         </p>
       )}
     </>
-  );
-}
-
-function HeadCell({ column, active }: { column: ShapeColumn; active: SortDirection | null }) {
-  const next = active === null ? column.first : active === "asc" ? "desc" : "asc";
-  const state = active === null ? "none" : active === "asc" ? "ascending" : "descending";
-  return (
-    <th scope="col" class={`s-${column.id}`} aria-sort={state}>
-      <button
-        type="button"
-        title={column.help}
-        onClick={() => go({ sort: column.id, direction: next }, "replace")}
-      >
-        {column.title}
-        {active && (
-          <span class="arrow" aria-hidden="true">
-            {active === "asc" ? "↑" : "↓"}
-          </span>
-        )}
-      </button>
-    </th>
   );
 }
 

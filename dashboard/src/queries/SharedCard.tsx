@@ -1,8 +1,9 @@
 /** The cache in Redis, or how to have one. */
 import type { BreakerState, SharedStats } from "../api/performance";
 import { count } from "../lib/format";
+import { Figure } from "../ui/Figure";
 import { sharedOutcomesOf } from "./outcomes";
-import { Card, Figure, Outcomes, Ratio } from "./parts";
+import { Card, Outcomes, Ratio } from "./parts";
 import { TrafficChart } from "./TrafficChart";
 import type { Step } from "./traffic";
 

@@ -1,7 +1,8 @@
 /** The recent past in memory, which answers without any cache. */
 import type { WindowShare } from "../api/performance";
 import { count, duration } from "../lib/format";
-import { BytesMeter, Card, Figure } from "./parts";
+import { Figure } from "../ui/Figure";
+import { BytesMeter, Card } from "./parts";
 import { TrafficChart } from "./TrafficChart";
 import type { Step } from "./traffic";
 

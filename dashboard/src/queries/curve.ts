@@ -5,6 +5,7 @@
  * binary logarithm.
  */
 import type { SizeCurve } from "../api/performance";
+import type { SizeMark } from "../chart/curvePlot";
 import { bytes, count, percent } from "../lib/format";
 import type { Value } from "../lib/lines";
 
@@ -25,13 +26,6 @@ export function curveSentence(curve: SizeCurve, maxBytes: number): string {
   const now = `${bytes(maxBytes)} now: ${percent(ratioAt(curve, maxBytes))} of accesses could hit`;
   if (best === maxBytes) return `${now}; no other size is worth a change.`;
   return `${now}; ${bytes(best)} would give ${percent(ratioAt(curve, best))}.`;
-}
-
-/** A size worth a vertical line. */
-export interface SizeMark {
-  bytes: number;
-  label: string;
-  kind: "now" | "best";
 }
 
 /** The present size and the best one; one mark when they are the same. */

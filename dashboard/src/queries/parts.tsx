@@ -107,19 +107,3 @@ export function Outcomes({ rows, title }: { rows: readonly OutcomeRow[]; title: 
     </table>
   );
 }
-
-interface FigureProps {
-  name: string;
-  help?: string;
-  tone?: "good" | "warn" | "bad" | undefined;
-  children: ComponentChildren;
-}
-
-export function Figure({ name, help, tone, children }: FigureProps) {
-  return (
-    <div title={help}>
-      <dt>{name}</dt>
-      <dd data-tone={tone}>{children}</dd>
-    </div>
-  );
-}

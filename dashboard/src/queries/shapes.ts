@@ -86,13 +86,3 @@ export function sortShapes(
     return sign * order || natural(shapeKey(a), shapeKey(b));
   });
 }
-
-/** Shapes in the order in which they stood; new ones come last, those gone leave. */
-export function heldShapes(order: readonly string[], shapes: readonly QueryShape[]): QueryShape[] {
-  const present = new Map(shapes.map((shape) => [shapeKey(shape), shape]));
-  const before = new Set(order);
-  return [
-    ...order.flatMap((key) => present.get(key) ?? []),
-    ...shapes.filter((shape) => !before.has(shapeKey(shape))),
-  ];
-}

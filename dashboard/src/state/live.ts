@@ -4,6 +4,7 @@ import { fetchStatus } from "../api/client";
 import { type ConnectionState, LiveStream } from "../api/events";
 import type { LiveEvent, SamplesEvent } from "../api/types";
 import { loadAlerts, takeAlert } from "./alerts";
+import { announce, announceAll } from "./changes";
 import { learnOffset } from "./clock";
 import { seedTrends, takeStatus } from "./fleet";
 
@@ -27,8 +28,9 @@ export function listen(listener: SamplesListener): () => void {
 }
 
 let expectWhole = true;
-/** The node whose samples are wanted; empty for the fleet alone. */
+/** The node whose samples are wanted, empty for the fleet alone, and which of them. */
 let wanted = "";
+let wantedMetrics: readonly string[] = [];
 /** The collector does not know it yet. */
 let isMissing = false;
 
@@ -51,7 +53,7 @@ function onEvent(event: LiveEvent): void {
       takeStatus(event.nodes, event.totals, expectWhole && event.nodes.length >= event.totals.nodes);
       if (expectWhole) loadAlerts();
       expectWhole = false;
-      if (isMissing && event.nodes.some(({ node }) => node === wanted)) follow(wanted);
+      if (isMissing && event.nodes.some(({ node }) => node === wanted)) follow(wanted, wantedMetrics);
       if (!hasStatus.value) {
         hasStatus.value = true;
         seedTrends().catch(() => {
@@ -66,6 +68,12 @@ function onEvent(event: LiveEvent): void {
     case "alert":
       takeAlert(event);
       break;
+    case "suggestion":
+    case "rollout":
+    case "policy":
+    case "cache":
+      announce(event.type);
+      break;
     case "resync":
       announceGap();
       break;
@@ -74,6 +82,7 @@ function onEvent(event: LiveEvent): void {
 
 function announceGap(): void {
   for (const listener of listeners) listener.onGap();
+  announceAll();
   loadAlerts();
   fetchStatus()
     .then((answer) => takeStatus(answer.nodes, answer.totals, true))
@@ -82,14 +91,12 @@ function announceGap(): void {
     });
 }
 
-/** Metrics the node page draws or lists. */
-const NODE_METRICS = ["system.*", "process.*", "flyball.pressure.*", "flyball.agent.*"];
-
 /** Follows a node's samples besides the fleet; a node that is not known yet is followed once it appears. */
-export function follow(node: string): void {
+export function follow(node: string, metrics: readonly string[] = []): void {
   wanted = node;
+  wantedMetrics = metrics;
   isMissing = false;
-  stream.follow(node, NODE_METRICS);
+  stream.follow(node, metrics);
 }
 
 export function retryNow(): void {

@@ -1,6 +1,6 @@
 /** The route as a signal, kept equal to the address. */
 import { signal } from "@preact/signals";
-import { DEFAULT_ROUTE, formatRoute, parseRoute, type Route } from "../lib/url";
+import { DEFAULT_ROUTE, formatRoute, type Page, parseRoute, type Route } from "../lib/url";
 
 export const route = signal<Route>(parseRoute(location.hash));
 
@@ -32,10 +32,15 @@ export function nodeHref(node: string): string {
 
 /** Address of the fleet page. */
 export function fleetHref(): string {
-  return formatRoute({ ...DEFAULT_ROUTE, range: route.value.range });
+  return pageHref("fleet");
 }
 
-/** Address of the page on queries and caches. */
-export function queriesHref(): string {
-  return formatRoute({ ...DEFAULT_ROUTE, page: "queries", range: route.value.range });
+/** Address of a page, or of one thing that it tells of; the time range goes along unless there is another. */
+export function pageHref(page: Exclude<Page, "node">, id = "", range = route.value.range): string {
+  return formatRoute({ ...DEFAULT_ROUTE, page, id, range });
+}
+
+/** Goes to the page of one thing. */
+export function open(page: Exclude<Page, "node" | "fleet" | "queries">, id: string): void {
+  go({ ...DEFAULT_ROUTE, page, id, range: route.peek().range });
 }

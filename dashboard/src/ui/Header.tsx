@@ -1,6 +1,7 @@
 /** Name, way back, state of the connection, theme. */
 import { connection } from "../state/live";
-import { fleetHref, queriesHref, route } from "../state/route";
+import { openSuggestions, runningRollouts } from "../state/open";
+import { pageHref, route } from "../state/route";
 import { theme, toggleTheme } from "../state/theme";
 import { Logo, MoonIcon, SunIcon } from "./icons";
 
@@ -11,18 +12,26 @@ const PHASES = {
   paused: "paused",
 } as const;
 
+/** Pages that every other one leads to, with the number of things that wait there. */
+const PAGES = [
+  { page: "caches", name: "Caches", waiting: null },
+  { page: "suggestions", name: "Suggestions", waiting: openSuggestions },
+  { page: "rollouts", name: "Rollouts", waiting: runningRollouts },
+  { page: "queries", name: "Queries", waiting: null },
+] as const;
+
 export function Header() {
-  const { page, node } = route.value;
+  const { page, node, id } = route.value;
   const { phase } = connection.value;
   const next = theme.value === "dark" ? "light" : "dark";
   return (
     <header class="top">
-      <a class="brand" href={fleetHref()} aria-label="Flyball, all nodes">
+      <a class="brand" href={pageHref("fleet")} aria-label="Flyball, all nodes">
         <Logo />
         <span>Flyball</span>
       </a>
       <nav aria-label="Pages">
-        <a href={fleetHref()} aria-current={page === "fleet" ? "page" : undefined}>
+        <a href={pageHref("fleet")} aria-current={page === "fleet" ? "page" : undefined}>
           Fleet
         </a>
         {page === "node" && (
@@ -33,9 +42,17 @@ export function Header() {
             </span>
           </>
         )}
-        <a class="aside" href={queriesHref()} aria-current={page === "queries" ? "page" : undefined}>
-          Queries
-        </a>
+        {PAGES.map((each) => (
+          <a
+            key={each.page}
+            class="aside"
+            href={pageHref(each.page)}
+            aria-current={page === each.page ? (id ? "true" : "page") : undefined}
+          >
+            {each.name}
+            {each.waiting?.value ? <b class="waits">{each.waiting.value}</b> : null}
+          </a>
+        ))}
       </nav>
       <span class="spacer" />
       <span class="phase" data-phase={phase} role="status">

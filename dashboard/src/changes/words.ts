@@ -1,0 +1,129 @@
+/** Kinds, states and verdicts in words. */
+import type { Judgement, RolloutState, SuggestionStatus, TrackRecord, Verdict } from "../api/steering";
+import { duration } from "../lib/format";
+import type { Tone } from "../ui/Pill";
+import { human } from "./values";
+
+export interface Words {
+  name: string;
+  tone: Tone;
+  /** One sentence for readers who ask. */
+  meaning: string;
+}
+
+const KINDS: Readonly<Record<string, string>> = {
+  "cache.size": "cache size",
+  "cache.eviction_policy": "eviction policy",
+  "cache.ttl": "time to live",
+  "cache.hot_key": "hot key",
+  "cache.big_key": "big key",
+  "balancer.weights": "balancer weights",
+  "balancer.drain": "drain",
+  "agent.sampling": "sampling",
+};
+
+export function kindWords(kind: string): string {
+  return KINDS[kind] ?? kind;
+}
+
+export const STATUSES: Readonly<Record<SuggestionStatus, Words>> = {
+  proposed: { name: "open", tone: "warn", meaning: "Waits for somebody to confirm or reject it." },
+  confirmed: { name: "confirmed", tone: "good", meaning: "Somebody wanted it; a rollout carries it out." },
+  rejected: { name: "rejected", tone: "calm", meaning: "Somebody did not want it." },
+  expired: {
+    name: "expired",
+    tone: "calm",
+    meaning: "Nobody decided in time. It comes again if it still holds.",
+  },
+};
+
+export const STATES: Readonly<Record<RolloutState, Words>> = {
+  canary: {
+    name: "canary",
+    tone: "warn",
+    meaning: "Goes into force in bounded steps. Harm, silence or a lost collector takes it back at once.",
+  },
+  validating: {
+    name: "validating",
+    tone: "warn",
+    meaning: "In force, and compared with what was expected. It is still taken back by itself.",
+  },
+  promoted: { name: "promoted", tone: "good", meaning: "It proved right and stays." },
+  rolled_back: {
+    name: "rolled back",
+    tone: "calm",
+    meaning: "The old values were read back: they are in force.",
+  },
+  failed: {
+    name: "failed",
+    tone: "bad",
+    meaning: "The old values could not be shown to be in force. Somebody must look; the target is locked.",
+  },
+};
+
+const FINAL: readonly RolloutState[] = ["promoted", "rolled_back", "failed"];
+
+export function isOver(state: RolloutState): boolean {
+  return FINAL.includes(state);
+}
+
+const UNHEARD_OF = (name: string): Words => ({ name: name.replaceAll("_", " "), tone: "calm", meaning: "" });
+
+/** Words for a state; one that is not known is named as it is. */
+export function wordsOf(all: Readonly<Record<string, Words>>, name: string): Words {
+  return all[name] ?? UNHEARD_OF(name);
+}
+
+const STAGES: Readonly<Record<string, string>> = {
+  applying: "waiting for agents to put it into force",
+  holding: "in force, held under hard stops",
+  judging: "the judge is looking",
+  sealing: "passed; agents take the values for good",
+  restoring: "going back to the old values",
+};
+
+/** Where a rollout is within its state; empty when there is nothing to say. */
+export function stageWords(stage: string | null | undefined): string {
+  return stage ? (STAGES[stage] ?? "") : "";
+}
+
+export const JUDGEMENTS: Readonly<Record<Judgement, Words>> = {
+  pass: { name: "pass", tone: "good", meaning: "Better, or not worse, beyond doubt." },
+  harm: { name: "harm", tone: "bad", meaning: "Worse beyond doubt: it is taken back." },
+  inconclusive: { name: "inconclusive", tone: "warn", meaning: "Not decided yet: more has to be seen." },
+};
+
+/** Where what was seen lies against what was expected, in words. */
+export function agreementWords({ expected, observed }: Verdict): string {
+  if (!expected || !observed) return "";
+  if (observed.value < expected.low) return "below what was expected";
+  if (observed.value > expected.high) return "above what was expected";
+  return "as expected";
+}
+
+export const RISKS: Readonly<Record<string, Tone>> = { low: "good", medium: "warn", high: "bad" };
+
+const times = (n: number): string => (n === 1 ? "once" : `${n} times`);
+
+/** How an error of a prediction reads: in points for shares. */
+function errorText(error: number, unit: string): string {
+  return unit === "ratio" ? `${(error * 100).toFixed(1)} points` : human(error, unit);
+}
+
+/** How well such predictions came true before: here, and everywhere. */
+export function trackWords(track: TrackRecord, unit: string): string {
+  const { tried, promoted, mean_abs_error: error, coverage, judged } = track;
+  const off = error === null ? "" : `, on average ${errorText(error, unit)} off`;
+  const here =
+    tried > 0 ? `Tried ${times(tried)} here, promoted ${promoted}${off}.` : "Never tried here before.";
+  if (!judged || coverage === null || coverage === undefined) return here;
+  const held = Math.round(coverage * judged);
+  const all = judged === 1 ? "the only one that was judged" : `of ${judged} that were judged`;
+  return `${here} Everywhere: ${held} ${all} came out within the predicted interval.`;
+}
+
+/** When a suggestion ends by itself. */
+export function expiryWords(expiresAtMs: number, nowMs: number): string {
+  const left = expiresAtMs - nowMs;
+  return left > 0 ? `expires in ${duration(Math.max(1000, left))}` : "about to expire";
+}

@@ -1,0 +1,134 @@
+/** One rollout: where it stands, what was expected and what came, and everything that happened. */
+import { useEffect } from "preact/hooks";
+import { fetchRollout, fetchSuggestion } from "../api/changes";
+import { ApiError } from "../api/client";
+import type { Rollout, Suggestion } from "../api/steering";
+import { CACHE_METRICS } from "../caches/panels";
+import { TargetLink, targetHref } from "../changes/TargetLink";
+import { changeText } from "../changes/values";
+import { kindWords } from "../changes/words";
+import { follow } from "../state/live";
+import { pageHref } from "../state/route";
+import { usePoller } from "../state/usePoller";
+import { OldFigures } from "../ui/OldFigures";
+import { Controls } from "./Controls";
+import { aroundRange } from "./notes";
+import { RolloutCharts } from "./RolloutCharts";
+import { RolloutStatePill } from "./RolloutList";
+import { Timeline } from "./Timeline";
+import { lastVerdict, rolloutTitle, timelineOf } from "./timeline";
+import { VerdictView } from "./VerdictView";
+
+const POLL_MS = 5000;
+
+interface Known {
+  rollout: Rollout;
+  /** Null when it is so old that it is forgotten. */
+  suggestion: Suggestion | null;
+}
+
+async function ask(id: string, signal: AbortSignal): Promise<Known> {
+  const rollout = await fetchRollout(id, signal);
+  const suggestion = await fetchSuggestion(rollout.suggestion_id, signal).catch((error: unknown) => {
+    if (error instanceof ApiError && error.status === 404) return null;
+    throw error;
+  });
+  return { rollout, suggestion };
+}
+
+export function RolloutPage({ id }: { id: string }) {
+  const poller = usePoller(id, () => ({
+    everyMs: POLL_MS,
+    kinds: ["rollout", "policy"],
+    ask: (signal) => ask(id, signal),
+  }));
+  const known = poller.value.value;
+  const node = targetOf(known)?.node ?? "";
+  useEffect(() => follow(node, CACHE_METRICS), [node]);
+  if (!known)
+    return poller.problem.value?.status === 404 ? (
+      <Unknown id={id} />
+    ) : (
+      <>
+        <OldFigures source={poller} />
+        {!poller.problem.value && <p class="waiting">Waiting for the collector…</p>}
+      </>
+    );
+  return (
+    <div class="changes" data-rollout={id} data-state={known.rollout.state}>
+      <Head {...known} />
+      <OldFigures source={poller} />
+      <Controls rollout={withTarget(known)} onDone={poller.pollNow} />
+      <Course {...known} />
+    </div>
+  );
+}
+
+const targetOf = (known: Known | null) => known?.rollout.target ?? known?.suggestion?.target ?? null;
+
+/** The rollout with the target that its suggestion names. */
+function withTarget({ rollout, suggestion }: Known): Rollout {
+  return { ...rollout, target: rollout.target ?? suggestion?.target ?? null };
+}
+
+function Head({ rollout, suggestion }: Known) {
+  const title = rollout.title ?? suggestion?.title ?? rolloutTitle(rollout);
+  const target = targetOf({ rollout, suggestion });
+  const kind = rollout.kind ?? suggestion?.kind;
+  const change = rollout.change ?? suggestion?.change ?? [];
+  useEffect(() => {
+    document.title = `${title} · Flyball`;
+  }, [title]);
+  return (
+    <header class="identity">
+      <div class="identity-head">
+        <h1>{title}</h1>
+        <RolloutStatePill rollout={rollout} />
+      </div>
+      <p class="muted">
+        {kind && kindWords(kind)} {target && <TargetLink target={target} />}, attempt {rollout.attempt}.{" "}
+        {change.map(changeText).join("; ")}{" "}
+        <a href={pageHref("suggestions", rollout.suggestion_id)}>Why it was suggested</a>
+      </p>
+    </header>
+  );
+}
+
+function Course({ rollout, suggestion }: Known) {
+  const target = targetOf({ rollout, suggestion });
+  const verdict = lastVerdict(rollout);
+  return (
+    <>
+      <section class="section" id="section-verdict">
+        <h2>Expected and observed</h2>
+        <div class="panel verdict-panel">
+          {verdict ? (
+            <VerdictView verdict={verdict} />
+          ) : (
+            <p class="muted">The judge has not looked yet: first the change has to be in force everywhere.</p>
+          )}
+        </div>
+        {target?.kind === "redis" && <RolloutCharts rollout={rollout} target={target} />}
+      </section>
+      <section class="section" id="section-timeline">
+        <h2>What happened</h2>
+        <Timeline
+          entries={timelineOf(rollout, suggestion)}
+          hrefOf={(fromMs, toMs) => target && targetHref(target.id, target.kind, aroundRange(fromMs, toMs))}
+        />
+      </section>
+    </>
+  );
+}
+
+function Unknown({ id }: { id: string }) {
+  return (
+    <section class="empty">
+      <h1>No rollout “{id}”</h1>
+      <p>There never was one, or it is so old that it is forgotten.</p>
+      <p>
+        <a href={pageHref("rollouts")}>All rollouts</a>
+      </p>
+    </section>
+  );
+}

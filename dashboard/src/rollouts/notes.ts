@@ -1,0 +1,71 @@
+/** A rollout on a time axis: when its steps began, what was expected of each and what was seen. Pure. */
+import type { Rollout, RolloutStep, Verdict } from "../api/steering";
+import { isOver, JUDGEMENTS, STATES, wordsOf } from "../changes/words";
+import type { ChartNotes, Expectation, Mark, Observation } from "../chart/notes";
+import { fixedRange, PRESETS, type TimeRange } from "../lib/range";
+
+/** When it began; null when that is not known. */
+export function beginOf({ started_at_ms: started, steps }: Rollout): number | null {
+  return started ?? steps[0]?.started_at_ms ?? null;
+}
+
+/** Moments worth a line in a chart of its target: each step, and the end. */
+export function marksOf(rollout: Rollout): Mark[] {
+  const { steps, state, ended_at_ms: ended } = rollout;
+  const marks: Mark[] = steps.map(({ started_at_ms: tsMs }, at) => ({
+    tsMs,
+    label: at === 0 ? "change" : `step ${at + 1}`,
+  }));
+  if (ended != null) marks.push({ tsMs: ended, label: wordsOf(STATES, state).name });
+  return marks;
+}
+
+/** When a step was over: the next one began, the rollout ended, or not yet. */
+function endOf(rollout: Rollout, at: number, nowMs: number): number {
+  return rollout.steps[at + 1]?.started_at_ms ?? rollout.ended_at_ms ?? nowMs;
+}
+
+/** Notes for the chart of the metric that the judge looks at. */
+export function judgedNotes(rollout: Rollout, metric: string, nowMs: number): ChartNotes {
+  const expected: Expectation[] = [];
+  const observed: Observation[] = [];
+  rollout.steps.forEach((step, at) => {
+    const { verdict } = step;
+    if (!verdict || verdict.metric !== metric) return;
+    const toMs = endOf(rollout, at, nowMs);
+    if (verdict.expected) expected.push({ ...verdict.expected, fromMs: step.started_at_ms, toMs });
+    if (verdict.observed) observed.push(observation(step, verdict, toMs));
+  });
+  return { expected, observed };
+}
+
+function observation(step: RolloutStep, verdict: Verdict, toMs: number): Observation {
+  const { value, low, high } = verdict.observed ?? { value: 0, low: 0, high: 0 };
+  const tone = wordsOf(JUDGEMENTS, verdict.result).tone;
+  return { tsMs: step.judged_at_ms || toMs, value, low, high, tone };
+}
+
+/** Shortest time that is shown before the first step and after the end. */
+const LEAST_AIR_MS = 60_000;
+/** And as a share of the whole. */
+const AIR = 0.15;
+
+const DAY_MS = 86_400_000;
+
+/** The range in which the whole of it is seen: up to the present while it runs, and still once it is over. */
+export function rangeOf(rollout: Rollout, nowMs: number): TimeRange {
+  const begin = beginOf(rollout) ?? nowMs;
+  if (!isOver(rollout.state)) {
+    const needed = nowMs - begin + LEAST_AIR_MS;
+    const preset = PRESETS.find(({ lengthMs }) => lengthMs >= needed);
+    return { kind: "live", lengthMs: preset?.lengthMs ?? Math.ceil(needed / DAY_MS) * DAY_MS };
+  }
+  const end = rollout.ended_at_ms ?? rollout.steps.at(-1)?.started_at_ms ?? begin;
+  return aroundRange(begin, end);
+}
+
+/** A stretch of time with some air around it. */
+export function aroundRange(fromMs: number, toMs: number): TimeRange {
+  const air = Math.max(LEAST_AIR_MS, (toMs - fromMs) * AIR);
+  return fixedRange(fromMs - air, toMs + air);
+}

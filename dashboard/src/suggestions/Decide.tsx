@@ -1,0 +1,100 @@
+/** Confirm or reject, each asked once more with room for a note; or what was decided. */
+import { useSignal } from "@preact/signals";
+import { confirmSuggestion, rejectSuggestion } from "../api/changes";
+import { ApiError } from "../api/client";
+import type { Suggestion } from "../api/steering";
+import { changeText } from "../changes/values";
+import { expiryWords, STATUSES, wordsOf } from "../changes/words";
+import { nowMs } from "../state/clock";
+import { open, pageHref } from "../state/route";
+import { Dialog } from "../ui/Dialog";
+
+interface Props {
+  suggestion: Suggestion;
+  /** The rollout that carries it out. */
+  rollout: string | null;
+  /** The suggestion is to be asked for again. */
+  onDecided(): void;
+}
+
+export function Decide({ suggestion, rollout, onDecided }: Props) {
+  const asked = useSignal<"confirm" | "reject" | null>(null);
+  const refusal = useSignal("");
+  const close = (): void => {
+    asked.value = null;
+  };
+  /** A refusal because of the state is told beside the state itself, which is asked for anew. */
+  const guarded = (act: () => Promise<void>) => async (): Promise<void> => {
+    refusal.value = "";
+    try {
+      await act();
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 409) throw error;
+      refusal.value = error.message;
+      onDecided();
+    }
+  };
+  const confirm = (note: string) =>
+    guarded(async () => open("rollouts", (await confirmSuggestion(suggestion.id, note)).id))();
+  const reject = (note: string) =>
+    guarded(async () => {
+      await rejectSuggestion(suggestion.id, note);
+      onDecided();
+    })();
+  return (
+    <div class="decide" data-status={suggestion.status}>
+      {suggestion.status === "proposed" ? (
+        <>
+          <button type="button" class="primary" onClick={() => (asked.value = "confirm")}>
+            Confirm…
+          </button>
+          <button type="button" onClick={() => (asked.value = "reject")}>
+            Reject…
+          </button>
+          <span class="muted">
+            <Expiry expiresAtMs={suggestion.expires_at_ms} />
+          </span>
+        </>
+      ) : (
+        <Decided suggestion={suggestion} rollout={rollout} />
+      )}
+      {refusal.value && (
+        <p class="problem" role="alert">
+          The collector refused: {refusal.value}.
+        </p>
+      )}
+      {asked.value === "confirm" && (
+        <Dialog title="Carry this out?" action="Confirm" onDo={confirm} onClose={close}>
+          <ul class="dialog-changes">
+            {suggestion.change.map((change) => (
+              <li key={change.parameter}>{changeText(change)}</li>
+            ))}
+          </ul>
+          <p>
+            It goes into force in bounded steps, is compared with what was promised, and is taken back by
+            itself when it does harm. You can pause it or take it back at any time.
+          </p>
+        </Dialog>
+      )}
+      {asked.value === "reject" && (
+        <Dialog title="Reject this?" action="Reject" onDo={reject} onClose={close}>
+          <p>Nothing changes. The same may be suggested again later if it still holds.</p>
+        </Dialog>
+      )}
+    </div>
+  );
+}
+
+/** Reads the ticking clock itself. */
+function Expiry({ expiresAtMs }: { expiresAtMs: number }) {
+  return <>{expiryWords(expiresAtMs, nowMs.value)}</>;
+}
+
+function Decided({ suggestion, rollout }: { suggestion: Suggestion; rollout: string | null }) {
+  return (
+    <span>
+      {wordsOf(STATUSES, suggestion.status).meaning}{" "}
+      {rollout && <a href={pageHref("rollouts", rollout)}>See the rollout</a>}
+    </span>
+  );
+}
