@@ -1,6 +1,7 @@
 //! The cache as its callers see it, in this process.
 
 use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::time::Instant;
 
 use proptest::prelude::*;
 use tokio::sync::Notify;
