@@ -38,7 +38,7 @@ const LOAD: Load = Load { kind: Kind::Still, keys: 30_000, per_second: 4000.0, s
 /// From an empty server to a full one.
 const WARM: Duration = Duration::from_secs(12);
 /// Longest time that anything here may take.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The servers, and the clients' own count of hits.
 struct Stage {
@@ -109,7 +109,7 @@ impl Stage {
         let redis_port = port(&redis.url())?;
         let settings = settings(stack.dir(), &redis.url())?;
         stack.start_agent(NODE, &["--config", &settings])?;
-        stack.wait_up(NODE).await?;
+        stack.wait_up(NODE).await.with_context(|| stack.agents[0].log())?;
         let base = stack.collector.api.base().to_owned();
         story.tell(&format!(
             "Collector, ClickHouse, agent and a Redis of {TOO_SMALL_MB} MB run. Dashboard: {base}"
@@ -152,6 +152,7 @@ impl Stage {
             found.cloned().with_context(|| format!("not yet: {}", answer["skipped"]))
         })
         .await
+        .with_context(|| self.stack.collector.process.log())
     }
 
     /// Confirms it as a person would. Gives the rollout's id.
@@ -220,7 +221,10 @@ impl Stage {
 
 /// The agent's settings: it may watch this Redis closely and change it.
 fn settings(dir: &Path, url: &str) -> Result<String> {
-    let text = format!("[[redis]]\nname = '{CACHE}'\nurl = '{url}'\nsteer = true\n");
+    let text = format!(
+        "[observe]\nreport = '1s'\nmax_cpu_share = 0.5\nmost_draws = 200\n\
+         [[redis]]\nname = '{CACHE}'\nurl = '{url}'\nsteer = true\nobserve = 'events'\n"
+    );
     let file = dir.join("agent.toml");
     std::fs::write(&file, text)?;
     Ok(file.to_str().context("a path in UTF-8")?.to_owned())
