@@ -44,6 +44,28 @@ impl Api {
         serde_json::from_str(&body).with_context(|| format!("GET {path}: {body}"))
     }
 
+    /// Status code and body of a POST of JSON.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn post_any(&self, path: &str, body: &Value) -> Result<(u16, String)> {
+        let request = self.client.post(format!("{}{path}", self.base)).json(body);
+        let answer = request.send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    /// The JSON of a POST that must succeed.
+    ///
+    /// # Errors
+    /// When it does not, or the body is not JSON.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let (status, body) = self.post_any(path, body).await?;
+        if !(200..300).contains(&status) {
+            bail!("POST {path}: {status} {body}");
+        }
+        serde_json::from_str(&body).with_context(|| format!("POST {path}: {body}"))
+    }
+
     /// Opens a stream of server-sent events.
     ///
     /// # Errors

@@ -8,7 +8,9 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use flyball_tests::bench::disk;
 use flyball_tests::bench::table::Table;
-use flyball_tests::bench::{agent, cache, latency, outage, query, replay, screenshot, start, steer};
+use flyball_tests::bench::{
+    agent, cache, latency, outage, query, replay, screenshot, start, steer,
+};
 use flyball_tests::load::{self, Pace, Plan, Scale};
 use flyball_tests::workload::SERIES_PER_NODE;
 
