@@ -7,6 +7,7 @@ pub mod bench;
 pub mod chaos;
 pub mod clickhouse;
 pub mod command;
+pub mod demo;
 pub mod engine;
 pub mod http;
 pub mod journal;

@@ -40,7 +40,7 @@ async fn a_change_is_found_shown_confirmed_and_followed_to_its_promotion() -> Re
 
     let look = json!({"scope": "all", "dry_run": true});
     let tried = until("a try", SOON, || async {
-        let answer = stack.collector.api.post("/api/performance/optimize", &look).await?;
+        let answer = stack.collector.api.posted("/api/performance/optimize", &look).await?;
         ensure!(answer["suggestions"].get(0).is_some(), "{answer}");
         Ok(answer)
     })

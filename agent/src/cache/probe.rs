@@ -130,10 +130,23 @@ impl Prober {
                 self.connection.queue(&[b"PTTL", key]);
             }
         }
-        self.connection.flush()?;
-        let mut looks = Vec::with_capacity(keys.len());
+        let announced = (keys.len() * (usize::from(asks_age) + usize::from(asks_ttl))) as u64;
+        self.instance.probes().announce(announced);
         let before = self.counted;
-        let mut failed = None;
+        let looks = self.look_at(keys, asks_age, asks_ttl);
+        let (hits, misses) = (self.counted.hits - before.hits, self.counted.misses - before.misses);
+        self.instance.probes().settle(announced, hits, misses);
+        looks
+    }
+
+    fn look_at(
+        &mut self,
+        keys: &[Vec<u8>],
+        asks_age: bool,
+        asks_ttl: bool,
+    ) -> Result<Vec<Look>, Error> {
+        self.connection.flush()?;
+        let (mut looks, mut failed) = (Vec::with_capacity(keys.len()), None);
         // Every answer is taken, or the next ones would be those of others.
         for key in keys {
             match self.receive(key, asks_age, asks_ttl) {
@@ -142,8 +155,6 @@ impl Prober {
                 Err(error) => failed = Some(error),
             }
         }
-        let (hits, misses) = (self.counted.hits - before.hits, self.counted.misses - before.misses);
-        self.instance.probes().count(hits, misses);
         failed.map_or(Ok(looks), Err)
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Between events it draws keys, and looks at some of the keys that have just been filled, for their
 //! size and what time they were given. In blocks of time it reads the sums of INFO, so that traffic,
-//! ages and ghosts are those of the same time.
+//! ages and ghosts are those of the same time. It can do without events, on one connection: then it
+//! draws keys only, which touches no setting of the server.
 //!
 //! Events cost the server 3 to 5 microseconds each: a cache that misses and evicts 10,000 times a
 //! second pays 4 to 10 % of a core while it is watched. [`Plan::turnover`] says how long that needs to be.
@@ -20,7 +21,7 @@ use flyball_model::reuse::{
 use super::events::{Event, Events, Lease, What};
 use super::hash::KeyHasher;
 use super::prefix::{self, Given};
-use super::probe::{BATCH, Counted, Prober};
+use super::probe::{BATCH, Counted, Look, Prober};
 use super::{LEAST_WAIT, now_ms};
 use crate::redis::{Error, Info, Instance, Number, Reply};
 
@@ -83,6 +84,27 @@ pub struct Watch {
     last: Option<(Info, Settings)>,
     /// Bytes of INFO for each byte of `MEMORY USAGE`.
     scale: Option<f64>,
+    /// Events heard and blocks ended so far.
+    counts: (u64, u64),
+}
+
+/// A key that was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looked {
+    /// Its hash.
+    pub hash: u64,
+    /// The hash of its kind: keys that are named alike.
+    pub kind: u64,
+    /// What `MEMORY USAGE` says.
+    pub bytes: u32,
+    /// Seconds since its last use, if that is known.
+    pub idle_s: Option<u64>,
+    /// Milliseconds until it expires, if it does.
+    pub left_ms: Option<u64>,
+    /// Milliseconds that keys of its kind are given, if that is known and always about the same.
+    pub given_ms: Option<u64>,
+    /// It was drawn at random, and not looked at because it had been filled.
+    pub is_drawn: bool,
 }
 
 /// Settings that decide what is evicted.
@@ -92,10 +114,12 @@ struct Settings {
     samples: u32,
 }
 
-/// What runs during one watch.
-struct Running {
+/// A watch that goes on.
+#[derive(Debug)]
+pub struct Running {
     prober: Prober,
-    events: Events,
+    /// What is heard, and the setting that it needs.
+    events: Option<(Events, Lease)>,
     begun: Instant,
     info: Info,
     counted: Counted,
@@ -131,7 +155,18 @@ impl Watch {
     pub fn new(instance: Instance, hasher: KeyHasher, plan: Plan, ghosts: Option<Ghosts>) -> Self {
         let ghosts = ghosts.unwrap_or_else(|| Ghosts::new(plan.sampling));
         let (ages, given, blocks) = (Ages::default(), Given::default(), VecDeque::new());
-        Self { instance, hasher, plan, ghosts, ages, given, blocks, last: None, scale: None }
+        Self {
+            instance,
+            hasher,
+            plan,
+            ghosts,
+            ages,
+            given,
+            blocks,
+            last: None,
+            scale: None,
+            counts: (0, 0),
+        }
     }
 
     /// Watches until `is_over` says so; it is asked at least ten times a second. `looked` is told the
@@ -145,15 +180,45 @@ impl Watch {
         mut is_over: impl FnMut() -> bool,
         mut looked: impl FnMut(u64, u32),
     ) -> Result<(), Error> {
+        let mut running = self.start(true)?;
+        let mut all = Vec::new();
+        while !is_over() {
+            let result =
+                self.step(&mut running, Instant::now() + PATIENCE, &mut |look| all.push(look));
+            for look in all.drain(..) {
+                if let Some(bytes) = self.in_sums(look.bytes) {
+                    looked(look.hash, bytes);
+                }
+            }
+            if let Err(error) = result {
+                // What stops a watch need not keep the setting from being given back.
+                let _ = self.end(running);
+                return Err(error);
+            }
+        }
+        self.end(running)
+    }
+
+    /// Begins to watch; with `hears` events are heard as well.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub fn start(&mut self, hears: bool) -> Result<Running, Error> {
         let mut prober = Prober::open(&self.instance, false)?;
         let info = read_info(&mut prober)?;
         if info.mode == "cluster" {
             prober = Prober::open(&self.instance, true)?;
         }
-        let events = Events::subscribe(&self.instance, &self.plan.databases)?;
-        let lease = Lease::take(prober.connection(), self.plan.lease_file.clone())?;
+        let events = if hears {
+            let events = Events::subscribe(&self.instance, &self.plan.databases)?;
+            let lease = Lease::take(prober.connection(), self.plan.lease_file.clone())?;
+            self.ghosts.open(now_ms());
+            Some((events, lease))
+        } else {
+            None
+        };
         let now = Instant::now();
-        let mut running = Running {
+        Ok(Running {
             counted: prober.counted(),
             expires: info.keys().1 > 0,
             info,
@@ -163,12 +228,83 @@ impl Watch {
             draw_due: now,
             fill_due: now,
             fills: VecDeque::new(),
-        };
-        self.ghosts.open(now_ms());
-        let result = self.go_on(&mut running, &mut is_over, &mut looked);
+        })
+    }
+
+    /// Does what is due, and hears events until then. Without events it returns at once: there is
+    /// nothing to do before [`Running::due`]. `looked` is told each key that was looked at.
+    ///
+    /// # Errors
+    /// When the server breaks off or refuses. The watch has to be ended all the same.
+    pub fn step(
+        &mut self,
+        running: &mut Running,
+        until: Instant,
+        looked: &mut impl FnMut(Looked),
+    ) -> Result<(), Error> {
+        loop {
+            let now = Instant::now();
+            if now >= running.begun + self.plan.block {
+                self.end_block(running)?;
+            }
+            if now >= running.draw_due {
+                self.draw(running, looked)?;
+            }
+            self.look_at_fills(running, looked)?;
+            let now = Instant::now();
+            if running.events.is_none() || now >= until {
+                return Ok(());
+            }
+            self.listen(running, until.min(self.due(running)))?;
+        }
+    }
+
+    /// When there is something to do next.
+    pub fn due(&self, running: &Running) -> Instant {
+        let due = running.draw_due.min(running.begun + self.plan.block);
+        running.fills.front().map_or(due, |(fill, _)| due.min(*fill))
+    }
+
+    /// Ends the watch with the block that has begun, and gives the setting of events back.
+    ///
+    /// # Errors
+    /// When that is not possible now; [`super::events::restore`] does it later.
+    pub fn end(&mut self, mut running: Running) -> Result<(), Error> {
+        let is_long = running.begun.elapsed() >= self.plan.block / 4;
+        let ended = if is_long { self.end_block(&mut running) } else { Ok(()) };
+        let Some((events, lease)) = running.events.take() else { return ended };
         self.ghosts.close(now_ms());
+        drop(events);
         let given_back = lease.give_back(running.prober.connection());
-        result.and(given_back)
+        ended.and(given_back)
+    }
+
+    /// Changes how closely it watches, from the next thing on that is due.
+    pub fn pace(&mut self, draws_per_second: f64, block: Duration) {
+        (self.plan.draws_per_second, self.plan.block) = (draws_per_second, block);
+    }
+
+    /// Forgets everything but times to live: the server is not the one that it was.
+    pub fn forget(&mut self) {
+        self.ghosts = Ghosts::new(self.plan.sampling);
+        self.ages = Ages::default();
+        self.blocks.clear();
+        (self.last, self.scale) = (None, None);
+    }
+
+    /// Events heard so far.
+    pub const fn heard(&self) -> u64 {
+        self.counts.0
+    }
+
+    /// Blocks ended so far.
+    pub const fn ended(&self) -> u64 {
+        self.counts.1
+    }
+
+    /// What `MEMORY USAGE` says as bytes of INFO's sums; `None` as long as that is not known.
+    pub fn in_sums(&self, bytes: u32) -> Option<u32> {
+        self.scale.map(|scale| (f64::from(bytes) * scale) as u32)
     }
 
     /// What was measured over the blocks so far; `None` before the first one.
@@ -215,36 +351,20 @@ impl Watch {
         Misses::of(&self.ghosts, &self.present()?, now_ms())
     }
 
-    fn go_on(
-        &mut self,
-        running: &mut Running,
-        is_over: &mut impl FnMut() -> bool,
-        looked: &mut impl FnMut(u64, u32),
-    ) -> Result<(), Error> {
-        let mut is_last = false;
-        while !is_last {
-            is_last = is_over();
-            let now = Instant::now();
-            if is_last || now >= running.begun + self.plan.block {
-                self.end_block(running)?;
-            }
-            if now >= running.draw_due {
-                self.draw(running, looked)?;
-            }
-            self.look_at_fills(running, looked)?;
-            let due = running.draw_due.min(running.begun + self.plan.block);
-            let wait = due.saturating_duration_since(Instant::now());
-            let mut patience = wait.clamp(LEAST_WAIT, PATIENCE);
-            // All that has come, then back to what is due.
-            while let Some(event) = running.events.next(patience)? {
-                self.hear(running, event);
-                patience = LEAST_WAIT;
-                if Instant::now() >= due {
-                    break;
-                }
+    /// Hears what has come and what comes until then.
+    fn listen(&mut self, running: &mut Running, until: Instant) -> Result<(), Error> {
+        let wait = until.saturating_duration_since(Instant::now());
+        let mut patience = wait.clamp(LEAST_WAIT, PATIENCE);
+        loop {
+            let Some((events, _)) = &mut running.events else { return Ok(()) };
+            let Some(event) = events.next(patience)? else { return Ok(()) };
+            self.counts.0 += 1;
+            self.hear(running, event);
+            patience = LEAST_WAIT;
+            if Instant::now() >= until {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     fn hear(&mut self, running: &mut Running, event: Event) {
@@ -258,7 +378,7 @@ impl Watch {
                 self.ghosts.missed(hash, event.at_ms);
                 let now = Instant::now();
                 let is_due = now >= running.fill_due && running.fills.len() < MOST_FILLS;
-                if is_due && event.database == 0 && self.ghosts.is_sampled(hash) {
+                if is_due && event.database == self.database() && self.ghosts.is_sampled(hash) {
                     running.fills.push_back((now + FILLED, event));
                     let next = running.fill_due.max(now.checked_sub(FILLED).unwrap_or(now));
                     running.fill_due = next + interval(1.0, self.plan.fills_per_second);
@@ -271,7 +391,7 @@ impl Watch {
     fn look_at_fills(
         &mut self,
         running: &mut Running,
-        looked: &mut impl FnMut(u64, u32),
+        looked: &mut impl FnMut(Looked),
     ) -> Result<(), Error> {
         let now = Instant::now();
         let due = running.fills.iter().take_while(|(due, _)| *due <= now).count();
@@ -281,14 +401,14 @@ impl Watch {
         let keys: Vec<Vec<u8>> = running.fills.drain(..due).map(|(_, event)| event.key).collect();
         for batch in keys.chunks(BATCH) {
             for look in running.prober.look(batch, false, running.expires)? {
-                let (hash, at_ms) = (self.hasher.of(0, &look.key), now_ms());
-                let kind = self.hasher.of(0, prefix::of(&look.key));
+                let (hash, at_ms) = (self.hash(&look.key), now_ms());
+                let kind = self.hash(prefix::of(&look.key));
                 let expiry = look.ttl_ms.map_or(Expiry::Never, |left| Expiry::At(at_ms + left));
                 if let Some(left_ms) = look.ttl_ms {
                     self.given.learn(kind, left_ms);
                 }
                 self.ghosts.learn(hash, look.bytes, expiry, at_ms);
-                self.tell(hash, look.bytes, looked);
+                looked(self.seen(&look, false));
             }
         }
         Ok(())
@@ -297,7 +417,7 @@ impl Watch {
     fn draw(
         &mut self,
         running: &mut Running,
-        looked: &mut impl FnMut(u64, u32),
+        looked: &mut impl FnMut(Looked),
     ) -> Result<(), Error> {
         let late = running.draw_due + PATIENCE < Instant::now();
         running.draw_due += interval(BATCH as f64, self.plan.draws_per_second);
@@ -306,20 +426,36 @@ impl Watch {
             running.draw_due = running.draw_due.max(Instant::now());
         }
         for look in running.prober.draw(BATCH, running.expires)? {
-            self.tell(self.hasher.of(0, &look.key), look.bytes, looked);
+            let seen = self.seen(&look, true);
+            looked(seen);
             let Some(idle_s) = look.idle_s else { continue };
-            let lifetime = look.ttl_ms.map_or(Lifetime::Forever, |left_ms| {
-                let kind = self.hasher.of(0, prefix::of(&look.key));
-                Lifetime::Left(left_ms, self.given.get(kind))
-            });
+            let lifetime = seen
+                .left_ms
+                .map_or(Lifetime::Forever, |left_ms| Lifetime::Left(left_ms, seen.given_ms));
             self.ages.observe(Drawn { idle_s, bytes: look.bytes, lifetime });
         }
         Ok(())
     }
 
-    fn tell(&self, hash: u64, bytes: u32, looked: &mut impl FnMut(u64, u32)) {
-        if let Some(scale) = self.scale {
-            looked(hash, (f64::from(bytes) * scale) as u32);
+    /// The database of the connection.
+    fn database(&self) -> u32 {
+        self.instance.endpoint().database()
+    }
+
+    fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.of(self.database(), key)
+    }
+
+    fn seen(&self, look: &Look, is_drawn: bool) -> Looked {
+        let kind = self.hash(prefix::of(&look.key));
+        Looked {
+            hash: self.hash(&look.key),
+            kind,
+            bytes: look.bytes,
+            idle_s: look.idle_s,
+            left_ms: look.ttl_ms,
+            given_ms: look.ttl_ms.and_then(|_| self.given.get(kind)),
+            is_drawn,
         }
     }
 
@@ -341,6 +477,7 @@ impl Watch {
             evicted: delta(Number::Evicted),
             expired: delta(Number::Expired),
         };
+        self.counts.1 += 1;
         // Counters that have begun again tell nothing of this block.
         let is_sound = block.hits >= 0.0 && block.misses >= 0.0 && block.evicted >= 0.0;
         if is_sound {

@@ -131,7 +131,7 @@ impl Steered {
     pub async fn suggestion(&self, api: &Api) -> Result<Value> {
         let look = serde_json::json!({"scope": "cache", "target": self.id()});
         until("a suggestion", SOON, || async {
-            let answer = api.post("/api/performance/optimize", &look).await?;
+            let answer = api.posted("/api/performance/optimize", &look).await?;
             answer["suggestions"].get(0).cloned().with_context(|| format!("none: {answer}"))
         })
         .await

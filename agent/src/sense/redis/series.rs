@@ -1,5 +1,7 @@
 //! The series of one instance: from what INFO and the detail say to values.
 
+use std::time::Instant;
+
 use super::super::counters::Counters;
 use super::ask::Answer;
 use super::commands::Commands;
@@ -181,6 +183,9 @@ impl Series {
         readings.set(known.started, self.kept.started_ms());
         known.set_stats(&answer.info, &mut self.kept, instance, readings);
         known.set_info(&answer.info, readings);
+        if let Some(expired) = answer.info.get(Number::Expired) {
+            instance.expirations().note(Instant::now(), expired);
+        }
         if answer.detail.is_there {
             known.commands.set(&known.cache, &answer.info, readings);
             known.extra.set(&known.cache, &answer.detail, readings);

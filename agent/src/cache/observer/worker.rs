@@ -1,0 +1,640 @@
+//! One cache under observation: looks, draws, hears and reports, all on one thread.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flyball_model::backoff::Backoff;
+use flyball_model::reuse::Sampling;
+use flyball_proto::steering::{
+    CacheReport, CacheState, HitCurve, MAX_MISSING, MAX_REASON_BYTES, MissAttribution, Settings,
+    Target, clip,
+};
+
+use super::Stop;
+use super::estimate::{self, Change};
+use super::look::{Look, Looker, Regime, Since};
+use super::schedule::{Heard, Ledger, Limits, Next, Seen};
+use super::state::{self, Saved, ToSave};
+use crate::cache::config::{Monitor, Observe, ObserveConfig};
+use crate::cache::hash::KeyHasher;
+use crate::cache::watch::{Looked, Plan, Running, Watch};
+use crate::cache::{events, now_ms};
+use crate::redis::{Error, Instance, Role, Shares, State};
+use crate::steer::outbox::Outbox;
+use crate::steer::redis::KIND;
+use crate::steer::redis::host::Host;
+
+/// Pauses between two attempts to reach a server.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Pauses before something is tried again that was refused.
+const REFUSED: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(1));
+/// Time between two writes of what was learned.
+const SAVE_EVERY: Duration = Duration::from_mins(10);
+/// How long events are heard before anything else is looked after.
+const STEP: Duration = Duration::from_millis(100);
+/// Looks for each block of ages, and for each while a trial runs.
+const BLOCK_LOOKS: (u32, u32) = (6, 1);
+/// Blocks of a window.
+const WINDOW_BLOCKS: u32 = 12;
+/// Shortest block.
+const LEAST_BLOCK: Duration = Duration::from_millis(500);
+/// Weight of a look in what a request is believed to take.
+const NEW: f64 = 0.2;
+/// A curve is no longer that of now after so long.
+const CURVE_KEPT: Duration = Duration::from_hours(6);
+/// How far a curve may be from what is measured at the present size.
+const ANCHOR: f64 = 0.01;
+/// Keys have the ages that the traffic makes when so many times their age has passed since a change.
+const RIPE: f64 = 1.25;
+
+/// One way of learning, and whether it may be used.
+#[derive(Debug)]
+struct Tap {
+    watch: Watch,
+    running: Option<Running>,
+    /// Refused, until then.
+    pause: Option<Instant>,
+    reason: String,
+    backoff: Backoff,
+}
+
+/// A window that is open.
+#[derive(Debug)]
+struct Window {
+    until: Instant,
+    /// Events that were accounted for.
+    heard: u64,
+}
+
+/// What is reported until something newer is known.
+#[derive(Debug, Default)]
+struct Known {
+    curve: Option<HitCurve>,
+    misses: Option<(MissAttribution, i64)>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Worker {
+    instance: Instance,
+    level: Observe,
+    limits: Limits,
+    report_every: Duration,
+    outbox: Arc<Outbox>,
+    target: Target,
+    files: (PathBuf, PathBuf),
+    looker: Looker,
+    ages: Tap,
+    events: Tap,
+    window: Option<Window>,
+    ledger: Ledger,
+    /// The run and the regime that all that is known is of, and since when.
+    of: Option<(String, Regime, Instant)>,
+    saved: Option<Saved>,
+    /// What a request takes of the server's time, in seconds.
+    request_s: f64,
+    known: Known,
+    resting: &'static str,
+    ages_curve: Result<HitCurve, String>,
+    ages_ended: u64,
+    /// Keys are as old as the traffic makes them, under the present settings.
+    is_ripe: bool,
+    backoff: Backoff,
+    look_due: Instant,
+    looked_at: Instant,
+    save_due: Instant,
+    state: Option<CacheState>,
+}
+
+impl Tap {
+    fn new(watch: Watch) -> Self {
+        let backoff = Backoff::new(REFUSED.0, REFUSED.1).expect("0 < floor <= cap");
+        Self { watch, running: None, pause: None, reason: String::new(), backoff }
+    }
+
+    fn is_paused(&self, now: Instant) -> bool {
+        self.pause.is_some_and(|until| now < until)
+    }
+
+    fn refused(&mut self, error: &Error) {
+        self.reason = error.to_string();
+        self.pause = Some(Instant::now() + self.backoff.next_delay(rand::random()));
+    }
+
+    fn works(&mut self) {
+        (self.pause, self.reason) = (None, String::new());
+        self.backoff.reset();
+    }
+}
+
+impl Worker {
+    pub(super) fn new(
+        instance: Instance,
+        config: &ObserveConfig,
+        hasher: KeyHasher,
+        dir: &Path,
+        host: Host,
+        outbox: Arc<Outbox>,
+    ) -> Self {
+        let name = instance.name();
+        let (lease, file) = (super::lease_file(dir, name), state::file(dir, name));
+        let saved = state::load(&file);
+        let sampling = Sampling { max_keys: config.most_keys as usize, max_rate: 1.0 };
+        let databases = vec![instance.endpoint().database()];
+        let plan = Plan { databases, sampling, ..Plan::new(lease.clone()) };
+        let watch = || Watch::new(instance.clone(), hasher, plan.clone(), None);
+        let mut ledger = Ledger::default();
+        if let Some(saved) = &saved {
+            ledger = Ledger { debt_s: saved.debt_s, event_s: saved.event_s };
+            // Nobody knows what could have been spent meanwhile; something, in any case.
+            let away = Duration::from_millis(now_ms().saturating_sub(saved.at_ms));
+            ledger.rest(away, config.limits().spare(0.0, config.report.0));
+        }
+        let now = Instant::now();
+        Self {
+            level: instance.config().observe,
+            limits: config.limits(),
+            report_every: config.report.0,
+            outbox,
+            target: Target::new(KIND, name),
+            files: (lease, file),
+            looker: Looker::new(instance.clone(), host),
+            ages: Tap::new(watch()),
+            events: Tap::new(watch()),
+            window: None,
+            ledger,
+            of: None,
+            saved,
+            request_s: 0.0,
+            known: Known::default(),
+            resting: "events were not heard yet",
+            ages_curve: Err("no keys were drawn yet".to_owned()),
+            ages_ended: 0,
+            is_ripe: false,
+            backoff: Backoff::new(RETRY.0, RETRY.1).expect("0 < floor <= cap"),
+            look_due: now,
+            looked_at: now,
+            save_due: now + SAVE_EVERY,
+            state: None,
+            instance,
+        }
+    }
+
+    /// Works until it is told to stop.
+    pub(super) fn run(mut self, stop: &Stop) {
+        if self.level != Observe::Off {
+            self.instance.observed().begin();
+        }
+        while !stop.is_set() {
+            if Instant::now() >= self.look_due {
+                self.look();
+            }
+            if self.level == Observe::Off && !self.files.0.exists() {
+                return;
+            }
+            self.draw();
+            self.listen();
+            if Instant::now() >= self.save_due {
+                self.save();
+            }
+            if self.window.is_none() {
+                stop.wait_until(self.due());
+            }
+        }
+        self.close_window();
+        self.save();
+    }
+
+    /// When there is something to do next.
+    fn due(&self) -> Instant {
+        let ages = self.ages.running.as_ref().map(|running| self.ages.watch.due(running));
+        ages.map_or(self.look_due, |ages| ages.min(self.look_due))
+    }
+
+    fn look(&mut self) {
+        let result = self.looker.look();
+        let now = Instant::now();
+        let passed = now.saturating_duration_since(std::mem::replace(&mut self.looked_at, now));
+        match result {
+            Ok(look) if look.is_loading() => {
+                self.down(CacheState::Loading, "it reads its data from the disk");
+            }
+            Ok(look) => {
+                self.backoff.reset();
+                self.look_due = now + self.report_every;
+                self.up(&look, passed);
+            }
+            Err(error) => self.down(state_of(error.state()), &error.to_string()),
+        }
+    }
+
+    /// The server is not to be had.
+    fn down(&mut self, state: CacheState, reason: &str) {
+        self.close_window();
+        self.ages.running = None;
+        self.look_due = Instant::now() + self.backoff.next_delay(rand::random());
+        let mut report = CacheReport::new(self.target.clone(), state, now_ms() as i64);
+        report.reason = clip(reason, MAX_REASON_BYTES);
+        self.publish(report);
+    }
+
+    fn up(&mut self, look: &Look, passed: Duration) {
+        self.give_back_old_lease();
+        self.recognize(look);
+        self.account(look, passed);
+        if self.level == Observe::Off {
+            return;
+        }
+        let trial = self.trial(look);
+        self.decide(look, trial.as_ref());
+        self.report(look, trial.as_ref());
+    }
+
+    /// What an agent before this one has borrowed, or what could not be given back.
+    fn give_back_old_lease(&mut self) {
+        if self.window.is_some() || !self.files.0.exists() {
+            return;
+        }
+        let Some(connection) = self.looker.connection() else { return };
+        match events::restore(connection, &self.files.0) {
+            Ok(true) => {
+                tracing::info!(
+                    cache = self.instance.name(),
+                    "notify-keyspace-events was given back"
+                );
+            }
+            Ok(false) => {}
+            Err(error) => {
+                self.instance.observed().refused();
+                tracing::debug!(cache = self.instance.name(), %error, "notify-keyspace-events cannot be given back");
+            }
+        }
+    }
+
+    /// Forgets what was learned of another server, or of this one under other settings.
+    fn recognize(&mut self, look: &Look) {
+        let (run, regime, now) = (&look.info.run_id, look.regime(), Instant::now());
+        match &self.of {
+            Some((known_run, known, _)) if known_run == run && *known == regime => return,
+            Some((known_run, known, _)) => {
+                let is_same_regime = *known == regime;
+                tracing::debug!(
+                    cache = self.instance.name(),
+                    is_same_run = known_run == run,
+                    is_same_regime,
+                    "what was learned is of another server"
+                );
+                self.close_window();
+                self.ages.watch.forget();
+                self.events.watch.forget();
+                (self.ages.running, self.is_ripe) = (None, false);
+                self.ages_curve = Err("keys are drawn since the settings were changed".to_owned());
+                if !is_same_regime {
+                    self.known = Known::default();
+                    self.instance.attribution().set(None);
+                }
+            }
+            None => self.remember(run, &regime),
+        }
+        self.of = Some((run.clone(), regime, now));
+    }
+
+    /// What an agent before this one has learned.
+    fn remember(&mut self, run: &str, regime: &Regime) {
+        let Some(saved) = self.saved.take().filter(|saved| saved.regime == *regime) else { return };
+        if let Some(report) = saved.report {
+            self.known.curve = report.curve;
+            self.known.misses = report.misses.map(|misses| (misses, report.measured_at_ms));
+        }
+        if saved.run_id == run {
+            if let Some(ghosts) = saved.ghosts {
+                self.events.watch.ghosts = ghosts;
+            }
+            let [of_window, of_all] = saved.ages;
+            self.events.watch.ages = of_window.unwrap_or_default();
+            self.ages.watch.ages = of_all.unwrap_or_default();
+        }
+    }
+
+    /// What was spent and what was earned since the look before.
+    fn account(&mut self, look: &Look, passed: Duration) {
+        let Some(since) = &look.since else { return };
+        let heard = self.events.watch.heard();
+        match &mut self.window {
+            Some(window) => {
+                let events = (heard - std::mem::replace(&mut window.heard, heard)) as f64;
+                let (requests, request_s) = (since.requests(), self.request_s);
+                let (seconds, cpu_s) = (since.seconds, since.cpu_s);
+                self.ledger.heard(&Heard { seconds, events, requests, cpu_s, request_s });
+                self.instance.observed().heard(events as u64, since.time());
+            }
+            None if since.requests() >= 1.0 => {
+                let each = since.cpu_s / since.requests();
+                let is_first = self.request_s <= 0.0;
+                self.request_s =
+                    if is_first { each } else { (1.0 - NEW) * self.request_s + NEW * each };
+            }
+            None => {}
+        }
+        self.ledger.rest(passed, self.limits.spare(since.cpu(), self.report_every));
+    }
+
+    /// The settings before the trial that runs, and how they differ.
+    fn trial(&self, look: &Look) -> Option<(Settings, Change, u64)> {
+        let before = self.instance.trial().get()?;
+        let (now, old) = (look.regime(), look.regime().with(&before));
+        Some((before, Change::of(&old, &now), old.maxmemory))
+    }
+
+    /// Begins what may be begun and is not.
+    fn decide(&mut self, look: &Look, trial: Option<&(Settings, Change, u64)>) {
+        let now = Instant::now();
+        if look.is_replica() {
+            self.close_window();
+            self.ages.running = None;
+            return;
+        }
+        let cpu = look.since.map_or(0.0, |since| since.cpu());
+        let draws = self.limits.draws_per_second(cpu);
+        let looks = if trial.is_some() { BLOCK_LOOKS.1 } else { BLOCK_LOOKS.0 };
+        self.ages.watch.pace(draws, self.report_every * looks);
+        if self.ages.running.is_none() && !self.ages.is_paused(now) {
+            match self.ages.watch.start(false) {
+                Ok(running) => self.ages.running = Some(running),
+                Err(error) => self.trouble(&error, true),
+            }
+        }
+        let is_told_by_ages =
+            trial.is_some_and(|(_, change, _)| matches!(change, Change::Grown | Change::Other(_)));
+        let may_hear = self.level == Observe::Events && !is_told_by_ages && self.window.is_none();
+        if let Some(since) = look.since.filter(|_| may_hear && !self.events.is_paused(now)) {
+            self.decide_window(look, &since, draws);
+        }
+    }
+
+    fn decide_window(&mut self, look: &Look, since: &Since, draws: f64) {
+        let per_second = |count: f64| count / since.seconds;
+        let seen = Seen {
+            cpu: since.cpu(),
+            keys: look.facts.keys as f64,
+            events_per_second: per_second(since.misses + since.evicted + since.expired),
+            evictions_per_second: per_second(since.evicted),
+        };
+        let length = match self.ledger.next(&self.limits, &seen, self.report_every) {
+            Next::Watch(length) => length,
+            Next::Rest(_, reason) => {
+                self.resting = reason;
+                return;
+            }
+        };
+        self.events.watch.pace(draws, (length / WINDOW_BLOCKS).max(LEAST_BLOCK));
+        match self.events.watch.start(true) {
+            Ok(running) => {
+                self.events.running = Some(running);
+                let heard = self.events.watch.heard();
+                self.window = Some(Window { until: Instant::now() + length, heard });
+                self.instance.observed().window();
+                let seconds = length.as_secs();
+                tracing::debug!(cache = self.instance.name(), seconds, "hears keyspace events");
+            }
+            Err(error) => self.trouble(&error, false),
+        }
+    }
+
+    /// Draws keys where that is due.
+    fn draw(&mut self) {
+        let Some(running) = &mut self.ages.running else { return };
+        let mut all: Vec<Looked> = Vec::new();
+        let result = self.ages.watch.step(running, Instant::now(), &mut |look| all.push(look));
+        match result {
+            Ok(()) => self.ages.works(),
+            Err(error) => self.trouble(&error, true),
+        }
+        let ended = self.ages.watch.ended();
+        if ended > std::mem::replace(&mut self.ages_ended, ended) {
+            self.ages_curve = estimate::curve(&self.ages.watch);
+        }
+    }
+
+    /// Hears events where a window is open.
+    fn listen(&mut self) {
+        let Some(window) = &self.window else { return };
+        let now = Instant::now();
+        if now >= window.until {
+            self.close_window();
+            self.learn();
+            self.save();
+            return;
+        }
+        let Some(running) = &mut self.events.running else { return };
+        let until = window.until.min(self.look_due).min(now + STEP);
+        let mut all: Vec<Looked> = Vec::new();
+        let result = self.events.watch.step(running, until, &mut |look| all.push(look));
+        match result {
+            Ok(()) => self.events.works(),
+            Err(error) => self.trouble(&error, false),
+        }
+    }
+
+    /// What a window has told.
+    fn learn(&mut self) {
+        match estimate::curve(&self.events.watch) {
+            Ok(curve) => self.known.curve = Some(curve),
+            Err(reason) => {
+                tracing::debug!(cache = self.instance.name(), reason, "events told no curve");
+            }
+        }
+        if let Some(misses) = estimate::misses(&self.events.watch) {
+            self.known.misses = Some((misses, now_ms() as i64));
+            let MissAttribution { capacity, expired, invalidated, cold, .. } = misses;
+            let shares = Shares { capacity, expired, invalidated, cold };
+            self.instance.attribution().set(Some(shares));
+        }
+    }
+
+    fn close_window(&mut self) {
+        let (Some(window), Some(running)) = (self.window.take(), self.events.running.take()) else {
+            return;
+        };
+        let events = self.events.watch.heard() - window.heard;
+        self.instance.observed().heard(events, Duration::ZERO);
+        self.ledger.heard(&Heard { events: events as f64, ..Heard::default() });
+        self.look_due = self.look_due.min(Instant::now() + self.report_every);
+        if let Err(error) = self.events.watch.end(running) {
+            // The file of the lease is there as long as that is so.
+            tracing::debug!(cache = self.instance.name(), %error, "a window ended early");
+        }
+    }
+
+    /// Something did not work: a part is refused, or the whole server is away.
+    fn trouble(&mut self, error: &Error, is_of_ages: bool) {
+        if is_of_ages {
+            self.ages.running = None;
+        } else {
+            self.close_window();
+        }
+        let tap = if is_of_ages { &mut self.ages } else { &mut self.events };
+        let is_refusal = error.state() == State::Denied;
+        if is_refusal {
+            let is_news = tap.reason.is_empty();
+            tap.refused(error);
+            self.instance.observed().refused();
+            if is_news {
+                let part = if is_of_ages { "ages" } else { "events" };
+                tracing::info!(cache = self.instance.name(), part, %error, "redis refuses a part of what is observed");
+            }
+        } else {
+            // Whoever looks now sees how the server is.
+            tap.pause = Some(Instant::now() + self.report_every);
+            self.look_due = Instant::now() + RETRY.0;
+        }
+    }
+
+    fn report(&mut self, look: &Look, trial: Option<&(Settings, Change, u64)>) {
+        let mut report = CacheReport::new(self.target.clone(), CacheState::Up, now_ms() as i64);
+        report.version.clone_from(&look.info.version);
+        look.info.role.map_or("", Role::as_str).clone_into(&mut report.role);
+        report.settings.clone_from(&look.settings);
+        report.facts = Some(look.facts);
+        let mut missing = Vec::new();
+        let mut lacks = |part: &str, why: &str| missing.push(format!("{part}: {why}"));
+        if look.is_replica() {
+            lacks("curve", "it is a replica, which holds what its primary holds");
+        } else {
+            match self.curve(look) {
+                Ok(curve) => report.curve = Some(curve),
+                Err(reason) => lacks("curve", &reason),
+            }
+        }
+        report.misses = self.misses();
+        if report.misses.is_none() {
+            lacks("misses", &self.why_no_events());
+        }
+        if self.instance.config().monitor == Monitor::Never {
+            lacks("policies", "no request is read (monitor = \"never\")");
+        }
+        if let Some((before, change, maxmemory)) = trial {
+            match self.now(before, *change, *maxmemory) {
+                Ok(now) => report.now = Some(now),
+                Err(reason) => lacks("now", &reason),
+            }
+        }
+        missing.truncate(MAX_MISSING);
+        report.missing = missing.iter().map(|line| clip(line, MAX_REASON_BYTES)).collect();
+        self.publish(report);
+    }
+
+    /// The curve that fits what is measured now: that of the last window, which knows larger sizes, else that of ages.
+    fn curve(&self, look: &Look) -> Result<HitCurve, String> {
+        let (bytes, hit_ratio) = (look.facts.max_bytes, look.facts.hit_ratio());
+        let is_near = |curve: &HitCurve| {
+            let here = curve.points.iter().find(|point| point.bytes == bytes);
+            here.zip(hit_ratio).is_none_or(|(here, is)| (here.hit_ratio - is).abs() <= ANCHOR)
+        };
+        let oldest = now_ms() as i64 - CURVE_KEPT.as_millis() as i64;
+        let of_window = self.known.curve.as_ref().filter(|curve| curve.measured_at_ms > oldest);
+        let of_ages = if self.ages.reason.is_empty() {
+            self.ages_curve.as_ref().map_err(Clone::clone)
+        } else {
+            Err(self.ages.reason.clone())
+        };
+        match (of_window, of_ages) {
+            (Some(curve), Ok(other)) if !is_near(curve) && is_near(other) => Ok(other.clone()),
+            (Some(curve), _) => Ok(curve.clone()),
+            (None, of_ages) => of_ages.cloned(),
+        }
+    }
+
+    fn misses(&self) -> Option<MissAttribution> {
+        let oldest = now_ms() as i64 - CURVE_KEPT.as_millis() as i64;
+        self.known.misses.filter(|(_, at_ms)| *at_ms > oldest).map(|(misses, _)| misses)
+    }
+
+    fn why_no_events(&self) -> String {
+        if self.level != Observe::Events {
+            return "events are not heard (observe = \"ages\")".to_owned();
+        }
+        match (&self.window, self.events.reason.is_empty()) {
+            (_, false) => self.events.reason.clone(),
+            (Some(_), _) => "events are being heard".to_owned(),
+            (None, _) => self.resting.to_owned(),
+        }
+    }
+
+    /// What the settings before the trial would hit now.
+    fn now(
+        &mut self,
+        before: &Settings,
+        change: Change,
+        maxmemory: u64,
+    ) -> Result<flyball_proto::steering::CachePrediction, String> {
+        match change {
+            Change::Other(reason) => Err(reason.to_owned()),
+            Change::Shrunk => estimate::now(&self.events.watch, before, maxmemory),
+            Change::Grown => {
+                let Some((_, regime, since)) = &self.of else { return Err("not yet".to_owned()) };
+                if !self.is_ripe {
+                    let share = maxmemory as f64 / regime.maxmemory as f64;
+                    let age = self.ages.watch.ages.age_of_share(share);
+                    let age = age.ok_or("no keys were drawn since the change yet")?;
+                    if since.elapsed().as_secs_f64() < RIPE * age {
+                        return Err(format!(
+                            "keys were drawn that the old settings have left; waits until {age:.0} s are over"
+                        ));
+                    }
+                    // From here on keys have the ages that the traffic makes.
+                    self.ages.watch.forget();
+                    (self.ages.running, self.is_ripe) = (None, true);
+                }
+                estimate::now(&self.ages.watch, before, maxmemory)
+            }
+        }
+    }
+
+    fn publish(&mut self, report: CacheReport) {
+        if self.level == Observe::Off {
+            return;
+        }
+        if self.state.replace(report.state) != Some(report.state) {
+            let (state, reason) = (report.state.as_str(), &report.reason);
+            tracing::debug!(cache = self.instance.name(), state, reason, "observed");
+        }
+        self.outbox.cache(report);
+    }
+
+    fn save(&mut self) {
+        self.save_due = Instant::now() + SAVE_EVERY;
+        let Some((run_id, regime, _)) = &self.of else { return };
+        let mut report = CacheReport::new(self.target.clone(), CacheState::Up, now_ms() as i64);
+        report.curve.clone_from(&self.known.curve);
+        if let Some((misses, at_ms)) = self.known.misses {
+            (report.misses, report.measured_at_ms) = (Some(misses), at_ms);
+        }
+        let state = ToSave {
+            run_id,
+            regime,
+            debt_s: self.ledger.debt_s,
+            event_s: self.ledger.event_s,
+            ghosts: &self.events.watch.ghosts,
+            ages: [&self.events.watch.ages, &self.ages.watch.ages],
+            report: Some(&report),
+        };
+        match state::save(&self.files.1, &state) {
+            Ok(bytes) => self.instance.observed().keeps(bytes),
+            Err(error) => {
+                tracing::warn!(cache = self.instance.name(), %error, "cannot keep what was learned");
+            }
+        }
+    }
+}
+
+const fn state_of(state: State) -> CacheState {
+    match state {
+        State::Up => CacheState::Up,
+        State::Unreachable => CacheState::Unreachable,
+        State::Slow => CacheState::Slow,
+        State::Loading => CacheState::Loading,
+        State::Denied => CacheState::Denied,
+    }
+}
