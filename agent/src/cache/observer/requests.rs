@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use flyball_model::backoff::Backoff;
 use flyball_model::emulate::{Compared, Policy, Priors, Request, Settings, Trials, What};
+use flyball_model::reuse::Present;
 use flyball_proto::steering::{KeyFinding, PolicyEstimate};
 use parking_lot::Mutex;
 
@@ -23,7 +24,7 @@ use crate::cache::monitor::{Burst, End, burst_until};
 use crate::cache::now_ms;
 use crate::cache::parse::Lines;
 use crate::recorder::overhead;
-use crate::redis::{Error, Instance, Number};
+use crate::redis::{Error, Instance};
 
 /// Time between two bursts, and between two sessions.
 const BURST_EVERY: Duration = Duration::from_mins(5);
@@ -179,7 +180,13 @@ impl Requests {
     }
 
     /// Takes what was read since the look before, and begins to read where that is due. `is_free`: nothing else is being heard.
-    pub(super) fn look(&mut self, look: &Look, ledger: &mut Ledger, is_free: bool) {
+    pub(super) fn look(
+        &mut self,
+        look: &Look,
+        present: Option<Present>,
+        ledger: &mut Ledger,
+        is_free: bool,
+    ) {
         if self.mode == Monitor::Never {
             return;
         }
@@ -190,7 +197,7 @@ impl Requests {
         }
         let now = Instant::now();
         if self.reading.is_none() && is_free && ledger.debt_s <= 0.0 {
-            if now >= self.session_due && self.begin_session(look, &since) {
+            if now >= self.session_due && self.begin_session(look, present, &since) {
                 self.session_due = now + SESSION_EVERY;
             } else if now >= self.burst_due {
                 self.burst_due = now + BURST_EVERY;
@@ -219,7 +226,7 @@ impl Requests {
     }
 
     /// True when emulated servers are fed from now on.
-    fn begin_session(&mut self, look: &Look, since: &Since) -> bool {
+    fn begin_session(&mut self, look: &Look, present: Option<Present>, since: &Since) -> bool {
         if self.mode != Monitor::Always {
             "a full server is not read, and where nothing is evicted no policy decides anything (monitor = \"guarded\")".clone_into(&mut self.reason);
             return false;
@@ -231,7 +238,11 @@ impl Requests {
             );
             return false;
         }
-        let Some(present) = settings(look) else {
+        let Some(watched) = present else {
+            "where its memory goes is not known yet".clone_into(&mut self.reason);
+            return false;
+        };
+        let Some(present) = settings(look, &watched) else {
             self.reason = format!("{} is not emulated", look.info.eviction_policy);
             return false;
         };
@@ -365,16 +376,15 @@ fn estimate(compared: &Compared, policy: Policy, measured: f64) -> Option<Policy
 }
 
 /// The server as it is emulated; `None` for policies that are not.
-fn settings(look: &Look) -> Option<Settings> {
+fn settings(look: &Look, watched: &Present) -> Option<Settings> {
     let policy = Policy::parse(&look.info.eviction_policy)?;
     if !POLICIES.contains(&policy) || look.facts.max_bytes == 0 {
         return None;
     }
-    let number = |number| look.info.get(number).unwrap_or(0).max(0) as u64;
     let setting = |name: &str| look.settings.get(name)?.parse::<u32>().ok();
     let plain = Settings::new(policy, look.facts.max_bytes);
     Some(Settings {
-        base_bytes: number(Number::Startup) + number(Number::NormalClients),
+        base_bytes: (watched.startup_bytes + watched.buffer_bytes) as u64,
         samples: setting("maxmemory-samples").map_or(plain.samples, |samples| samples as usize),
         lfu_log_factor: setting("lfu-log-factor").map_or(plain.lfu_log_factor, f64::from),
         lfu_decay_minutes: setting("lfu-decay-time").unwrap_or(plain.lfu_decay_minutes),

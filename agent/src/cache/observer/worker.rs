@@ -354,7 +354,8 @@ impl Worker {
             }
         }
         let is_free = self.window.is_none() && trial.is_none();
-        self.requests.look(look, &mut self.ledger, is_free);
+        let present = self.ages.watch.present();
+        self.requests.look(look, present, &mut self.ledger, is_free);
         let is_told_by_ages =
             trial.is_some_and(|(_, change, _)| matches!(change, Change::Grown | Change::Other(_)));
         let is_free = self.window.is_none() && !self.requests.is_reading();
