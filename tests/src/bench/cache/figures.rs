@@ -73,7 +73,7 @@ fn paces(table: &mut Table, all: &[(Scenario, Predicted, Found)]) {
         let served = [found.half, found.same, found.twice, found.lfu].map(|served| served.pace);
         for pace in served.into_iter().chain([predicted.pace]) {
             let (late, latest) = (100.0 * pace.late_share, pace.latest_ms as f64);
-            table.add("clients: % of batches late by 100 ms", late, Some(Bar::AtMost(1.0)));
+            table.add("clients: % of batches late by half a second", late, Some(Bar::AtMost(1.0)));
             table.add("clients: the latest batch, ms", latest, None);
         }
     }

@@ -16,7 +16,7 @@ const BATCH: usize = 32;
 const CHUNK: usize = 64 * 1024;
 const MINUTE_MS: u64 = 60_000;
 /// A batch that goes out so long after its time is late: ages are told in seconds.
-const LATE: Duration = Duration::from_millis(100);
+const LATE: Duration = Duration::from_millis(500);
 
 /// What clients have seen so far.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ pub struct Tally {
 /// How well clients kept to their schedule.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pace {
-    /// Share of the batches that went out more than a tenth of a second after their time.
+    /// Share of the batches that went out more than half a second after their time.
     pub late_share: f64,
     /// The latest of all, in milliseconds after its time.
     pub latest_ms: u64,
@@ -244,7 +244,7 @@ mod tests {
         tally.sent(Duration::from_millis(1500));
         assert_eq!(tally.pace(), Pace { late_share: 0.01, latest_ms: 1500 });
         assert!(tally.pace().is_kept());
-        tally.sent(Duration::from_millis(101));
+        tally.sent(Duration::from_millis(501));
         assert!(!tally.pace().is_kept());
         let stalled = Tally::default();
         (0..999).for_each(|_| stalled.sent(Duration::ZERO));
