@@ -23,9 +23,10 @@ mod truth;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use self::present::Running;
 use self::record::Records;
@@ -63,12 +64,19 @@ pub async fn run(table: &mut Table, options: &Options) -> Result<()> {
     }
     let turns = Arc::new(Semaphore::new(options.parallel.max(1)));
     let mut running = JoinSet::new();
-    for scenario in options.scenarios.iter().filter(|scenario| !records.is_done(scenario)) {
+    let left: Vec<_> =
+        options.scenarios.iter().filter(|scenario| !records.is_done(scenario)).collect();
+    // The truth takes four servers: half of the scenarios begin when it is the turn of the others'.
+    let later =
+        if left.len() > options.parallel { options.parallel / 2..options.parallel } else { 0..0 };
+    for (i, scenario) in left.into_iter().enumerate() {
+        let wait = later.contains(&i).then(|| scenario.times.warm + scenario.times.watch);
         let (scenario, turns, records) = (*scenario, Arc::clone(&turns), Arc::clone(&records));
         let keep = options.keep;
         running.spawn(async move {
             let _turn = turns.acquire_owned().await?;
-            measure(&scenario, &records, keep).await
+            sleep(wait.unwrap_or_default()).await;
+            measure(&scenario, &records, keep).await.with_context(|| scenario.to_string())
         });
     }
     let mut failures = Vec::new();
@@ -103,7 +111,7 @@ async fn measure(scenario: &Scenario, records: &Records, keep: bool) -> Result<(
             return Ok(());
         }
     }
-    bail!("{scenario}: clients were late")
+    bail!("clients were late")
 }
 
 /// The figures of what was kept with the estimators as they are now.

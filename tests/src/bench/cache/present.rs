@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use flyball_agent::cache::hash::KeyHasher;
-use flyball_agent::cache::monitor::{Burst, burst};
+use flyball_agent::cache::monitor::{Burst, End, burst};
 use flyball_agent::cache::parse::Lines;
 use flyball_agent::cache::watch::{Plan, Watch};
 use flyball_agent::redis::{Instance, RedisConfig};
@@ -27,6 +27,8 @@ const ALONE: Duration = Duration::from_secs(20);
 /// Keys that are sampled; those of the bench are all.
 const MOST_KEYS: usize = 1 << 17;
 const DRAWS_PER_SECOND: f64 = 500.0;
+/// Connections that may break during one watch.
+const MOST_BREAKS: usize = 3;
 
 /// What is changed in the emulation, in its order.
 const CHANGES: [Change; 3] = [Change::Half, Change::Twice, Change::Lfu];
@@ -169,7 +171,8 @@ fn trials(present: &Present, sizes: &HashMap<u64, u32>) -> Trials {
     trials
 }
 
-/// Watches, and keeps the sizes of the keys that were looked at.
+/// Watches, and keeps the sizes of the keys that were looked at. A connection that breaks on a busy
+/// machine is opened again, as the agent does.
 pub(super) fn watch(
     instance: Instance,
     hasher: KeyHasher,
@@ -186,7 +189,15 @@ pub(super) fn watch(
     };
     let (mut watch, mut sizes) = (Watch::new(instance, hasher, plan, None), HashMap::new());
     let begun = Instant::now();
-    watch.run(|| begun.elapsed() >= time, |hash, bytes| _ = sizes.insert(hash, bytes))?;
+    let mut breaks = 0;
+    while let Err(error) =
+        watch.run(|| begun.elapsed() >= time, |hash, bytes| _ = sizes.insert(hash, bytes))
+    {
+        breaks += 1;
+        if breaks > MOST_BREAKS {
+            return Err(error.into());
+        }
+    }
     Ok((watch, sizes))
 }
 
@@ -208,8 +219,16 @@ fn monitor(
         }
     };
     // The server is full: that is what is measured.
-    let bounds = Burst { longest: time, most_used: 2.0, ..Burst::default() };
-    burst(instance, &bounds, |line| lines.read(line, &mut take))?;
+    let (begun, mut breaks) = (Instant::now(), 0);
+    loop {
+        let longest = time.saturating_sub(begun.elapsed());
+        let bounds = Burst { longest, most_used: 2.0, ..Burst::default() };
+        match burst(instance, &bounds, |line| lines.read(line, &mut take)) {
+            Ok(End::Time) => break,
+            result if breaks == MOST_BREAKS => bail!("requests are not told: {result:?}"),
+            _ => breaks += 1,
+        }
+    }
     kept.map(|()| trials)
 }
 
