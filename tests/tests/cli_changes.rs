@@ -101,7 +101,10 @@ async fn a_change_that_harms_is_told_to_be_taken_back_and_the_code_says_so() -> 
     let server = stack.collector.api.base();
     let world = Steered::begin(stack.collector.grpc, "web-1", "sessions").await?;
     *world.server.law.lock() = perverse;
-    let suggestion = world.suggestion(&stack.collector.api).await.with_context(|| stack.collector.process.log())?;
+    let suggestion = world
+        .suggestion(&stack.collector.api)
+        .await
+        .with_context(|| stack.collector.process.log())?;
     let id = text(&suggestion["id"])?;
     let followed = flyball(server, &["-o", "json", "confirm", id, "--watch"]).await?;
     ensure!(followed.failed_with(1, &["has rolled back"]), "{followed:?}");
@@ -134,7 +137,10 @@ async fn a_rollout_is_followed_in_a_terminal_paused_resumed_and_taken_back() -> 
     let stack = start(&[("FLYBALL_ROLLOUT_HOLD_MS", "600000")]).await?;
     let server = stack.collector.api.base();
     let world = Steered::begin(stack.collector.grpc, "web-1", "sessions").await?;
-    let suggestion = world.suggestion(&stack.collector.api).await.with_context(|| stack.collector.process.log())?;
+    let suggestion = world
+        .suggestion(&stack.collector.api)
+        .await
+        .with_context(|| stack.collector.process.log())?;
     let id = text(&suggestion["id"])?;
     let rollout = id.replace("s-", "r-");
 
@@ -168,7 +174,10 @@ async fn what_cannot_be_is_told_with_what_can() -> Result<()> {
     let stack = start(&[]).await?;
     let server = stack.collector.api.base();
     let world = Steered::begin(stack.collector.grpc, "web-1", "sessions").await?;
-    let suggestion = world.suggestion(&stack.collector.api).await.with_context(|| stack.collector.process.log())?;
+    let suggestion = world
+        .suggestion(&stack.collector.api)
+        .await
+        .with_context(|| stack.collector.process.log())?;
     let id = text(&suggestion["id"])?;
     let rollout = id.replace("s-", "r-");
     let wrong: [(&[&str], i32, &[&str]); 12] = [
