@@ -229,7 +229,7 @@ impl Stage {
 /// The agent's settings: it may watch this Redis closely and change it.
 fn settings(dir: &Path, url: &str) -> Result<String> {
     let text = format!(
-        "[observe]\nreport = '1s'\nmax_cpu_share = 0.5\nmost_draws = 200\n\
+        "[budget]\ncpu_percent = 10.0\n[observe]\nreport = '1s'\nmax_cpu_share = 0.5\nmost_draws = 200\n\
          [[redis]]\nname = '{CACHE}'\nurl = '{url}'\nsteer = true\nobserve = 'events'\n"
     );
     let file = dir.join("agent.toml");
