@@ -13,7 +13,7 @@ use crate::args::{DecideArgs, RolloutsArgs, WatchedArgs};
 use crate::config::Output;
 use crate::error::Error;
 use crate::text::table::{Column, Screen, Tone, plain, render, toned};
-use crate::text::values::{changes, interval, metric, promise, range, unit_of};
+use crate::text::values::{changes, difference, interval, metric, promise, range, unit_of};
 use crate::text::{UNKNOWN, clean, units};
 
 const COLUMNS: [Column<'_>; 7] = [
@@ -297,21 +297,20 @@ fn verdict_row(of: &Verdict) -> Vec<Cell> {
     moment(of.at_ms, &of.result, verdict_tone(of), verdict_words(of))
 }
 
-/// The judge's reason, with what was seen against what would have been.
+/// What was seen against what would have been, or else the judge's reason.
 pub(super) fn verdict_words(of: &Verdict) -> String {
     let unit = unit_of(&of.metric);
-    let mut text = of.reason.clone();
-    if let (Some(observed), Some(expected)) = (&of.observed, &of.expected) {
-        let seen = format!(
-            "{} seen {}, {} without the change, {} requests",
-            metric(&of.metric),
-            interval(observed, unit),
-            interval(expected, unit),
-            units::number(of.samples as f64)
-        );
-        text = if text.is_empty() { seen } else { format!("{text} ({seen})") };
-    }
-    text
+    let (Some(observed), Some(expected)) = (&of.observed, &of.expected) else {
+        return of.reason.clone();
+    };
+    format!(
+        "{} {}, without the change {}: {}, of {} requests",
+        metric(&of.metric),
+        interval(observed, unit),
+        interval(expected, unit),
+        difference(expected.value, observed.value, unit),
+        units::number(of.samples as f64)
+    )
 }
 
 #[cfg(test)]
