@@ -23,6 +23,8 @@ const CURVE_KEPT: Duration = Duration::from_hours(6);
 const ANCHOR: f64 = 0.01;
 /// Keys have the ages that the traffic makes when so many times their age has passed since a change.
 const RIPE: f64 = 1.25;
+/// Share of the keys, youngest first, of which the oldest has an age that means something.
+const OLDEST: f64 = 0.98;
 
 /// What is reported until something newer is known.
 #[derive(Debug, Default)]
@@ -68,7 +70,7 @@ impl Worker {
             Err(reason) => lacks("ttl", &reason),
         }
         if let Some((before, change, maxmemory)) = trial {
-            match self.now(before, *change, *maxmemory) {
+            match self.now(before, *change, *maxmemory, look.facts.used_bytes) {
                 Ok(now) => report.now = Some(now),
                 Err(reason) => lacks("now", &reason),
             }
@@ -121,14 +123,16 @@ impl Worker {
         before: &Settings,
         change: Change,
         maxmemory: u64,
+        used_bytes: u64,
     ) -> Result<CachePrediction, String> {
         match change {
             Change::Other(reason) => Err(reason.to_owned()),
             Change::Shrunk => estimate::now(&self.events.watch, before, maxmemory),
             Change::Grown => {
-                let Some((_, regime, since)) = &self.of else { return Err("not yet".to_owned()) };
+                let Some((_, _, since)) = &self.of else { return Err("not yet".to_owned()) };
                 if !self.is_ripe {
-                    let share = maxmemory as f64 / regime.maxmemory as f64;
+                    // Of the keys that are there now, so many would be at the old size.
+                    let share = (maxmemory as f64 / used_bytes.max(1) as f64).min(OLDEST);
                     let age = self.ages.watch.ages.age_of_share(share);
                     let age = age.ok_or("no keys were drawn since the change yet")?;
                     if since.elapsed().as_secs_f64() < RIPE * age {
