@@ -64,3 +64,16 @@ pub fn port(url: &str) -> Result<u16> {
     let (_, port) = url.rsplit_once(':').context("a port")?;
     Ok(port.parse()?)
 }
+
+/// A setting that is in force on the server of this port.
+///
+/// # Errors
+/// When the server does not say.
+pub async fn config(port: u16, parameter: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(format!("CONFIG GET {parameter}\r\nQUIT\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    // *2, $ length, parameter, $ length, value.
+    Ok(answer.lines().nth(4).with_context(|| format!("redis says {answer}"))?.to_owned())
+}

@@ -1,7 +1,9 @@
 //! Watches an instance for a while and feeds the estimators: one thread, two connections.
 //!
 //! Between events it draws keys, and looks at some of the keys that have just been filled, for their
-//! size and what time they were given. In blocks of time it reads the sums of INFO, so that traffic,
+//! size and what time they were given. Those are chosen by hash, so that all fills of a key are looked
+//! at or none: were it by turns, keys that never expire would become known one after the other, and
+//! those that do would be forgotten again. In blocks of time it reads the sums of INFO, so that traffic,
 //! ages and ghosts are those of the same time. It can do without events, on one connection: then it
 //! draws keys only, which touches no setting of the server.
 //!
@@ -57,6 +59,9 @@ pub struct Watch {
     scale: Option<f64>,
     /// Events heard and blocks ended so far.
     counts: (u64, u64),
+    /// Keys whose fills are looked at have no larger hash (ghosts mix it before they choose, so one
+    /// has nothing to do with the other); `None` before the first block.
+    looked_at: Option<u64>,
 }
 
 /// A watch that goes on.
@@ -71,6 +76,8 @@ pub struct Running {
     draw_due: Instant,
     fill_due: Instant,
     fills: VecDeque<(Instant, Event)>,
+    /// Misses of sampled keys in this block.
+    missed: u64,
     expires: bool,
 }
 
@@ -79,18 +86,9 @@ impl Watch {
     pub fn new(instance: Instance, hasher: KeyHasher, plan: Plan, ghosts: Option<Ghosts>) -> Self {
         let ghosts = ghosts.unwrap_or_else(|| Ghosts::new(plan.sampling));
         let (ages, given, blocks) = (Ages::default(), Given::default(), VecDeque::new());
-        Self {
-            instance,
-            hasher,
-            plan,
-            ghosts,
-            ages,
-            given,
-            blocks,
-            last: None,
-            scale: None,
-            counts: (0, 0),
-        }
+        let counts = (0, 0);
+        let (last, scale, looked_at) = (None, None, None);
+        Self { instance, hasher, plan, ghosts, ages, given, blocks, last, scale, counts, looked_at }
     }
 
     /// Watches until `is_over` says so; it is asked at least ten times a second. `looked` is told the
@@ -152,6 +150,7 @@ impl Watch {
             draw_due: now,
             fill_due: now,
             fills: VecDeque::new(),
+            missed: 0,
         })
     }
 
@@ -213,7 +212,7 @@ impl Watch {
         self.ghosts = Ghosts::new(self.plan.sampling);
         self.ages = Ages::default();
         self.blocks.clear();
-        (self.last, self.scale) = (None, None);
+        (self.last, self.scale, self.looked_at) = (None, None, None);
     }
 
     /// Events heard so far.
@@ -300,15 +299,30 @@ impl Watch {
                     return;
                 }
                 self.ghosts.missed(hash, event.at_ms);
+                if event.database != self.database() || !self.ghosts.is_sampled(hash) {
+                    return;
+                }
+                running.missed += 1;
                 let now = Instant::now();
-                let is_due = now >= running.fill_due && running.fills.len() < MOST_FILLS;
-                if is_due && event.database == self.database() && self.ghosts.is_sampled(hash) {
+                if self.is_looked_at(running, hash, now) && running.fills.len() < MOST_FILLS {
                     running.fills.push_back((now + FILLED, event));
-                    let next = running.fill_due.max(now.checked_sub(FILLED).unwrap_or(now));
-                    running.fill_due = next + interval(1.0, self.plan.fills_per_second);
                 }
             }
         }
+    }
+
+    /// Whether the fill of this key is to be looked at. As long as nothing is known of how many there
+    /// are, so many a second are.
+    fn is_looked_at(&self, running: &mut Running, hash: u64, now: Instant) -> bool {
+        if let Some(limit) = self.looked_at {
+            return hash <= limit;
+        }
+        let is_due = now >= running.fill_due;
+        if is_due {
+            let next = running.fill_due.max(now.checked_sub(FILLED).unwrap_or(now));
+            running.fill_due = next + interval(1.0, self.plan.fills_per_second);
+        }
+        is_due
     }
 
     /// Looks at keys that were missed a while ago.
@@ -420,6 +434,11 @@ impl Watch {
         let keys = f64::midpoint(live(&running.info), live(&info));
         self.ages.finish_block(Traffic { keys, touches_per_second });
         self.ghosts.next_block(now_ms());
+        if running.missed > 0 {
+            let share = self.plan.fills_per_second * seconds / running.missed as f64;
+            self.looked_at = Some((share.clamp(0.0, 1.0) * u64::MAX as f64) as u64);
+        }
+        running.missed = 0;
         running.expires = info.keys().1 > 0;
         (running.begun, running.counted, running.info) = (now, counted, info.clone());
         self.last = Some((info, settings));

@@ -1,14 +1,16 @@
 //! Looks for something to suggest: when asked, and from time to time by itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use flyball_model::rollout::Proposal;
+use flyball_model::rollout::{Actor, Event, Proposal, SuggestionId};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::by_person::{self, Wish, WishError};
 use super::{Advice, Context, Skipped, SuggestSettings, advise, gather, history};
 use crate::live::now_ms;
-use crate::steer::driver::{DriveError, Driver};
+use crate::steer::driver::{DriveError, Driver, View};
 use crate::steer::watch::Steering;
 use crate::store::{Store, StoreError};
 
@@ -38,6 +40,9 @@ pub enum LookError {
     /// The target is not known here.
     #[error("no cache {0} is known here")]
     NoSuchTarget(String),
+    /// A person's wish is not one that can be proposed.
+    #[error(transparent)]
+    Wish(#[from] WishError),
     /// The traffic of caches cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -87,6 +92,26 @@ impl Suggester {
             self.propose(&mut found).await?;
         }
         Ok(found)
+    }
+
+    /// Writes down what a person proposes for a target. Gives its id, and what the journal says afterwards.
+    ///
+    /// # Errors
+    /// When it is not known here, breaks a bound, or the journal does not take it.
+    pub async fn wish(
+        &self,
+        target: &str,
+        wish: &Wish,
+        by: Actor,
+    ) -> Result<(SuggestionId, Arc<View>), LookError> {
+        let now_ms = now_ms();
+        let known =
+            gather::known(&self.steering, &self.store, &self.settings, target, now_ms).await?;
+        let known = known.ok_or_else(|| LookError::NoSuchTarget(target.to_owned()))?;
+        let proposal = Box::new(by_person::proposal(wish, &known, now_ms)?);
+        let (id, note) = (proposal.id.clone(), wish.note.clone());
+        let view = self.driver.person(Event::ProposedBy { proposal, by, note }).await?;
+        Ok((id, view))
     }
 
     /// Looks from time to time until `ending`.

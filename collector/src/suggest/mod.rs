@@ -13,6 +13,7 @@
 //! prediction within its own interval, a risk and a way back.
 
 pub mod big_key;
+pub mod by_person;
 pub mod cache_size;
 pub mod danger;
 pub mod draft;

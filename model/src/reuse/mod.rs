@@ -40,10 +40,12 @@ pub use lifetime::{Effect, lifetime};
 pub use memory::{Memory, NoRoom, Resident, Room};
 pub use misses::Misses;
 
+use serde::{Deserialize, Serialize};
+
 use crate::emulate::Policy;
 
 /// What is measured of a server: sums of INFO, and means over the time that the estimators watched.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Present {
     /// `maxmemory`.
     pub maxmemory_bytes: f64,

@@ -66,8 +66,11 @@ enum What {
         /// Orders of requests.
         #[arg(long, default_value_t = 3)]
         seeds: u64,
+        /// The first of them. Those from 1 to 99 were used while estimators were made.
+        #[arg(long, default_value_t = 101)]
+        first_seed: u64,
         /// Servers that are measured at once, with four more each for the truth.
-        #[arg(long, default_value_t = 6)]
+        #[arg(long, default_value_t = 8)]
         parallel: usize,
         /// Where predictions and truths are kept; what is there is not measured again.
         #[arg(long)]
@@ -75,6 +78,12 @@ enum What {
         /// Only these of the scenarios, by their numbers from 0 on.
         #[arg(long, value_delimiter = ',')]
         only: Vec<usize>,
+        /// Keeps what estimators were shown, 60 MB for each scenario.
+        #[arg(long)]
+        keep: bool,
+        /// Measures nothing: shows what was kept to the estimators as they are now.
+        #[arg(long)]
+        again: bool,
     },
     /// What observing costs a real Redis under load, and its clients: no agent, one that samples only, one that draws ages, one that hears events for a whole cycle.
     CacheCost {
@@ -327,11 +336,11 @@ async fn main() -> Result<()> {
             ensure!(table.all_met(), "a bar is not met");
             return Ok(());
         }
-        What::Cache { seeds, parallel, dir, only } => {
-            let all = cache::Scenario::grid(seeds).into_iter().enumerate();
+        What::Cache { seeds, first_seed, parallel, dir, only, keep, again } => {
+            let all = cache::Scenario::grid(first_seed..first_seed + seeds).into_iter().enumerate();
             let chosen = all.filter(|(i, _)| only.is_empty() || only.contains(i));
             let scenarios = chosen.map(|(_, scenario)| scenario).collect();
-            let options = cache::Options { dir, scenarios, parallel };
+            let options = cache::Options { dir, scenarios, parallel, keep, again };
             let result = cache::run(&mut table, &options).await;
             write!(std::io::stdout(), "{table}")?;
             result?;

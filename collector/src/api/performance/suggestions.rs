@@ -16,6 +16,7 @@ use crate::live::now_ms;
 use crate::query::{QueryError, Violations};
 use crate::steer::driver::View;
 use crate::steer::show::{self, RolloutBody, SuggestionBody};
+use crate::suggest::by_person::WishError;
 use crate::suggest::{LookError, Skipped};
 
 /// What is to be looked at.
@@ -255,6 +256,10 @@ impl From<LookError> for ApiError {
                 violations.unknown("target", error.to_string());
                 QueryError::NotFound(violations).into()
             }
+            LookError::Wish(WishError::Invalid(violations)) => {
+                QueryError::Invalid(violations).into()
+            }
+            LookError::Wish(WishError::Stale(refusal)) => refusal.into(),
             LookError::Store(error) => QueryError::from(error).into(),
             LookError::Driver(error) => error.into(),
         }
