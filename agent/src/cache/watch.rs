@@ -155,7 +155,7 @@ impl Watch {
     }
 
     /// Does what is due, and hears events until then. Without events it returns at once: there is
-    /// nothing to do before [`Running::due`]. `looked` is told each key that was looked at.
+    /// nothing to do before [`Watch::due`]. `looked` is told each key that was looked at.
     ///
     /// # Errors
     /// When the server breaks off or refuses. The watch has to be ended all the same.
