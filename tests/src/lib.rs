@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod redis;
 pub mod simulate;
 pub mod stack;
+pub mod steering;
 pub mod terminal;
 pub mod wait;
 pub mod workload;
