@@ -59,6 +59,18 @@ impl Api {
         Ok((status, json))
     }
 
+    /// The JSON of a POST that must succeed.
+    ///
+    /// # Errors
+    /// When it does not, or the body is not JSON.
+    pub async fn posted(&self, path: &str, body: &Value) -> Result<Value> {
+        let (status, answer) = self.post(path, body).await?;
+        if !(200..300).contains(&status) {
+            bail!("POST {path}: {status} {answer}");
+        }
+        Ok(answer)
+    }
+
     /// Opens a stream of server-sent events.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod chaos;
 pub mod clickhouse;
+pub mod command;
 pub mod demo;
 pub mod engine;
 pub mod http;
@@ -15,8 +16,10 @@ pub mod port;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+pub mod shape;
 pub mod simulate;
 pub mod stack;
+pub mod steered;
 pub mod steering;
 pub mod terminal;
 pub mod wait;

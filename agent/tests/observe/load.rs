@@ -28,7 +28,20 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    /// Reads and writes.
     pub(crate) fn start(server: &Server) -> Self {
+        Self::of(server, read)
+    }
+
+    /// Keeps the server busy and touches no key.
+    pub(crate) fn pings(server: &Server) -> Self {
+        Self::of(server, |client| client.call(&[b"PING"]).is_ok().then_some(true))
+    }
+
+    fn of(
+        server: &Server,
+        mut once: impl FnMut(&mut Connection) -> Option<bool> + Send + 'static,
+    ) -> Self {
         let (stop, stopped) = channel::<()>();
         let (hits, reads) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let mut client = server.connect();
@@ -46,7 +59,7 @@ impl Load {
                     return;
                 }
                 // A server that is killed is not of interest any more.
-                let Some(is_hit) = read(&mut client) else { return };
+                let Some(is_hit) = once(&mut client) else { return };
                 own_reads.fetch_add(u64::from(count > WARM), Ordering::Relaxed);
                 own_hits.fetch_add(u64::from(is_hit && count > WARM), Ordering::Relaxed);
             }

@@ -92,8 +92,8 @@ impl Store {
         to_ms: i64,
     ) -> Result<Vec<CacheTraffic>, StoreError> {
         let sql = "SELECT node, cache, toUnixTimestamp64Milli(min(ts)) AS from_ms, \
-            toUnixTimestamp64Milli(max(ts)) AS to_ms, max(hits) - min(hits) AS hits, \
-            max(misses) - min(misses) AS misses, avg(clients) AS clients FROM cache_stats \
+            toUnixTimestamp64Milli(max(ts)) AS to_ms, toUInt64(max(hits) - min(hits)) AS hits, \
+            toUInt64(max(misses) - min(misses)) AS misses, avg(clients) AS clients FROM cache_stats \
             WHERE ts >= fromUnixTimestamp64Milli(?) AND ts <= fromUnixTimestamp64Milli(?) \
             GROUP BY node, cache HAVING uniqExact(started_at) = 1 AND from_ms < to_ms \
             ORDER BY node, cache LIMIT ?";

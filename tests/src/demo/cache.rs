@@ -12,7 +12,6 @@ use super::story::Story;
 use crate::load::cache::{Kind, Load, Tally, drive};
 use crate::redis::{Redis, port};
 use crate::stack::Stack;
-use crate::wait::until;
 
 /// Settings of the collector: what is minutes in production is seconds.
 const COLLECTOR: &[(&str, &str)] = &[
@@ -38,7 +37,7 @@ const LOAD: Load = Load { kind: Kind::Still, keys: 30_000, per_second: 4000.0, s
 /// From an empty server to a full one.
 const WARM: Duration = Duration::from_secs(12);
 /// Longest time that anything here may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The servers, and the clients' own count of hits.
 struct Stage {
@@ -67,7 +66,7 @@ async fn grow(story: &Story, stage: &Stage) -> Result<u64> {
     story.tell(
         "The agent watches: how old keys are, and how soon evicted ones are asked for again.",
     )?;
-    let suggestion = stage.find("cache.size").await?;
+    let suggestion = stage.find(story, "cache.size").await?;
     let id = text(&suggestion, "/id")?;
     stage.flyball(story, &["caches"]).await?;
     stage.flyball(story, &["show", &id]).await?;
@@ -141,18 +140,26 @@ impl Stage {
         story.flyball(self.stack.collector.api.base(), arguments).await
     }
 
-    /// Asks for suggestions until there is one of this kind.
-    async fn find(&self, kind: &str) -> Result<Value> {
+    /// Asks for suggestions until there is one of this kind, and tells why there is none yet.
+    async fn find(&self, story: &Story, kind: &str) -> Result<Value> {
         let api = &self.stack.collector.api;
-        until(&format!("a suggestion of {kind}"), PATIENCE, || async {
+        let (begun, mut told) = (Instant::now(), String::new());
+        let mut ask = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            ask.tick().await;
             let (status, answer) = api.post("/api/performance/optimize", &json!({})).await?;
-            ensure!(status == 200, "{status} {answer}");
+            ensure!(status == 200, "{status} {answer}\n{}", self.stack.collector.process.log());
             let all = answer["suggestions"].as_array().context("suggestions")?;
-            let found = all.iter().find(|suggestion| suggestion["kind"] == kind);
-            found.cloned().with_context(|| format!("not yet: {}", answer["skipped"]))
-        })
-        .await
-        .with_context(|| self.stack.collector.process.log())
+            if let Some(found) = all.iter().find(|suggestion| suggestion["kind"] == kind) {
+                return Ok(found.clone());
+            }
+            let why = reason(&answer, kind);
+            if why != told {
+                story.tell(&format!("No suggestion yet: {why}"))?;
+                told = why;
+            }
+            ensure!(begun.elapsed() < PATIENCE, "no suggestion within {PATIENCE:?}: {answer}");
+        }
     }
 
     /// Confirms it as a person would. Gives the rollout's id.
@@ -222,12 +229,20 @@ impl Stage {
 /// The agent's settings: it may watch this Redis closely and change it.
 fn settings(dir: &Path, url: &str) -> Result<String> {
     let text = format!(
-        "[observe]\nreport = '1s'\nmax_cpu_share = 0.5\nmost_draws = 200\n\
+        "[budget]\ncpu_percent = 10.0\n[observe]\nreport = '1s'\nmax_cpu_share = 0.5\nmost_draws = 200\n\
          [[redis]]\nname = '{CACHE}'\nurl = '{url}'\nsteer = true\nobserve = 'events'\n"
     );
     let file = dir.join("agent.toml");
     std::fs::write(&file, text)?;
     Ok(file.to_str().context("a path in UTF-8")?.to_owned())
+}
+
+/// Why there is no suggestion of a kind.
+fn reason(answer: &Value, kind: &str) -> String {
+    let skipped = answer["skipped"].as_array().into_iter().flatten();
+    let reasons: Vec<_> = skipped.filter_map(|skipped| skipped["reason"].as_str()).collect();
+    let of_kind = reasons.iter().find(|reason| reason.contains(kind));
+    of_kind.or(reasons.first()).copied().unwrap_or("the cache is not known yet").to_owned()
 }
 
 /// A rollout in one line.

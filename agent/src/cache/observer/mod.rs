@@ -14,7 +14,10 @@
 pub mod schedule;
 
 mod estimate;
+mod findings;
+mod hot;
 mod look;
+mod requests;
 mod state;
 mod worker;
 
