@@ -45,9 +45,7 @@ pub const QUICK: &[(&str, &str)] = &[
 ];
 
 /// These settings with others in their place or besides.
-pub fn quick_with(
-    others: &[(&'static str, &'static str)],
-) -> Vec<(&'static str, &'static str)> {
+pub fn quick_with(others: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
     let kept = QUICK.iter().filter(|(key, _)| others.iter().all(|(other, _)| other != key));
     kept.chain(others).copied().collect()
 }

@@ -7,8 +7,8 @@ use flyball_tests::chaos::balance::ClockSteps;
 use flyball_tests::chaos::campaign::shape;
 use flyball_tests::chaos::fault::Fault;
 use flyball_tests::chaos::plan::{Abilities, Shape, Step, Target};
-use flyball_tests::chaos::{rollout, round, seed};
 use flyball_tests::chaos::world::World;
+use flyball_tests::chaos::{rollout, round, seed};
 use flyball_tests::proxy::Mode;
 use flyball_tests::wait::{SOON, until};
 

@@ -71,9 +71,16 @@ async fn a_change_is_promoted_made_permanent_and_then_left_to_people() -> Result
     cache.command(&format!("CONFIG SET maxmemory {}", 6 * MIB)).await?;
     until("the drift to be told", SOON, || async {
         let told = journal(&stack, ID).await?;
-        ensure!(told.iter().any(|(who, _, why)| who == "agent" && why.contains("lets go")), "{told:?}");
+        ensure!(
+            told.iter().any(|(who, _, why)| who == "agent" && why.contains("lets go")),
+            "{told:?}"
+        );
         let answer = api.json("/api/performance/policies?node=cache-1").await?;
-        ensure!(answer["policies"][0]["targets"][0]["wanted"].is_null() || answer["policies"][0]["targets"][0]["wanted"] == json!({}), "{answer}");
+        ensure!(
+            answer["policies"][0]["targets"][0]["wanted"].is_null()
+                || answer["policies"][0]["targets"][0]["wanted"] == json!({}),
+            "{answer}"
+        );
         Ok(())
     })
     .await?;
@@ -89,8 +96,8 @@ async fn a_change_is_promoted_made_permanent_and_then_left_to_people() -> Result
 }
 
 #[tokio::test]
-async fn a_server_or_an_agent_that_refuses_leaves_it_as_it_was_and_three_times_lock_it() -> Result<()>
-{
+async fn a_server_or_an_agent_that_refuses_leaves_it_as_it_was_and_three_times_lock_it()
+-> Result<()> {
     let settings = quick_with(&[
         ("FLYBALL_ROLLOUT_COOL_DOWN_MS", "4000"),
         ("FLYBALL_ROLLOUT_COOL_DOWN_FACTOR", "1"),
@@ -181,12 +188,11 @@ async fn a_harmful_change_is_paused_resumed_seen_and_taken_back() -> Result<()> 
 
 #[tokio::test]
 async fn without_its_collector_a_trial_ends_and_a_changed_row_is_found() -> Result<()> {
-    let settings = quick_with(&[
-        ("FLYBALL_ROLLOUT_HOLD_MS", "600000"),
-        ("FLYBALL_ROLLOUT_LEASE_MS", "3000"),
-    ]);
+    let settings =
+        quick_with(&[("FLYBALL_ROLLOUT_HOLD_MS", "600000"), ("FLYBALL_ROLLOUT_LEASE_MS", "3000")]);
     let (mut stack, cache) = begin(&settings, (4 * MIB, FITS), "").await?;
-    let id = confirmed(&stack.collector.api, &proposed(&stack.collector.api, ID, 8 * MIB).await?).await?;
+    let id = confirmed(&stack.collector.api, &proposed(&stack.collector.api, ID, 8 * MIB).await?)
+        .await?;
     cache.wait_limit(8 * MIB).await?;
     stack.collector.process.signal(Signal::KILL)?;
     stack.collector.process.wait(SOON).await?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -9,10 +10,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio_util::sync::CancellationToken;
 
+use super::check;
 use super::ground::Ground;
 use super::killer::{self, Interrupted};
 use super::person::{Ended, Person};
-use super::check;
 
 /// What came of a campaign.
 #[derive(Debug, Default)]
@@ -50,7 +51,7 @@ async fn play(
     let enough = CancellationToken::new();
     let mut people = Vec::new();
     for place in &ground.places {
-        let (place, apis) = (place.clone(), ground.apis.clone());
+        let (place, apis) = (Arc::clone(place), ground.apis.clone());
         let random = StdRng::seed_from_u64(random.random());
         people.push(tokio::spawn(Person { place, apis, random }.work(enough.clone())));
     }
@@ -85,7 +86,11 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |counts: Vec<(&str, usize)>| {
-            counts.iter().map(|(what, count)| format!("{what} {count}")).collect::<Vec<_>>().join(", ")
+            counts
+                .iter()
+                .map(|(what, count)| format!("{what} {count}"))
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         let of = |counts: &BTreeMap<String, usize>| {
             list(counts.iter().map(|(what, count)| (what.as_str(), *count)).collect())
@@ -98,7 +103,11 @@ impl fmt::Display for Report {
         writeln!(f, "rows of the journal: {}, none odd, none twice, chain whole", self.rows)?;
         writeln!(f, "reasons:")?;
         for (reason, count) in &self.reasons {
-            writeln!(f, "  {count:4} {}", if reason.is_empty() { "(none: all went well)" } else { reason })?;
+            writeln!(
+                f,
+                "  {count:4} {}",
+                if reason.is_empty() { "(none: all went well)" } else { reason }
+            )?;
         }
         Ok(())
     }

@@ -99,7 +99,11 @@ impl Ground {
         let tail = |unit: &Unit| {
             let log = unit.log();
             let lines: Vec<_> = log.lines().rev().take(40).collect();
-            format!("--- {}\n{}\n", unit.name, lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
+            format!(
+                "--- {}\n{}\n",
+                unit.name,
+                lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+            )
         };
         self.collectors.iter().chain([&self.agent]).map(tail).collect()
     }
@@ -127,7 +131,11 @@ pub(super) async fn ready(unit: &mut Unit, api: &Api) -> Result<()> {
     Ok(())
 }
 
-fn collector(dir: &Path, number: usize, store: SocketAddr) -> Result<(Unit, SocketAddr, SocketAddr)> {
+fn collector(
+    dir: &Path,
+    number: usize,
+    store: SocketAddr,
+) -> Result<(Unit, SocketAddr, SocketAddr)> {
     let [http, grpc] =
         [port::free()?, port::free()?].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let name = format!("collector-{number}");

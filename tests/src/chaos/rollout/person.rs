@@ -52,9 +52,10 @@ impl Person {
         let to = self.wanted(from);
         let suggestion = self.propose(to).await?;
         let id = self.confirm(&suggestion).await?;
-        let take_back = self.random.random_bool(BY_HAND).then(|| {
-            Instant::now() + Duration::from_millis(self.random.random_range(BY_HAND_MS))
-        });
+        let take_back = self
+            .random
+            .random_bool(BY_HAND)
+            .then(|| Instant::now() + Duration::from_millis(self.random.random_range(BY_HAND_MS)));
         let done = self.follow(&id, take_back).await?;
         let state = text(&done, "state")?;
         let found = self.place.cache.limit().await?;
@@ -63,14 +64,21 @@ impl Person {
             "rolled_back" => from,
             other => bail!("{id} is {other}: {done}"),
         };
-        ensure!(found == expected, "{id} is {state}, and {found} is in force, not {expected}: {done}");
+        ensure!(
+            found == expected,
+            "{id} is {state}, and {found} is in force, not {expected}: {done}"
+        );
         Ok(Ended { id, state, reason: text(&done, "reason")? })
     }
 
     /// Up and down between 4 and 12 MB, no change twice the same for its agent.
     fn wanted(&mut self, from: u64) -> u64 {
         let odd = self.random.random_range(0..4_096);
-        if from <= 8 * MIB && !self.place.needs_room { from + from / 2 + odd } else { from / 2 + odd }
+        if from <= 8 * MIB && !self.place.needs_room {
+            from + from / 2 + odd
+        } else {
+            from / 2 + odd
+        }
     }
 
     fn api(&mut self) -> Api {
@@ -96,7 +104,7 @@ impl Person {
                     );
                     if let Ok(list) = api.json(&path).await
                         && let Some(found) = list["suggestions"].as_array().and_then(|l| l.first())
-                        && found["change"][0]["to"] == to.to_string()
+                        && found["change"][0]["to"] == *to.to_string()
                     {
                         return text(found, "id");
                     }
