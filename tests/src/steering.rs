@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::http::Api;
 use crate::load::cache::{Kind, Load, Tally, drive};
 use crate::redis::{self, Redis};
-use crate::wait::until;
+use crate::wait::{Ended, until};
 
 /// One megabyte, as Redis counts.
 pub const MIB: u64 = 1 << 20;
@@ -171,14 +171,20 @@ pub async fn say(api: &Api, path: &str) -> Result<(u16, Value)> {
     api.post(&format!("/api/performance/{path}"), &json!({ "note": "a test" })).await
 }
 
-/// Confirms a suggestion. Gives the rollout's id.
+/// Confirms a suggestion as soon as there is enough of the past to judge it by. Gives the rollout's id.
 ///
 /// # Errors
-/// When it is refused.
+/// When it is refused for anything else.
 pub async fn confirmed(api: &Api, suggestion: &str) -> Result<String> {
-    let (status, answer) = say(api, &format!("suggestions/{suggestion}/confirm")).await?;
-    ensure!(status == 202, "{status} {answer}");
-    text(&answer, "id")
+    until("a confirmation", PATIENCE, || async {
+        let (status, answer) = say(api, &format!("suggestions/{suggestion}/confirm")).await?;
+        if status != 202 && answer["state"] != "too_early" {
+            return Err(Ended(format!("{status} {answer}")).into());
+        }
+        ensure!(status == 202, "{status} {answer}");
+        text(&answer, "id")
+    })
+    .await
 }
 
 /// The rollout once it is so.

@@ -24,7 +24,7 @@ async fn a_cache_under_load_shows_its_curve() -> Result<()> {
         );
     let settings = format!(
         "[observe]\nreport = '1s'\nmax_cpu_share = 0.5\nmost_draws = 200\nlongest_window = '10s'\n\
-         longest_rest = '1s'\n[[redis]]\nname = 'sessions'\nurl = '{}'\nobserve = 'events'\n",
+         longest_rest = '1m'\n[[redis]]\nname = 'sessions'\nurl = '{}'\nobserve = 'events'\n",
         redis.url()
     );
     let file = stack.dir().join("agent.toml");

@@ -124,7 +124,7 @@ async fn a_server_or_an_agent_that_refuses_leaves_it_as_it_was_and_three_times_l
         let suggestion = proposed(api, ID, limit).await?;
         conflict(say(api, &format!("suggestions/{suggestion}/confirm")).await?, "cooling")?;
         let confirm = format!("suggestions/{suggestion}/confirm");
-        let id = until("its rest to end", SOON, || async {
+        let id = until("its rest to end", SOON * 2, || async {
             let (status, answer) = say(api, &confirm).await?;
             ensure!(status == 202, "{status} {answer}");
             text(&answer, "id")

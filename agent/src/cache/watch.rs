@@ -155,7 +155,7 @@ impl Watch {
     }
 
     /// Does what is due, and hears events until then. Without events it returns at once: there is
-    /// nothing to do before [`Running::due`]. `looked` is told each key that was looked at.
+    /// nothing to do before [`Watch::due`]. `looked` is told each key that was looked at.
     ///
     /// # Errors
     /// When the server breaks off or refuses. The watch has to be ended all the same.
@@ -202,9 +202,10 @@ impl Watch {
         ended.and(given_back)
     }
 
-    /// Changes how closely it watches, from the next thing on that is due.
-    pub fn pace(&mut self, draws_per_second: f64, block: Duration) {
-        (self.plan.draws_per_second, self.plan.block) = (draws_per_second, block);
+    /// Changes how closely it watches, from the next thing on that is due: as many fills are looked at as keys are drawn.
+    pub fn pace(&mut self, keys_per_second: f64, block: Duration) {
+        (self.plan.draws_per_second, self.plan.block) = (keys_per_second, block);
+        self.plan.fills_per_second = keys_per_second;
     }
 
     /// Forgets everything but times to live: the server is not the one that it was.

@@ -25,7 +25,7 @@ const MB: u64 = 1024 * 1024;
 
 /// Windows of some seconds, as often as they come, whatever they cost.
 const BUSY: &str = "[observe]\nreport = '1s'\nmax_cpu_share = 0.5\nmost_draws = 400\n\
-    shortest_window = '4s'\nlongest_window = '8s'\nlongest_rest = '1s'\n";
+    shortest_window = '4s'\nlongest_window = '8s'\nlongest_rest = '1m'\n";
 
 /// Settings of an agent for `server` as `sessions`, with further lines of the table.
 fn settings(server: &Server, observe: &str, more: &str) -> String {
@@ -107,11 +107,11 @@ async fn ages_touch_no_setting() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_requests_may_be_read_other_policies_are_estimated_and_hot_keys_found() {
-    let limit = (2 * MB).to_string();
+    let limit = (6 * MB).to_string();
     // Counts of use that do not fade need no minutes to settle.
     let options = ["--maxmemory", &limit, "--maxmemory-policy", "allkeys-lru"];
     let server = Server::start(&[&options[..], &["--lfu-decay-time", "0"]].concat());
-    let (load, mut collector) = (Load::start(&server), Collector::start());
+    let (load, mut collector) = (Load::large(&server), Collector::start());
     load.warm().await;
     let settings = settings(&server, "ages", "monitor = 'always'");
     let mut agent = Agent::of(&collector, &settings.replace("'8s'", "'5m'"));

@@ -126,7 +126,8 @@ Examples:
   flyball audit --subject r-1f3a5c7e9b0d2f46
       the life of one rollout
   flyball audit --verify
-      is the chain of hashes whole; exit code 1 when it is not. Keep the hash: it shows later whether the chain was made anew
+      is the chain of hashes whole; exit code 1 when it is not. The hash kept elsewhere shows later whether the chain
+      was made anew
   flyball --output json audit --inputs --limit 200
       with all that each decision was computed from";
 

@@ -13,7 +13,7 @@ use crate::args::{DecideArgs, RolloutsArgs, WatchedArgs};
 use crate::config::Output;
 use crate::error::Error;
 use crate::text::table::{Column, Screen, Tone, plain, render, toned};
-use crate::text::values::{changes, interval, metric, promise, range, unit_of};
+use crate::text::values::{changes, difference, interval, metric, promise, range, unit_of};
 use crate::text::{UNKNOWN, clean, units};
 
 const COLUMNS: [Column<'_>; 7] = [
@@ -265,18 +265,13 @@ fn timeline(of: &Rollout, now_ms: i64) -> Vec<Vec<Cell>> {
         rows.push(moment(step.started_at_ms, "step", Tone::Plain, step_words(of, step)));
         rows.extend(step.verdicts.iter().map(verdict_row));
     }
-    rows.push(match of.ended_at_ms {
-        Some(at_ms) => {
-            let words = stage_words(of);
-            let reason =
-                if of.reason.is_empty() { words } else { format!("{words}: {}", of.reason) };
-            moment(at_ms, &of.state, state_tone(of), reason)
-        }
-        None => {
-            let because =
-                if of.reason.is_empty() { String::new() } else { format!(": {}", of.reason) };
-            vec![plain("now"), plain(&of.state), plain(format!("{}{because}", present(of, now_ms)))]
-        }
+    let words = |stage: String| {
+        if of.reason.is_empty() { stage } else { format!("{stage}: {}", of.reason) }
+    };
+    rows.push(if let Some(at_ms) = of.ended_at_ms {
+        moment(at_ms, &of.state, state_tone(of), words(stage_words(of)))
+    } else {
+        vec![plain("now"), plain(&of.state), plain(words(present(of, now_ms)))]
     });
     rows
 }
@@ -290,28 +285,27 @@ pub(super) fn step_words(of: &Rollout, step: &Step) -> String {
     let waves = of.steps.iter().map(|step| step.wave).max().unwrap_or(1);
     let wave = if waves > 1 { format!(" of wave {}", step.wave) } else { String::new() };
     let (nodes, revision) = (step.nodes.join(", "), step.revision);
-    format!("{}{wave}: offered to {nodes} as revision {revision}", step.step)
+    format!("{}{wave}: offered to {nodes} as revision {revision}", step.place)
 }
 
 fn verdict_row(of: &Verdict) -> Vec<Cell> {
     moment(of.at_ms, &of.result, verdict_tone(of), verdict_words(of))
 }
 
-/// The judge's reason, with what was seen against what would have been.
+/// What was seen against what would have been, or else the judge's reason.
 pub(super) fn verdict_words(of: &Verdict) -> String {
     let unit = unit_of(&of.metric);
-    let mut text = of.reason.clone();
-    if let (Some(observed), Some(expected)) = (&of.observed, &of.expected) {
-        let seen = format!(
-            "{} seen {}, {} without the change, {} requests",
-            metric(&of.metric),
-            interval(observed, unit),
-            interval(expected, unit),
-            units::number(of.samples as f64)
-        );
-        text = if text.is_empty() { seen } else { format!("{text} ({seen})") };
-    }
-    text
+    let (Some(observed), Some(expected)) = (&of.observed, &of.expected) else {
+        return of.reason.clone();
+    };
+    format!(
+        "{} {}, without the change {}: {}, of {} requests",
+        metric(&of.metric),
+        interval(observed, unit),
+        interval(expected, unit),
+        difference(expected.value, observed.value, unit),
+        units::number(of.samples as f64)
+    )
 }
 
 #[cfg(test)]

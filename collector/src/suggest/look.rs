@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::by_person::{self, Wish, WishError};
 use super::draft::Details;
+use super::past::Pasts;
 use super::{Advice, Context, Skipped, SuggestSettings, advise, gather, history};
 use crate::live::now_ms;
-use crate::steer::driver::{DriveError, Driver, View};
+use crate::steer::driver::{DriveError, Driver, JudgeSettings, View};
 use crate::steer::watch::Steering;
 use crate::store::{Store, StoreError};
 
@@ -28,6 +29,8 @@ pub struct Suggester {
     steering: Steering,
     store: Store,
     settings: SuggestSettings,
+    /// Time before a change without which it cannot be judged, milliseconds.
+    past_ms: i64,
 }
 
 /// What was found.
@@ -53,6 +56,9 @@ pub enum LookError {
     /// The traffic of caches cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is too little to compare it with.
+    #[error("{0}")]
+    TooEarly(String),
     /// The journal cannot be read, or did not take a suggestion.
     #[error(transparent)]
     Driver(#[from] DriveError),
@@ -65,12 +71,14 @@ impl Suggester {
         steering: &Steering,
         store: &Store,
         settings: &SuggestSettings,
+        judge: &JudgeSettings,
     ) -> Self {
         Self {
             driver: driver.clone(),
             steering: steering.clone(),
             store: store.clone(),
             settings: settings.clone(),
+            past_ms: judge.past_ms(),
         }
     }
 
@@ -95,6 +103,10 @@ impl Suggester {
         let context = Context { now_ms, settings: &self.settings, trials: &trials };
         let Advice { proposals, skipped } = advise(&views, &context, &view.state);
         let mut found = Found { proposals, skipped, looked_at: views.len() };
+        if !found.proposals.is_empty() {
+            let pasts = Pasts::read(&self.store, self.past_ms, now_ms).await?;
+            pasts.pass_over(&mut found.proposals, &mut found.skipped, &view.state);
+        }
         if !dry {
             self.propose(&mut found).await?;
             self.go_by_itself().await;
@@ -123,6 +135,23 @@ impl Suggester {
         Ok((id, view))
     }
 
+    /// Whether a suggestion that waits for a decision could be judged if it were carried out now.
+    ///
+    /// # Errors
+    /// When it could not, or what is known cannot be read.
+    pub async fn check_past(&self, id: &SuggestionId) -> Result<(), LookError> {
+        let view = self.driver.view();
+        let Some(suggestion) = view.state.suggestion(id) else { return Ok(()) };
+        if suggestion.status != SuggestionStatus::Proposed {
+            return Ok(());
+        }
+        let pasts = Pasts::read(&self.store, self.past_ms, now_ms()).await?;
+        match pasts.lacks(&suggestion.proposal, &view.state) {
+            Some(reason) => Err(LookError::TooEarly(reason)),
+            None => Ok(()),
+        }
+    }
+
     /// Looks from time to time until `ending`.
     pub async fn run(self, ending: CancellationToken) {
         if self.settings.period_ms == 0 {
@@ -149,6 +178,9 @@ impl Suggester {
     async fn go_by_itself(&self) {
         let view = self.driver.view();
         for suggestion in may_go(&view.state, &self.settings) {
+            if self.check_past(&suggestion).await.is_err() {
+                continue;
+            }
             let (by, note) =
                 (Actor::part(AUTO), "suggest.auto_confirm allows this kind".to_owned());
             let (in_force, absent) = (Vec::new(), Vec::new());

@@ -123,6 +123,15 @@ impl Fleet {
         let collector = collector(dir.path(), http, grpc, clickhouse.address())?;
         let api = Api::new(http);
         until("the collector to be ready", PATIENCE, || api.json("/readyz")).await?;
+        // Nothing is confirmed without a past to judge it by.
+        let past = format!(
+            "INSERT INTO flyball.cache_stats (node, cache, ts, kind, started_at) \
+             SELECT 'node-' || toString(number % {agents}), '{NAME}', \
+             now64(3) - toIntervalSecond(number < {agents} ? 900 : 0), 'redis', \
+             now64(3) - toIntervalSecond(9000) FROM numbers({})",
+            2 * agents
+        );
+        clickhouse.query(&past).await?;
         let (board, stop) = (Arc::new(Board::default()), CancellationToken::new());
         for number in 0..agents {
             let agent = agent(number, grpc, dir.path(), &board)?;

@@ -17,6 +17,7 @@ mod estimate;
 mod findings;
 mod hot;
 mod look;
+mod rates;
 mod requests;
 mod state;
 mod worker;

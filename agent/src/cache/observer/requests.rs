@@ -179,7 +179,7 @@ impl Requests {
         }
     }
 
-    /// Takes what was read since the look before, and begins to read where that is due. `is_free`: nothing else is being heard.
+    /// Ends a reading that is over, and begins to read where that is due. `is_free`: nothing else is being heard.
     pub(super) fn look(
         &mut self,
         look: &Look,
@@ -191,7 +191,6 @@ impl Requests {
             return;
         }
         let Some(since) = look.since else { return };
-        self.account(&since, ledger);
         if self.reading.as_ref().is_some_and(|reading| reading.thread.is_finished()) {
             self.finish();
         }
@@ -206,7 +205,8 @@ impl Requests {
         }
     }
 
-    fn account(&mut self, since: &Since, ledger: &mut Ledger) {
+    /// Takes what was read since the look before.
+    pub(super) fn account(&mut self, since: &Since, ledger: &mut Ledger) {
         let Some(reading) = &mut self.reading else { return };
         let fed = reading.fed.lock();
         ledger.read(fed.count - std::mem::replace(&mut reading.accounted, fed.count));

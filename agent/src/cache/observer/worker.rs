@@ -14,6 +14,7 @@ use super::Stop;
 use super::estimate::{self, Change};
 use super::findings::Findings;
 use super::look::{Look, Looker, Regime};
+use super::rates::Rates;
 use super::requests::Requests;
 use super::schedule::{Heard, Ledger, Limits};
 use super::state::{self, Saved};
@@ -75,6 +76,7 @@ pub(super) struct Worker {
     request_s: f64,
     known: Known,
     findings: Findings,
+    rates: Rates,
     requests: Requests,
     resting: &'static str,
     ages_curve: Result<HitCurve, String>,
@@ -150,6 +152,7 @@ impl Worker {
             request_s: 0.0,
             known: Known::default(),
             findings: Findings::default(),
+            rates: Rates::default(),
             requests: Requests::new(instance.clone(), hasher, config),
             resting: "events were not heard yet",
             ages_curve: Err("no keys were drawn yet".to_owned()),
@@ -229,12 +232,12 @@ impl Worker {
     fn up(&mut self, look: &Look, passed: Duration) {
         self.give_back_old_lease();
         self.recognize(look);
-        self.account(look, passed);
+        let cpu = self.account(look, passed);
         if self.level == Observe::Off {
             return;
         }
         let trial = self.trial(look);
-        self.decide(look, trial.as_ref());
+        self.decide(look, cpu, trial.as_ref());
         self.report(look, trial.as_ref());
     }
 
@@ -294,6 +297,9 @@ impl Worker {
         if let Some(report) = saved.report {
             self.known.curve = report.curve;
             self.known.misses = report.misses.map(|misses| (misses, report.measured_at_ms));
+            if let Some(misses) = &report.misses {
+                self.attribute(misses);
+            }
         }
         if saved.run_id == run {
             if let Some(ghosts) = saved.ghosts {
@@ -305,10 +311,14 @@ impl Worker {
         }
     }
 
-    /// What was spent and what was earned since the look before.
-    fn account(&mut self, look: &Look, passed: Duration) {
-        let Some(since) = &look.since else { return };
+    /// What was spent and what was earned since the look before. Returns the processor time that the server takes for others, as a share of a core.
+    fn account(&mut self, look: &Look, passed: Duration) -> f64 {
+        let Some(since) = &look.since else { return 0.0 };
+        self.rates.add(since.seconds, since.requests());
         let heard = self.events.watch.heard();
+        let before = self.ledger.debt_s;
+        self.requests.account(since, &mut self.ledger);
+        let is_read = self.ledger.debt_s > before;
         match &mut self.window {
             Some(window) => {
                 let events = (heard - std::mem::replace(&mut window.heard, heard)) as f64;
@@ -317,7 +327,7 @@ impl Worker {
                 self.ledger.heard(&Heard { seconds, events, requests, cpu_s, request_s });
                 self.instance.observed().heard(events as u64, since.time());
             }
-            None if since.requests() >= 1.0 => {
+            None if since.requests() >= 1.0 && !is_read => {
                 let each = since.cpu_s / since.requests();
                 let is_first = self.request_s <= 0.0;
                 self.request_s =
@@ -325,7 +335,15 @@ impl Worker {
             }
             None => {}
         }
-        self.ledger.rest(passed, self.limits.spare(since.cpu(), self.report_every));
+        let own_s = self.ledger.debt_s - before;
+        let cpu = ((since.cpu_s - own_s) / since.seconds).max(0.0);
+        let spare = self.limits.spare(cpu, self.report_every);
+        self.ledger.rest(passed, spare);
+        if self.ledger.debt_s > spare * self.limits.longest_rest.as_secs_f64() {
+            // There is more to hear than was expected.
+            self.close_window();
+        }
+        cpu
     }
 
     /// The settings before the trial that runs, and how they differ.
@@ -336,14 +354,13 @@ impl Worker {
     }
 
     /// Begins what may be begun and is not.
-    fn decide(&mut self, look: &Look, trial: Option<&(Settings, Change, u64)>) {
+    fn decide(&mut self, look: &Look, cpu: f64, trial: Option<&(Settings, Change, u64)>) {
         let now = Instant::now();
         if look.is_replica() {
             self.close_window();
             self.ages.running = None;
             return;
         }
-        let cpu = look.since.map_or(0.0, |since| since.cpu());
         let draws = self.limits.draws_per_second(cpu);
         let looks = if trial.is_some() { BLOCK_LOOKS.1 } else { BLOCK_LOOKS.0 };
         self.ages.watch.pace(draws, self.report_every * looks);
@@ -361,7 +378,7 @@ impl Worker {
         let is_free = self.window.is_none() && !self.requests.is_reading();
         let may_hear = self.level == Observe::Events && !is_told_by_ages && is_free;
         if let Some(since) = look.since.filter(|_| may_hear && !self.events.is_paused(now)) {
-            self.decide_window(look, &since, draws);
+            self.decide_window(look, &since, cpu, draws);
         }
     }
 
@@ -382,7 +399,7 @@ impl Worker {
         }
         let ended = self.ages.watch.ended();
         if ended > std::mem::replace(&mut self.ages_ended, ended) {
-            self.ages_curve = estimate::curve(&self.ages.watch);
+            self.ages_curve = self.even().and_then(|()| estimate::curve(&self.ages.watch));
         }
     }
 

@@ -243,6 +243,10 @@ proptest! {
             };
             trials.request(&request(at_ms, key, what));
         }
+        if trials.residual(0, 0.5).is_none() {
+            prop_assert_eq!(trials.compare(0, 0.5, &NONE), Err(Withheld::NoReads));
+            return Ok(());
+        }
         for compared in trials.compared(0, &Priors::default()) {
             prop_assert!((0.0..=1.0).contains(&compared.hit_ratio), "{compared:?}");
             prop_assert!(compared.low <= compared.delta && compared.delta <= compared.high);

@@ -84,10 +84,13 @@ impl Running {
         let (watch, sizes) = watching.await??;
         let now_ms = now_ms()?;
         let present = watch.present().context("nothing was watched")?;
-        if let Some(shown) = &self.shown {
-            shown.keep_watch(&watch)?;
-        }
-        let curve = watch.curve(&Priors::default())?;
+        // Other scenarios' clients are on the same threads.
+        let curve = tokio::task::block_in_place(|| {
+            if let Some(shown) = &self.shown {
+                shown.keep_watch(&watch)?;
+            }
+            anyhow::Ok(watch.curve(&Priors::default())?)
+        })?;
         let predictions = sizes_of(&curve, self.scenario.bytes, present.hit_ratio);
         Ok(Watched { present, sizes, now_ms, predictions, cpu: [alone, watched] })
     }

@@ -29,10 +29,10 @@ pub(super) struct Window {
 
 impl Worker {
     /// Opens a window where the schedule says so.
-    pub(super) fn decide_window(&mut self, look: &Look, since: &Since, draws: f64) {
+    pub(super) fn decide_window(&mut self, look: &Look, since: &Since, cpu: f64, draws: f64) {
         let per_second = |count: f64| count / since.seconds;
         let seen = Seen {
-            cpu: since.cpu(),
+            cpu,
             keys: look.facts.keys as f64,
             events_per_second: per_second(since.misses + since.evicted + since.expired),
             evictions_per_second: per_second(since.evicted),
@@ -91,10 +91,15 @@ impl Worker {
         }
         if let Some(misses) = estimate::misses(&self.events.watch) {
             self.known.misses = Some((misses, now_ms() as i64));
-            let MissAttribution { capacity, expired, invalidated, cold, .. } = misses;
-            let shares = Shares { capacity, expired, invalidated, cold };
-            self.instance.attribution().set(Some(shares));
+            self.attribute(&misses);
         }
+    }
+
+    /// Tells the sampler why keys are missed.
+    pub(super) fn attribute(&self, misses: &MissAttribution) {
+        let MissAttribution { capacity, expired, invalidated, cold, .. } = *misses;
+        let shares = Shares { capacity, expired, invalidated, cold };
+        self.instance.attribution().set(Some(shares));
     }
 
     /// Ends the window that is open, if one is.
