@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tonic::transport::Uri;
 
 use crate::addresses::{Addresses, is_loopback};
+use crate::cache::config::ObserveConfig;
 use crate::recorder::Scheduled;
 use crate::redis::{Instance, RedisConfig, check_each};
 use crate::sense::{
@@ -51,6 +52,8 @@ pub struct Config {
     pub budget: Budget,
     /// How far confirmed changes may go on this host.
     pub steer: SteerConfig,
+    /// How closely caches are watched, and what that may cost them.
+    pub observe: ObserveConfig,
     /// Instances of Redis and Valkey.
     pub redis: Vec<RedisConfig>,
     /// Servers of memcached.
@@ -145,6 +148,7 @@ impl Default for Config {
             spool: SpoolConfig::default(),
             budget: Budget::default(),
             steer: SteerConfig::default(),
+            observe: ObserveConfig::default(),
             redis: Vec::new(),
             memcached: Vec::new(),
         }
@@ -271,6 +275,7 @@ impl Settings for Config {
         }
         self.spool.validate(problems);
         self.steer.validate(problems);
+        self.observe.validate(problems);
         if !(1..=MAX_REPLAY_RATE).contains(&self.ship.replay_rate) {
             problems.push("ship.replay_rate", format!("must be 1 to {MAX_REPLAY_RATE}"));
         }
@@ -404,6 +409,11 @@ mod tests {
             ("FLYBALL_AGENT_INTERVAL", "99ms"),
             ("FLYBALL_BUDGET_CEILING_MB", "24"),
             ("FLYBALL_BUDGET_CPU_PERCENT", "0"),
+            ("FLYBALL_OBSERVE_LONGEST_WINDOW", "1s"),
+            ("FLYBALL_OBSERVE_MAX_CPU_SHARE", "0.6"),
+            ("FLYBALL_OBSERVE_MOST_DRAWS", "0"),
+            ("FLYBALL_OBSERVE_MOST_KEYS", "1"),
+            ("FLYBALL_OBSERVE_REPORT", "2m"),
             ("FLYBALL_SAMPLERS_CPU_PERIOD", "2h"),
             ("FLYBALL_SENSE_PROCESSES_PERIOD_SECONDS", "0"),
             ("FLYBALL_SHIP_MEMORY_MB", "0"),
@@ -418,6 +428,11 @@ mod tests {
             "agent.interval",
             "budget.ceiling_mb",
             "budget.cpu_percent",
+            "observe.longest_window",
+            "observe.max_cpu_share",
+            "observe.most_draws",
+            "observe.most_keys",
+            "observe.report",
             "samplers.cpu.period",
             "sense.processes.period_seconds",
             "ship.memory_mb",

@@ -4,6 +4,7 @@
 //! sampling thread: schedule -> recorder -> [outbox] -> ship: runtime thread
 //! samplers that may block: a thread each
 //! targets that are steered: a thread each, told by the runtime thread
+//! caches that are observed: a thread each
 //! ```
 //!
 //! Sampling has a thread of its own because it is to be on time: neither a burst of acknowledgements nor a name that does not resolve may delay it.
@@ -23,9 +24,11 @@ use rand::RngExt as _;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::cache::observer::{ObserverParts, Observers};
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::recorder::{Record, Recorder, Scheduled};
+use crate::redis::Instance;
 use crate::schedule::{Next, Now, Schedule};
 use crate::sense;
 use crate::ship::Ship;
@@ -41,6 +44,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const SPOOL: &str = "spool";
 /// Directory of what is being steered, below the data directory.
 const STEER: &str = "steer";
+/// Directory of what was learned of caches, below the data directory.
+const CACHE: &str = "cache";
 /// How long the end of the process waits for the disk.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Stack of the sampling thread. Only what is touched becomes resident.
@@ -90,16 +95,17 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let redis = config.redis();
     let samplers = config.samplers(&redis);
     let host = sense::host_identity(&config.sense.paths);
-    run_with(config, samplers, host, shutdown).await
+    run_with(config, samplers, redis, host, shutdown).await
 }
 
-/// As [`run`], with other samplers and another identity.
+/// As [`run`], with other samplers and another identity. `redis` are the instances that samplers share with whoever else works on them.
 ///
 /// # Errors
 /// See [`run`].
 pub async fn run_with(
     config: Config,
     samplers: Vec<Scheduled>,
+    redis: Vec<Instance>,
     host: v1::Host,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
@@ -124,7 +130,14 @@ pub async fn run_with(
     let outbox = Arc::new(SharedOutbox::new(open_outbox(&config, &data_dir, &hello)?));
     let recorder = Recorder::new(samplers, interval, config.budget.limits(), Arc::clone(&outbox))?
         .with_record(open_record(&config.agent.record, &hello)?);
-    let steer = Steer::start(steer_parts(&config, &hello, &data_dir.path().join(STEER)))?;
+    let steer = Steer::start(steer_parts(&config, &redis, &hello, &data_dir.path().join(STEER)))?;
+    let observers = Observers::start(&ObserverParts {
+        instances: &redis,
+        config: &config.observe,
+        dir: &data_dir.path().join(CACHE),
+        paths: &config.sense.paths,
+        outbox: steer.outbox(),
+    })?;
     let (stop, stopped) = start_sampling(recorder, interval)?;
     let (drain, failed) = (CancellationToken::new(), AtomicBool::new(false));
     // Boxed, because the futures of a gRPC connection are large.
@@ -132,6 +145,7 @@ pub async fn run_with(
         .replaying(config.ship.replay_rate);
     let ship = Box::pin(ship.run(drain.clone()));
     let steer = Box::pin(steer.run(drain.clone()));
+    let observing = Box::pin(observers.run(drain.clone()));
     let work = async {
         let sampling = async {
             let result = wait_for_sampling(stop, stopped, &shutdown).await;
@@ -145,7 +159,7 @@ pub async fn run_with(
             drain.cancel();
             result
         };
-        tokio::join!(sampling, ship, steer).0
+        tokio::join!(sampling, ship, steer, observing).0
     };
     let unfinished = || if failed.load(Ordering::Relaxed) { Err(Error::Sampling) } else { Ok(()) };
     let result = within_grace(&shutdown, GRACE_PERIOD, work).await.unwrap_or_else(unfinished);
@@ -154,10 +168,15 @@ pub async fn run_with(
 }
 
 /// What is to be steered: the instances whose settings allow it.
-fn steer_parts<'a>(config: &Config, hello: &v1::Hello, dir: &'a Path) -> SteerParts<'a> {
+fn steer_parts<'a>(
+    config: &Config,
+    redis: &[Instance],
+    hello: &v1::Hello,
+    dir: &'a Path,
+) -> SteerParts<'a> {
     let (paths, settings) = (&config.sense.paths, &config.steer);
     let (steered, barred): (Vec<_>, Vec<_>) =
-        config.redis().into_iter().partition(|instance| instance.config().steer);
+        redis.iter().cloned().partition(|instance| instance.config().steer);
     let actuator =
         |instance| -> Box<dyn Actuator> { Box::new(RedisActuator::new(instance, settings, paths)) };
     let node = NodeName::new(&hello.node).expect("the name was checked when it was said");

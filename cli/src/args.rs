@@ -1,11 +1,17 @@
 //! Flags and commands. The help teaches by examples and is compared with a recorded copy.
 
+mod steering;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use flyball_service::config::Sources;
 use flyball_service::logging::LogFormat;
 
+pub(crate) use self::steering::{
+    AuditArgs, CacheSort, CachesArgs, DecideArgs, OptimizeArgs, PoliciesArgs, RolloutsArgs,
+    ShowArgs, SuggestionsArgs, UnlockArgs, WatchedArgs,
+};
 use crate::config::Output;
 use crate::sort::SortKey;
 
@@ -25,6 +31,10 @@ Examples:
       one metric over time
   flyball top
       the fleet, live; enter opens a node
+  flyball caches sessions
+      one cache: hit ratio by size, why requests miss
+  flyball optimize, then flyball show ID and flyball confirm ID --watch
+      what would do it good; why; and have it done, judged, and taken back if it does harm
   flyball --output json nodes | jq -r '.nodes[] | select(.up | not) | .node'
       for programs: what the API answers
 
@@ -32,7 +42,8 @@ Every option of every command is also a key in the file of --config (section [cl
 variable, FLYBALL_CLI_SERVER and so on. Flags win over the environment, the environment over the file.
 NO_COLOR turns colours off; without a terminal there are none.
 
-Exit codes: 0 done, 1 failed (or, for status, not ready), 2 wrong usage or configuration.";
+Exit codes: 0 done, 1 failed (or, for status, not ready; with --watch, taken back; with --verify, not whole),
+2 wrong usage or configuration.";
 
 const STATUS_EXAMPLES: &str = "\
 Examples:
@@ -66,7 +77,9 @@ Examples:
 
 Names: accounting.gap samples do not add up; samples.shed an agent gave up samples; spool.filling, spool.corrupt,
 spool.unwritable an agent's disk; clock.step a host's clock jumped; series.overflow, catalog.full more series than
-the caps allow, kept as sums; series.refused ClickHouse refuses what some series are.";
+the caps allow, kept as sums; series.refused ClickHouse refuses what some series are; journal.broken the log of
+decisions is not whole; target.locked changes failed too often, look and then `flyball unlock`; rollout.asks it waits
+for you.";
 
 const METRICS_EXAMPLES: &str = "\
 Examples:
@@ -148,6 +161,45 @@ pub(crate) enum Command {
     /// The fleet, live.
     #[command(after_help = TOP_EXAMPLES)]
     Top(TopArgs),
+    /// The caches, or one of them with its hit ratio by size.
+    #[command(after_help = steering::CACHES_EXAMPLES)]
+    Caches(CachesArgs),
+    /// Look now for what would do the fleet good.
+    #[command(after_help = steering::OPTIMIZE_EXAMPLES)]
+    Optimize(OptimizeArgs),
+    /// What was suggested, and what became of it.
+    #[command(after_help = steering::SUGGESTIONS_EXAMPLES)]
+    Suggestions(SuggestionsArgs),
+    /// All about one suggestion or rollout.
+    #[command(after_help = steering::SHOW_EXAMPLES)]
+    Show(ShowArgs),
+    /// Have a suggestion carried out.
+    #[command(after_help = steering::CONFIRM_EXAMPLES)]
+    Confirm(WatchedArgs),
+    /// Say that a suggestion is not wanted.
+    #[command(after_help = steering::REJECT_EXAMPLES)]
+    Reject(DecideArgs),
+    /// Changes on their way, and those that have ended.
+    #[command(after_help = steering::ROLLOUTS_EXAMPLES)]
+    Rollouts(RolloutsArgs),
+    /// Have the old values put back.
+    #[command(after_help = steering::ROLLBACK_EXAMPLES)]
+    Rollback(WatchedArgs),
+    /// Have a rollout go no further for now.
+    #[command(after_help = steering::PAUSE_EXAMPLES)]
+    Pause(DecideArgs),
+    /// Have a paused rollout go on.
+    #[command(after_help = steering::RESUME_EXAMPLES)]
+    Resume(DecideArgs),
+    /// Allow new attempts at a target that was locked.
+    #[command(after_help = steering::UNLOCK_EXAMPLES)]
+    Unlock(UnlockArgs),
+    /// What is wanted of each node, and what is in force there.
+    #[command(after_help = steering::POLICIES_EXAMPLES)]
+    Policies(PoliciesArgs),
+    /// Who decided what, when, from where and why.
+    #[command(after_help = steering::AUDIT_EXAMPLES)]
+    Audit(AuditArgs),
 }
 
 /// `flyball nodes`
@@ -275,15 +327,11 @@ mod tests {
     }
 
     #[test]
-    fn no_line_of_the_help_is_wider_than_a_wide_terminal() {
-        for text in [
-            EXAMPLES,
-            STATUS_EXAMPLES,
-            NODES_EXAMPLES,
-            ALERTS_EXAMPLES,
-            METRICS_EXAMPLES,
-            TOP_EXAMPLES,
-        ] {
+    fn no_line_of_the_examples_is_wider_than_a_wide_terminal() {
+        let command = Cli::command();
+        let own = command.get_after_help().into_iter();
+        for text in own.chain(command.get_subcommands().filter_map(clap::Command::get_after_help)) {
+            let text = text.to_string();
             assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
         }
     }

@@ -43,6 +43,12 @@ pub(crate) enum Error {
     /// Flags that do not fit together.
     #[error("{0}")]
     Usage(String),
+    /// What was watched ended otherwise than wished.
+    #[error("{0}")]
+    Ended(String),
+    /// The log of decisions is not whole.
+    #[error("the log of decisions is broken: {0}")]
+    Broken(String),
     /// What was named does not exist.
     #[error("{0}")]
     NotFound(String),

@@ -57,14 +57,34 @@ fn run(config: &Config, command: Command) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(Error::Output)?.block_on(async {
         let context = Context::new(config)?;
-        match command {
-            Command::Status => commands::status::run(&context).await,
-            Command::Nodes(args) => commands::nodes::run(&context, &args).await,
-            Command::Alerts(args) => commands::alerts::run(&context, &args).await,
-            Command::Metrics(args) => commands::metrics::run(&context, &args).await,
-            Command::Top(args) => top::run(&context, &args).await,
-        }
+        perform(&context, command).await
     })
+}
+
+async fn perform(context: &Context, command: Command) -> Result<(), Error> {
+    use commands::{
+        alerts, audit, caches, decide, metrics, nodes, policies, rollout, show, status, suggestions,
+    };
+    match command {
+        Command::Status => status::run(context).await,
+        Command::Nodes(args) => nodes::run(context, &args).await,
+        Command::Alerts(args) => alerts::run(context, &args).await,
+        Command::Metrics(args) => metrics::run(context, &args).await,
+        Command::Top(args) => top::run(context, &args).await,
+        Command::Caches(args) => caches::run(context, &args).await,
+        Command::Optimize(args) => suggestions::optimize(context, &args).await,
+        Command::Suggestions(args) => suggestions::list(context, &args).await,
+        Command::Show(args) => show::run(context, &args).await,
+        Command::Confirm(args) => decide::confirm(context, &args).await,
+        Command::Reject(args) => decide::reject(context, &args).await,
+        Command::Rollouts(args) => rollout::list(context, &args).await,
+        Command::Rollback(args) => rollout::rollback(context, &args).await,
+        Command::Pause(args) => rollout::pause(context, &args).await,
+        Command::Resume(args) => rollout::resume(context, &args).await,
+        Command::Unlock(args) => decide::unlock(context, &args).await,
+        Command::Policies(args) => policies::run(context, &args).await,
+        Command::Audit(args) => audit::run(context, &args).await,
+    }
 }
 
 #[cfg(test)]

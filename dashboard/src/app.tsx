@@ -1,5 +1,6 @@
 /** The frame around every page: header, state of the connection, and the page that the address names. */
 import { useEffect } from "preact/hooks";
+import { AuditPage } from "./audit/AuditPage";
 import { CachesPage } from "./caches/CachesPage";
 import { FleetPage } from "./fleet/FleetPage";
 import type { Page } from "./lib/url";
@@ -21,12 +22,13 @@ const TITLES: Record<Page, string> = {
   caches: "Caches",
   suggestions: "Suggestions",
   rollouts: "Rollouts",
+  audit: "Audit",
 };
 
 export function App() {
   const { page, node, id } = route.value;
   // These pages follow samples of a node, and say of which one.
-  const isFollowing = page === "node" || (id !== "" && page !== "suggestions");
+  const isFollowing = page === "node" || (id !== "" && (page === "caches" || page === "rollouts"));
   useEffect(() => {
     if (!isFollowing) follow("");
   }, [isFollowing]);
@@ -49,6 +51,7 @@ export function App() {
         {page === "caches" && <CachesPage />}
         {page === "suggestions" && <SuggestionsPage />}
         {page === "rollouts" && <RolloutsPage />}
+        {page === "audit" && <AuditPage />}
         {page === "fleet" && <FleetPage />}
       </main>
     </>

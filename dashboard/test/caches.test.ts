@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { CacheInfo, HitCurve, PolicyEstimate } from "../src/api/steering";
 import { CACHE_COLUMNS, cacheOrder, fullness, matchesCache, sortCaches } from "../src/caches/columns";
-import { beyondWords, curveAt, curveShown, curveWords } from "../src/caches/curve";
+import { beyondWords, curveAt, curveShown, curveWords, sparkOf } from "../src/caches/curve";
 import { missRows, missSentence } from "../src/caches/misses";
 import { CACHE_PANELS, cacheSources, HIT_RATIO } from "../src/caches/panels";
 import { policyRows, policyWords } from "../src/caches/policies";
@@ -219,5 +219,37 @@ describe("the history of a cache", () => {
     });
     const [row] = HIT_RATIO.rows((name) => table.linesOf(sources[name]));
     expect(row?.values).toEqual([0.75, null, 0.9, null, null]);
+  });
+});
+
+describe("the curve as small as a word", () => {
+  it("is fitted to what was measured, within its reach, with the present size", () => {
+    const spark = sparkOf(CURVE, 32 * MIB);
+    expect(spark?.line.map(({ at }) => at)).toEqual([
+      0,
+      expect.closeTo(0.387, 2),
+      expect.closeTo(0.774, 2),
+      1,
+    ]);
+    expect(spark?.lows[0]?.level).toBeCloseTo(0);
+    expect(spark?.highs.at(-1)?.level).toBeCloseTo(1);
+    expect(spark?.now).toBeCloseTo(0.387, 2);
+    expect(spark?.last.bytes).toBe(96 * MIB);
+  });
+
+  it("has no mark for a size that is not on it, and is not there with one point", () => {
+    expect(sparkOf(CURVE, 1024 * MIB)?.now).toBeNull();
+    expect(sparkOf(CURVE, 0)?.now).toBeNull();
+    expect(sparkOf({ ...CURVE, points: CURVE.points.slice(0, 1) }, 1)).toBeNull();
+  });
+});
+
+describe("a curve with a size that is suggested", () => {
+  it("marks both", () => {
+    const { marks } = curveShown(CURVE, 32 * MIB, 64 * MIB);
+    expect(marks.map(({ label, kind }) => [label, kind])).toEqual([
+      ["now 32 MiB", "now"],
+      ["then 64 MiB", "best"],
+    ]);
   });
 });

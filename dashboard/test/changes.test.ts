@@ -30,6 +30,7 @@ describe("values in the collector's units", () => {
     expect(human(7_200_000, "ms")).toBe("2 h");
     expect(human(5321, "1/s")).toBe("5.32k/s");
     expect(human(5321, "{key}")).toBe("5.32k");
+    expect(human(0.81, "share of misses")).toBe("81.0 % of misses");
     expect(human(3, "°C")).toBe("3 °C");
   });
 
@@ -43,6 +44,7 @@ describe("values in the collector's units", () => {
   it("have a meaning of their own where zero is no number", () => {
     expect(settingText("maxmemory", "0", "bytes")).toBe("no limit");
     expect(settingText("maxmemory-samples", "0", "")).toBe("0");
+    expect(settingText("maxmemory", "67108864", "")).toBe("64 MiB");
   });
 });
 
@@ -147,13 +149,24 @@ describe("words", () => {
       samples: 1,
       reason: "",
     });
-    expect([0.8, 0.885, 0.915, 0.95].map((value) => agreementWords(verdict(value)))).toEqual([
-      "below what was expected",
-      "as expected",
-      "as expected",
-      "above what was expected",
+    const promised: Prediction = {
+      metric: "redis.hit_ratio",
+      before: 0.85,
+      after: 0.9,
+      low: 0.88,
+      high: 0.92,
+      unit: "ratio",
+      confidence: 0.9,
+    };
+    expect([0.8, 0.885, 0.915, 0.95].map((value) => agreementWords(verdict(value), promised))).toEqual([
+      "less than promised",
+      "as promised",
+      "as promised",
+      "more than promised",
     ]);
-    expect(agreementWords({ ...verdict(0.9), expected: null })).toBe("");
+    expect(agreementWords({ ...verdict(0.9), observed: null }, promised)).toBe("");
+    expect(agreementWords({ ...verdict(0.9), metric: "another" }, promised)).toBe("");
+    expect(agreementWords(verdict(0.9), null)).toBe("");
   });
 
   it("know the unit of metrics that come without", () => {

@@ -64,6 +64,38 @@ describe("a rollout on the time axis", () => {
     expect(spans({ ended_at_ms: 13 * MINUTE })?.[1]).toEqual([12, 13]);
   });
 
+  it("has what was promised over the whole of it", () => {
+    const prediction = {
+      metric: "redis.hit_ratio",
+      before: 0.8,
+      after: 0.9,
+      low: 0.88,
+      high: 0.92,
+      unit: "ratio",
+      confidence: 0.9,
+    };
+    const { expected } = judgedNotes(rollout({ prediction }), "redis.hit_ratio", 15 * MINUTE);
+    expect(expected).toEqual([
+      { kind: "promised", value: 0.9, low: 0.88, high: 0.92, fromMs: 10 * MINUTE, toMs: 15 * MINUTE },
+    ]);
+    expect(judgedNotes(rollout({ prediction }), "another", 15 * MINUTE).expected).toEqual([]);
+  });
+
+  it("has everything that the judge said", () => {
+    const verdicts = [
+      verdict({ result: "inconclusive", at_ms: 11 * MINUTE }),
+      verdict({ at_ms: 13 * MINUTE }),
+    ];
+    const steps = [step(10 * MINUTE, { verdict: verdicts[1] ?? null, verdicts })];
+    const { observed } = judgedNotes(rollout({ steps }), "redis.hit_ratio", 15 * MINUTE);
+    expect(observed?.map(({ tsMs, tone }) => [tsMs / MINUTE, tone])).toEqual([
+      [11, "warn"],
+      [13, "good"],
+    ]);
+    const ids = timelineOf(rollout({ steps, state: "promoted" }), null).map(({ id }) => id);
+    expect(ids).toEqual(["confirmed", "step-0", "step-0-look-0", "step-0-look-1", "end"]);
+  });
+
   it("has what was seen where the judge saw it", () => {
     const steps = [
       step(10 * MINUTE, { verdict: verdict({ result: "harm" }), judged_at_ms: 11 * MINUTE }),
@@ -106,7 +138,7 @@ describe("a rollout on the time axis", () => {
 describe("notes", () => {
   it("of all charts and of one are drawn together, and have room", () => {
     const mark = { tsMs: 1, label: "change" };
-    const expected = [{ fromMs: 0, toMs: 1, value: 0.9, low: 0.88, high: 0.92 }];
+    const expected = [{ kind: "promised" as const, fromMs: 0, toMs: 1, value: 0.9, low: 0.88, high: 0.92 }];
     const notes = notesOf({ "": { marks: [mark] }, a: { expected } }, "a");
     expect(notes).toEqual({ marks: [mark], expected });
     expect(notesOf({ "": { marks: [mark] } }, "b")).toEqual({ marks: [mark] });
@@ -123,7 +155,11 @@ describe("notes", () => {
     table.addHistory(sources.hits, [{ attributes: {}, points }]);
     table.addHistory(sources.misses, [{ attributes: {}, points: points.map(([ts]) => [ts, 4]) }]);
     const notes = {
-      value: { [HIT_RATIO.id]: { expected: [{ fromMs: 0, toMs: 1, value: 0.9, low: 0.88, high: 0.92 }] } },
+      value: {
+        [HIT_RATIO.id]: {
+          expected: [{ kind: "promised" as const, fromMs: 0, toMs: 1, value: 0.9, low: 0.88, high: 0.92 }],
+        },
+      },
     };
     const model = (panel: AnyPanel) =>
       buildModel(
@@ -209,6 +245,8 @@ describe("orders", () => {
     expect(ordersFor(rollout({ stage: "restoring" }))).toEqual([]);
     expect(ordersFor(rollout({ state: "promoted", target }))).toEqual([]);
     expect(ordersFor(rollout({ state: "failed", target }))).toEqual(["unlock"]);
+    expect(ordersFor(rollout({ state: "rolled_back", target }))).toEqual([]);
+    expect(ordersFor(rollout({ state: "rolled_back", attempt: 3, target }))).toEqual(["unlock"]);
     expect(ordersFor(rollout({ state: "failed" }))).toEqual([]);
   });
 });

@@ -44,6 +44,33 @@ impl Api {
         serde_json::from_str(&body).with_context(|| format!("GET {path}: {body}"))
     }
 
+    /// Status code and JSON of a POST; null for an answer without a body.
+    ///
+    /// # Errors
+    /// When no answer comes, or its body is not JSON.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
+        let answer = self.client.post(format!("{}{path}", self.base)).json(body).send().await?;
+        let status = answer.status().as_u16();
+        let body = answer.text().await?;
+        if body.is_empty() {
+            return Ok((status, Value::Null));
+        }
+        let json = serde_json::from_str(&body).with_context(|| format!("POST {path}: {body}"))?;
+        Ok((status, json))
+    }
+
+    /// The JSON of a POST that must succeed.
+    ///
+    /// # Errors
+    /// When it does not, or the body is not JSON.
+    pub async fn posted(&self, path: &str, body: &Value) -> Result<Value> {
+        let (status, answer) = self.post(path, body).await?;
+        if !(200..300).contains(&status) {
+            bail!("POST {path}: {status} {answer}");
+        }
+        Ok(answer)
+    }
+
     /// Opens a stream of server-sent events.
     ///
     /// # Errors

@@ -64,3 +64,29 @@ pub fn port(url: &str) -> Result<u16> {
     let (_, port) = url.rsplit_once(':').context("a port")?;
     Ok(port.parse()?)
 }
+
+/// A setting that is in force on the server of this port.
+///
+/// # Errors
+/// When the server does not say.
+pub async fn config(port: u16, parameter: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(format!("CONFIG GET {parameter}\r\nQUIT\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    // *2, $ length, parameter, $ length, value.
+    Ok(answer.lines().nth(4).with_context(|| format!("redis says {answer}"))?.to_owned())
+}
+
+/// A number of INFO of the server of this port.
+///
+/// # Errors
+/// When the server does not say.
+pub async fn info(port: u16, name: &str) -> Result<u64> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(b"INFO\r\nQUIT\r\n").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let line = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    Ok(line.with_context(|| format!("no {name} in {answer}"))?.trim().parse()?)
+}

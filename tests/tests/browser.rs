@@ -1,29 +1,48 @@
-//! The dashboard in headless Chromium, against a real collector and agent.
+//! The dashboard in headless Chromium, against a real collector and agents.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use flyball_tests::stack::Stack;
+use flyball_tests::steered::{QUICK, Steered, perverse};
 use tokio::process::Command;
+
+/// Runs a script of `dashboard/e2e` against the collector. `FLYBALL_SCREENSHOTS` names a directory for pictures of every page.
+async fn check(script: &str, stack: &Stack) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate has a parent")?;
+    let mut command = Command::new("node");
+    command.arg(root.join("dashboard/e2e").join(script)).arg(stack.collector.api.base());
+    if let Some(dir) = std::env::var_os("FLYBALL_SCREENSHOTS") {
+        command.arg("--screenshot-dir").arg(dir);
+    }
+    let output = command.kill_on_drop(true).output().await.context("start node")?;
+    ensure!(
+        output.status.success(),
+        "{}{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+        stack.collector.process.log()
+    );
+    Ok(())
+}
 
 #[tokio::test]
 async fn the_dashboard_shows_this_host_live() -> Result<()> {
     let mut stack = Stack::start().await?;
     stack.start_agent("alpha", &["--interval", "1s"])?;
     stack.wait_up("alpha").await?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate has a parent")?;
-    let output = Command::new("node")
-        .arg(root.join("dashboard/e2e/run.mjs"))
-        .arg(stack.collector.api.base())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .context("start node")?;
-    ensure!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    check("run.mjs", &stack).await?;
+    stack.stop().await
+}
+
+#[tokio::test]
+async fn the_dashboard_carries_a_change_through_its_life() -> Result<()> {
+    let stack = Stack::start_with(&QUICK).await?;
+    let grpc = stack.collector.grpc;
+    let _sessions = Steered::begin(grpc, "web-1", "sessions").await?;
+    let pages = Steered::begin(grpc, "web-2", "pages").await?;
+    *pages.server.law.lock() = perverse;
+    let _feeds = Steered::begin(grpc, "web-3", "feeds").await?;
+    check("changes.mjs", &stack).await?;
     stack.stop().await
 }

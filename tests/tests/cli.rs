@@ -3,40 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use flyball_tests::process::{binary, children};
+use flyball_tests::command::{command, flyball};
+use flyball_tests::process::children;
 use flyball_tests::stack::Stack;
 use flyball_tests::terminal::Terminal;
 use flyball_tests::wait::{SOON, until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::process::Command;
-
-/// What a command did.
-#[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    /// True when it ended with `code` and told `words` on standard error.
-    fn failed_with(&self, code: i32, words: &[&str]) -> bool {
-        self.code == Some(code) && words.iter().all(|word| self.err.contains(word))
-    }
-}
-
-fn command(server: &str, arguments: &[&str]) -> Result<Command> {
-    let mut command = Command::new(binary("flyball")?);
-    command.args(["--server", server]).args(arguments).kill_on_drop(true);
-    Ok(command)
-}
-
-async fn flyball(server: &str, arguments: &[&str]) -> Result<Ran> {
-    let output = command(server, arguments)?.output().await.context("start flyball")?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ok(Ran { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) })
-}
 
 /// A collector and the agent `alpha`, with CPU and memory known.
 async fn stack() -> Result<Stack> {

@@ -6,7 +6,7 @@
 //! meanwhile is left as it is.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flyball_model::reuse::Cause;
@@ -107,6 +107,23 @@ impl Lease {
     }
 }
 
+/// Gives back what an agent has left that ended without a word; nothing where there is nothing to
+/// give back. What somebody else has set since stays.
+///
+/// # Errors
+/// When the server cannot be asked or refuses; to be tried again then.
+pub fn restore(connection: &mut Connection, file: &Path) -> Result<bool, Error> {
+    if !file.exists() {
+        return Ok(false);
+    }
+    let changed = read(file);
+    let was_left = changed.is_some();
+    Lease { file: file.to_owned(), changed }.give_back(connection)?;
+    // One that cannot be read tells nothing.
+    let _ = fs::remove_file(file);
+    Ok(was_left)
+}
+
 impl Events {
     /// Hears the events of these databases.
     ///
@@ -157,7 +174,7 @@ fn get(connection: &mut Connection) -> Result<String, Error> {
 }
 
 /// What an earlier lease has written: the setting of before, and its own.
-fn read(file: &PathBuf) -> Option<(String, String)> {
+fn read(file: &Path) -> Option<(String, String)> {
     let text = fs::read_to_string(file).ok()?;
     let (before, rest) = text.split_once('\n')?;
     Some((before.to_owned(), rest.trim_end().to_owned()))

@@ -11,7 +11,8 @@
 //!   buffer for it could push out keys.
 //!
 //! [`watch`] puts the first two together and feeds the estimators of [`flyball_model::reuse`]. Keys
-//! are hashed with a salt before anything is kept.
+//! are hashed with a salt before anything is kept. [`observer`] decides when which of them is used, and
+//! reports what comes of it.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -21,9 +22,11 @@ use std::time::{Duration, SystemTime};
 
 use crate::redis::{Connection, Error, Instance};
 
+pub mod config;
 pub mod events;
 pub mod hash;
 pub mod monitor;
+pub mod observer;
 pub mod parse;
 mod prefix;
 pub mod probe;

@@ -4,27 +4,31 @@
 //! size and what time they were given. Those are chosen by hash, so that all fills of a key are looked
 //! at or none: were it by turns, keys that never expire would become known one after the other, and
 //! those that do would be forgotten again. In blocks of time it reads the sums of INFO, so that traffic,
-//! ages and ghosts are those of the same time.
+//! ages and ghosts are those of the same time. It can do without events, on one connection: then it
+//! draws keys only, which touches no setting of the server.
 //!
 //! Events cost the server 3 to 5 microseconds each: a cache that misses and evicts 10,000 times a
 //! second pays 4 to 10 % of a core while it is watched. [`Plan::turnover`] says how long that needs to be.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use flyball_model::emulate::Policy;
 use flyball_model::reuse::{
     Ages, BLOCKS, Curve, Drawn, Expiry, Ghosts, Lifetime, Memory, Misses, Present, Priors, Refused,
-    Sampling, Traffic, curve,
+    Traffic, curve,
 };
 
 use super::events::{Event, Events, Lease, What};
 use super::hash::KeyHasher;
 use super::prefix::{self, Given};
-use super::probe::{BATCH, Counted, Prober};
+use super::probe::{BATCH, Counted, Look, Prober};
 use super::{LEAST_WAIT, now_ms};
-use crate::redis::{Error, Info, Instance, Number, Reply};
+use crate::redis::{Error, Info, Instance, Number};
+
+mod parts;
+
+pub use parts::{Block, Looked, Plan};
+use parts::{Settings, interval, read_info, read_settings};
 
 /// A missed key has been filled by then, if it is filled at all.
 const FILLED: Duration = Duration::from_millis(200);
@@ -37,38 +41,6 @@ const HISTOGRAM_BYTES: f64 = 24_688.0;
 const SCALES: std::ops::RangeInclusive<f64> = 0.9..=1.2;
 /// Longest wait for an event: a deadline is looked at so often.
 const PATIENCE: Duration = Duration::from_millis(100);
-
-/// How closely to watch.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
-    /// Keys drawn a second.
-    pub draws_per_second: f64,
-    /// Keys looked at a second after they were filled.
-    pub fills_per_second: f64,
-    /// Length of a block; [`BLOCKS`] are kept.
-    pub block: Duration,
-    /// Databases that are heard.
-    pub databases: Vec<u32>,
-    /// How many ghosts are kept.
-    pub sampling: Sampling,
-    /// Where the setting of events is kept that was there before.
-    pub lease_file: PathBuf,
-}
-
-/// What an instance did in one block, without our own lookups.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Block {
-    /// Its length.
-    pub seconds: f64,
-    /// Reads that found their key.
-    pub hits: f64,
-    /// Reads that did not.
-    pub misses: f64,
-    /// Keys evicted.
-    pub evicted: f64,
-    /// Keys expired.
-    pub expired: f64,
-}
 
 /// Watches one instance. Kept between watches, so that blocks add up.
 #[derive(Debug)]
@@ -85,22 +57,19 @@ pub struct Watch {
     last: Option<(Info, Settings)>,
     /// Bytes of INFO for each byte of `MEMORY USAGE`.
     scale: Option<f64>,
+    /// Events heard and blocks ended so far.
+    counts: (u64, u64),
     /// Keys whose fills are looked at have no larger hash (ghosts mix it before they choose, so one
     /// has nothing to do with the other); `None` before the first block.
     looked_at: Option<u64>,
 }
 
-/// Settings that decide what is evicted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Settings {
-    policy: Option<Policy>,
-    samples: u32,
-}
-
-/// What runs during one watch.
-struct Running {
+/// A watch that goes on.
+#[derive(Debug)]
+pub struct Running {
     prober: Prober,
-    events: Events,
+    /// What is heard, and the setting that it needs.
+    events: Option<(Events, Lease)>,
     begun: Instant,
     info: Info,
     counted: Counted,
@@ -112,34 +81,14 @@ struct Running {
     expires: bool,
 }
 
-impl Plan {
-    /// Fifty keys a second of each kind and blocks of ten seconds.
-    pub fn new(lease_file: PathBuf) -> Self {
-        Self {
-            draws_per_second: 50.0,
-            fills_per_second: 50.0,
-            block: Duration::from_secs(10),
-            databases: vec![0],
-            sampling: Sampling::default(),
-            lease_file,
-        }
-    }
-
-    /// How long a watch must be to know twice the size: about 1.6 times the time in which as many
-    /// keys are evicted as there are. `None` when nothing is evicted.
-    pub fn turnover(present: &Present) -> Option<Duration> {
-        let seconds = 1.6 * present.keys / present.evictions_per_second;
-        Duration::try_from_secs_f64(seconds).ok()
-    }
-}
-
 impl Watch {
     /// Nothing is asked yet. `ghosts` is what an earlier agent has left, if anything.
     pub fn new(instance: Instance, hasher: KeyHasher, plan: Plan, ghosts: Option<Ghosts>) -> Self {
         let ghosts = ghosts.unwrap_or_else(|| Ghosts::new(plan.sampling));
         let (ages, given, blocks) = (Ages::default(), Given::default(), VecDeque::new());
+        let counts = (0, 0);
         let (last, scale, looked_at) = (None, None, None);
-        Self { instance, hasher, plan, ghosts, ages, given, blocks, last, scale, looked_at }
+        Self { instance, hasher, plan, ghosts, ages, given, blocks, last, scale, counts, looked_at }
     }
 
     /// Watches until `is_over` says so; it is asked at least ten times a second. `looked` is told the
@@ -153,15 +102,45 @@ impl Watch {
         mut is_over: impl FnMut() -> bool,
         mut looked: impl FnMut(u64, u32),
     ) -> Result<(), Error> {
+        let mut running = self.start(true)?;
+        let mut all = Vec::new();
+        while !is_over() {
+            let result =
+                self.step(&mut running, Instant::now() + PATIENCE, &mut |look| all.push(look));
+            for look in all.drain(..) {
+                if let Some(bytes) = self.in_sums(look.bytes) {
+                    looked(look.hash, bytes);
+                }
+            }
+            if let Err(error) = result {
+                // What stops a watch need not keep the setting from being given back.
+                let _ = self.end(running);
+                return Err(error);
+            }
+        }
+        self.end(running)
+    }
+
+    /// Begins to watch; with `hears` events are heard as well.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub fn start(&mut self, hears: bool) -> Result<Running, Error> {
         let mut prober = Prober::open(&self.instance, false)?;
         let info = read_info(&mut prober)?;
         if info.mode == "cluster" {
             prober = Prober::open(&self.instance, true)?;
         }
-        let events = Events::subscribe(&self.instance, &self.plan.databases)?;
-        let lease = Lease::take(prober.connection(), self.plan.lease_file.clone())?;
+        let events = if hears {
+            let events = Events::subscribe(&self.instance, &self.plan.databases)?;
+            let lease = Lease::take(prober.connection(), self.plan.lease_file.clone())?;
+            self.ghosts.open(now_ms());
+            Some((events, lease))
+        } else {
+            None
+        };
         let now = Instant::now();
-        let mut running = Running {
+        Ok(Running {
             counted: prober.counted(),
             expires: info.keys().1 > 0,
             info,
@@ -172,12 +151,84 @@ impl Watch {
             fill_due: now,
             fills: VecDeque::new(),
             missed: 0,
-        };
-        self.ghosts.open(now_ms());
-        let result = self.go_on(&mut running, &mut is_over, &mut looked);
+        })
+    }
+
+    /// Does what is due, and hears events until then. Without events it returns at once: there is
+    /// nothing to do before [`Watch::due`]. `looked` is told each key that was looked at.
+    ///
+    /// # Errors
+    /// When the server breaks off or refuses. The watch has to be ended all the same.
+    pub fn step(
+        &mut self,
+        running: &mut Running,
+        until: Instant,
+        looked: &mut impl FnMut(Looked),
+    ) -> Result<(), Error> {
+        loop {
+            let now = Instant::now();
+            if now >= running.begun + self.plan.block {
+                self.end_block(running)?;
+            }
+            if now >= running.draw_due {
+                self.draw(running, looked)?;
+            }
+            self.look_at_fills(running, looked)?;
+            let now = Instant::now();
+            if running.events.is_none() || now >= until {
+                return Ok(());
+            }
+            self.listen(running, until.min(self.due(running)))?;
+        }
+    }
+
+    /// When there is something to do next.
+    pub fn due(&self, running: &Running) -> Instant {
+        let due = running.draw_due.min(running.begun + self.plan.block);
+        running.fills.front().map_or(due, |(fill, _)| due.min(*fill))
+    }
+
+    /// Ends the watch with the block that has begun, and gives the setting of events back.
+    ///
+    /// # Errors
+    /// When that is not possible now; [`super::events::restore`] does it later.
+    pub fn end(&mut self, mut running: Running) -> Result<(), Error> {
+        let is_long = running.begun.elapsed() >= self.plan.block / 4;
+        let ended = if is_long { self.end_block(&mut running) } else { Ok(()) };
+        let Some((events, lease)) = running.events.take() else { return ended };
         self.ghosts.close(now_ms());
+        drop(events);
         let given_back = lease.give_back(running.prober.connection());
-        result.and(given_back)
+        ended.and(given_back)
+    }
+
+    /// Changes how closely it watches, from the next thing on that is due: as many fills are looked at as keys are drawn.
+    pub fn pace(&mut self, keys_per_second: f64, block: Duration) {
+        (self.plan.draws_per_second, self.plan.block) = (keys_per_second, block);
+        self.plan.fills_per_second = keys_per_second;
+    }
+
+    /// Forgets everything but times to live: the server is not the one that it was.
+    pub fn forget(&mut self) {
+        self.ghosts = Ghosts::new(self.plan.sampling);
+        self.ages = Ages::default();
+        self.blocks.clear();
+        (self.last, self.scale, self.looked_at) = (None, None, None);
+    }
+
+    /// Events heard so far.
+    pub const fn heard(&self) -> u64 {
+        self.counts.0
+    }
+
+    /// Blocks ended so far.
+    pub const fn ended(&self) -> u64 {
+        self.counts.1
+    }
+
+    /// What `MEMORY USAGE` says as bytes of INFO's sums; `None` as long as that is not known.
+    pub fn in_sums(&self, bytes: u32) -> Option<u32> {
+        self.scale.map(|scale| (f64::from(bytes) * scale) as u32)
     }
 
     /// What was measured over the blocks so far; `None` before the first one.
@@ -224,36 +275,20 @@ impl Watch {
         Misses::of(&self.ghosts, &self.present()?, now_ms())
     }
 
-    fn go_on(
-        &mut self,
-        running: &mut Running,
-        is_over: &mut impl FnMut() -> bool,
-        looked: &mut impl FnMut(u64, u32),
-    ) -> Result<(), Error> {
-        let mut is_last = false;
-        while !is_last {
-            is_last = is_over();
-            let now = Instant::now();
-            if is_last || now >= running.begun + self.plan.block {
-                self.end_block(running)?;
-            }
-            if now >= running.draw_due {
-                self.draw(running, looked)?;
-            }
-            self.look_at_fills(running, looked)?;
-            let due = running.draw_due.min(running.begun + self.plan.block);
-            let wait = due.saturating_duration_since(Instant::now());
-            let mut patience = wait.clamp(LEAST_WAIT, PATIENCE);
-            // All that has come, then back to what is due.
-            while let Some(event) = running.events.next(patience)? {
-                self.hear(running, event);
-                patience = LEAST_WAIT;
-                if Instant::now() >= due {
-                    break;
-                }
+    /// Hears what has come and what comes until then.
+    fn listen(&mut self, running: &mut Running, until: Instant) -> Result<(), Error> {
+        let wait = until.saturating_duration_since(Instant::now());
+        let mut patience = wait.clamp(LEAST_WAIT, PATIENCE);
+        loop {
+            let Some((events, _)) = &mut running.events else { return Ok(()) };
+            let Some(event) = events.next(patience)? else { return Ok(()) };
+            self.counts.0 += 1;
+            self.hear(running, event);
+            patience = LEAST_WAIT;
+            if Instant::now() >= until {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     fn hear(&mut self, running: &mut Running, event: Event) {
@@ -265,7 +300,7 @@ impl Watch {
                     return;
                 }
                 self.ghosts.missed(hash, event.at_ms);
-                if event.database != 0 || !self.ghosts.is_sampled(hash) {
+                if event.database != self.database() || !self.ghosts.is_sampled(hash) {
                     return;
                 }
                 running.missed += 1;
@@ -295,7 +330,7 @@ impl Watch {
     fn look_at_fills(
         &mut self,
         running: &mut Running,
-        looked: &mut impl FnMut(u64, u32),
+        looked: &mut impl FnMut(Looked),
     ) -> Result<(), Error> {
         let now = Instant::now();
         let due = running.fills.iter().take_while(|(due, _)| *due <= now).count();
@@ -305,14 +340,14 @@ impl Watch {
         let keys: Vec<Vec<u8>> = running.fills.drain(..due).map(|(_, event)| event.key).collect();
         for batch in keys.chunks(BATCH) {
             for look in running.prober.look(batch, false, running.expires)? {
-                let (hash, at_ms) = (self.hasher.of(0, &look.key), now_ms());
-                let kind = self.hasher.of(0, prefix::of(&look.key));
+                let (hash, at_ms) = (self.hash(&look.key), now_ms());
+                let kind = self.hash(prefix::of(&look.key));
                 let expiry = look.ttl_ms.map_or(Expiry::Never, |left| Expiry::At(at_ms + left));
                 if let Some(left_ms) = look.ttl_ms {
                     self.given.learn(kind, left_ms);
                 }
                 self.ghosts.learn(hash, look.bytes, expiry, at_ms);
-                self.tell(hash, look.bytes, looked);
+                looked(self.seen(&look, false));
             }
         }
         Ok(())
@@ -321,7 +356,7 @@ impl Watch {
     fn draw(
         &mut self,
         running: &mut Running,
-        looked: &mut impl FnMut(u64, u32),
+        looked: &mut impl FnMut(Looked),
     ) -> Result<(), Error> {
         let late = running.draw_due + PATIENCE < Instant::now();
         running.draw_due += interval(BATCH as f64, self.plan.draws_per_second);
@@ -330,20 +365,37 @@ impl Watch {
             running.draw_due = running.draw_due.max(Instant::now());
         }
         for look in running.prober.draw(BATCH, running.expires)? {
-            self.tell(self.hasher.of(0, &look.key), look.bytes, looked);
+            let seen = self.seen(&look, true);
+            looked(seen);
             let Some(idle_s) = look.idle_s else { continue };
-            let lifetime = look.ttl_ms.map_or(Lifetime::Forever, |left_ms| {
-                let kind = self.hasher.of(0, prefix::of(&look.key));
-                Lifetime::Left(left_ms, self.given.get(kind))
-            });
+            let lifetime = seen
+                .left_ms
+                .map_or(Lifetime::Forever, |left_ms| Lifetime::Left(left_ms, seen.given_ms));
             self.ages.observe(Drawn { idle_s, bytes: look.bytes, lifetime });
         }
         Ok(())
     }
 
-    fn tell(&self, hash: u64, bytes: u32, looked: &mut impl FnMut(u64, u32)) {
-        if let Some(scale) = self.scale {
-            looked(hash, (f64::from(bytes) * scale) as u32);
+    /// The database of the connection.
+    fn database(&self) -> u32 {
+        self.instance.endpoint().database()
+    }
+
+    fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.of(self.database(), key)
+    }
+
+    fn seen(&self, look: &Look, is_drawn: bool) -> Looked {
+        let kind = self.hash(prefix::of(&look.key));
+        Looked {
+            hash: self.hash(&look.key),
+            kind,
+            bytes: look.bytes,
+            data_type: look.data_type,
+            idle_s: look.idle_s,
+            left_ms: look.ttl_ms,
+            given_ms: look.ttl_ms.and_then(|_| self.given.get(kind)),
+            is_drawn,
         }
     }
 
@@ -365,6 +417,7 @@ impl Watch {
             evicted: delta(Number::Evicted),
             expired: delta(Number::Expired),
         };
+        self.counts.1 += 1;
         // Counters that have begun again tell nothing of this block.
         let is_sound = block.hits >= 0.0 && block.misses >= 0.0 && block.evicted >= 0.0;
         if is_sound {
@@ -396,26 +449,4 @@ impl Watch {
         self.scale = scale.filter(|scale| SCALES.contains(scale));
         Ok(())
     }
-}
-
-/// What INFO says at present.
-fn read_info(prober: &mut Prober) -> Result<Info, Error> {
-    let mut info = Info::default();
-    for section in ["default", "latencystats"] {
-        let reply = prober.connection().call(&[b"INFO", section.as_bytes()])?;
-        info.read(reply.text().unwrap_or_default());
-    }
-    Ok(info)
-}
-
-fn read_settings(prober: &mut Prober, info: &Info) -> Result<Settings, Error> {
-    let reply = prober.connection().call(&[b"CONFIG", b"GET", b"maxmemory-samples"])?;
-    let samples = reply.parts().get(1).and_then(Reply::integer).unwrap_or(0);
-    let samples = u32::try_from(samples).unwrap_or(0);
-    Ok(Settings { policy: Policy::parse(&info.eviction_policy), samples })
-}
-
-/// Time between things of which so many are due each second.
-fn interval(things: f64, per_second: f64) -> Duration {
-    Duration::try_from_secs_f64(things / per_second).unwrap_or(Duration::MAX / 4)
 }

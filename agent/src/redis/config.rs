@@ -7,6 +7,7 @@ use flyball_service::config::Problems;
 use serde::{Deserialize, Serialize};
 
 use super::dial::Endpoint;
+use crate::cache::config::{Monitor, Observe};
 
 /// Longest name of a cache.
 const MAX_NAME: usize = 64;
@@ -31,6 +32,10 @@ pub struct RedisConfig {
     pub key_file: Option<PathBuf>,
     /// Lets confirmed changes be put into force here, within the guard rails of `[steer]`.
     pub steer: bool,
+    /// How closely it is watched: `off`, `ages` or `events`.
+    pub observe: Observe,
+    /// Whether requests are read: `never`, `guarded` or `always`.
+    pub monitor: Monitor,
 }
 
 impl RedisConfig {
@@ -55,6 +60,12 @@ impl RedisConfig {
         }
         if self.cert_file.is_some() != self.key_file.is_some() {
             problems.push(format!("{at}.cert_file"), "goes with key_file: give both or none");
+        }
+        if self.monitor != Monitor::Never && self.observe == Observe::Off {
+            problems.push(
+                format!("{at}.monitor"),
+                "needs observe = \"ages\" or \"events\": requests are read for what is told of the cache",
+            );
         }
     }
 }
@@ -121,6 +132,9 @@ mod tests {
         let all =
             ["ca_file", "cert_file", "username", "cert_file"].map(|key| format!("redis[0].{key}"));
         assert_eq!(keys(&wrong), all);
+        let unwatched =
+            RedisConfig { observe: Observe::Off, monitor: Monitor::Always, ..at("redis://h") };
+        assert_eq!(keys(&unwatched), ["redis[0].monitor"]);
         let right = RedisConfig {
             username: Some("u".to_owned()),
             password_file: path(),

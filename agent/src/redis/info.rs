@@ -26,6 +26,7 @@ macro_rules! numbers {
 
 // Those with `* n` are decimals and kept as integers of their nth place: seconds with `* 6` are microseconds.
 numbers! {
+    ProcessId = "process_id",
     Uptime = "uptime_in_seconds",
     ServerTime = "server_time_usec",
     Clients = "connected_clients",

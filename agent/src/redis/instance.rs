@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::config::RedisConfig;
 use super::dial::Endpoint;
 use super::error::Error;
-use super::shared::{Attribution, Probes};
+use super::shared::{Attribution, Expirations, Observed, Probes, Trial};
 
 /// Bounds on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,9 @@ struct Inner {
     state_file: PathBuf,
     probes: Probes,
     attribution: Attribution,
+    trial: Trial,
+    expirations: Expirations,
+    observed: Observed,
 }
 
 impl Default for Limits {
@@ -61,8 +64,17 @@ impl Instance {
     ) -> Result<Self, String> {
         let endpoint = Endpoint::parse(&config.url)?;
         let state_file = data_dir.join("redis").join(&config.name);
-        let (probes, attribution) = (Probes::default(), Attribution::default());
-        Ok(Self(Arc::new(Inner { config, endpoint, limits, state_file, probes, attribution })))
+        Ok(Self(Arc::new(Inner {
+            config,
+            endpoint,
+            limits,
+            state_file,
+            probes: Probes::default(),
+            attribution: Attribution::default(),
+            trial: Trial::default(),
+            expirations: Expirations::default(),
+            observed: Observed::default(),
+        })))
     }
 
     /// Name of the cache.
@@ -93,6 +105,21 @@ impl Instance {
     /// Why keys are missed.
     pub fn attribution(&self) -> &Attribution {
         &self.0.attribution
+    }
+
+    /// What a trial may have to go back to.
+    pub fn trial(&self) -> &Trial {
+        &self.0.trial
+    }
+
+    /// How many keys expire each second.
+    pub fn expirations(&self) -> &Expirations {
+        &self.0.expirations
+    }
+
+    /// What the observer has done.
+    pub fn observed(&self) -> &Observed {
+        &self.0.observed
     }
 
     /// Where the sampler keeps what has to outlive the agent.

@@ -23,4 +23,4 @@ pub use error::{Error, Refusal, State};
 pub use info::{Command, Database, Info, Number, Percentiles, Product, Replica, Role};
 pub use instance::{Instance, Limits};
 pub use resp::Reply;
-pub use shared::{Attribution, Probes, Shares};
+pub use shared::{Attribution, Expirations, Observed, ObservedCounts, Probes, Shares, Trial};

@@ -53,6 +53,9 @@ pub trait Actuator: Debug + Send {
     /// # Errors
     /// When the target cannot be reached, or refuses.
     fn persist(&mut self) -> Result<(), Trouble>;
+
+    /// Takes note of what was in force before the trial that runs; `None` when none does.
+    fn on_trial(&self, _before: Option<&Settings>) {}
 }
 
 /// What a plan is for.

@@ -106,6 +106,7 @@ impl Worker {
                 self.backoff.reset();
             }
             patience = self.turn();
+            self.actuator.on_trial(self.brain.on_trial());
             self.save_lease();
             if let Some(deadline) = self.brain.deadline() {
                 patience = patience.min(deadline.since(self.clock.now()));

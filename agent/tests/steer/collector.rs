@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flyball_proto::steering::{
-    AgentPolicy, AgentSteering, Canary, PolicyOutcome, PolicyResult, Revision, Settings,
-    SteeringHello, Target, TargetPolicy,
+    AgentPolicy, AgentSteering, CacheReport, Canary, PolicyOutcome, PolicyResult, Revision,
+    Settings, SteeringHello, Target, TargetPolicy,
 };
 use flyball_proto::v1;
 use flyball_proto::v1::steering_server::{Steering, SteeringServer};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
@@ -139,6 +140,27 @@ impl Collector {
         }
     }
 
+    /// The next report of `sessions` that is as it should be.
+    pub(crate) async fn report(
+        &mut self,
+        what: &str,
+        mut is_so: impl FnMut(&CacheReport) -> bool,
+    ) -> CacheReport {
+        let mut last = None;
+        let wait = async {
+            loop {
+                if let Some(AgentSteering::Cache(report)) = self.told.recv().await {
+                    if is_so(&report) {
+                        return *report;
+                    }
+                    last = Some(report);
+                }
+            }
+        };
+        let found = timeout(DEADLINE, wait).await;
+        found.unwrap_or_else(|_| panic!("{what} is not reported, the last one was {last:#?}"))
+    }
+
     async fn next(&mut self) -> AgentSteering {
         timeout(DEADLINE, self.told.recv()).await.expect("the agent says nothing").unwrap()
     }
@@ -154,13 +176,23 @@ pub(crate) struct Agent {
 impl Agent {
     /// An agent that steers `server` as `sessions`, with further lines of settings.
     pub(crate) fn new(collector: &Collector, server: &Server, more: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
         let settings = format!(
             "{more}\n[[redis]]\nname = 'sessions'\nurl = 'redis://127.0.0.1:{}'\nsteer = true\n",
             server.port
         );
+        Self::of(collector, &settings)
+    }
+
+    /// An agent with these settings.
+    pub(crate) fn of(collector: &Collector, settings: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("agent.toml"), settings).unwrap();
         Self { dir, collector: collector.address(), child: None }
+    }
+
+    /// Other settings, from the next start on.
+    pub(crate) fn set(&self, settings: &str) {
+        std::fs::write(self.dir.path().join("agent.toml"), settings).unwrap();
     }
 
     pub(crate) fn started(collector: &Collector, server: &Server, more: &str) -> Self {
@@ -184,6 +216,13 @@ impl Agent {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Ends it in order.
+    pub(crate) fn stop(&mut self) {
+        let mut child = self.child.take().unwrap();
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        assert!(child.wait().unwrap().success());
     }
 
     /// The record of the target.

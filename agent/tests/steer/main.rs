@@ -1,6 +1,7 @@
 //! Steering of real Redis servers by the real agent: what comes into force, what is refused, and that what was before comes back, whatever is killed.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
 
+#[allow(dead_code, reason = "shared with the tests of the observer")]
 mod collector;
 #[path = "../caches/harness.rs"]
 #[allow(dead_code, reason = "shared with the tests of the sampler")]

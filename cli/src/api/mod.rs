@@ -1,13 +1,17 @@
 //! The collector's HTTP API as a client sees it.
 
+pub(crate) mod caches;
 pub(crate) mod problem;
+pub(crate) mod steering;
 pub(crate) mod types;
 
 use std::error::Error as _;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use reqwest::{Response, StatusCode};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -74,6 +78,19 @@ impl Client {
         Ok((status, body))
     }
 
+    /// Body of a POST that must be answered with success.
+    ///
+    /// # Errors
+    /// When no answer comes in time, or the API refuses.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<String, Error> {
+        let request = self.http.post(format!("{}{path}", self.server)).json(body);
+        let answer = request.timeout(self.timeout).send().await.map_err(|e| self.failed(&e))?;
+        let status = answer.status();
+        tracing::debug!(path, status = status.as_u16(), "answered");
+        let body = answer.text().await.map_err(|e| self.failed(&e))?;
+        if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
+    }
+
     /// Opens a stream whose body is read piece by piece; only its head must come in time.
     ///
     /// # Errors
@@ -125,6 +142,19 @@ impl Client {
     }
 }
 
+/// An id as a segment of a path.
+pub(crate) fn segment(id: &str) -> String {
+    let mut text = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
 /// The innermost reason, which is the one that a person can act on: `Connection refused (os error 111)`.
 pub(crate) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause = error.source();
@@ -134,4 +164,15 @@ pub(crate) fn root_cause(error: &reqwest::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_stays_within_its_segment() {
+        assert_eq!(segment("redis:web-1:sessions"), "redis:web-1:sessions");
+        assert_eq!(segment("a/b?c#d%e é"), "a%2Fb%3Fc%23d%25e%20%C3%A9");
+    }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Problem {
     pub detail: String,
     /// The fields that are wrong.
     pub errors: Vec<FieldProblem>,
+    /// The present state of what was asked about, when that is why it was refused.
+    pub state: Option<String>,
 }
 
 /// One wrong field.
@@ -49,8 +51,32 @@ impl fmt::Display for Problem {
         for error in &self.errors {
             write!(f, "\n  {}: {}", clean(&error.field), clean(&error.reason))?;
         }
-        Ok(())
+        match self.state.as_deref().and_then(advice) {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
+        }
     }
+}
+
+/// What to do about a refusal that is for the present state.
+fn advice(state: &str) -> Option<&'static str> {
+    Some(match state {
+        "confirmed" => "`flyball show ID` tells who confirmed it and where its rollout is",
+        "rejected" => "`flyball show ID` tells who rejected it and why",
+        "expired" => "`flyball optimize` looks anew; if it still holds it is suggested again",
+        "promoted" | "rolled_back" | "failed" => "`flyball show ID` tells how it ended",
+        "busy" => "wait for its end (`flyball rollouts`), or `flyball rollback` it",
+        "cooling" => "try again when its rest is over; `flyball rollouts` tells what failed",
+        "locked" => "look which values are in force, then `flyball unlock TARGET`",
+        "refused" => {
+            "`flyball policies` tells what the agent may set; its section [steer] bounds it"
+        }
+        "stale" => "`flyball optimize` looks anew at what is in force now",
+        "absent" => "start the agent, or see `flyball nodes`",
+        "restoring" => "the old values are on their way; `flyball show ID --watch` follows it",
+        "paused" => "`flyball resume ID` has it go on",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -76,6 +102,18 @@ mod tests {
             (problem.status, problem.to_string().as_str()),
             (503, "service unavailable: no store")
         );
+    }
+
+    #[test]
+    fn a_refusal_for_the_state_says_what_to_do() {
+        let body = r#"{"title":"not in the present state","detail":"rollout r-1 is paused","state":"paused"}"#;
+        assert_eq!(
+            Problem::parse(409, body).unwrap().to_string(),
+            "not in the present state: rollout r-1 is paused; `flyball resume ID` has it go on"
+        );
+        let unheard_of = body.replace(r#""paused""#, r#""dreaming""#);
+        let told = Problem::parse(409, &unheard_of).unwrap().to_string();
+        assert_eq!(told, "not in the present state: rollout r-1 is paused");
     }
 
     #[test]

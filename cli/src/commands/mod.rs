@@ -1,11 +1,20 @@
 //! The commands. Each asks the API and prints a table or what the API answered; errors become one line on standard error.
 
 pub(crate) mod alerts;
+pub(crate) mod audit;
+mod cache;
+pub(crate) mod caches;
 mod catalog;
+pub(crate) mod decide;
 pub(crate) mod metrics;
 pub(crate) mod nodes;
+pub(crate) mod policies;
 mod range;
+pub(crate) mod rollout;
+pub(crate) mod show;
 pub(crate) mod status;
+pub(crate) mod suggestions;
+mod watch;
 
 use std::io::Write as _;
 

@@ -1,9 +1,11 @@
 //! How values become text: units, bars, sparklines, tables.
 
 pub(crate) mod chart;
+pub(crate) mod curve;
 pub(crate) mod pattern;
 pub(crate) mod table;
 pub(crate) mod units;
+pub(crate) mod values;
 
 /// Shown for a value that is not known.
 pub(crate) const UNKNOWN: &str = "\u{2013}";

@@ -6,6 +6,9 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Tab
 
 use super::clean;
 
+/// Width of a picture where there is no terminal.
+const PICTURE: usize = 80;
+
 /// What standard output can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Screen {
@@ -44,6 +47,12 @@ impl Screen {
         let set = |name| std::env::var_os(name).unwrap_or_default();
         let color = terminal && set("NO_COLOR").is_empty() && set("TERM") != "dumb";
         Self { terminal, color }
+    }
+
+    /// Width of a picture: that of the terminal, within reason.
+    pub(crate) fn width(self) -> usize {
+        let size = if self.terminal { crossterm::terminal::size().ok() } else { None };
+        size.map_or(PICTURE, |(columns, _)| usize::from(columns)).clamp(40, 100)
     }
 }
 

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use axum::extract::{FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use flyball_model::rollout::Actor;
-use flyball_proto::steering::clip;
 
 use super::edge::{Peer, read_json};
 use super::params::{Fields, Params};
@@ -63,17 +62,34 @@ pub(super) async fn person(
     params: Params,
     request: Request,
 ) -> Result<(Actor, String), ApiError> {
+    let (actor, mut fields) = asked(state, params, request).await?;
+    let note = fields.text("note").unwrap_or_default();
+    let mut violations = fields.finish();
+    check_note(&note, &mut violations);
+    violations.check()?;
+    Ok((actor, note))
+}
+
+/// The person who calls, and the fields of the body.
+///
+/// # Errors
+/// When it comes from a stranger's page, or the body is no object.
+pub(super) async fn asked(
+    state: &AppState,
+    params: Params,
+    request: Request,
+) -> Result<(Actor, Fields), ApiError> {
     params.none()?;
     state.0.hosts.check(request.headers())?;
     let actor = actor(&request);
-    let mut fields: Fields = read_json(request, state.0.limits.body_bytes).await?;
-    let note = fields.text("note").unwrap_or_default();
-    let mut violations = fields.finish();
+    Ok((actor, read_json(request, state.0.limits.body_bytes).await?))
+}
+
+/// Refuses what is too long to be kept with a decision.
+pub(super) fn check_note(note: &str, violations: &mut Violations) {
     if note.len() > MAX_NOTE_BYTES {
         violations.invalid("note", format!("is longer than {MAX_NOTE_BYTES} bytes"));
     }
-    violations.check()?;
-    Ok((actor, clip(&note, MAX_NOTE_BYTES)))
 }
 
 fn actor(request: &Request) -> Actor {

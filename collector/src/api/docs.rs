@@ -13,8 +13,8 @@ use utoipa_axum::routes;
 
 use super::params::Params;
 use super::performance::{
-    alerts, audit, cache, catalog, events, last, metrics, policies, queries, rollouts, status,
-    suggestions,
+    alerts, audit, cache, catalog, events, last, metrics, policies, propose, queries, rollouts,
+    status, suggestions,
 };
 use super::problem::{MEDIA_TYPE, Problem};
 use super::{ApiError, AppState, assets, health};
@@ -56,7 +56,7 @@ pub(super) fn calls() -> OpenApiRouter<AppState> {
         .routes(routes!(alerts::alerts))
         .routes(routes!(policies::policies))
         .routes(routes!(suggestions::optimize))
-        .routes(routes!(suggestions::suggestions))
+        .routes(routes!(suggestions::suggestions, propose::propose))
         .routes(routes!(suggestions::suggestion))
         .routes(routes!(suggestions::confirm))
         .routes(routes!(suggestions::reject))

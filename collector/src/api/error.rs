@@ -75,6 +75,12 @@ pub enum ApiError {
     /// Nobody but people can do it.
     #[error("{0}")]
     ByHand(String),
+    /// Another suggestion for the same waits for a decision.
+    #[error("{0}")]
+    Open(String),
+    /// There is too little to compare a change with.
+    #[error("{0}")]
+    TooEarly(String),
     /// The journal of decisions takes and gives nothing for now.
     #[error("{0}")]
     Journal(String),
@@ -180,7 +186,7 @@ impl ApiError {
             }
             Self::NoSuchPath(_) => row("not-found", "not found", S::NOT_FOUND, Code::NotFound),
             Self::Refused(refusal) => refused(refusal.class()),
-            Self::ByHand(_) => conflict(),
+            Self::ByHand(_) | Self::Open(_) | Self::TooEarly(_) => conflict(),
             Self::Journal(_) => retry(
                 row("journal", "nothing can be decided", S::SERVICE_UNAVAILABLE, Code::Unavailable),
                 2,
@@ -240,6 +246,8 @@ impl ApiError {
         match self {
             Self::Refused(refusal) => state_of(refusal),
             Self::ByHand(_) => Some("by_hand".to_owned()),
+            Self::Open(_) => Some("open".to_owned()),
+            Self::TooEarly(_) => Some("too_early".to_owned()),
             _ => None,
         }
     }
@@ -300,6 +308,7 @@ impl From<DriveError> for ApiError {
         match error {
             DriveError::Refused(refusal) => Self::Refused(refusal),
             DriveError::ByHand(_) => Self::ByHand(error.to_string()),
+            DriveError::Open(_) => Self::Open(error.to_string()),
             DriveError::Journal(_) => Self::Journal(error.to_string()),
             DriveError::Stopping => Self::Stopping,
         }

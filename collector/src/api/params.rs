@@ -119,6 +119,22 @@ impl Fields {
         }
     }
 
+    /// A number.
+    pub fn number(&mut self, name: &'static str) -> Option<f64> {
+        match self.take(name)? {
+            Value::Number(number) => number.as_f64(),
+            _ => self.wrong(name, "must be a number"),
+        }
+    }
+
+    /// An object.
+    pub fn object(&mut self, name: &'static str) -> Option<Self> {
+        match self.take(name)? {
+            Value::Object(map) => Some(Self { map, ..Self::default() }),
+            _ => self.wrong(name, "must be an object"),
+        }
+    }
+
     /// An array of objects.
     pub fn objects(&mut self, name: &'static str) -> Vec<Self> {
         let Some(value) = self.take(name) else { return Vec::new() };

@@ -183,6 +183,12 @@ impl Live {
         named.chain(all).filter(is_elsewhere).map(|node| node.name.clone()).collect()
     }
 
+    /// Whether a node's samples come, here or to another collector.
+    pub(crate) fn is_up(&self, node: &NodeName) -> bool {
+        let node = self.0.nodes.read().get(node).map(Arc::clone);
+        node.is_some_and(|node| node.state.lock().status().up)
+    }
+
     /// A node that is not connected here was heard of elsewhere at `ts_ms`. It counts as up until nothing newer was heard for `patience`; its values are
     /// not known here.
     pub fn heard(&self, node: &NodeName, ts_ms: i64, patience: Duration) {

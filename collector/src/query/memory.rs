@@ -69,14 +69,13 @@ impl Recent {
 
     /// False when going through the samples would take too long or too much memory.
     fn is_bounded(&self, fold: Fold, plan: &Plan) -> bool {
-        let samples = self.samples_at_most();
-        let levels = self.series.len() * plan.buckets.count() as usize;
-        let held = match (fold.within, fold.across) {
-            (Within::Samples, _) => samples,
-            (_, Across::Percentile(_)) => levels,
-            _ => plan.keys.len() * plan.buckets.count() as usize,
+        let sizes = Sizes {
+            samples: self.samples_at_most(),
+            series: self.series.len(),
+            keys: plan.keys.len(),
+            buckets: plan.buckets.count() as usize,
         };
-        samples <= MAX_SAMPLES && held <= MAX_HELD
+        sizes.are_bounded(fold)
     }
 
     /// More samples than this are not looked at.
@@ -249,6 +248,27 @@ pub(crate) fn percentile(values: &mut [f64], p: u8) -> f64 {
     *low + (high - *low) * rank.fract()
 }
 
+/// What an answer from memory takes.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    samples: usize,
+    series: usize,
+    keys: usize,
+    buckets: usize,
+}
+
+impl Sizes {
+    /// Samples are read and held values are kept within their limits.
+    fn are_bounded(self, fold: Fold) -> bool {
+        let held = match (fold.within, fold.across) {
+            (Within::Samples, _) => self.samples,
+            (_, Across::Percentile(_)) => self.series * self.buckets,
+            _ => self.keys * self.buckets,
+        };
+        self.samples <= MAX_SAMPLES && held <= MAX_HELD
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,5 +279,18 @@ mod tests {
         assert!((percentile(&mut [7.0], 99) - 7.0).abs() < 1e-12);
         assert!((percentile(&mut [4.0, 1.0, 3.0, 2.0], 50) - 2.5).abs() < 1e-12);
         assert!((percentile(&mut [4.0, 1.0, 3.0, 2.0, 5.0], 25) - 2.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_would_take_too_much_is_left_to_the_store() {
+        let fold = |within, across| Fold { within, across };
+        let sizes = Sizes { samples: MAX_SAMPLES, series: 2000, keys: 10, buckets: 2001 };
+        assert!(sizes.are_bounded(fold(Within::Mean, Across::Mean)), "few keys are held");
+        assert!(!sizes.are_bounded(fold(Within::Samples, Across::Mean)), "every sample is");
+        assert!(!sizes.are_bounded(fold(Within::Mean, Across::Percentile(99))), "a level each");
+        let fewer = Sizes { buckets: 2000, ..sizes };
+        assert!(fewer.are_bounded(fold(Within::Mean, Across::Percentile(99))));
+        let more = Sizes { samples: MAX_SAMPLES + 1, ..sizes };
+        assert!(!more.are_bounded(fold(Within::Mean, Across::Mean)));
     }
 }

@@ -55,6 +55,8 @@ pub struct SuggestionBody {
     pub by_hand: bool,
     /// A lower value of the metric is better.
     pub lower_is_better: bool,
+    /// The person who proposed it; empty for an advisor.
+    pub proposed_by: String,
     /// Who decided, when and what they said; null until somebody has.
     pub decided: Option<DecidedBody>,
     /// Its rollout; null until it is confirmed.
@@ -236,6 +238,7 @@ pub fn suggestion(of: &Suggestion, inputs: bool) -> SuggestionBody {
         by_hand: false,
         lower_is_better: false,
         widened_by: 1.0,
+        proposed_by: String::new(),
         inputs: Value::Null,
     });
     SuggestionBody {
@@ -254,6 +257,7 @@ pub fn suggestion(of: &Suggestion, inputs: bool) -> SuggestionBody {
         track_record: details.track_record,
         by_hand: details.by_hand,
         lower_is_better: details.lower_is_better,
+        proposed_by: details.proposed_by,
         decided,
         rollout_id,
         inputs: inputs.then_some(details.inputs),

@@ -31,6 +31,17 @@ pub struct CacheTraffic {
     pub clients: f64,
 }
 
+/// Since when there are rows of a cache.
+#[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
+pub struct CacheSince {
+    /// Its node.
+    pub node: String,
+    /// Its name.
+    pub cache: String,
+    /// The oldest of those that were looked at, epoch milliseconds.
+    pub since_ms: i64,
+}
+
 /// The last tick of a cache in a window.
 #[derive(Debug, Clone, PartialEq, Row, Deserialize)]
 pub struct CacheTick {
@@ -50,7 +61,38 @@ pub struct CacheTick {
     pub resident_bytes: u64,
 }
 
+/// What is in force at a cache, of its newest row.
+#[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
+pub struct CacheNow {
+    /// Limit of its memory; 0: none.
+    pub max_bytes: u64,
+    /// What is evicted when it is full; empty: not known.
+    pub eviction_policy: String,
+    /// Memory in use.
+    pub used_bytes: u64,
+}
+
 impl Store {
+    /// The newest row of a cache since a time, if there is one.
+    ///
+    /// # Errors
+    /// When ClickHouse cannot be asked.
+    pub async fn cache_now(
+        &self,
+        (node, cache): (&str, &str),
+        from_ms: i64,
+    ) -> Result<Option<CacheNow>, StoreError> {
+        let sql = "SELECT max_bytes, eviction_policy, used_bytes FROM cache_stats \
+            WHERE node = ? AND cache = ? AND ts >= fromUnixTimestamp64Milli(?) \
+            ORDER BY ts DESC LIMIT 1";
+        let timeout = self.settings.timeout();
+        let ask = |client: clickhouse::Client| async move {
+            let query = client.query(sql).bind(node).bind(cache).bind(from_ms);
+            within(timeout, async { query.fetch_optional().await }).await
+        };
+        self.servers.ask(ask).await
+    }
+
     /// Traffic of all caches from one time to another, by node and name. Those that restarted are left out.
     ///
     /// # Errors
@@ -61,14 +103,29 @@ impl Store {
         to_ms: i64,
     ) -> Result<Vec<CacheTraffic>, StoreError> {
         let sql = "SELECT node, cache, toUnixTimestamp64Milli(min(ts)) AS from_ms, \
-            toUnixTimestamp64Milli(max(ts)) AS to_ms, max(hits) - min(hits) AS hits, \
-            max(misses) - min(misses) AS misses, avg(clients) AS clients FROM cache_stats \
+            toUnixTimestamp64Milli(max(ts)) AS to_ms, toUInt64(max(hits) - min(hits)) AS hits, \
+            toUInt64(max(misses) - min(misses)) AS misses, avg(clients) AS clients FROM cache_stats \
             WHERE ts >= fromUnixTimestamp64Milli(?) AND ts <= fromUnixTimestamp64Milli(?) \
             GROUP BY node, cache HAVING uniqExact(started_at) = 1 AND from_ms < to_ms \
             ORDER BY node, cache LIMIT ?";
         let timeout = self.settings.timeout();
         let ask = |client: clickhouse::Client| async move {
             let query = client.query(sql).bind(from_ms).bind(to_ms).bind(MOST_ROWS);
+            within(timeout, async { query.fetch_all().await }).await
+        };
+        self.servers.ask(ask).await
+    }
+
+    /// Since when there are rows of all caches, looking no further back than `from_ms`.
+    ///
+    /// # Errors
+    /// When ClickHouse cannot be asked.
+    pub async fn caches_since(&self, from_ms: i64) -> Result<Vec<CacheSince>, StoreError> {
+        let sql = "SELECT node, cache, toUnixTimestamp64Milli(min(ts)) AS since_ms FROM cache_stats \
+            WHERE ts >= fromUnixTimestamp64Milli(?) GROUP BY node, cache LIMIT ?";
+        let timeout = self.settings.timeout();
+        let ask = |client: clickhouse::Client| async move {
+            let query = client.query(sql).bind(from_ms).bind(MOST_ROWS);
             within(timeout, async { query.fetch_all().await }).await
         };
         self.servers.ask(ask).await

@@ -133,13 +133,16 @@ pub struct Details {
     pub lower_is_better: bool,
     /// How much wider the interval was made for the track record.
     pub widened_by: f64,
+    /// The person who proposed it; empty for an advisor.
+    #[serde(default)]
+    pub proposed_by: String,
     /// All that it was computed from.
     #[serde(default)]
     pub inputs: Value,
 }
 
 /// How well predictions of a kind came true at a target, and everywhere.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TrackRecord {
     /// Changes of this kind that were carried out here.
     pub tried: u64,
@@ -235,6 +238,7 @@ impl Draft {
             by_hand: self.by_hand,
             lower_is_better: self.better == Better::Lower,
             widened_by: self.widened_by,
+            proposed_by: String::new(),
             inputs: json!({ "view": view.inputs(), "more": self.inputs }),
         };
         let recent = view.recent.as_ref();
@@ -278,7 +282,7 @@ pub fn key(target: &Target, kind: &str, change: &[Change]) -> String {
     format!("{}\n{kind}\n{}", target.id, change.join("\n"))
 }
 
-fn id(key: &str, last_ms: Option<i64>) -> SuggestionId {
+pub(super) fn id(key: &str, last_ms: Option<i64>) -> SuggestionId {
     let mut hash = Sha256::new();
     hash.update(key);
     hash.update(last_ms.unwrap_or(0).to_le_bytes());

@@ -5,10 +5,12 @@
 
 use std::collections::HashMap;
 
+use flyball_model::rollout::Target;
 use flyball_proto::steering::{Bounds, Capability};
 
+use super::by_person::Known;
 use super::settings::SuggestSettings;
-use super::view::{CacheView, Recent};
+use super::view::{CacheView, MAXMEMORY, MAXMEMORY_POLICY, Recent, target_id};
 use crate::steer::watch::{Cache, Steering};
 use crate::store::{CacheTraffic, Store, StoreError};
 
@@ -34,6 +36,61 @@ pub async fn views(
         view(steering, cache, traffic.get(&key).copied(), now_ms)
     };
     Ok(caches.into_iter().map(view).collect())
+}
+
+/// What is known of the target of this id, for a change that a person proposes. `None` when no agent that
+/// watches here has it.
+///
+/// What is in force is taken from what its agent told of policies, from its report, and from the newest
+/// samples, of which the last counts.
+///
+/// # Errors
+/// When the traffic cannot be read.
+pub async fn known(
+    steering: &Steering,
+    store: &Store,
+    settings: &SuggestSettings,
+    id: &str,
+    now_ms: i64,
+) -> Result<Option<Known>, StoreError> {
+    let agents = steering.agents().all().into_iter().filter(|(_, agent)| agent.is_connected);
+    let found = agents.into_iter().find_map(|(node, agent)| {
+        let is_it =
+            |c: &&Capability| target_id(node.as_str(), &c.target.kind, &c.target.name).0 == id;
+        let capability = agent.capabilities.iter().find(is_it)?.clone();
+        Some((node, agent, capability))
+    });
+    let Some((node, agent, capability)) = found else { return Ok(None) };
+    let server = &capability.target;
+    let place = (node.as_str(), server.name.as_str());
+    let window_ms = settings.window_ms as i64;
+    let traffic = store.cache_traffic(now_ms - window_ms, now_ms).await?;
+    let traffic = traffic.into_iter().find(|t| (t.node.as_str(), t.cache.as_str()) == place);
+    let fresh_ms = settings.max_report_age_ms;
+    let now = store.cache_now(place, now_ms - fresh_ms as i64).await?;
+    let mut in_force = agent.outcome(server).map(|told| told.in_force.clone()).unwrap_or_default();
+    let report = steering.caches().get(&node, server);
+    let report = report.filter(|cache| cache.received.elapsed().as_millis() <= fresh_ms.into());
+    in_force.extend(report.iter().flat_map(|cache| cache.report.settings.clone()));
+    if let Some(now) = &now {
+        in_force.insert(MAXMEMORY.to_owned(), now.max_bytes.to_string());
+        if !now.eviction_policy.is_empty() {
+            in_force.insert(MAXMEMORY_POLICY.to_owned(), now.eviction_policy.clone());
+        }
+    }
+    Ok(Some(Known {
+        target: Target {
+            id: target_id(node.as_str(), &server.kind, &server.name),
+            node: node.as_str().to_owned(),
+            kind: server.kind.clone(),
+            name: server.name.clone(),
+        },
+        settable: parameters(&capability).into_iter().collect(),
+        unsettable: capability.reason.clone(),
+        in_force,
+        recent: traffic.as_ref().map(recent),
+        used_bytes: now.map_or(0, |now| now.used_bytes),
+    }))
 }
 
 fn recent(traffic: &CacheTraffic) -> Recent {

@@ -5,12 +5,16 @@ use flyball_model::rollout::{RolloutState, State, StepRecord};
 
 use super::draft::Details;
 
-/// A trial for each rollout that has ended, the oldest first.
+/// A trial for each rollout of an advisor's suggestion that has ended, the oldest first. What a person
+/// proposed tells nothing of how well advisors predict.
 pub fn trials(state: &State) -> Vec<Trial> {
     let ended = state.rollouts().filter_map(|rollout| {
         let ended_at_ms = rollout.ended_at_ms?;
         let proposal = &state.suggestion(&rollout.suggestion)?.proposal;
         let details = Details::of(proposal);
+        if details.as_ref().is_some_and(|details| !details.proposed_by.is_empty()) {
+            return None;
+        }
         let judged = rollout.steps.iter().rev().find_map(StepRecord::verdict);
         let observed = judged.filter(|verdict| verdict.metric == proposal.prediction.metric);
         let lower = details.as_ref().is_some_and(|details| details.lower_is_better);

@@ -1,14 +1,17 @@
 //! Looks for something to suggest: when asked, and from time to time by itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use flyball_model::rollout::Proposal;
+use flyball_model::rollout::{Actor, Event, Proposal, SuggestionId, SuggestionStatus};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::by_person::{self, Wish, WishError};
+use super::past::Pasts;
 use super::{Advice, Context, Skipped, SuggestSettings, advise, gather, history};
 use crate::live::now_ms;
-use crate::steer::driver::{DriveError, Driver};
+use crate::steer::driver::{DriveError, Driver, JudgeSettings, View};
 use crate::steer::watch::Steering;
 use crate::store::{Store, StoreError};
 
@@ -19,6 +22,8 @@ pub struct Suggester {
     steering: Steering,
     store: Store,
     settings: SuggestSettings,
+    /// Time before a change without which it cannot be judged, milliseconds.
+    past_ms: i64,
 }
 
 /// What was found.
@@ -38,9 +43,15 @@ pub enum LookError {
     /// The target is not known here.
     #[error("no cache {0} is known here")]
     NoSuchTarget(String),
+    /// A person's wish is not one that can be proposed.
+    #[error(transparent)]
+    Wish(#[from] WishError),
     /// The traffic of caches cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is too little to compare it with.
+    #[error("{0}")]
+    TooEarly(String),
     /// The journal cannot be read, or did not take a suggestion.
     #[error(transparent)]
     Driver(#[from] DriveError),
@@ -53,12 +64,14 @@ impl Suggester {
         steering: &Steering,
         store: &Store,
         settings: &SuggestSettings,
+        judge: &JudgeSettings,
     ) -> Self {
         Self {
             driver: driver.clone(),
             steering: steering.clone(),
             store: store.clone(),
             settings: settings.clone(),
+            past_ms: judge.past_ms(),
         }
     }
 
@@ -83,10 +96,51 @@ impl Suggester {
         let context = Context { now_ms, settings: &self.settings, trials: &trials };
         let Advice { proposals, skipped } = advise(&views, &context, &view.state);
         let mut found = Found { proposals, skipped, looked_at: views.len() };
+        if !found.proposals.is_empty() {
+            let pasts = Pasts::read(&self.store, self.past_ms, now_ms).await?;
+            pasts.pass_over(&mut found.proposals, &mut found.skipped, &view.state);
+        }
         if !dry {
             self.propose(&mut found).await?;
         }
         Ok(found)
+    }
+
+    /// Writes down what a person proposes for a target. Gives its id, and what the journal says afterwards.
+    ///
+    /// # Errors
+    /// When it is not known here, breaks a bound, or the journal does not take it.
+    pub async fn wish(
+        &self,
+        target: &str,
+        wish: &Wish,
+        by: Actor,
+    ) -> Result<(SuggestionId, Arc<View>), LookError> {
+        let now_ms = now_ms();
+        let known =
+            gather::known(&self.steering, &self.store, &self.settings, target, now_ms).await?;
+        let known = known.ok_or_else(|| LookError::NoSuchTarget(target.to_owned()))?;
+        let proposal = Box::new(by_person::proposal(wish, &known, now_ms)?);
+        let (id, note) = (proposal.id.clone(), wish.note.clone());
+        let view = self.driver.person(Event::ProposedBy { proposal, by, note }).await?;
+        Ok((id, view))
+    }
+
+    /// Whether a suggestion that waits for a decision could be judged if it were carried out now.
+    ///
+    /// # Errors
+    /// When it could not, or what is known cannot be read.
+    pub async fn check_past(&self, id: &SuggestionId) -> Result<(), LookError> {
+        let view = self.driver.view();
+        let Some(suggestion) = view.state.suggestion(id) else { return Ok(()) };
+        if suggestion.status != SuggestionStatus::Proposed {
+            return Ok(());
+        }
+        let pasts = Pasts::read(&self.store, self.past_ms, now_ms()).await?;
+        match pasts.lacks(&suggestion.proposal, &view.state) {
+            Some(reason) => Err(LookError::TooEarly(reason)),
+            None => Ok(()),
+        }
     }
 
     /// Looks from time to time until `ending`.

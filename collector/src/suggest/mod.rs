@@ -13,6 +13,7 @@
 //! prediction within its own interval, a risk and a way back.
 
 pub mod big_key;
+pub mod by_person;
 pub mod cache_size;
 pub mod danger;
 pub mod draft;
@@ -23,6 +24,7 @@ pub mod gather;
 pub mod history;
 pub mod hot_key;
 pub mod look;
+mod past;
 pub mod settings;
 #[cfg(test)]
 mod tests;

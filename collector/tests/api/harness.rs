@@ -41,7 +41,6 @@ pub struct Server {
     pub open: OpenStore,
     pub live: Live,
     pub accounts: Accounts,
-    pub driver: Driver,
     pub policies: PolicyTable,
     pub readiness: Readiness,
     pub client: reqwest::Client,
@@ -108,6 +107,7 @@ impl Server {
         let policies = PolicyTable::default();
         let steering =
             Steering::new(Arc::new(policies.clone()), live.clone(), 100, shutdown.clone());
+        let judge = JudgeSettings::default();
         let (driver, driving) = Driver::new(DriverParts {
             journal: Journal::new(&open.store),
             steering: steering.clone(),
@@ -116,16 +116,16 @@ impl Server {
             accounts: accounts.clone(),
             live: live.clone(),
             limits: rollout::Limits::default(),
-            judge: JudgeSettings::default(),
+            judge: judge.clone(),
             is_alone: true,
         });
         let suggester =
-            Suggester::new(&driver, &steering, &open.store, &SuggestSettings::default());
+            Suggester::new(&driver, &steering, &open.store, &SuggestSettings::default(), &judge);
         let state = AppState::new(Parts {
             query,
             accounts: accounts.clone(),
             steering: steering.clone(),
-            driver: driver.clone(),
+            driver,
             suggester,
             registry: Registry::default(),
             readiness: readiness.clone(),
@@ -152,7 +152,6 @@ impl Server {
             open,
             live,
             accounts,
-            driver,
             policies,
             readiness,
             client,

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::harness::{ClickHouse, Collector};
-use crate::world::{Agent, ID, Manner, World, get, note, post, quick, suggested};
+use crate::world::{Agent, ID, MIB, Manner, World, get, note, post, quick, suggested};
+
+const API: &str = "/api/performance";
 
 /// Checks an answer against the description.
 async fn fits(collector: &Collector, method: &str, path: &str, status: &str, answer: &Value) {
@@ -22,13 +24,11 @@ async fn fits(collector: &Collector, method: &str, path: &str, status: &str, ans
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_fit_their_description_and_what_is_wrong_is_refused() {
+async fn answers_fit_their_description() {
     let clickhouse = ClickHouse::start().await;
     let collector = Collector::start_with(&clickhouse, quick).await;
     let world = World::begin(&clickhouse, "web-1").await;
     let agent = Agent::begin(collector.grpc, &world, Manner::Willing).await;
-    const API: &str = "/api/performance";
-
     // A dry run writes nothing down.
     let dry = json!({"scope": "all", "dry_run": true});
     let tried = crate::harness::until("a try", async || {
@@ -42,42 +42,6 @@ async fn answers_fit_their_description_and_what_is_wrong_is_refused() {
     let suggestion = suggested(&collector).await;
     assert_eq!(suggestion["id"], tried["suggestions"][0]["id"], "the same inputs, the same id");
     let id = suggestion["id"].as_str().unwrap();
-
-    let none = post(&collector, &format!("{API}/optimize"), &json!({"scope": "host"})).await.ok();
-    assert!(none["skipped"][0]["reason"].as_str().unwrap().contains("no advisor for host"));
-    for (path, body, status, field) in [
-        ("optimize", json!({"scope": "x"}), 400, "scope"),
-        ("optimize", json!({"target": "redis:x:y"}), 404, "target"),
-        ("optimize", json!({"zap": 1}), 400, "zap"),
-        ("suggestions/s-none/confirm", json!({"note": ""}), 404, ""),
-        ("suggestions/s-none/reject", json!({}), 404, ""),
-        ("suggestions/s-none/reject", json!({"note": 1}), 400, "note"),
-        ("rollouts/r-none/pause", json!({}), 404, ""),
-        ("targets/none/unlock", json!({}), 404, ""),
-    ] {
-        let answer = post(&collector, &format!("{API}/{path}"), &body).await;
-        assert_eq!(answer.status, status, "{path} {body} {:#}", answer.body);
-        let found = answer.body["errors"][0]["field"].as_str().unwrap_or_default();
-        assert_eq!(found, field, "{path} {body}");
-    }
-    for (path, status) in [
-        ("suggestions?status=x", 400),
-        ("suggestions?limit=0", 400),
-        ("suggestions?zap=1", 400),
-        ("suggestions/none", 404),
-        ("rollouts?status=x", 400),
-        ("rollouts?cursor=x", 400),
-        ("rollouts/none", 404),
-        ("audit?verify=x", 400),
-        ("audit?cursor=x", 400),
-    ] {
-        assert_eq!(get(&collector, &format!("{API}/{path}")).await.status, status, "{path}");
-    }
-    // A page of a stranger that leads here under its own name.
-    let url = format!("http://{}{API}/suggestions/{id}/confirm", collector.http);
-    let foreign =
-        reqwest::Client::new().post(url).json(&json!({})).header("origin", "http://evil.example");
-    assert_eq!(foreign.send().await.unwrap().status().as_u16(), 403);
 
     let one = get(&collector, &format!("{API}/suggestions/{id}")).await.ok();
     assert!(one["inputs"]["view"]["facts"].is_object(), "{one:#}");
@@ -116,6 +80,119 @@ async fn answers_fit_their_description_and_what_is_wrong_is_refused() {
         (&json!(1), &Value::Null)
     );
     assert_eq!(audit["entries"][0]["prev_hash"], first["entries"][0]["hash"]);
+    agent.end().await;
+    world.end().await;
+    collector.stopped().await;
+    clickhouse.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_refused() {
+    let clickhouse = ClickHouse::start().await;
+    let collector = Collector::start_with(&clickhouse, quick).await;
+    let world = World::begin(&clickhouse, "web-1").await;
+    let agent = Agent::begin(collector.grpc, &world, Manner::Willing).await;
+    let suggestion = suggested(&collector).await;
+    let id = suggestion["id"].as_str().unwrap();
+    let none = post(&collector, &format!("{API}/optimize"), &json!({"scope": "host"})).await.ok();
+    assert!(none["skipped"][0]["reason"].as_str().unwrap().contains("no advisor for host"));
+    for (path, body, status, field) in [
+        ("optimize", json!({"scope": "x"}), 400, "scope"),
+        ("optimize", json!({"target": "redis:x:y"}), 404, "target"),
+        ("optimize", json!({"zap": 1}), 400, "zap"),
+        ("suggestions/s-none/confirm", json!({"note": ""}), 404, ""),
+        ("suggestions/s-none/reject", json!({}), 404, ""),
+        ("suggestions/s-none/reject", json!({"note": 1}), 400, "note"),
+        ("rollouts/r-none/pause", json!({}), 404, ""),
+        ("targets/none/unlock", json!({}), 404, ""),
+    ] {
+        let answer = post(&collector, &format!("{API}/{path}"), &body).await;
+        assert_eq!(answer.status, status, "{path} {body} {:#}", answer.body);
+        let found = answer.body["errors"][0]["field"].as_str().unwrap_or_default();
+        assert_eq!(found, field, "{path} {body}");
+    }
+    for (path, status) in [
+        ("suggestions?status=x", 400),
+        ("suggestions?limit=0", 400),
+        ("suggestions?zap=1", 400),
+        ("suggestions/none", 404),
+        ("rollouts?status=x", 400),
+        ("rollouts?cursor=x", 400),
+        ("rollouts/none", 404),
+        ("audit?verify=x", 400),
+        ("audit?cursor=x", 400),
+    ] {
+        assert_eq!(get(&collector, &format!("{API}/{path}")).await.status, status, "{path}");
+    }
+    // A page of a stranger that leads here under its own name.
+    let url = format!("http://{}{API}/suggestions/{id}/confirm", collector.http);
+    let foreign =
+        reqwest::Client::new().post(url).json(&json!({})).header("origin", "http://evil.example");
+    assert_eq!(foreign.send().await.unwrap().status().as_u16(), 403);
+    agent.end().await;
+    world.end().await;
+    collector.stopped().await;
+    clickhouse.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_proposes_within_bounds_and_is_named_in_the_journal() {
+    let clickhouse = ClickHouse::start().await;
+    let collector = Collector::start_with(&clickhouse, quick).await;
+    let world = World::begin(&clickhouse, "web-1").await;
+    let agent = Agent::begin(collector.grpc, &world, Manner::Willing).await;
+    let path = format!("{API}/suggestions");
+    let wish = |to: &str| json!({"target": ID, "change": [{"parameter": "maxmemory", "to": to}]});
+    crate::harness::until("the agent to watch", async || {
+        let answer = post(&collector, &path, &wish("1")).await;
+        (answer.status == 400).then_some(())
+    })
+    .await;
+    let half = (32 * MIB).to_string();
+    let mut stale = wish(&half);
+    stale["change"][0]["from"] = json!("1");
+    let mut odd = wish(&half);
+    odd["prediction"] = json!({"low": "x"});
+    for (body, status, field) in [
+        (wish("1"), 400, "change[0].to"),
+        (
+            json!({"target": ID, "change": [{"parameter": "save", "to": ""}]}),
+            400,
+            "change[0].parameter",
+        ),
+        (json!({"target": ID, "change": [{"to": 1, "zap": 2}]}), 400, "change[0].zap"),
+        (json!({"change": []}), 400, "target"),
+        (
+            json!({"target": "redis:x:y", "change": [{"parameter": "maxmemory", "to": 5}]}),
+            404,
+            "target",
+        ),
+        (odd, 400, "prediction.low"),
+        (stale, 409, ""),
+    ] {
+        let answer = post(&collector, &path, &body).await;
+        assert_eq!(answer.status, status, "{body} {:#}", answer.body);
+        let found = answer.body["errors"][0]["field"].as_str().unwrap_or_default();
+        assert_eq!(found, field, "{body}");
+    }
+    let mut body = wish(&half);
+    body["note"] = json!("what happens?");
+    let made = post(&collector, &path, &body).await;
+    assert_eq!(made.status, 201, "{:#}", made.body);
+    fits(&collector, "post", &path, "201", &made.body).await;
+    assert_eq!(
+        (&made.body["status"], &made.body["proposed_by"]),
+        (&json!("proposed"), &json!("operator"))
+    );
+    let again = post(&collector, &path, &wish(&(48 * MIB).to_string())).await;
+    assert_eq!((again.status, &again.body["state"]), (409, &json!("open")), "{:#}", again.body);
+    let audit = get(&collector, &format!("{API}/audit?verify=true")).await.ok();
+    let entry = &audit["entries"][0];
+    assert_eq!(
+        (&entry["actor"], &entry["actor_address"], &entry["reason"]),
+        (&json!("operator"), &json!("127.0.0.1"), &json!("what happens?"))
+    );
+    assert_eq!(audit["verified"]["intact"], true);
     agent.end().await;
     world.end().await;
     collector.stopped().await;

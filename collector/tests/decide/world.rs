@@ -77,7 +77,7 @@ pub fn perverse(limit: u64) -> f64 {
 /// A cache with its rows, until it is dropped.
 pub struct World {
     pub server: Arc<Server>,
-    _stop: DropGuard,
+    stop: DropGuard,
     rows: JoinHandle<()>,
 }
 
@@ -108,7 +108,7 @@ impl World {
                 }
             }
         });
-        Self { server, _stop: stop.drop_guard(), rows }
+        Self { server, stop: stop.drop_guard(), rows }
     }
 
     pub fn limit(&self) -> u64 {
@@ -116,8 +116,8 @@ impl World {
     }
 
     pub async fn end(self) {
-        let Self { _stop, rows, .. } = self;
-        drop(_stop);
+        let Self { stop, rows, .. } = self;
+        drop(stop);
         rows.await.unwrap();
     }
 }
@@ -202,6 +202,9 @@ impl Rows {
             kind: "redis".into(),
             started_at: self.started_ms,
             clients: 20,
+            max_bytes: server.limit(),
+            used_bytes: server.limit(),
+            eviction_policy: "allkeys-lru".into(),
             requests: self.hits + self.misses,
             hits: self.hits,
             misses: self.misses,
@@ -224,8 +227,6 @@ pub enum Manner {
     Willing,
     /// Rejects what is new, applies what is old.
     Refusing,
-    /// Says nothing of it.
-    Mute,
 }
 
 /// An agent on a stream, until it is dropped.
@@ -282,7 +283,6 @@ fn obey(
     for wanted in &policy.targets {
         let is_new = wanted.canary.is_some();
         let result = match manner {
-            Manner::Mute => continue,
             Manner::Refusing if is_new => PolicyResult::Rejected,
             _ => PolicyResult::Applied,
         };

@@ -1,6 +1,17 @@
 /** Calls about caches, suggestions and rollouts. */
 import { getJson, postJson } from "./client";
-import type { FleetCachesAnswer, Listed, OptimizeAnswer, Rollout, Suggestion } from "./steering";
+import type {
+  AuditAnswer,
+  AuditEntry,
+  FleetCachesAnswer,
+  JournalState,
+  Listed,
+  NodePolicy,
+  OptimizeAnswer,
+  Rollout,
+  Suggestion,
+  Verified,
+} from "./steering";
 
 const BASE = "api/performance";
 
@@ -66,6 +77,36 @@ export function orderRollout(id: string, order: RolloutOrder, note: string): Pro
 /** Allows new attempts at a target. */
 export function unlockTarget(id: string, note: string): Promise<unknown> {
   return postJson(`${BASE}/targets/${encodeURIComponent(id)}/unlock`, { note });
+}
+
+/** A page of decisions, and how the log is. */
+export interface Decisions extends Listed<AuditEntry> {
+  journal: JournalState;
+}
+
+export async function fetchAudit(
+  of: { subject: string; cursor: string | null },
+  signal?: AbortSignal,
+): Promise<Decisions> {
+  const {
+    entries,
+    next_cursor: next,
+    journal,
+  } = await getJson<AuditAnswer>(`${BASE}/audit${query(of)}`, signal);
+  return { items: entries, next, journal };
+}
+
+/** Has the whole chain of decisions checked. */
+export async function verifyAudit(): Promise<Verified> {
+  const { verified } = await getJson<AuditAnswer>(`${BASE}/audit?verify=true&limit=1`);
+  if (!verified) throw new Error("the collector did not check");
+  return verified;
+}
+
+/** What is wanted of a node and in force there; null while its agent is not known here. */
+export async function fetchPolicy(node: string, signal?: AbortSignal): Promise<NodePolicy | null> {
+  const answer = await getJson<{ policies: NodePolicy[] }>(`${BASE}/policies`, signal);
+  return answer.policies.find((policy) => policy.node === node) ?? null;
 }
 
 /** The first `pages` pages of a list as one. */

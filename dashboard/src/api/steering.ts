@@ -85,6 +85,8 @@ export interface CacheInfo {
   curve: HitCurve | null;
   policies?: PolicyEstimate[] | null;
   key_findings?: KeyFinding[] | null;
+  /** What is not known and why, in words. */
+  missing?: string[] | null;
 }
 
 export interface FleetCachesAnswer {
@@ -159,6 +161,22 @@ export interface Suggestion {
   /** Nobody but people can carry it out. */
   by_hand?: boolean | null;
   lower_is_better?: boolean | null;
+  /** The person who proposed it; empty for an advisor. */
+  proposed_by?: string | null;
+  decided?: Decided | null;
+  /** Its rollout, once it is confirmed. */
+  rollout_id?: string | null;
+  /** What it was computed from; missing in lists. */
+  inputs?: { more?: { curve?: HitCurve | null } | null } | null;
+}
+
+/** Who decided. */
+export interface Decided {
+  by: string;
+  /** Where the call came from. */
+  address: string;
+  at_ms: number;
+  note: string;
 }
 
 /** Why an advisor has nothing to suggest for a target. */
@@ -182,10 +200,12 @@ export type Judgement = "pass" | "harm" | "inconclusive";
 export interface Verdict {
   result: Judgement;
   metric: string;
+  /** What would have been without the change, under the same traffic. */
   expected: Interval | null;
   observed: Interval | null;
   samples: number;
   reason: string;
+  at_ms?: number | null;
 }
 
 export interface RolloutStep {
@@ -196,6 +216,11 @@ export interface RolloutStep {
   verdict: Verdict | null;
   /** When it last did. */
   judged_at_ms?: number | null;
+  /** All that it said, oldest first. */
+  verdicts?: Verdict[] | null;
+  /** Places from 1. */
+  wave?: number | null;
+  step?: number | null;
 }
 
 export interface Rollout {
@@ -210,11 +235,84 @@ export interface Rollout {
   target?: Target | null;
   title?: string | null;
   change?: Change[] | null;
+  /** What the change should bring. */
+  prediction?: Prediction | null;
   /** Where it is within its state: applying, holding, judging, sealing, restoring, over. */
   stage?: string | null;
+  /** When time alone changes its stage. */
+  stage_until_ms?: number | null;
   paused?: boolean | null;
   started_at_ms?: number | null;
   ended_at_ms?: number | null;
+}
+
+/** How the log of decisions is; nothing is decided unless it is whole. */
+export interface JournalState {
+  state: "whole" | "reading" | "away" | "broken";
+  reason: string | null;
+  /** Numbers of the first row that is kept and of the last one; 0: there is none. */
+  first: number;
+  last: number;
+  hash: string;
+}
+
+/** What a check of the whole chain found. */
+export interface Verified {
+  intact: boolean;
+  rows: number;
+  first: number;
+  last: number;
+  hash: string;
+  broken_at: number;
+  problem: string | null;
+}
+
+/** One decision. */
+export interface AuditEntry {
+  sequence: number;
+  at_ms: number;
+  subject: string;
+  subject_id: string;
+  from_state: string;
+  to_state: string;
+  actor: string;
+  actor_address: string;
+  reason: string;
+  kind: string;
+  target: Target | null;
+  suggestion_id: string;
+  rollout_id: string;
+  hash: string;
+}
+
+export interface AuditAnswer {
+  entries: AuditEntry[];
+  next_cursor: string | null;
+  journal: JournalState;
+  verified: Verified | null;
+}
+
+/** What is wanted of a target, and what became of it. */
+export interface TargetPolicy {
+  kind: string;
+  name: string;
+  rollout_id: string | null;
+  canary: boolean;
+  wanted: Readonly<Record<string, string>> | null;
+  result: string | null;
+  in_force: Readonly<Record<string, string>>;
+  reason: string | null;
+  /** Why nothing may be set there. */
+  barred: string | null;
+}
+
+export interface NodePolicy {
+  node: string;
+  connected: boolean;
+  wanted_revision: number;
+  in_force_revision: number;
+  reason: string | null;
+  targets: TargetPolicy[];
 }
 
 /** One page of a list; `next` leads to the following one. */

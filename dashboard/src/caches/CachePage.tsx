@@ -2,6 +2,7 @@
 import { useEffect } from "preact/hooks";
 import { fetchRollouts } from "../api/changes";
 import type { CacheInfo, FleetCachesAnswer } from "../api/steering";
+import { InForce } from "../changes/InForce";
 import { follow } from "../state/live";
 import type { Poller } from "../state/poller";
 import { pageHref } from "../state/route";
@@ -59,6 +60,8 @@ export function CachePage({ id, caches, poller }: Props) {
         <div class="grid">
           <CurveCard cache={cache} />
           <PolicyCard cache={cache} />
+          <InForce target={cache} />
+          <Missing missing={cache.missing ?? []} />
         </div>
       </section>
       <section class="section" id="section-misses">
@@ -75,6 +78,23 @@ export function CachePage({ id, caches, poller }: Props) {
         <CacheChanges rollouts={changes.value.value?.items} />
       </section>
     </div>
+  );
+}
+
+/** What its agent could not tell, and why. */
+function Missing({ missing }: { missing: readonly string[] }) {
+  if (missing.length === 0) return null;
+  return (
+    <figure class="panel" data-missing={missing.length}>
+      <figcaption>
+        <h3>What is not known</h3>
+      </figcaption>
+      <ul class="reasons-list">
+        {missing.map((line) => (
+          <li key={line}>{line}</li>
+        ))}
+      </ul>
+    </figure>
   );
 }
 

@@ -1,13 +1,15 @@
 /** The caches, a row each. */
 import type { ComponentChildren } from "preact";
-import type { CacheInfo } from "../api/steering";
-import { bytes, format } from "../lib/format";
+import type { CacheInfo, MissShares } from "../api/steering";
+import { bytes, format, percent } from "../lib/format";
 import { pageHref, route } from "../state/route";
 import { HeadCell } from "../ui/HeadCell";
 import { Meter } from "../ui/Meter";
 import { Pill } from "../ui/Pill";
 import { useHeldOrder } from "../ui/useHeldOrder";
+import { CurveSpark } from "./CurveSpark";
 import { CACHE_COLUMNS, CACHE_STATES, cacheOrder, fullness, sortCaches } from "./columns";
+import { missRows } from "./misses";
 
 export function CacheTable({ caches }: { caches: readonly CacheInfo[] }) {
   const { sort, direction, filter } = route.value;
@@ -63,11 +65,29 @@ function Row({ cache }: { cache: CacheInfo }) {
       <Num id="evicted">{rate(cache.evictions_per_second)}</Num>
       <Num id="expired">{rate(cache.expirations_per_second)}</Num>
       <Num id="keys">{format(cache.keys, "count")}</Num>
+      <td class="s-misses">
+        <MainCause misses={cache.misses} />
+      </td>
+      <td class="s-curve">
+        <CurveSpark cache={cache} />
+      </td>
       <td class="s-policy">{cache.eviction_policy ?? format(null, "count")}</td>
       <td class="s-version">
         {cache.kind} {cache.version} {cache.role && <small>{cache.role}</small>}
       </td>
     </tr>
+  );
+}
+
+/** The most frequent cause of misses. */
+function MainCause({ misses }: { misses: MissShares | null }) {
+  if (!misses) return <>{format(null, "count")}</>;
+  const largest = missRows(misses).reduce((most, row) => (row.share > most.share ? row : most));
+  return (
+    <span class="main-cause" title={largest.meaning}>
+      <i class="swatch" style={{ background: `var(--series-${largest.color})` }} />
+      {percent(largest.share)} {largest.name}
+    </span>
   );
 }
 

@@ -1,11 +1,10 @@
 /** The measured hit ratio by size, with its band and its end. */
 import { useMemo } from "preact/hooks";
 import type { CacheInfo } from "../api/steering";
-import { rangeText } from "../changes/values";
 import { CurveChart } from "../chart/CurveChart";
-import { ago, bytes, share } from "../lib/format";
+import { ago } from "../lib/format";
 import { nowMs } from "../state/clock";
-import { curveShown, curveWords } from "./curve";
+import { curveShown, curveWords, pointWords } from "./curve";
 
 export function CurveCard({ cache }: { cache: CacheInfo }) {
   const { curve, max_bytes: most } = cache;
@@ -13,12 +12,7 @@ export function CurveCard({ cache }: { cache: CacheInfo }) {
   const key = JSON.stringify([curve, most]);
   const shown = useMemo(() => curve && curveShown(curve, most), [key]);
   const hasCurve = shown !== null && shown.xs.length > 1;
-  const read = (at: number): string => {
-    const x = shown?.xs[at];
-    const point = curve?.points.find(({ bytes: size }) => Math.log2(size) === x);
-    if (!point) return "";
-    return `${bytes(point.bytes)}: ${share(point.hit_ratio)} (${rangeText(point.low, point.high, "ratio")})`;
-  };
+  const read = (at: number): string => (curve && shown ? pointWords(curve, shown, at) : "");
   return (
     <figure class="panel curve" data-curve="cache" data-points={curve?.points.length ?? 0}>
       <figcaption>

@@ -4,6 +4,7 @@ import type { SortDirection } from "../lib/url";
 import { natural } from "../node/panel";
 import type { HeadColumn } from "../ui/HeadCell";
 import type { Tone } from "../ui/Pill";
+import { endOf } from "./curve";
 
 export interface CacheColumn extends HeadColumn {
   /** What rows are ordered by; `null` always comes last. */
@@ -54,6 +55,19 @@ export const CACHE_COLUMNS: readonly CacheColumn[] = [
   number("evicted", "Evicted", "Keys a second that made room for others", (c) => c.evictions_per_second),
   number("expired", "Expired", "Keys a second whose time was over", (c) => c.expirations_per_second),
   number("keys", "Keys", "Keys it holds", (c) => c.keys),
+  number(
+    "misses",
+    "Misses",
+    "Their most frequent cause. More memory helps against capacity only",
+    ({ misses }) => misses?.capacity ?? null,
+  ),
+  {
+    id: "curve",
+    title: "By size",
+    help: "Hit ratio from the smallest to the largest size that was measured; the line is the present size",
+    key: ({ curve }) => (curve && endOf(curve)?.hit_ratio) ?? null,
+    first: "desc",
+  },
   name("policy", "Policy", "What it evicts when it is full", (c) => c.eviction_policy ?? ""),
   name("version", "Version", "Server, version and role", (c) => `${c.kind} ${c.version}`),
 ];

@@ -73,12 +73,24 @@ function otherWords(curve: HitCurve, here: CurvePoint, name: string, size: numbe
 /** Room left above and below the band, as a share of its height. */
 const AIR = 0.08;
 
-/** What is drawn. */
-export function curveShown(curve: HitCurve, maxBytes: number | null): CurveShown {
+/** A point of the drawn curve in words. */
+export function pointWords(curve: HitCurve, shown: CurveShown, at: number): string {
+  const point = curve.points.find(({ bytes: size }) => Math.log2(size) === shown.xs[at]);
+  if (!point) return "";
+  return `${bytes(point.bytes)}: ${share(point.hit_ratio)} (${rangeText(point.low, point.high, "ratio")})`;
+}
+
+/** What is drawn: the present size, and one that is suggested. */
+export function curveShown(
+  curve: HitCurve,
+  maxBytes: number | null,
+  thenBytes: number | null = null,
+): CurveShown {
   const known = curve.points.filter((point) => point.bytes > 0 && point.bytes <= curve.reach_bytes);
   const marks: SizeMark[] = maxBytes
     ? [{ bytes: maxBytes, label: `now ${bytes(maxBytes)}`, kind: "now" }]
     : [];
+  if (thenBytes) marks.push({ bytes: thenBytes, label: `then ${bytes(thenBytes)}`, kind: "best" });
   const sizes = [...known, ...marks].map((each) => each.bytes);
   const reach = Math.log2(Math.max(1, curve.reach_bytes, ...known.map((point) => point.bytes)));
   const from = Math.floor(Math.log2(Math.min(...sizes, 2 ** reach)));
@@ -100,5 +112,43 @@ export function curveShown(curve: HitCurve, maxBytes: number | null): CurveShown
     isStepped: false,
     marks,
     beyond: { from: reach, label: beyondWords(curve) },
+  };
+}
+
+/** A place on a small picture: both 0 to 1. */
+interface Place {
+  at: number;
+  level: number;
+}
+
+export interface Spark {
+  line: Place[];
+  lows: Place[];
+  highs: Place[];
+  /** Where the present size is; null outside of the picture. */
+  now: number | null;
+  first: CurvePoint;
+  last: CurvePoint;
+}
+
+/** A curve as a small picture, fitted to what was measured; null when there is nothing to draw. */
+export function sparkOf(curve: HitCurve, maxBytes: number | null): Spark | null {
+  const known = curve.points.filter((point) => point.bytes > 0 && point.bytes <= curve.reach_bytes);
+  const [first, last] = [known[0], known.at(-1)];
+  if (!first || !last || first === last) return null;
+  const [from, to] = [Math.log2(first.bytes), Math.log2(last.bytes)];
+  const least = Math.min(...known.map(({ low }) => low));
+  const height = Math.max(0.02, Math.max(...known.map(({ high }) => high)) - least);
+  const at = (size: number): number => (Math.log2(size) - from) / (to - from);
+  const places = (of: (point: CurvePoint) => number): Place[] =>
+    known.map((point) => ({ at: at(point.bytes), level: (of(point) - least) / height }));
+  const now = maxBytes ? at(maxBytes) : null;
+  return {
+    line: places(({ hit_ratio: ratio }) => ratio),
+    lows: places(({ low }) => low),
+    highs: places(({ high }) => high),
+    now: now !== null && now >= 0 && now <= 1 ? now : null,
+    first,
+    last,
   };
 }

@@ -20,6 +20,8 @@ export function human(value: number | string, unit: string): string {
     case "1":
       return typeof value === "string" ? value : significant(number);
   }
+  // `share of misses`
+  if (unit.startsWith("share of ")) return `${share(number)} of ${unit.slice("share of ".length)}`;
   if (unit.endsWith("/s")) return `${count(number)}/s`;
   // `{key}` and the like only say what is counted.
   return unit.startsWith("{") ? count(number) : `${significant(number)} ${unit}`;
@@ -45,8 +47,9 @@ export function parameterWords(parameter: string): string {
 
 /** The value of a setting; zero can have a meaning of its own. */
 export function settingText(parameter: string, value: string, unit: string): string {
-  if (parameter === "maxmemory" && value === "0") return "no limit";
-  return human(value, unit);
+  if (parameter !== "maxmemory") return human(value, unit);
+  // An agent names no units: this one is always bytes.
+  return value === "0" ? "no limit" : human(value, "bytes");
 }
 
 /** How much a numeric setting changes: `×2`, `−25 %`; nothing for words. */
@@ -71,6 +74,7 @@ const METRICS: Readonly<Record<string, string>> = {
   "memcached.hit_ratio": "hit ratio",
   "redis.commands.processed": "commands",
   "redis.keys.expired": "expirations",
+  "misses.capacity": "misses for want of room",
   "flyball.redis.key.largest": "largest key",
   "redis.memory.used": "memory used",
   "redis.memory.rss": "resident memory",

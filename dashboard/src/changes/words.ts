@@ -1,5 +1,12 @@
 /** Kinds, states and verdicts in words. */
-import type { Judgement, RolloutState, SuggestionStatus, TrackRecord, Verdict } from "../api/steering";
+import type {
+  Judgement,
+  Prediction,
+  RolloutState,
+  SuggestionStatus,
+  TrackRecord,
+  Verdict,
+} from "../api/steering";
 import { duration } from "../lib/format";
 import type { Tone } from "../ui/Pill";
 import { human } from "./values";
@@ -46,7 +53,7 @@ export const STATES: Readonly<Record<RolloutState, Words>> = {
   validating: {
     name: "validating",
     tone: "warn",
-    meaning: "In force, and compared with what was expected. It is still taken back by itself.",
+    meaning: "In force, and compared with what would have been. It is still taken back by itself.",
   },
   promoted: { name: "promoted", tone: "good", meaning: "It proved right and stays." },
   rolled_back: {
@@ -93,12 +100,15 @@ export const JUDGEMENTS: Readonly<Record<Judgement, Words>> = {
   inconclusive: { name: "inconclusive", tone: "warn", meaning: "Not decided yet: more has to be seen." },
 };
 
-/** Where what was seen lies against what was expected, in words. */
-export function agreementWords({ expected, observed }: Verdict): string {
-  if (!expected || !observed) return "";
-  if (observed.value < expected.low) return "below what was expected";
-  if (observed.value > expected.high) return "above what was expected";
-  return "as expected";
+/** Where what was seen lies against what was promised, in words. */
+export function agreementWords(
+  { metric, observed }: Verdict,
+  promised: Prediction | null | undefined,
+): string {
+  if (!observed || promised?.metric !== metric) return "";
+  if (observed.value < promised.low) return "less than promised";
+  if (observed.value > promised.high) return "more than promised";
+  return "as promised";
 }
 
 export const RISKS: Readonly<Record<string, Tone>> = { low: "good", medium: "warn", high: "bad" };

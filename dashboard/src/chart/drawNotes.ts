@@ -15,6 +15,8 @@ function within(u: uPlot, paint: (ctx: CanvasRenderingContext2D) => void): void 
   ctx.restore();
 }
 
+const BANDS = { promised: "teal", without: "slate" } as const;
+
 const atTime = (u: uPlot, tsMs: number): number => u.valToPos(tsMs / 1000, "x", true);
 const atValue = (u: uPlot, value: number): number => u.valToPos(value, "y", true);
 
@@ -22,7 +24,7 @@ const atValue = (u: uPlot, value: number): number => u.valToPos(value, "y", true
 export function drawExpected(u: uPlot, { expected = [] }: ChartNotes, colors: ChartColors): void {
   if (expected.length === 0) return;
   within(u, (ctx) => {
-    for (const each of expected) drawBand(u, ctx, each, colors.series("teal"));
+    for (const each of expected) drawBand(u, ctx, each, colors.series(BANDS[each.kind]));
   });
 }
 

@@ -7,8 +7,9 @@ export interface Mark {
   label: string;
 }
 
-/** What was expected over a stretch of time. */
+/** What was promised over a stretch of time, or what would have been without a change. */
 export interface Expectation {
+  kind: "promised" | "without";
   fromMs: number;
   toMs: number;
   value: number;

@@ -18,7 +18,7 @@ const PANELS: readonly AnyPanel[] = [
   {
     ...HIT_RATIO,
     about:
-      "Line: as measured. Band: what was expected while the change was judged. Dots: what the judge saw, with its interval.",
+      "Line: as measured. Teal band: what was promised. Grey band: what would have been without the change. Dots: what the judge saw, with its interval.",
   },
   CACHE_MEMORY,
   EVICTIONS,

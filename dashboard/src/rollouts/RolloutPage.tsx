@@ -2,11 +2,12 @@
 import { useEffect } from "preact/hooks";
 import { fetchRollout, fetchSuggestion } from "../api/changes";
 import { ApiError } from "../api/client";
-import type { Rollout, Suggestion } from "../api/steering";
+import type { Prediction, Rollout, Suggestion } from "../api/steering";
 import { CACHE_METRICS } from "../caches/panels";
+import { InForce } from "../changes/InForce";
 import { TargetLink, targetHref } from "../changes/TargetLink";
-import { changeText } from "../changes/values";
-import { kindWords } from "../changes/words";
+import { changeText, predictionSentence } from "../changes/values";
+import { isOver, kindWords } from "../changes/words";
 import { follow } from "../state/live";
 import { pageHref } from "../state/route";
 import { usePoller } from "../state/usePoller";
@@ -88,7 +89,8 @@ function Head({ rollout, suggestion }: Known) {
       <p class="muted">
         {kind && kindWords(kind)} {target && <TargetLink target={target} />}, attempt {rollout.attempt}.{" "}
         {change.map(changeText).join("; ")}{" "}
-        <a href={pageHref("suggestions", rollout.suggestion_id)}>Why it was suggested</a>
+        <a href={pageHref("suggestions", rollout.suggestion_id)}>Why it was suggested</a>{" "}
+        <a href={pageHref("audit", rollout.id)}>Every decision about it</a>
       </p>
     </header>
   );
@@ -97,26 +99,42 @@ function Head({ rollout, suggestion }: Known) {
 function Course({ rollout, suggestion }: Known) {
   const target = targetOf({ rollout, suggestion });
   const verdict = lastVerdict(rollout);
+  const promised = rollout.prediction ?? suggestion?.prediction ?? null;
   return (
     <>
       <section class="section" id="section-verdict">
-        <h2>Expected and observed</h2>
+        <h2>Promised and seen</h2>
         <div class="panel verdict-panel">
           {verdict ? (
-            <VerdictView verdict={verdict} />
+            <VerdictView verdict={verdict} promised={promised} />
           ) : (
-            <p class="muted">The judge has not looked yet: first the change has to be in force everywhere.</p>
+            <NotJudged rollout={rollout} promised={promised} />
           )}
         </div>
+        {target?.node && <InForce target={target} />}
         {target?.kind === "redis" && <RolloutCharts rollout={rollout} target={target} />}
       </section>
       <section class="section" id="section-timeline">
         <h2>What happened</h2>
         <Timeline
           entries={timelineOf(rollout, suggestion)}
+          promised={promised}
           hrefOf={(fromMs, toMs) => target && targetHref(target.id, target.kind, aroundRange(fromMs, toMs))}
         />
       </section>
+    </>
+  );
+}
+
+/** What is promised, and why nobody has looked yet. */
+function NotJudged({ rollout, promised }: { rollout: Rollout; promised: Prediction | null }) {
+  const why = isOver(rollout.state)
+    ? "It ended before the judge had looked."
+    : "The judge has not looked yet: first the change has to be in force, and then some time of it to be seen.";
+  return (
+    <>
+      <p class="muted">{why}</p>
+      {promised && <p>{predictionSentence(promised)}</p>}
     </>
   );
 }

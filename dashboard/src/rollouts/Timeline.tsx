@@ -1,4 +1,6 @@
 /** The life of a change, one moment under the other. */
+
+import type { Prediction } from "../api/steering";
 import { moment } from "../lib/format";
 import { nowMs } from "../state/clock";
 import type { Entry } from "./timeline";
@@ -6,11 +8,13 @@ import { VerdictView } from "./VerdictView";
 
 interface Props {
   entries: readonly Entry[];
+  /** What the change should bring. */
+  promised: Prediction | null;
   /** Where the measurements of a time are shown; null: nowhere. */
   hrefOf(fromMs: number, toMs: number): string | null;
 }
 
-export function Timeline({ entries, hrefOf }: Props) {
+export function Timeline({ entries, promised, hrefOf }: Props) {
   return (
     <ol class="timeline">
       {entries.map(({ id, atMs, title, text, tone, verdict, judgedMs }) => (
@@ -26,7 +30,11 @@ export function Timeline({ entries, hrefOf }: Props) {
             <h3>{title}</h3>
             {text && <p>{text}</p>}
             {verdict && (
-              <VerdictView verdict={verdict} href={judgedMs && hrefOf(judgedMs.fromMs, judgedMs.toMs)} />
+              <VerdictView
+                verdict={verdict}
+                promised={promised}
+                href={judgedMs && hrefOf(judgedMs.fromMs, judgedMs.toMs)}
+              />
             )}
           </div>
         </li>

@@ -1,5 +1,5 @@
-/** What the judge said: the word, the reason, and what was expected against what was seen. */
-import type { Verdict } from "../api/steering";
+/** What the judge said: the word, the reason, and what was seen against what was promised and what would have been. */
+import type { Prediction, Verdict } from "../api/steering";
 import { intervalText, metricWords, rangeText, unitOfMetric } from "../changes/values";
 import { agreementWords, JUDGEMENTS, wordsOf } from "../changes/words";
 import { count } from "../lib/format";
@@ -8,11 +8,13 @@ import { Pill } from "../ui/Pill";
 
 interface Props {
   verdict: Verdict;
+  /** What the change should bring. */
+  promised?: Prediction | null | undefined;
   /** Where the measurements are that it is of. */
   href?: string | null;
 }
 
-export function VerdictView({ verdict, href = null }: Props) {
+export function VerdictView({ verdict, promised = null, href = null }: Props) {
   const words = wordsOf(JUDGEMENTS, verdict.result);
   return (
     <div class="verdict" data-verdict={verdict.result}>
@@ -22,7 +24,7 @@ export function VerdictView({ verdict, href = null }: Props) {
         </Pill>{" "}
         {verdict.reason || words.meaning}
       </p>
-      <Comparison verdict={verdict} />
+      <Comparison verdict={verdict} promised={promised} />
       {href && (
         <p>
           <a href={href}>What was measured meanwhile</a>
@@ -32,21 +34,30 @@ export function VerdictView({ verdict, href = null }: Props) {
   );
 }
 
-function Comparison({ verdict }: { verdict: Verdict }) {
+function Comparison({ verdict, promised }: { verdict: Verdict; promised: Prediction | null }) {
   const { metric, expected, observed, samples } = verdict;
   const unit = unitOfMetric(metric);
   const rows: IntervalRow[] = [];
   if (expected)
     rows.push({
       id: "expected",
-      label: "expected",
+      label: "without the change",
       ...expected,
       text: rangeText(expected.low, expected.high, unit),
+    });
+  if (promised?.metric === metric)
+    rows.push({
+      id: "promised",
+      label: "promised",
+      value: promised.after,
+      low: promised.low,
+      high: promised.high,
+      text: rangeText(promised.low, promised.high, unit),
     });
   if (observed)
     rows.push({
       id: "observed",
-      label: "observed",
+      label: "seen",
       ...observed,
       text: rangeText(observed.low, observed.high, unit),
       tone: wordsOf(JUDGEMENTS, verdict.result).tone,
@@ -57,7 +68,7 @@ function Comparison({ verdict }: { verdict: Verdict }) {
     <>
       <Intervals rows={rows} label={`${metricWords(metric)}: ${words}`} />
       <p class="muted">
-        {[metricWords(metric), agreementWords(verdict), `${count(samples)} samples`]
+        {[metricWords(metric), agreementWords(verdict, promised), `${count(samples)} requests`]
           .filter(Boolean)
           .join(", ")}
       </p>

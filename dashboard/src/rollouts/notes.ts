@@ -25,24 +25,38 @@ function endOf(rollout: Rollout, at: number, nowMs: number): number {
   return rollout.steps[at + 1]?.started_at_ms ?? rollout.ended_at_ms ?? nowMs;
 }
 
-/** Notes for the chart of the metric that the judge looks at. */
+/** Notes for the chart of the metric that the judge looks at: what was promised, what would have been, and what was seen. */
 export function judgedNotes(rollout: Rollout, metric: string, nowMs: number): ChartNotes {
   const expected: Expectation[] = [];
   const observed: Observation[] = [];
-  rollout.steps.forEach((step, at) => {
+  const { prediction: promised, steps } = rollout;
+  const first = steps[0];
+  if (first && promised?.metric === metric) {
+    const { after: value, low, high } = promised;
+    const toMs = rollout.ended_at_ms ?? nowMs;
+    expected.push({ kind: "promised", value, low, high, fromMs: first.started_at_ms, toMs });
+  }
+  steps.forEach((step, at) => {
     const { verdict } = step;
-    if (!verdict || verdict.metric !== metric) return;
     const toMs = endOf(rollout, at, nowMs);
-    if (verdict.expected) expected.push({ ...verdict.expected, fromMs: step.started_at_ms, toMs });
-    if (verdict.observed) observed.push(observation(step, verdict, toMs));
+    if (verdict?.metric === metric && verdict.expected)
+      expected.push({ kind: "without", ...verdict.expected, fromMs: step.started_at_ms, toMs });
+    for (const each of saidOf(step))
+      if (each.metric === metric && each.observed) observed.push(observation(step, each, toMs));
   });
   return { expected, observed };
+}
+
+/** All that the judge said of a step. */
+export function saidOf({ verdict, verdicts }: RolloutStep): readonly Verdict[] {
+  if (verdicts && verdicts.length > 0) return verdicts;
+  return verdict ? [verdict] : [];
 }
 
 function observation(step: RolloutStep, verdict: Verdict, toMs: number): Observation {
   const { value, low, high } = verdict.observed ?? { value: 0, low: 0, high: 0 };
   const tone = wordsOf(JUDGEMENTS, verdict.result).tone;
-  return { tsMs: step.judged_at_ms || toMs, value, low, high, tone };
+  return { tsMs: verdict.at_ms || step.judged_at_ms || toMs, value, low, high, tone };
 }
 
 /** Shortest time that is shown before the first step and after the end. */

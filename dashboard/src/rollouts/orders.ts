@@ -44,9 +44,17 @@ export const QUESTIONS: Readonly<Record<Order, Question>> = {
   },
 };
 
+/** Failed attempts after which a target is locked. */
+const ATTEMPTS = 3;
+
+/** Whether the target of a rollout that has ended may be locked since. */
+function mayBeLocked(state: string, attempt: number): boolean {
+  return state === "failed" || (state === "rolled_back" && attempt >= ATTEMPTS);
+}
+
 /** What is possible in the present state. */
-export function ordersFor({ state, stage, paused, target }: Rollout): Order[] {
-  if (isOver(state)) return state !== "promoted" && target ? ["unlock"] : [];
+export function ordersFor({ state, stage, paused, target, attempt }: Rollout): Order[] {
+  if (isOver(state)) return target && mayBeLocked(state, attempt) ? ["unlock"] : [];
   if (stage === "restoring") return [];
   return [paused ? "resume" : "pause", "rollback"];
 }

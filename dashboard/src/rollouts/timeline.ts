@@ -1,8 +1,9 @@
 /** The life of a change as a list of moments, in words. Pure. */
-import type { Rollout, RolloutStep, Suggestion, Verdict } from "../api/steering";
+import type { Decided, Rollout, RolloutStep, Suggestion, Verdict } from "../api/steering";
 import { changeText } from "../changes/values";
 import { isOver, JUDGEMENTS, kindWords, STATES, stageWords, wordsOf } from "../changes/words";
 import type { Tone } from "../ui/Pill";
+import { saidOf } from "./notes";
 
 export interface Entry {
   id: string;
@@ -27,28 +28,58 @@ export function timelineOf(rollout: Rollout, suggestion: Suggestion | null): Ent
     entries.push(entry({ id: "suggested", atMs: suggestion.created_at_ms, title: "Suggested" }));
   if (rollout.started_at_ms != null)
     entries.push(
-      entry({ id: "confirmed", atMs: rollout.started_at_ms, title: `Confirmed, attempt ${rollout.attempt}` }),
+      entry({
+        id: "confirmed",
+        atMs: rollout.started_at_ms,
+        title: `Confirmed, attempt ${rollout.attempt}`,
+        text: decidedWords(suggestion?.decided),
+      }),
     );
   rollout.steps.forEach((step, at) => {
-    entries.push(stepEntry(rollout, step, at));
+    entries.push(...stepEntries(rollout, step, at));
   });
   entries.push(lastEntry(rollout));
   return entries;
 }
 
-function stepEntry(rollout: Rollout, step: RolloutStep, at: number): Entry {
+/** A step, and what the judge said of it. The last word belongs to the step itself where there is only one. */
+function stepEntries(rollout: Rollout, step: RolloutStep, at: number): Entry[] {
   const { nodes, revision, verdict, started_at_ms: fromMs } = step;
   const { steps, ended_at_ms: ended } = rollout;
   const toMs = step.judged_at_ms || steps[at + 1]?.started_at_ms || ended;
-  return entry({
+  const said = saidOf(step);
+  const offered = entry({
     id: `step-${at}`,
-    atMs: step.started_at_ms,
-    title: steps.length > 1 ? `Step ${at + 1}` : "Offered to the agent",
+    atMs: fromMs,
+    title: stepTitle(rollout, step, at),
     text: `On ${nodes.join(", ")}, policy revision ${revision}.`,
     tone: verdict ? wordsOf(JUDGEMENTS, verdict.result).tone : "calm",
-    verdict,
-    judgedMs: verdict && toMs ? { fromMs, toMs } : null,
+    verdict: said.length > 1 ? null : verdict,
+    judgedMs: said.length <= 1 && verdict && toMs ? { fromMs, toMs } : null,
   });
+  if (said.length <= 1) return [offered];
+  const looks = said.map((each, look) => {
+    const { name, tone } = wordsOf(JUDGEMENTS, each.result);
+    const atMs = each.at_ms || toMs || fromMs;
+    const id = `step-${at}-look-${look}`;
+    const title = `The judge: ${name}`;
+    const judgedMs = look === said.length - 1 ? { fromMs, toMs: atMs } : null;
+    return entry({ id, atMs, title, tone, verdict: each, judgedMs });
+  });
+  return [offered, ...looks];
+}
+
+function stepTitle({ steps }: Rollout, { wave, step }: RolloutStep, at: number): string {
+  if (steps.length === 1) return "Offered to the agent";
+  const waves = Math.max(...steps.map((each) => each.wave ?? 1));
+  return waves > 1 ? `Wave ${wave ?? 1}, step ${step ?? at + 1}` : `Step ${step ?? at + 1}`;
+}
+
+/** Who decided and what they said. */
+export function decidedWords(decided: Decided | null | undefined): string {
+  if (!decided) return "";
+  const from = decided.address ? ` from ${decided.address}` : "";
+  return `By ${decided.by}${from}${decided.note ? `: “${decided.note}”` : "."}`;
 }
 
 function lastEntry(rollout: Rollout): Entry {

@@ -5,19 +5,18 @@ import { ApiError } from "../api/client";
 import type { Suggestion } from "../api/steering";
 import { changeText } from "../changes/values";
 import { expiryWords, STATUSES, wordsOf } from "../changes/words";
+import { decidedWords } from "../rollouts/timeline";
 import { nowMs } from "../state/clock";
 import { open, pageHref } from "../state/route";
 import { Dialog } from "../ui/Dialog";
 
 interface Props {
   suggestion: Suggestion;
-  /** The rollout that carries it out. */
-  rollout: string | null;
   /** The suggestion is to be asked for again. */
   onDecided(): void;
 }
 
-export function Decide({ suggestion, rollout, onDecided }: Props) {
+export function Decide({ suggestion, onDecided }: Props) {
   const asked = useSignal<"confirm" | "reject" | null>(null);
   const refusal = useSignal("");
   const close = (): void => {
@@ -45,18 +44,21 @@ export function Decide({ suggestion, rollout, onDecided }: Props) {
     <div class="decide" data-status={suggestion.status}>
       {suggestion.status === "proposed" ? (
         <>
-          <button type="button" class="primary" onClick={() => (asked.value = "confirm")}>
-            Confirm…
-          </button>
+          {!suggestion.by_hand && (
+            <button type="button" class="primary" onClick={() => (asked.value = "confirm")}>
+              Confirm…
+            </button>
+          )}
           <button type="button" onClick={() => (asked.value = "reject")}>
             Reject…
           </button>
           <span class="muted">
+            {suggestion.by_hand && "No agent can do this: do it, then reject it with a note. It "}
             <Expiry expiresAtMs={suggestion.expires_at_ms} />
           </span>
         </>
       ) : (
-        <Decided suggestion={suggestion} rollout={rollout} />
+        <Decided suggestion={suggestion} />
       )}
       {refusal.value && (
         <p class="problem" role="alert">
@@ -90,11 +92,11 @@ function Expiry({ expiresAtMs }: { expiresAtMs: number }) {
   return <>{expiryWords(expiresAtMs, nowMs.value)}</>;
 }
 
-function Decided({ suggestion, rollout }: { suggestion: Suggestion; rollout: string | null }) {
+function Decided({ suggestion: { status, decided, rollout_id: rollout } }: { suggestion: Suggestion }) {
   return (
-    <span>
-      {wordsOf(STATUSES, suggestion.status).meaning}{" "}
+    <p class="decided">
+      {wordsOf(STATUSES, status).meaning} {decidedWords(decided)}{" "}
       {rollout && <a href={pageHref("rollouts", rollout)}>See the rollout</a>}
-    </span>
+    </p>
   );
 }

@@ -1,6 +1,6 @@
 /** One suggestion: what to change, what it promises, what shows it, what can go wrong, and the decision. */
 import { useEffect } from "preact/hooks";
-import { fetchRollouts, fetchSuggestion } from "../api/changes";
+import { fetchSuggestion } from "../api/changes";
 import type { Suggestion } from "../api/steering";
 import { TargetLink } from "../changes/TargetLink";
 import { changeSize, parameterWords, settingText } from "../changes/values";
@@ -14,29 +14,22 @@ import { Pill } from "../ui/Pill";
 import { Decide } from "./Decide";
 import { EvidenceTable } from "./EvidenceTable";
 import { PromisePanel, RiskPanel } from "./panels";
+import { SizePanel } from "./SizePanel";
 
 const POLL_MS = 15_000;
-
-/** A suggestion with the rollout that carries it out, if there is one. */
-async function ask(id: string, signal: AbortSignal) {
-  const suggestion = await fetchSuggestion(id, signal);
-  if (suggestion.status !== "confirmed") return { suggestion, rollout: null };
-  const rollouts = await fetchRollouts({ target: suggestion.target.id }, signal);
-  return { suggestion, rollout: rollouts.items.find((each) => each.suggestion_id === id)?.id ?? null };
-}
 
 export function SuggestionPage({ id }: { id: string }) {
   const poller = usePoller(id, () => ({
     everyMs: POLL_MS,
     kinds: ["suggestion", "rollout"],
-    ask: (signal) => ask(id, signal),
+    ask: (signal) => fetchSuggestion(id, signal),
   }));
-  const known = poller.value.value;
-  const title = known?.suggestion.title;
+  const suggestion = poller.value.value;
+  const title = suggestion?.title;
   useEffect(() => {
     if (title) document.title = `${title} · Flyball`;
   }, [title]);
-  if (!known)
+  if (!suggestion)
     return poller.problem.value?.status === 404 ? (
       <Unknown id={id} />
     ) : (
@@ -45,18 +38,18 @@ export function SuggestionPage({ id }: { id: string }) {
         {!poller.problem.value && <p class="waiting">Waiting for the collector…</p>}
       </>
     );
-  const { suggestion, rollout } = known;
   return (
     <div class="changes" data-suggestion={id} data-status={suggestion.status}>
       <Head suggestion={suggestion} />
       <OldFigures source={poller} />
-      <Decide suggestion={suggestion} rollout={rollout} onDecided={poller.pollNow} />
+      <Decide suggestion={suggestion} onDecided={poller.pollNow} />
       <div class="grid">
         <div class="stacked">
           <ChangePanel suggestion={suggestion} />
           <RiskPanel suggestion={suggestion} />
         </div>
         <PromisePanel suggestion={suggestion} />
+        <SizePanel suggestion={suggestion} />
         <EvidenceTable evidence={suggestion.evidence} />
       </div>
     </div>
@@ -64,7 +57,7 @@ export function SuggestionPage({ id }: { id: string }) {
 }
 
 function Head({ suggestion }: { suggestion: Suggestion }) {
-  const { title, kind, target, status, created_at_ms: created } = suggestion;
+  const { title, kind, target, status, created_at_ms: created, proposed_by: proposed } = suggestion;
   const words = wordsOf(STATUSES, status);
   return (
     <header class="identity">
@@ -75,7 +68,8 @@ function Head({ suggestion }: { suggestion: Suggestion }) {
         </Pill>
       </div>
       <p class="muted">
-        {kindWords(kind)} of <TargetLink target={target} />, suggested <Ago tsMs={created} />
+        {kindWords(kind)} of <TargetLink target={target} />,{" "}
+        {proposed ? `proposed by ${proposed}` : "suggested"} <Ago tsMs={created} />
       </p>
     </header>
   );

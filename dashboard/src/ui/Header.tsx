@@ -17,6 +17,7 @@ const PAGES = [
   { page: "caches", name: "Caches", waiting: null },
   { page: "suggestions", name: "Suggestions", waiting: openSuggestions },
   { page: "rollouts", name: "Rollouts", waiting: runningRollouts },
+  { page: "audit", name: "Audit", waiting: null },
   { page: "queries", name: "Queries", waiting: null },
 ] as const;
 

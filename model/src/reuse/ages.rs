@@ -154,6 +154,22 @@ impl Ages {
         (bytes > 0.0).then(|| bytes / self.observed())
     }
 
+    /// Age in seconds below which this share of the keys are; `None` when none were drawn.
+    pub fn age_of_share(&self, share: f64) -> Option<f64> {
+        let blocks = || self.blocks.iter().chain([&self.open]);
+        let longest = blocks().map(|block| block.bins.len()).max()?;
+        let keys_of = |i: usize| -> f64 {
+            blocks().filter_map(|block| block.bins.get(i)).map(|bin| bin.keys).sum()
+        };
+        let wanted = share * self.observed();
+        let mut sum = 0.0;
+        let found = (0..longest).find(|i| {
+            sum += keys_of(*i);
+            sum >= wanted && sum > 0.0
+        });
+        found.map(|bin| (BINS.start(bin) + BINS.width(bin)) as f64)
+    }
+
     /// Ends a block: this was the traffic meanwhile. What is not a number or not above 0 makes the
     /// block worth nothing. [`BLOCKS`] are kept.
     pub fn finish_block(&mut self, traffic: Traffic) {

@@ -24,6 +24,7 @@ mod ghosts;
 mod growth;
 #[cfg(test)]
 mod lab;
+mod lifetime;
 mod memory;
 mod misses;
 mod monotone;
@@ -35,6 +36,7 @@ pub use codec::DecodeError;
 pub use curve::{Answer, Curve, Method, Point, Priors, Refused, curve};
 pub use ghosts::{BLOCKS, Cause, Expiry, Ghosts, Sampling};
 pub use growth::{Grown, growth};
+pub use lifetime::{Effect, lifetime};
 pub use memory::{Memory, NoRoom, Resident, Room};
 pub use misses::Misses;
 

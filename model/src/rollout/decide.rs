@@ -10,6 +10,7 @@ use super::ids::{Actor, RolloutId, SuggestionId, TargetId, Values};
 use super::limits::Limits;
 use super::plan::Plan;
 use super::policy::NodePolicy;
+use super::proposal::Proposal;
 use super::refusal::Refusal;
 use super::state::{Phase, Rollout, State, SuggestionStatus, TargetBook};
 use super::transition::{Cause, Move, Subject, Transition};
@@ -113,13 +114,10 @@ impl Draft {
         match event {
             Event::Tick | Event::AgentBack { .. } => {}
             Event::Proposed(proposal) => {
-                proposal.check()?;
-                if self.state.suggestion(&proposal.id).is_some() {
-                    return Err(Refusal::Duplicate(proposal.id.clone()));
-                }
-                let expires_at_ms = self.now_ms.saturating_add(self.limits.suggestion_life_ms);
-                let what = Move::Proposed { proposal: proposal.clone(), expires_at_ms };
-                self.make(what, Actor::part("advisor"), &proposal.title, Value::Null);
+                self.new_proposal(proposal, Actor::part("advisor"), &proposal.title)?;
+            }
+            Event::ProposedBy { proposal, by, note } => {
+                self.new_proposal(proposal, by.clone(), note)?;
             }
             Event::Confirmed { suggestion, by, note, in_force, absent } => {
                 self.confirmed(suggestion, (by, note), in_force, absent)?;
@@ -159,6 +157,17 @@ impl Draft {
                 self.make(what, by.clone(), note, Value::Null);
             }
         }
+        Ok(())
+    }
+
+    fn new_proposal(&mut self, of: &Proposal, by: Actor, reason: &str) -> Result<(), Refusal> {
+        of.check()?;
+        if self.state.suggestion(&of.id).is_some() {
+            return Err(Refusal::Duplicate(of.id.clone()));
+        }
+        let expires_at_ms = self.now_ms.saturating_add(self.limits.suggestion_life_ms);
+        let what = Move::Proposed { proposal: Box::new(of.clone()), expires_at_ms };
+        self.make(what, by, reason, Value::Null);
         Ok(())
     }
 

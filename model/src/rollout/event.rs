@@ -12,6 +12,15 @@ use super::proposal::Proposal;
 pub enum Event {
     /// An advisor has a suggestion.
     Proposed(Box<Proposal>),
+    /// A person has one.
+    ProposedBy {
+        /// What.
+        proposal: Box<Proposal>,
+        /// Who.
+        by: Actor,
+        /// What the person said.
+        note: String,
+    },
     /// A person wants it.
     Confirmed {
         /// Which.

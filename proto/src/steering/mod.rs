@@ -39,6 +39,8 @@ pub const MAX_SETTINGS: usize = 32;
 pub const MAX_POINTS: usize = 256;
 /// Most findings of one kind in a report.
 pub const MAX_FINDINGS: usize = 64;
+/// Most lines about what is not in a report.
+pub const MAX_MISSING: usize = 16;
 /// Largest message of `Steering.Watch` in either direction, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 

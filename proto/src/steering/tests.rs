@@ -195,13 +195,14 @@ prop_compose! {
         misses in option::of([0.0..1.0, 0.0..1.0, 0.0..1.0, 0.0..1.0]),
         keys in vec(keys(), 0..4),
         (ttl, now) in (option::of(findings()), option::of(predictions())),
+        missing in vec("[ -~]{0,40}", 0..4),
     ) -> CacheReport {
         let misses = misses.map(|[capacity, expired, invalidated, cold]| MissAttribution {
             capacity, expired, invalidated, cold, sampled: 7,
         });
         CacheReport {
             target, measured_at_ms, state, reason, version, role: role.to_owned(), settings, facts, curve, policies,
-            misses, keys, ttl, now,
+            misses, keys, ttl, now, missing,
         }
     }
 }
@@ -353,7 +354,7 @@ fn report() -> v1::CacheReport {
 #[test]
 fn a_broken_report_names_its_field() {
     type Break = fn(&mut v1::CacheReport);
-    let breaks: [(&str, Break); 16] = [
+    let breaks: [(&str, Break); 17] = [
         ("state", |r| r.state = 0),
         ("state", |r| r.state = 99),
         ("role", |r| r.role = "master".into()),
@@ -369,6 +370,7 @@ fn a_broken_report_names_its_field() {
         ("keys[0].kind", |r| r.keys[0].kind = 0),
         ("policies[0].paired_delta", |r| r.policies[0].paired_delta = 0.1),
         ("ttl.groups[0].share_of_keys", |r| r.ttl.as_mut().unwrap().groups[0].share_of_keys = -0.1),
+        ("missing", |r| r.missing = vec![String::new(); 17]),
         ("now.value", |r| r.now.as_mut().unwrap().value = f64::INFINITY),
     ];
     assert!(CacheReport::try_from(report()).is_ok());

@@ -3,6 +3,7 @@
 mod account;
 pub mod agent;
 pub mod cache;
+pub mod cache_cost;
 pub mod disk;
 pub mod latency;
 pub mod outage;

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use flyball_tests::bench::disk;
 use flyball_tests::bench::table::Table;
 use flyball_tests::bench::{
-    agent, cache, latency, outage, query, replay, screenshot, start, steer,
+    agent, cache, cache_cost, latency, outage, query, replay, screenshot, start, steer,
 };
 use flyball_tests::load::{self, Pace, Plan, Scale};
 use flyball_tests::workload::SERIES_PER_NODE;
@@ -84,6 +84,33 @@ enum What {
         /// Measures nothing: shows what was kept to the estimators as they are now.
         #[arg(long)]
         again: bool,
+    },
+    /// What observing costs a real Redis under load, and its clients: no agent, one that samples only, one that draws ages, one that hears events for a whole cycle.
+    CacheCost {
+        /// Reads a second.
+        #[arg(long, default_value_t = 40_000.0)]
+        per_second: f64,
+        /// Memory of the server, in megabytes.
+        #[arg(long, default_value_t = 64)]
+        megabytes: u64,
+        /// Keys.
+        #[arg(long, default_value_t = 1_000_000)]
+        keys: u64,
+        /// Seconds until the server is full.
+        #[arg(long, default_value_t = 60)]
+        warm: u64,
+        /// Seconds for each kind of agent but the last.
+        #[arg(long, default_value_t = 120)]
+        seconds: u64,
+        /// Seconds that a cycle of windows may take; 0: events are left out.
+        #[arg(long, default_value_t = 9_000)]
+        cycle: u64,
+        /// What observing may cost, as the agent is told: a larger share makes a cycle shorter.
+        #[arg(long, default_value_t = 0.01)]
+        share: f64,
+        /// Times that the kinds of agent follow each other.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
     },
     /// The backlog of an hour sent beside live samples: memory of the agent, and how late live samples are seen meanwhile.
     Replay {
@@ -319,6 +346,20 @@ async fn main() -> Result<()> {
             result?;
             ensure!(table.all_met(), "a bar is not met");
             return Ok(());
+        }
+        What::CacheCost { per_second, megabytes, keys, warm, seconds, cycle, share, rounds } => {
+            let bytes = megabytes << 20;
+            let options = cache_cost::Options {
+                per_second,
+                bytes,
+                keys,
+                warm,
+                seconds,
+                cycle,
+                share,
+                rounds,
+            };
+            cache_cost::run(&mut table, &options).await?;
         }
         What::Replay { rounds } => replay::run(&mut table, rounds).await?,
         What::Steer { agents, changes, rounds } => {

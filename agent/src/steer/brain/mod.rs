@@ -130,6 +130,13 @@ impl Brain {
         Some((self.record.followed.as_ref()?.revision, self.lease_end?))
     }
 
+    /// What was in force before the trial that runs.
+    pub fn on_trial(&self) -> Option<&Settings> {
+        let followed = self.record.followed.as_ref()?;
+        let is_trial = followed.lease_ms.is_some() && followed.phase == Phase::Held;
+        (is_trial && !followed.before.is_empty()).then_some(&followed.before)
+    }
+
     /// True when there is nothing to be read or done until an offer comes.
     pub const fn is_idle(&self) -> bool {
         self.record.followed.is_none() && self.pending.is_none() && self.is_saved

@@ -9,14 +9,14 @@ use crate::steer::actuator::Memory;
 
 /// Where the system shows itself.
 #[derive(Debug, Clone)]
-pub(super) struct Host {
-    pub(super) proc: PathBuf,
-    pub(super) sys: PathBuf,
+pub(crate) struct Host {
+    pub(crate) proc: PathBuf,
+    pub(crate) sys: PathBuf,
 }
 
 impl Host {
     /// Memory for the process `pid`, where that is a process of this host; else for any.
-    pub(super) fn memory(&self, pid: Option<u32>) -> Option<Memory> {
+    pub(crate) fn memory(&self, pid: Option<u32>) -> Option<Memory> {
         let info = read_to_string(self.proc.join("meminfo")).ok()?;
         let field = |name| Some(numbers(&info, name)?.saturating_mul(1024));
         let memory =

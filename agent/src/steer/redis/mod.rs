@@ -3,7 +3,7 @@
 //! Of all that CONFIG SET could do only what bears on caching may be set, one parameter at a time, because servers before 7.0 take no more. A reading costs four
 //! commands, 0.17 ms of CPU time here and 0.20 ms there (benches/caches.rs), every five seconds and only while a policy is followed.
 
-mod host;
+pub(crate) mod host;
 mod law;
 
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ const POLICIES: [&str; 8] = [
 const NUMBERS: [(&str, u64, u64); 3] =
     [("lfu-decay-time", 0, 1_440), ("lfu-log-factor", 0, 255), ("maxmemory-samples", 1, 64)];
 /// Patterns of CONFIG GET that cover everything that may be set.
-const PATTERNS: [&str; 3] = ["maxmemory*", "lfu-*", "activedefrag"];
+pub(crate) const PATTERNS: [&str; 3] = ["maxmemory*", "lfu-*", "activedefrag"];
 /// Memory above the limit that is taken for the noise of buffers, as a share of the limit.
 const SLACK: f64 = 0.01;
 
@@ -178,6 +178,10 @@ impl Actuator for RedisActuator {
 
     fn persist(&mut self) -> Result<(), Trouble> {
         self.call(&["CONFIG", "REWRITE"]).map(|_| ())
+    }
+
+    fn on_trial(&self, before: Option<&Settings>) {
+        self.instance.trial().set(before);
     }
 }
 

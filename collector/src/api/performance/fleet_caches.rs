@@ -57,6 +57,8 @@ pub struct CacheBody {
     pub policies: Vec<PolicyBody>,
     /// Keys that stand out.
     pub key_findings: Vec<KeyBody>,
+    /// What is not known of it and why, for people: `policies: monitor = never`.
+    pub missing: Vec<String>,
 }
 
 /// Shares of the misses by why the key was not there.
@@ -166,6 +168,7 @@ pub(in crate::api) fn body(cache: &Cache) -> CacheBody {
         curve: report.curve.as_ref().map(Into::into),
         policies: report.policies.iter().map(Into::into).collect(),
         key_findings: report.keys.iter().map(Into::into).collect(),
+        missing: report.missing.clone(),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod fleet_caches;
 pub mod last;
 pub mod metrics;
 pub mod policies;
+pub mod propose;
 pub mod queries;
 pub mod rollouts;
 pub mod status;

@@ -16,6 +16,7 @@ use crate::live::now_ms;
 use crate::query::{QueryError, Violations};
 use crate::steer::driver::View;
 use crate::steer::show::{self, RolloutBody, SuggestionBody};
+use crate::suggest::by_person::WishError;
 use crate::suggest::{LookError, Skipped};
 
 /// What is to be looked at.
@@ -172,7 +173,8 @@ pub(in crate::api) async fn suggestion(
 
 /// Says that a suggestion is to be carried out. Its rollout begins at once: the change goes to the canary in bounded steps, is judged, and is promoted or rolled back by itself.
 ///
-/// 409 when it does not wait for a decision, its target is changing, resting or locked, the value in force is another one, or its agent is not heard.
+/// 409 when it does not wait for a decision, its target is changing, resting or locked, the value in force is another one, its agent is not heard, or too little is known of the
+/// time before to judge it.
 #[utoipa::path(post, path = "/api/performance/suggestions/{id}/confirm", tag = "steering",
     params(("id" = String, Path, description = "id of the suggestion")),
     request_body = NoteBody,
@@ -187,6 +189,7 @@ pub(in crate::api) async fn confirm(
     let (by, note) = person(&state, params, request).await?;
     let suggestion = SuggestionId(id);
     let rollout = suggestion.rollout();
+    state.0.suggester.check_past(&suggestion).await?;
     // The driver adds what it knows of the targets.
     let (in_force, absent) = (Vec::new(), Vec::new());
     let event = Event::Confirmed { suggestion, by, note, in_force, absent };
@@ -255,7 +258,12 @@ impl From<LookError> for ApiError {
                 violations.unknown("target", error.to_string());
                 QueryError::NotFound(violations).into()
             }
+            LookError::Wish(WishError::Invalid(violations)) => {
+                QueryError::Invalid(violations).into()
+            }
+            LookError::Wish(WishError::Stale(refusal)) => refusal.into(),
             LookError::Store(error) => QueryError::from(error).into(),
+            LookError::TooEarly(reason) => Self::TooEarly(reason),
             LookError::Driver(error) => error.into(),
         }
     }

@@ -4,19 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flyball_model::judge::judge;
-use flyball_model::rollout::{Event, Phase, Proposal, Rollout, RolloutId, TargetId, decide};
+use flyball_model::rollout::{Decision, Event, Limits, Proposal, RolloutId, State, decide};
 use flyball_proto::series::NodeName;
-use flyball_proto::steering::{CacheReport, PolicyOutcome, Target as Server};
+use flyball_proto::steering::{PolicyOutcome, Target as Server};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::alarms::Alarms;
-use super::measure::{Predictions, measure};
+use super::measure::Predictions;
 use super::stops::Watch;
-use super::trial::{inputs, trial};
-use super::words::{is_done, outcome_of, verdict_of};
+use super::words::{is_done, outcome_of};
 use super::{DriveError, DriverParts, Proposed, View, offers};
 use crate::live::{Change, now_ms};
 use crate::steer::journal::{Follower, Health, Taken};
@@ -28,16 +26,8 @@ use crate::suggest::gates;
 
 /// Time between two looks at the clock, at agents and at caches.
 const TICK: Duration = Duration::from_millis(500);
-/// Time between two reads of the journal where other collectors append to it.
-const READ: Duration = Duration::from_secs(1);
-/// And where nobody does: only damage could be found.
-const READ_ALONE: Duration = Duration::from_secs(15);
-/// Time between two counts of all decisions.
-const COUNT: Duration = Duration::from_mins(1);
-/// Time between two checks of all decisions.
-const CHECK: Duration = Duration::from_hours(1);
-/// What ended longer ago is forgotten in memory, milliseconds: 90 days.
-const REMEMBER_MS: i64 = 90 * 24 * 3_600_000;
+/// A report that is older does not say what is in force now.
+const FRESH: Duration = Duration::from_mins(1);
 /// Decisions anew after another collector was first.
 const ROUNDS: u32 = 32;
 
@@ -53,20 +43,20 @@ pub(super) enum Command {
 
 #[derive(Debug)]
 pub(super) struct Desk {
-    parts: DriverParts,
-    follower: Follower,
+    pub(super) parts: DriverParts,
+    pub(super) follower: Follower,
     commands: mpsc::Receiver<Command>,
     publish: watch::Sender<Arc<View>>,
-    predictions: Predictions,
-    stops: Watch,
+    pub(super) predictions: Predictions,
+    pub(super) stops: Watch,
     alarms: Alarms,
-    judged_at: BTreeMap<RolloutId, Instant>,
-    read_at: Instant,
-    counted_at: Instant,
-    checked_at: Instant,
+    pub(super) judged_at: BTreeMap<RolloutId, Instant>,
+    pub(super) read_at: Instant,
+    pub(super) counted_at: Instant,
+    pub(super) checked_at: Instant,
     /// Outcomes that could not be decided on: all are looked at again.
-    missed: bool,
-    since_ms: i64,
+    pub(super) missed: bool,
+    pub(super) since_ms: i64,
 }
 
 impl Desk {
@@ -150,7 +140,8 @@ impl Desk {
         for member in members {
             let Ok(node) = NodeName::new(&member.target.node) else { continue };
             let server = Server::new(&member.target.kind, &member.target.name);
-            if let Some(cache) = self.parts.steering.caches().get(&node, &server) {
+            let known = self.parts.steering.caches().get(&node, &server);
+            if let Some(cache) = known.filter(|cache| cache.received.elapsed() < FRESH) {
                 in_force.push((member.target.id.clone(), cache.report.settings.clone()));
             }
             if self.silent_ms(&node) > 0 {
@@ -164,14 +155,10 @@ impl Desk {
         let mut result = Proposed::default();
         for proposal in proposals {
             let id = proposal.id.clone();
-            if let Some(open) = gates::open(&proposal, self.follower.log().state()) {
-                result.refused.push((id, format!("suggestion {open} waits for a decision")));
-                continue;
-            }
             match self.happen(&Event::Proposed(Box::new(proposal))).await {
                 Ok(()) => result.taken.push(id),
-                Err(DriveError::Refused(refusal)) => {
-                    result.refused.push((id, refusal.to_string()));
+                Err(error @ (DriveError::Refused(_) | DriveError::Open(_))) => {
+                    result.refused.push((id, error.to_string()));
                 }
                 Err(error) => return Err(error),
             }
@@ -191,11 +178,11 @@ impl Desk {
                 return Err(DriveError::Journal(self.follower.health().describe()));
             }
             let state = self.follower.log().state();
-            let decision = match decide(state, event, now_ms(), &self.parts.limits) {
+            let decision = match decided(state, event, &self.parts.limits) {
                 Ok(decision) => decision,
-                Err(refusal) => {
+                Err(refused) => {
                     self.tell(&taken);
-                    return Err(refusal.into());
+                    return Err(refused);
                 }
             };
             let mut won = true;
@@ -231,7 +218,7 @@ impl Desk {
     }
 
     /// A machine's event: what cannot be decided now is found again.
-    async fn machine(&mut self, event: Event) {
+    pub(super) async fn machine(&mut self, event: Event) {
         if let Err(error) = self.happen(&event).await {
             tracing::warn!(%error, "nothing was decided");
         }
@@ -242,169 +229,7 @@ impl Desk {
         self.machine(Event::Outcome(outcome_of(node, outcome))).await;
     }
 
-    async fn tick(&mut self) {
-        let now = Instant::now();
-        let period = if self.parts.is_alone { READ_ALONE } else { READ };
-        let is_well = self.follower.health().may_decide();
-        if now >= self.read_at + if is_well { period } else { READ } {
-            self.catch_up().await;
-        }
-        self.look_back(now).await;
-        if !self.follower.health().may_decide() {
-            return;
-        }
-        if std::mem::take(&mut self.missed) {
-            self.told_again().await;
-        }
-        let going: Vec<Rollout> =
-            self.follower.log().state().rollouts().filter(|r| r.is_forward()).cloned().collect();
-        self.forget(&going);
-        for rollout in &going {
-            self.stop(rollout).await;
-        }
-        self.silence(&going).await;
-        let due = self.follower.log().state().next_deadline();
-        if due.is_some_and(|due| due <= now_ms()) {
-            self.machine(Event::Tick).await;
-        }
-        for rollout in &going {
-            self.judge(rollout, now).await;
-        }
-    }
-
-    /// Checks old rows from time to time.
-    async fn look_back(&mut self, now: Instant) {
-        let all = now >= self.checked_at + CHECK;
-        if !all && now < self.counted_at + COUNT {
-            return;
-        }
-        self.counted_at = now;
-        if all {
-            self.checked_at = now;
-        }
-        self.follower.check(all).await;
-        self.follower.forget(now_ms() - REMEMBER_MS);
-        self.tell(&[]);
-    }
-
-    /// All outcomes that stand, since some may have been passed over.
-    async fn told_again(&mut self) {
-        for (node, agent) in self.parts.steering.agents().all() {
-            for outcome in &agent.outcomes {
-                self.machine(Event::Outcome(outcome_of(&node, outcome))).await;
-            }
-        }
-    }
-
-    fn forget(&mut self, going: &[Rollout]) {
-        let ids: Vec<RolloutId> = going.iter().map(|rollout| rollout.id.clone()).collect();
-        self.judged_at.retain(|id, _| ids.contains(id));
-        self.stops.keep(&ids);
-        let members = going.iter().flat_map(|rollout| &rollout.plan.members);
-        let targets: Vec<TargetId> = members.map(|member| member.target.id.clone()).collect();
-        self.predictions.keep(&targets);
-        let width = self.parts.judge.window_ms;
-        for member in going.iter().flat_map(|rollout| &rollout.plan.members) {
-            let Some(report) =
-                self.report(&member.target.node, &member.target.kind, &member.target.name)
-            else {
-                continue;
-            };
-            let at = (now_ms(), width);
-            self.predictions.take(&member.target.id, &report, &member.revert_to, at);
-        }
-    }
-
-    fn report(&self, node: &str, kind: &str, name: &str) -> Option<Arc<CacheReport>> {
-        let node = NodeName::new(node).ok()?;
-        Some(self.parts.steering.caches().get(&node, &Server::new(kind, name))?.report)
-    }
-
-    async fn stop(&mut self, rollout: &Rollout) {
-        let reports: BTreeMap<TargetId, _> = rollout
-            .plan
-            .members
-            .iter()
-            .filter_map(|member| {
-                let target = &member.target;
-                let report = self.report(&target.node, &target.kind, &target.name)?;
-                Some((target.id.clone(), report.as_ref().clone()))
-            })
-            .collect();
-        let find = |target: &TargetId| reports.get(target).cloned();
-        let stop = self.stops.look(rollout, find, &self.parts.judge, now_ms());
-        if let Some((reason, inputs)) = stop {
-            let rollout = rollout.id.clone();
-            self.machine(Event::HardStop { rollout, reason, inputs }).await;
-        }
-    }
-
-    /// Tells the machine of agents that nobody hears.
-    async fn silence(&mut self, going: &[Rollout]) {
-        let mut nodes: Vec<&str> = going
-            .iter()
-            .flat_map(|rollout| rollout.plan.members.iter().zip(&rollout.members))
-            .filter(|(_, member)| member.is_touched())
-            .map(|(planned, _)| planned.target.node.as_str())
-            .collect();
-        nodes.sort_unstable();
-        nodes.dedup();
-        for node in nodes {
-            let Ok(name) = NodeName::new(node) else { continue };
-            let silent_ms = self.silent_ms(&name);
-            if silent_ms >= 1_000 {
-                self.machine(Event::AgentSilent { node: node.to_owned(), silent_ms }).await;
-            }
-        }
-    }
-
-    /// For how long nobody has heard an agent; 0: it is heard, here or by another collector.
-    fn silent_ms(&self, node: &NodeName) -> i64 {
-        let agent = self.parts.steering.agents().get(node);
-        if agent.as_ref().is_some_and(|agent| agent.is_connected) {
-            return 0;
-        }
-        if !self.parts.live.elsewhere(std::slice::from_ref(node)).is_empty() {
-            return 0;
-        }
-        let since_ms = agent.map_or(self.since_ms, |agent| agent.since_ms);
-        now_ms().saturating_sub(since_ms).max(1)
-    }
-
-    async fn judge(&mut self, rollout: &Rollout, now: Instant) {
-        if !matches!(rollout.phase, Phase::Validating { .. }) {
-            return;
-        }
-        let period = Duration::from_millis(u64::from(self.parts.judge.window_ms));
-        if self.judged_at.get(&rollout.id).is_some_and(|last| now < *last + period) {
-            return;
-        }
-        self.judged_at.insert(rollout.id.clone(), now);
-        let (store, settings) = (self.parts.journal.store(), &self.parts.judge);
-        let at_ms = now_ms();
-        let measured = measure(store, rollout, &self.predictions, settings, at_ms).await;
-        let measured = match measured {
-            Ok(measured) => measured,
-            Err(error) => {
-                tracing::warn!(%error, rollout = %rollout.id, "what is to be judged cannot be read");
-                return;
-            }
-        };
-        let state = self.follower.log().state();
-        let Some(suggestion) = state.suggestion(&rollout.suggestion) else { return };
-        let prediction = &suggestion.proposal.prediction;
-        let Some(trial) = trial(rollout, prediction, &measured, settings) else { return };
-        let verdict = judge(&trial, at_ms);
-        let event = Event::Judged {
-            rollout: rollout.id.clone(),
-            revision: rollout.revision(),
-            verdict: verdict_of(&verdict),
-            inputs: inputs(&trial),
-        };
-        self.machine(event).await;
-    }
-
-    async fn catch_up(&mut self) {
+    pub(super) async fn catch_up(&mut self) {
         let was_away = !self.follower.health().may_decide();
         let taken = self.follower.catch_up().await;
         self.read_at = Instant::now();
@@ -415,7 +240,7 @@ impl Desk {
     }
 
     /// Tells everybody what was taken, and what follows from it.
-    fn tell(&mut self, taken: &[Taken]) {
+    pub(super) fn tell(&mut self, taken: &[Taken]) {
         let log = self.follower.log();
         let health = self.follower.health();
         let (state, policies) = (log.state(), &self.parts.policies);
@@ -457,4 +282,15 @@ impl Desk {
         let hash = self.follower.origin();
         hash.map(|hash| hex::encode(&hash[..8])).unwrap_or_default()
     }
+}
+
+/// What follows from an event now. Of two suggestions for the same parameter of a target only one waits,
+/// whoever was first.
+fn decided(state: &State, event: &Event, limits: &Limits) -> Result<Decision, DriveError> {
+    if let Event::Proposed(proposal) | Event::ProposedBy { proposal, .. } = event
+        && let Some(open) = gates::open(proposal, state)
+    {
+        return Err(DriveError::Open(open));
+    }
+    Ok(decide(state, event, now_ms(), limits)?)
 }

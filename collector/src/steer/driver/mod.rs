@@ -21,6 +21,7 @@ mod alarms;
 mod desk;
 mod measure;
 mod offers;
+mod rounds;
 mod settings;
 mod stops;
 mod trial;
@@ -89,6 +90,9 @@ pub enum DriveError {
         "nobody but people can carry out suggestion {0}: do it and reject the suggestion with a note"
     )]
     ByHand(SuggestionId),
+    /// One that touches the same parameters of a target waits.
+    #[error("suggestion {0} waits for a decision")]
+    Open(SuggestionId),
     /// The journal did not take it, or it is not known whether it did.
     #[error("the journal {0}")]
     Journal(String),

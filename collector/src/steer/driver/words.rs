@@ -50,9 +50,10 @@ pub(super) fn verdict_of(verdict: &judge::Verdict) -> Verdict {
 /// Whether a move is the one that an event is about: what follows then follows by itself.
 pub(super) fn is_done(event: &Event, what: &Move) -> bool {
     match (event, what) {
-        (Event::Proposed(proposal), Move::Proposed { proposal: made, .. }) => {
-            proposal.id == made.id
-        }
+        (
+            Event::Proposed(proposal) | Event::ProposedBy { proposal, .. },
+            Move::Proposed { proposal: made, .. },
+        ) => proposal.id == made.id,
         (Event::Confirmed { suggestion, .. }, Move::Confirmed { suggestion: made, .. })
         | (Event::Rejected { suggestion, .. }, Move::Rejected { suggestion: made }) => {
             suggestion == made

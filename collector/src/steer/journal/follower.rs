@@ -19,6 +19,8 @@ use crate::store::StoreError;
 const GAP_PATIENCE: Duration = Duration::from_secs(30);
 /// Most odd rows that are remembered.
 const MOST_ODD: usize = 20;
+/// Most taken rows that are told at once; of more the newest are.
+const MOST_TAKEN: usize = 1_000;
 
 /// How the journal is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub struct Follower {
     origin: Option<[u8; 32]>,
     odd: Vec<String>,
     gap_since: Option<Instant>,
+    /// The end was reached once: what comes from now on is news.
+    has_read: bool,
 }
 
 impl Health {
@@ -94,6 +98,7 @@ impl Follower {
             origin: None,
             odd: Vec::new(),
             gap_since: None,
+            has_read: false,
         }
     }
 
@@ -132,7 +137,8 @@ impl Follower {
         self.log.forget(before_ms);
     }
 
-    /// Reads on to the end. Gives what was taken; [`Follower::health`] says whether that is all.
+    /// Reads on to the end. Gives what was taken, but nothing of the first reading: that is no news.
+    /// [`Follower::health`] says whether that is all.
     pub async fn catch_up(&mut self) -> Vec<Taken> {
         let mut taken = Vec::new();
         while !matches!(self.health, Health::Broken { .. }) {
@@ -153,7 +159,10 @@ impl Follower {
                 break;
             }
             let ended = self.take(&page, &mut taken);
+            let kept = if self.has_read { MOST_TAKEN } else { 0 };
+            taken.drain(..taken.len().saturating_sub(kept));
             if !more || ended {
+                self.has_read |= self.health.may_decide();
                 break;
             }
         }

@@ -32,7 +32,7 @@ pub(super) fn offer(
             continue;
         }
         match check(policy, capabilities) {
-            Ok(()) => targets.push(policy.clone()),
+            Ok(persist) => targets.push(TargetPolicy { persist, ..policy.clone() }),
             Err(reason) => refused.push(refusal(wanted, policy, &reason)),
         }
     }
@@ -46,7 +46,9 @@ pub(super) fn offer(
     Offer { policy, refused }
 }
 
-fn check(policy: &TargetPolicy, capabilities: &[Capability]) -> Result<(), String> {
+/// Whether it may be made permanent. That is asked for where the agent allows it and left out where it
+/// does not: the values stay as long as the server runs, which is what was judged.
+fn check(policy: &TargetPolicy, capabilities: &[Capability]) -> Result<bool, String> {
     let capability = capabilities.iter().find(|capability| capability.target == policy.target);
     let capability = capability.ok_or_else(|| format!("{}: no such target", policy.target))?;
     // Zero is often no limit at all. Whether it may be set depends on whether it was before, which the agent knows.
@@ -55,8 +57,10 @@ fn check(policy: &TargetPolicy, capabilities: &[Capability]) -> Result<(), Strin
     };
     let settings = policy.settings.iter().filter(is_plain);
     let settings = settings.map(|(parameter, value)| (parameter.clone(), value.clone())).collect();
-    let policy = TargetPolicy { settings, ..policy.clone() };
-    capability.check(&policy).map_err(|invalid| invalid.to_string())
+    let persist = policy.persist && capability.may_persist;
+    let policy = TargetPolicy { settings, persist, ..policy.clone() };
+    capability.check(&policy).map_err(|invalid| invalid.to_string())?;
+    Ok(persist)
 }
 
 fn refusal(wanted: &AgentPolicy, policy: &TargetPolicy, reason: &str) -> PolicyOutcome {
@@ -113,6 +117,18 @@ mod tests {
         let reasons = ["maxmemory: 101 is not from 1 to 100", "redis/c: no such target"];
         assert_eq!(refused, [("b", reasons[0]), ("c", reasons[1])]);
         assert!(offer.refused.iter().all(|o| o.revision.0 == 7 && o.rollout_id == "r"));
+    }
+
+    #[test]
+    fn what_is_to_be_permanent_is_so_where_the_agent_allows_it() {
+        let mut wanted = wanted(7, &[("a", "5")]);
+        wanted.targets[0].persist = true;
+        for may_persist in [false, true] {
+            let capability = Capability { may_persist, ..capability("a") };
+            let offer = offer(&wanted, &[capability], &[]);
+            assert_eq!(offer.policy.targets[0].persist, may_persist);
+            assert!(offer.refused.is_empty());
+        }
     }
 
     #[test]

@@ -134,7 +134,8 @@ impl Steering {
         let node = hello.node.clone();
         tracing::info!(%node, revision = %hello.revision, targets = hello.capabilities.len(), "agent watches");
         let shared = Arc::clone(shared);
-        let session = Session { shared, place, inbound, outbound, acked: 0, sent: None };
+        let session =
+            Session { shared, place, inbound, outbound, acked: 0, sent: None, owes: false };
         let end = session.run().await;
         match &end {
             Ok(()) => tracing::info!(%node, "agent does not watch any more"),

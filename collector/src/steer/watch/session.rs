@@ -40,6 +40,8 @@ pub(super) struct Session {
     pub(super) acked: u64,
     /// What was sent last.
     pub(super) sent: Option<Arc<AgentPolicy>>,
+    /// A message was due while it was not known what is wanted.
+    pub(super) owes: bool,
 }
 
 impl Session {
@@ -70,20 +72,18 @@ impl Session {
         }
     }
 
-    /// True when something else is wanted than was sent.
+    /// True when something else is wanted than was sent, or a message is overdue and can be sent now.
     fn is_news(&self) -> bool {
         let wanted = self.shared.policies.wanted(&self.place.node);
-        self.shared.policies.is_current()
-            && self
-                .sent
-                .as_ref()
-                .is_none_or(|sent| !Arc::ptr_eq(sent, &wanted) && **sent != *wanted)
+        let is_other = |sent: &Arc<AgentPolicy>| !Arc::ptr_eq(sent, &wanted) && **sent != *wanted;
+        self.shared.policies.is_current() && (self.owes || self.sent.as_ref().is_none_or(is_other))
     }
 
     /// Sends what is wanted. Returns when it is to be sent again.
     async fn send(&mut self, changes: &mut watch::Receiver<u64>) -> Result<Instant, Status> {
         changes.mark_unchanged();
-        if !self.shared.policies.is_current() {
+        self.owes = !self.shared.policies.is_current();
+        if self.owes {
             return Ok(Instant::now() + HEARTBEAT);
         }
         let wanted = self.shared.policies.wanted(&self.place.node);

@@ -180,3 +180,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_age_of_a_share_of_the_keys() {
+    let mut ages = Ages::default();
+    assert_eq!(ages.age_of_share(0.5), None);
+    for idle_s in 0..10 {
+        ages.observe(Drawn { idle_s, bytes: 1, lifetime: Lifetime::Forever });
+    }
+    assert_eq!(ages.age_of_share(0.5), Some(5.0));
+    assert_eq!(ages.age_of_share(1.0), Some(10.0));
+    assert_eq!(ages.age_of_share(2.0), None);
+}

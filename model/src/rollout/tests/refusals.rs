@@ -46,6 +46,18 @@ fn a_suggestion_is_decided_once() {
 }
 
 #[test]
+fn what_a_person_proposes_is_that_persons_in_the_journal() {
+    let mut world = World::new();
+    let by = Actor { name: "ada".into(), address: "10.0.0.1".into() };
+    let proposal = Box::new(proposal("s-1", &[1], 100, 150));
+    let event = Event::ProposedBy { proposal, by: by.clone(), note: "a trial".into() };
+    let made = world.event(&event).unwrap().transitions.remove(0);
+    assert_eq!((made.actor, made.reason.as_str()), (by, "a trial"));
+    assert_eq!(conflict(world.event(&event)), "there is a suggestion s-1 already");
+    world.confirm("s-1").unwrap();
+}
+
+#[test]
 fn an_expired_one_cannot_be_confirmed_even_if_nobody_has_ticked() {
     let mut world = proposed();
     world.now += DAY;

@@ -8,7 +8,7 @@ pub use findings::{KeyFinding, KeyFindingKind, TtlEffect, TtlFindings, TtlGroup}
 
 use super::check::{amounts, at_most, each, text};
 use super::policy::{settings, to_settings};
-use super::{MAX_FINDINGS, MAX_NAME_BYTES, MAX_REASON_BYTES, Settings, Target};
+use super::{MAX_FINDINGS, MAX_MISSING, MAX_NAME_BYTES, MAX_REASON_BYTES, Settings, Target};
 use crate::series::Invalid;
 use crate::v1;
 
@@ -43,6 +43,8 @@ pub struct CacheReport {
     pub ttl: Option<TtlFindings>,
     /// What the setting before would do under the traffic of now.
     pub now: Option<CachePrediction>,
+    /// What is not in this report and why, for people, 16 at most of at most 1024 bytes each.
+    pub missing: Vec<String>,
 }
 
 /// How the agent gets on with a cache.
@@ -109,6 +111,7 @@ impl CacheReport {
             keys: Vec::new(),
             ttl: None,
             now: None,
+            missing: Vec::new(),
         }
     }
 }
@@ -153,6 +156,8 @@ impl TryFrom<v1::CacheReport> for CacheReport {
         }
         at_most("policies", &report.policies, MAX_FINDINGS)?;
         at_most("keys", &report.keys, MAX_FINDINGS)?;
+        at_most("missing", &report.missing, MAX_MISSING)?;
+        report.missing.iter().try_for_each(|line| text("missing", line, MAX_REASON_BYTES))?;
         Ok(Self {
             target: Target::try_from((report.kind, report.name))?,
             measured_at_ms: report.measured_at_ms,
@@ -168,6 +173,7 @@ impl TryFrom<v1::CacheReport> for CacheReport {
             keys: each("keys", report.keys)?,
             ttl: part("ttl", report.ttl)?,
             now: part("now", report.now)?,
+            missing: report.missing,
         })
     }
 }
@@ -197,6 +203,7 @@ impl From<CacheReport> for v1::CacheReport {
             keys: report.keys.into_iter().map(Into::into).collect(),
             ttl: report.ttl.map(Into::into),
             now: report.now.map(Into::into),
+            missing: report.missing,
         }
     }
 }

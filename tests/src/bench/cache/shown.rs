@@ -65,7 +65,7 @@ impl Shown {
         Ok(serde_json::from_slice(&text)?)
     }
 
-    /// A file that takes [requests](write).
+    /// A file that takes [requests](write()).
     pub(super) fn requests_file(&self) -> Result<BufWriter<File>> {
         Ok(BufWriter::new(File::create(self.of("requests"))?))
     }

@@ -1,0 +1,144 @@
+//! A suggestion that a person makes.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::suggestions::unknown;
+use crate::api::by::{asked, check_note};
+use crate::api::params::{Fields, Params};
+use crate::api::{ApiError, AppState};
+use crate::query::Violations;
+use crate::steer::show::{self, SuggestionBody};
+use crate::suggest::by_person::{Wish, WishedPrediction, WishedValue};
+
+/// Longest title, in bytes.
+const MAX_TITLE_BYTES: usize = 256;
+
+/// What a person proposes.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "describes the body, which is read field by field")]
+pub struct WishBody {
+    /// Id of the server to change.
+    #[schema(example = "redis:web-1:sessions")]
+    pub target: String,
+    /// `cache.size` or `cache.eviction_policy`; what the parameters say when it is not given.
+    #[schema(example = "cache.size")]
+    pub kind: Option<String>,
+    /// Parameters with their new values, each parameter once.
+    pub change: Vec<WishedValueBody>,
+    /// What is expected; that the hit ratio stays as it is when nothing is given.
+    pub prediction: Option<WishedPredictionBody>,
+    /// One line; made from the change when it is not given. At most 256 bytes.
+    pub title: Option<String>,
+    /// Why; it is written down. At most 1024 bytes.
+    pub note: Option<String>,
+}
+
+/// A parameter with its new value.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "describes the body, which is read field by field")]
+pub struct WishedValueBody {
+    /// As the server calls it.
+    #[schema(example = "maxmemory")]
+    pub parameter: String,
+    /// What is believed to be in force: 409 when it is not.
+    #[schema(example = "67108864")]
+    pub from: Option<String>,
+    /// What is to be, as a text or a whole number.
+    #[schema(example = "134217728")]
+    pub to: String,
+}
+
+/// What is expected of the hit ratio.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "describes the body, which is read field by field")]
+pub struct WishedPredictionBody {
+    /// Without the change, 0 to 1; measured when it is not given.
+    pub before: Option<f64>,
+    /// With it, 0 to 1.
+    pub after: f64,
+    /// Lower end of the interval of `after`; `after` when it is not given.
+    pub low: Option<f64>,
+    /// Its upper end; `after` when it is not given.
+    pub high: Option<f64>,
+    /// Share of such intervals that hold what comes; 0.9 when it is not given.
+    pub confidence: Option<f64>,
+}
+
+/// Proposes a change by hand. It goes the way of every other: bounded by what the agent allows, written down, and confirmed or rejected; then on trial, judged, and promoted or rolled back.
+///
+/// The target's agent must be connected to this collector. 409 when another value is in force than `from` says, or a suggestion for the same parameter waits.
+#[utoipa::path(post, path = "/api/performance/suggestions", tag = "steering",
+    request_body = WishBody,
+    responses((status = 201, body = SuggestionBody)),
+)]
+pub(in crate::api) async fn propose(
+    State(state): State<AppState>,
+    params: Params,
+    request: Request,
+) -> Result<(StatusCode, Json<SuggestionBody>), ApiError> {
+    let (by, fields) = asked(&state, params, request).await?;
+    let (target, wish) = read(fields, &by.name)?;
+    let (id, view) = state.0.suggester.wish(&target, &wish, by).await?;
+    let found = view.state.suggestion(&id).ok_or_else(|| unknown("suggestion", &id.0))?;
+    Ok((StatusCode::CREATED, Json(show::suggestion(found, true))))
+}
+
+fn read(mut fields: Fields, by: &str) -> Result<(String, Wish), ApiError> {
+    let (target, kind) = (fields.text("target"), fields.text("kind"));
+    let (title, note) = (fields.text("title"), fields.text("note").unwrap_or_default());
+    let (change, prediction) = (fields.objects("change"), fields.object("prediction"));
+    let mut violations = fields.finish();
+    check_note(&note, &mut violations);
+    if title.as_ref().is_some_and(|title| title.len() > MAX_TITLE_BYTES) {
+        violations.invalid("title", format!("is longer than {MAX_TITLE_BYTES} bytes"));
+    }
+    if target.is_none() {
+        violations.invalid("target", "is missing");
+    }
+    let change = change.into_iter().enumerate();
+    let change = change.map(|(at, fields)| value(at, fields, &mut violations)).collect();
+    let prediction = prediction.map(|fields| expected(fields, &mut violations));
+    violations.check()?;
+    let by = by.to_owned();
+    Ok((target.unwrap_or_default(), Wish { kind, change, prediction, title, note, by }))
+}
+
+fn value(at: usize, mut fields: Fields, violations: &mut Violations) -> WishedValue {
+    let (parameter, to) = (fields.text("parameter"), fields.text_or_integer("to"));
+    let from = fields.text_or_integer("from");
+    let given = [("parameter", parameter.is_some()), ("to", to.is_some())];
+    adopt(violations, &format!("change[{at}]"), fields.finish(), &given);
+    WishedValue { parameter: parameter.unwrap_or_default(), from, to: to.unwrap_or_default() }
+}
+
+fn expected(mut fields: Fields, violations: &mut Violations) -> WishedPrediction {
+    let after = fields.number("after");
+    let prediction = WishedPrediction {
+        before: fields.number("before"),
+        after: after.unwrap_or_default(),
+        low: fields.number("low"),
+        high: fields.number("high"),
+        confidence: fields.number("confidence"),
+    };
+    adopt(violations, "prediction", fields.finish(), &[("after", after.is_some())]);
+    prediction
+}
+
+/// Takes over what is wrong with an inner object, and which of its fields are missing.
+fn adopt(violations: &mut Violations, within: &str, mut inner: Violations, given: &[(&str, bool)]) {
+    for (name, is_given) in given {
+        if !is_given && inner.fields().iter().all(|field| field.field != *name) {
+            inner.invalid(*name, "is missing");
+        }
+    }
+    for field in inner.fields() {
+        violations.invalid(format!("{within}.{}", field.field), field.reason.clone());
+    }
+}

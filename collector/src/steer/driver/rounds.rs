@@ -1,0 +1,218 @@
+//! What the driver does from time to time: deadlines, hard stops, agents that nobody hears, verdicts, and
+//! looks at old rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flyball_model::judge::judge;
+use flyball_model::rollout::{Event, Phase, Rollout, RolloutId, TargetId};
+use flyball_proto::series::NodeName;
+use flyball_proto::steering::{CacheReport, Target as Server};
+use tokio::time::Instant;
+
+use super::desk::Desk;
+use super::measure::{measure, unchanged_since};
+use super::trial::{inputs, trial};
+use super::words::{outcome_of, verdict_of};
+use crate::live::now_ms;
+
+/// Time between two reads of the journal where other collectors append to it.
+const READ: Duration = Duration::from_millis(300);
+/// And where nobody does: only damage could be found.
+const READ_ALONE: Duration = Duration::from_secs(15);
+/// And while it cannot be read.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+/// Time between two counts of all decisions.
+const COUNT: Duration = Duration::from_mins(1);
+/// Time between two checks of all decisions.
+const CHECK: Duration = Duration::from_hours(1);
+/// What ended longer ago is forgotten in memory, milliseconds: 90 days.
+const REMEMBER_MS: i64 = 90 * 24 * 3_600_000;
+/// That an agent reports to another collector is known here so much later at most, milliseconds.
+const ELSEWHERE_LATE_MS: i64 = 15_000;
+
+impl Desk {
+    pub(super) async fn tick(&mut self) {
+        let now = Instant::now();
+        let period = match (self.follower.health().may_decide(), self.parts.is_alone) {
+            (false, _) => READ_AGAIN,
+            (true, true) => READ_ALONE,
+            (true, false) => READ,
+        };
+        if now >= self.read_at + period {
+            self.catch_up().await;
+        }
+        self.look_back(now).await;
+        if !self.follower.health().may_decide() {
+            return;
+        }
+        if std::mem::take(&mut self.missed) {
+            self.told_again().await;
+        }
+        let going: Vec<Rollout> =
+            self.follower.log().state().rollouts().filter(|r| r.is_forward()).cloned().collect();
+        self.forget(&going);
+        for rollout in &going {
+            self.stop(rollout).await;
+        }
+        self.silence(&going).await;
+        let due = self.follower.log().state().next_deadline();
+        if due.is_some_and(|due| due <= now_ms()) {
+            self.machine(Event::Tick).await;
+        }
+        for rollout in &going {
+            self.judge(rollout, now).await;
+        }
+    }
+
+    /// Checks old rows from time to time.
+    async fn look_back(&mut self, now: Instant) {
+        let all = now >= self.checked_at + CHECK;
+        if !all && now < self.counted_at + COUNT {
+            return;
+        }
+        self.counted_at = now;
+        if all {
+            self.checked_at = now;
+        }
+        self.follower.check(all).await;
+        self.follower.forget(now_ms() - REMEMBER_MS);
+        self.tell(&[]);
+    }
+
+    /// All outcomes that stand, since some may have been passed over.
+    async fn told_again(&mut self) {
+        for (node, agent) in self.parts.steering.agents().all() {
+            for outcome in &agent.outcomes {
+                self.machine(Event::Outcome(outcome_of(&node, outcome))).await;
+            }
+        }
+    }
+
+    fn forget(&mut self, going: &[Rollout]) {
+        let ids: Vec<RolloutId> = going.iter().map(|rollout| rollout.id.clone()).collect();
+        self.judged_at.retain(|id, _| ids.contains(id));
+        self.stops.keep(&ids);
+        let members = going.iter().flat_map(|rollout| &rollout.plan.members);
+        let targets: Vec<TargetId> = members.map(|member| member.target.id.clone()).collect();
+        self.predictions.keep(&targets);
+        let width = self.parts.judge.window_ms;
+        for member in going.iter().flat_map(|rollout| &rollout.plan.members) {
+            let Some(report) =
+                self.report(&member.target.node, &member.target.kind, &member.target.name)
+            else {
+                continue;
+            };
+            let at = (now_ms(), width);
+            self.predictions.take(&member.target.id, &report, &member.revert_to, at);
+        }
+    }
+
+    fn report(&self, node: &str, kind: &str, name: &str) -> Option<Arc<CacheReport>> {
+        let node = NodeName::new(node).ok()?;
+        Some(self.parts.steering.caches().get(&node, &Server::new(kind, name))?.report)
+    }
+
+    async fn stop(&mut self, rollout: &Rollout) {
+        let reports: BTreeMap<TargetId, _> = rollout
+            .plan
+            .members
+            .iter()
+            .filter_map(|member| {
+                let target = &member.target;
+                let report = self.report(&target.node, &target.kind, &target.name)?;
+                Some((target.id.clone(), report.as_ref().clone()))
+            })
+            .collect();
+        let find = |target: &TargetId| reports.get(target).cloned();
+        let stop = self.stops.look(rollout, find, &self.parts.judge, now_ms());
+        if let Some((reason, inputs)) = stop {
+            let rollout = rollout.id.clone();
+            self.machine(Event::HardStop { rollout, reason, inputs }).await;
+        }
+    }
+
+    /// Tells the machine of agents that nobody hears.
+    async fn silence(&mut self, going: &[Rollout]) {
+        let mut nodes: Vec<&str> = going
+            .iter()
+            .flat_map(|rollout| rollout.plan.members.iter().zip(&rollout.members))
+            .filter(|(_, member)| member.is_touched())
+            .map(|(planned, _)| planned.target.node.as_str())
+            .collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        for node in nodes {
+            let Ok(name) = NodeName::new(node) else { continue };
+            let silent_ms = self.silent_ms(&name);
+            if silent_ms >= 1_000 {
+                self.machine(Event::AgentSilent { node: node.to_owned(), silent_ms }).await;
+            }
+        }
+    }
+
+    /// For how long nobody has heard an agent; 0: it is heard, here or by another collector. Its samples
+    /// may come here while it watches elsewhere, and the other way round.
+    pub(super) fn silent_ms(&self, node: &NodeName) -> i64 {
+        let agent = self.parts.steering.agents().get(node);
+        if agent.as_ref().is_some_and(|agent| agent.is_connected) {
+            return 0;
+        }
+        if !self.parts.is_alone && self.parts.live.is_up(node) {
+            return 0;
+        }
+        let since_ms = agent.map_or(self.since_ms, |agent| agent.since_ms);
+        let late_ms = if self.parts.is_alone { 0 } else { ELSEWHERE_LATE_MS };
+        now_ms().saturating_sub(since_ms).saturating_sub(late_ms).max(1)
+    }
+
+    /// Whether the agent of the first target that is judged watches here: that collector has what agents
+    /// say the old setting would do. The others leave judging to it.
+    fn is_ours(&self, rollout: &Rollout) -> bool {
+        if self.parts.is_alone {
+            return true;
+        }
+        let (treated, _) = rollout.compared();
+        let node = treated.first().and_then(|target| NodeName::new(&target.node).ok());
+        let agent = node.and_then(|node| self.parts.steering.agents().get(&node));
+        agent.is_some_and(|agent| agent.is_connected)
+    }
+
+    async fn judge(&mut self, rollout: &Rollout, now: Instant) {
+        if !matches!(rollout.phase, Phase::Validating { .. }) {
+            return;
+        }
+        let period = Duration::from_millis(u64::from(self.parts.judge.window_ms));
+        if self.judged_at.get(&rollout.id).is_some_and(|last| now < *last + period) {
+            return;
+        }
+        if !self.is_ours(rollout) {
+            return;
+        }
+        self.judged_at.insert(rollout.id.clone(), now);
+        let (store, settings) = (self.parts.journal.store(), &self.parts.judge);
+        let at_ms = now_ms();
+        let times = (unchanged_since(self.follower.log().state(), rollout), at_ms);
+        let measured = measure(store, rollout, &self.predictions, settings, times).await;
+        let measured = match measured {
+            Ok(measured) => measured,
+            Err(error) => {
+                tracing::warn!(%error, rollout = %rollout.id, "what is to be judged cannot be read");
+                return;
+            }
+        };
+        let state = self.follower.log().state();
+        let Some(suggestion) = state.suggestion(&rollout.suggestion) else { return };
+        let prediction = &suggestion.proposal.prediction;
+        let Some(trial) = trial(rollout, prediction, &measured, settings) else { return };
+        let verdict = judge(&trial, at_ms);
+        let event = Event::Judged {
+            rollout: rollout.id.clone(),
+            revision: rollout.revision(),
+            verdict: verdict_of(&verdict),
+            inputs: inputs(&trial),
+        };
+        self.machine(event).await;
+    }
+}
