@@ -205,7 +205,11 @@ impl Desk {
             };
             let mut won = true;
             for transition in decision.transitions {
-                let Ok(row) = self.follower.log().row(&transition) else { break };
+                let Ok(row) = self.follower.log().row(&transition) else {
+                    // Something else was taken meanwhile: decide anew.
+                    won = false;
+                    break;
+                };
                 let sequence = row.sequence;
                 match self.follower.append(&row).await {
                     Ok(true) => {
@@ -232,6 +236,7 @@ impl Desk {
             taken.extend(self.follower.catch_up().await);
         }
         self.tell(&taken);
+        self.missed = true;
         Err(DriveError::Journal("is busy: other collectors were first every time".to_owned()))
     }
 
