@@ -21,6 +21,8 @@ use crate::store::{Store, StoreError};
 
 /// Who confirms what goes without a person, as the journal names it.
 const AUTO: &str = "auto_confirm";
+/// What it was computed from may be so old then, milliseconds.
+const AUTO_FRESH_MS: i64 = 15 * 60_000;
 
 /// What looks. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -177,7 +179,7 @@ impl Suggester {
     /// Confirms what may go without a person. What may not go now is tried again at the next look.
     async fn go_by_itself(&self) {
         let view = self.driver.view();
-        for suggestion in may_go(&view.state, &self.settings) {
+        for suggestion in may_go(&view.state, &self.settings, now_ms()) {
             if self.check_past(&suggestion).await.is_err() {
                 continue;
             }
@@ -216,28 +218,38 @@ impl Suggester {
     }
 }
 
-/// Suggestions of advisors that wait and may go without a person: of a kind that may, of no higher risk, and
-/// where enough of the kind was promoted before.
-fn may_go(state: &State, settings: &SuggestSettings) -> Vec<SuggestionId> {
+/// Whether an advisor has proposed it, and an agent can carry it out.
+fn of_advisor(suggestion: &Suggestion) -> Option<Details> {
+    let details = Details::of(&suggestion.proposal);
+    details.filter(|details| !details.by_hand && details.proposed_by.is_empty())
+}
+
+/// Suggestions of advisors that wait and may go without a person: of a kind that may, of no higher risk,
+/// made lately, and where enough that persons had confirmed was promoted before.
+fn may_go(state: &State, settings: &SuggestSettings, now_ms: i64) -> Vec<SuggestionId> {
+    let by_person = |rollout: &Rollout| {
+        let suggestion = state.suggestion(&rollout.suggestion)?;
+        let (who, ..) = suggestion.decided.as_ref()?;
+        of_advisor(suggestion).filter(|_| who.name != AUTO)
+    };
     let promoted = |kind: &str, target: &TargetId| {
         let is_it = |rollout: &&Rollout| {
             rollout.state == RolloutState::Promoted
                 && rollout.kind == kind
                 && rollout.place(target).is_some()
+                && by_person(rollout).is_some()
         };
         state.rollouts().filter(is_it).count()
     };
     let may = |suggestion: &&Suggestion| {
         let proposal = &suggestion.proposal;
-        let of_advisor = Details::of(proposal).filter(|details| {
-            !details.by_hand
-                && details.proposed_by.is_empty()
-                && details.risk.level <= settings.auto_confirm_risk
-        });
+        let low = of_advisor(suggestion)
+            .filter(|details| details.risk.level <= settings.auto_confirm_risk);
         let least = proposal.members.iter().map(|m| promoted(&proposal.kind, &m.target.id)).min();
         suggestion.status == SuggestionStatus::Proposed
             && settings.auto_confirm.contains(&proposal.kind)
-            && of_advisor.is_some()
+            && low.is_some()
+            && now_ms.saturating_sub(suggestion.created_at_ms) <= AUTO_FRESH_MS
             && least.is_some_and(|least| least >= settings.auto_confirm_after as usize)
     };
     state.suggestions().filter(may).map(|found| found.proposal.id.clone()).collect()
