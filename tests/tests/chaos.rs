@@ -102,7 +102,7 @@ async fn up(world: &World, collector: usize) -> Result<Vec<String>> {
 
 #[tokio::test]
 async fn changes_end_as_they_should_whoever_is_killed_meanwhile() -> Result<()> {
-    let report = rollout::run(seed()?, 6, 2).await?;
+    let report = rollout::run(seed()?, 3, 2).await?;
     ensure!(report.changes() > 0, "{report}");
     Ok(())
 }
