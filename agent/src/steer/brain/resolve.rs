@@ -53,7 +53,7 @@ impl Brain {
             return self.adopt(offer, lease_end, reading);
         }
         if let Some(ended) = self.ended(&offer) {
-            return self.tell_again(ended, offer, reading);
+            return self.tell_again(ended, &offer, reading);
         }
         let followed = match self.follow(&offer, reading) {
             Ok(followed) => followed,
@@ -93,7 +93,7 @@ impl Brain {
         is_it.then(|| outcome.clone())
     }
 
-    fn tell_again(&mut self, ended: Outcome, offer: Offer, reading: &Reading) {
+    fn tell_again(&mut self, ended: Outcome, offer: &Offer, reading: &Reading) {
         let in_force = reading.in_force.clone();
         let outcome = Outcome { revision: offer.revision, in_force, ..ended };
         self.record.seen = offer.revision;
@@ -151,7 +151,7 @@ impl Brain {
     /// The offer as it would be followed.
     fn follow(&self, offer: &Offer, reading: &Reading) -> Result<Followed, String> {
         let policy = &offer.policy;
-        self.check(policy)?;
+        self.check(policy, reading)?;
         let (mut goal, mut before) = (policy.settings.clone(), Settings::new());
         let revert_to = policy.canary.as_ref().map(|canary| &canary.revert_to);
         for (parameter, wanted) in &policy.settings {
@@ -187,14 +187,18 @@ impl Brain {
         })
     }
 
-    /// Holds what is wanted to what may be set; but what a trial of its own has found may be wanted again, whatever it was.
-    fn check(&self, policy: &TargetPolicy) -> Result<(), String> {
+    /// Holds what is wanted to what may be set; but what a trial of its own has found may be wanted again, whatever it was, and for what is in force nothing is set.
+    fn check(&self, policy: &TargetPolicy, reading: &Reading) -> Result<(), String> {
         let before = self.record.followed.as_ref().map(|followed| &followed.before);
         let is_new = |(parameter, value): &(&String, &String)| {
-            before.and_then(|before| before.get(*parameter)) != Some(*value)
+            let known = [before, Some(&reading.in_force)].into_iter().flatten();
+            known.into_iter().all(|settings| settings.get(*parameter) != Some(*value))
         };
         let settings = policy.settings.iter().filter(is_new);
-        let settings = settings.map(|(p, v)| (p.clone(), v.clone())).collect();
+        let settings: Settings = settings.map(|(p, v)| (p.clone(), v.clone())).collect();
+        if settings.is_empty() && !policy.persist {
+            return Ok(());
+        }
         let policy = TargetPolicy { settings, ..policy.clone() };
         self.capability.check(&policy).map_err(|invalid| invalid.to_string())
     }

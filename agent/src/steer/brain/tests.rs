@@ -342,9 +342,10 @@ proptest! {
                     last.revision = revision;
                 }
                 Happens::Person(is_limit, is_seen) => {
-                    let (parameter, value) = match is_limit {
-                        true => (MAXMEMORY, (300 + revision) * MB),
-                        false => (SAMPLES, 40 + revision),
+                    let (parameter, value) = if is_limit {
+                        (MAXMEMORY, (300 + revision) * MB)
+                    } else {
+                        (SAMPLES, 40 + revision)
                     };
                     world.server.insert(parameter.to_owned(), value.to_string());
                     persons.insert(parameter.to_owned(), value.to_string());
