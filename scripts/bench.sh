@@ -55,6 +55,7 @@ step "Queries" query
 step "The backlog of an hour" "$bench" replay "${replay[@]}"
 step "ClickHouse away" "$bench" outage "${outage[@]}"
 step "Steering: from a wish to its being in force" fleet "$bench" steer
+step "Steering: a harmful change and its way back" "$bench" harm
 step "Rollups" cargo bench --locked --quiet -p flyball-collector --bench rollup
 step "On disk, beside VictoriaMetrics" "$bench" disk --millions "$millions"
 step "Store: ways to insert, fsync, memory" cargo bench --locked --quiet -p flyball-collector --bench store

@@ -33,8 +33,21 @@ impl Redis {
     /// # Errors
     /// When it does not come up.
     pub async fn start_with(dir: &Path, options: &[&str]) -> Result<Self> {
+        Self::start_as(dir, None, options).await
+    }
+
+    /// As [`Redis::start`], with a file of settings that the server may rewrite.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_with_file(dir: &Path, file: &str) -> Result<Self> {
+        Self::start_as(dir, Some(file), &[]).await
+    }
+
+    async fn start_as(dir: &Path, file: Option<&str>, options: &[&str]) -> Result<Self> {
         let port = port::free()?;
         let mut command = Command::new("redis-server");
+        command.args(file);
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.arg("--dir").arg(dir).args(options);
         let process = Process::start("redis", command, dir)?;

@@ -9,7 +9,8 @@ use clap::{Parser, Subcommand};
 use flyball_tests::bench::disk;
 use flyball_tests::bench::table::Table;
 use flyball_tests::bench::{
-    agent, cache, cache_cost, latency, outage, query, replay, screenshot, start, steer,
+    agent, cache, cache_cost, confirm, harm, latency, outage, query, replay, screenshot, start,
+    steer,
 };
 use flyball_tests::load::{self, Pace, Plan, Scale};
 use flyball_tests::workload::SERIES_PER_NODE;
@@ -128,6 +129,15 @@ enum What {
         changes: usize,
         /// Wishes for all agents.
         #[arg(long, default_value_t = 10)]
+        rounds: usize,
+        /// Confirmations over HTTP, one after the other; at the other agents many at once.
+        #[arg(long, default_value_t = 500)]
+        confirms: usize,
+    },
+    /// A harmful change at a real Redis: from the verdict to the old value, also with the collector killed.
+    Harm {
+        /// Changes of each kind.
+        #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
     /// ClickHouse away for minutes: memory of the agent, and whether everything is stored afterwards.
@@ -362,10 +372,12 @@ async fn main() -> Result<()> {
             cache_cost::run(&mut table, &options).await?;
         }
         What::Replay { rounds } => replay::run(&mut table, rounds).await?,
-        What::Steer { agents, changes, rounds } => {
+        What::Steer { agents, changes, rounds, confirms } => {
             open_files()?;
             steer::run(&mut table, agents, changes, rounds).await?;
+            confirm::run(&mut table, agents, confirms).await?;
         }
+        What::Harm { rounds } => harm::run(&mut table, rounds).await?,
         What::Outage { settle, seconds } => {
             let (settle, outage) = (Duration::from_secs(settle), Duration::from_secs(seconds));
             outage::run(&mut table, settle, outage).await?;

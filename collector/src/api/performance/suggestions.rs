@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use flyball_model::rollout::{Event, Suggestion, SuggestionId, SuggestionStatus};
+use flyball_model::rollout::{Event, Limits, Suggestion, SuggestionId, SuggestionStatus, decide};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -189,10 +189,15 @@ pub(in crate::api) async fn confirm(
     let (by, note) = person(&state, params, request).await?;
     let suggestion = SuggestionId(id);
     let rollout = suggestion.rollout();
-    state.0.suggester.check_past(&suggestion).await?;
+    let past = state.0.suggester.check_past(&suggestion).await;
     // The driver adds what it knows of the targets.
     let (in_force, absent) = (Vec::new(), Vec::new());
     let event = Event::Confirmed { suggestion, by, note, in_force, absent };
+    if let Err(too_early) = past {
+        // What time alone does not mend is told first.
+        decide(&state.0.driver.view().state, &event, now_ms(), &Limits::default())?;
+        return Err(too_early.into());
+    }
     let mut view = state.0.driver.person(event).await?;
     if view.state.rollout(&rollout).is_none() {
         // Another collector was first with something else in between.
