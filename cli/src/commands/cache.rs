@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::Cell;
 
 use super::caches::{causes, memory, per_second, state};
-use crate::api::steering::{Cache, Curve, KeyFinding, Misses, PolicyEstimate};
+use crate::api::caches::{Cache, Curve, KeyFinding, Misses, PolicyEstimate};
 use crate::text::chart::bar;
 use crate::text::curve::{Mark, at, known, picture};
 use crate::text::table::{Column, Screen, Tone, plain, render, toned};

@@ -6,7 +6,7 @@ use comfy_table::Cell;
 use serde_json::{Value, json};
 
 use super::{Context, cache, hint, print};
-use crate::api::steering::{Cache, CachesAnswer, Curve, Misses};
+use crate::api::caches::{Cache, CachesAnswer, Curve, Misses};
 use crate::api::types::entries;
 use crate::args::{CacheSort, CachesArgs};
 use crate::config::Output;

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use super::units::{bytes, percent};
-use crate::api::steering::{Curve, CurvePoint};
+use crate::api::caches::{Curve, CurvePoint};
 
 /// Rows of the picture without its axis.
 const ROWS: usize = 10;

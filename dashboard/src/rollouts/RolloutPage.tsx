@@ -88,8 +88,8 @@ function Head({ rollout, suggestion }: Known) {
       </div>
       <p class="muted">
         {kind && kindWords(kind)} {target && <TargetLink target={target} />}, attempt {rollout.attempt}.{" "}
-        {change.map(changeText).join("; ")}{" "}
-        <a href={pageHref("suggestions", rollout.suggestion_id)}>Why it was suggested</a>{" "}
+        {change.map(changeText).join("; ")} ·{" "}
+        <a href={pageHref("suggestions", rollout.suggestion_id)}>Why it was suggested</a> ·{" "}
         <a href={pageHref("audit", rollout.id)}>Every decision about it</a>
       </p>
     </header>
@@ -104,14 +104,16 @@ function Course({ rollout, suggestion }: Known) {
     <>
       <section class="section" id="section-verdict">
         <h2>Promised and seen</h2>
-        <div class="panel verdict-panel">
-          {verdict ? (
-            <VerdictView verdict={verdict} promised={promised} />
-          ) : (
-            <NotJudged rollout={rollout} promised={promised} />
-          )}
+        <div class="grid">
+          <div class="panel verdict-panel">
+            {verdict ? (
+              <VerdictView verdict={verdict} promised={promised} />
+            ) : (
+              <NotJudged rollout={rollout} promised={promised} />
+            )}
+          </div>
+          {target?.node && <InForce target={target} />}
         </div>
-        {target?.node && <InForce target={target} />}
         {target?.kind === "redis" && <RolloutCharts rollout={rollout} target={target} />}
       </section>
       <section class="section" id="section-timeline">

@@ -1,7 +1,7 @@
 /** The life of a change as a list of moments, in words. Pure. */
 import type { Decided, Rollout, RolloutStep, Suggestion, Verdict } from "../api/steering";
 import { changeText } from "../changes/values";
-import { isOver, JUDGEMENTS, kindWords, STATES, stageWords, wordsOf } from "../changes/words";
+import { isJudged, isOver, JUDGEMENTS, kindWords, STATES, stageWords, wordsOf } from "../changes/words";
 import type { Tone } from "../ui/Pill";
 import { saidOf } from "./notes";
 
@@ -86,7 +86,7 @@ function lastEntry(rollout: Rollout): Entry {
   const { state, reason, stage, paused } = rollout;
   const words = wordsOf(STATES, state);
   if (isOver(state)) {
-    const text = [words.meaning, sentence(reason)].filter(Boolean).join(" ");
+    const text = [words.meaning, why(reason)].filter(Boolean).join(" ");
     return entry({
       id: "end",
       atMs: rollout.ended_at_ms ?? null,
@@ -101,13 +101,18 @@ function lastEntry(rollout: Rollout): Entry {
     id: "now",
     atMs: null,
     title,
-    text: [meaning, sentence(reason)].filter(Boolean).join(" "),
+    text: [meaning, why(reason)].filter(Boolean).join(" "),
     tone: stage === "restoring" ? "bad" : "warn",
   });
 }
 
+/** Why it goes back or ended; the judge's numbers stand with its verdict. */
+function why(reason: string): string {
+  return sentence(isJudged(reason) ? "the judge found harm" : reason);
+}
+
 /** A reason as the collector writes it, as a sentence of its own. */
-function sentence(reason: string): string {
+export function sentence(reason: string): string {
   if (!reason) return "";
   return `${capital(reason)}${/[.!?]$/.test(reason) ? "" : "."}`;
 }

@@ -48,8 +48,10 @@ export function SuggestionPage({ id }: { id: string }) {
           <ChangePanel suggestion={suggestion} />
           <RiskPanel suggestion={suggestion} />
         </div>
-        <PromisePanel suggestion={suggestion} />
-        <SizePanel suggestion={suggestion} />
+        <div class="stacked">
+          <PromisePanel suggestion={suggestion} />
+          <SizePanel suggestion={suggestion} />
+        </div>
         <EvidenceTable evidence={suggestion.evidence} />
       </div>
     </div>
