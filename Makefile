@@ -9,13 +9,16 @@ RELEASE := $(TARGET)/release
 DIST := dashboard/dist/index.html
 DASHBOARD_SOURCES := $(shell find dashboard -path dashboard/node_modules -prune -o -path dashboard/dist -prune -o -type f -print)
 
-.PHONY: help run test bench chaos build engine dashboard check unit screenshot fuzz soak clean
+.PHONY: help run demo test bench chaos build engine dashboard check unit screenshot fuzz soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s $$'\t'
 
 run: build engine ## build what is missing, then collector, agent on this host and dashboard on http://127.0.0.1:7480
 	@scripts/run.sh $(RELEASE)
+
+demo: build engine ## the closed loop on a real Redis in under three minutes: found, confirmed, judged, kept; then harm, taken back
+	@scripts/demo.sh $(RELEASE)
 
 test: ## install what the tests need and run all of them
 	@scripts/test.sh

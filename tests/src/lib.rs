@@ -20,6 +20,7 @@ pub mod shape;
 pub mod simulate;
 pub mod stack;
 pub mod steered;
+pub mod steering;
 pub mod terminal;
 pub mod wait;
 pub mod workload;

@@ -33,8 +33,21 @@ impl Redis {
     /// # Errors
     /// When it does not come up.
     pub async fn start_with(dir: &Path, options: &[&str]) -> Result<Self> {
+        Self::start_as(dir, None, options).await
+    }
+
+    /// As [`Redis::start`], with a file of settings that the server may rewrite.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_with_file(dir: &Path, file: &str) -> Result<Self> {
+        Self::start_as(dir, Some(file), &[]).await
+    }
+
+    async fn start_as(dir: &Path, file: Option<&str>, options: &[&str]) -> Result<Self> {
         let port = port::free()?;
         let mut command = Command::new("redis-server");
+        command.args(file);
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.arg("--dir").arg(dir).args(options);
         let process = Process::start("redis", command, dir)?;
@@ -76,4 +89,17 @@ pub async fn config(port: u16, parameter: &str) -> Result<String> {
     stream.read_to_string(&mut answer).await?;
     // *2, $ length, parameter, $ length, value.
     Ok(answer.lines().nth(4).with_context(|| format!("redis says {answer}"))?.to_owned())
+}
+
+/// A number of INFO of the server of this port.
+///
+/// # Errors
+/// When the server does not say.
+pub async fn info(port: u16, name: &str) -> Result<u64> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(b"INFO\r\nQUIT\r\n").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let line = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    Ok(line.with_context(|| format!("no {name} in {answer}"))?.trim().parse()?)
 }

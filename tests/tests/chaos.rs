@@ -7,8 +7,8 @@ use flyball_tests::chaos::balance::ClockSteps;
 use flyball_tests::chaos::campaign::shape;
 use flyball_tests::chaos::fault::Fault;
 use flyball_tests::chaos::plan::{Abilities, Shape, Step, Target};
-use flyball_tests::chaos::round;
 use flyball_tests::chaos::world::World;
+use flyball_tests::chaos::{rollout, round, seed};
 use flyball_tests::proxy::Mode;
 use flyball_tests::wait::{SOON, until};
 
@@ -98,4 +98,11 @@ async fn up(world: &World, collector: usize) -> Result<Vec<String>> {
     let nodes = status["nodes"].as_array().context("status has nodes")?;
     let up = nodes.iter().filter(|n| n["up"] == true);
     Ok(up.map(|n| n["node"].to_string()).collect())
+}
+
+#[tokio::test]
+async fn changes_end_as_they_should_whoever_is_killed_meanwhile() -> Result<()> {
+    let report = rollout::run(seed()?, 3, 2).await?;
+    ensure!(report.changes() > 0, "{report}");
+    Ok(())
 }

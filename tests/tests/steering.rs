@@ -1,9 +1,144 @@
-//! Steering on the whole path: the shipped agent and the shipped collector find each other, and show what may be steered.
+//! Steering on the whole path: the shipped collector and agent, a real Redis under load, and a person who decides.
 
 use anyhow::{Context as _, Result, ensure};
+use flyball_tests::engine;
 use flyball_tests::redis::Redis;
-use flyball_tests::stack::Stack;
+use flyball_tests::stack::{Collector, Stack};
+use flyball_tests::steering::{
+    Cache, FITS, MIB, agent_settings, confirmed, ended, propose, proposed, quick_with, say, text,
+};
 use flyball_tests::wait::{SOON, until};
+use rustix::process::Signal;
+use serde_json::Value;
+
+/// The target of all these tests.
+const ID: &str = "redis:cache-1:sessions";
+
+/// A collector, an agent and a cache that it may change.
+async fn begin(
+    settings: &[(&str, &str)],
+    cache: (u64, flyball_tests::load::cache::Load),
+    agent: &str,
+) -> Result<(Stack, Cache)> {
+    let mut stack = Stack::start_with(settings).await?;
+    let cache = Cache::start(stack.dir(), "sessions", cache.0, cache.1).await?;
+    let file = agent_settings(stack.dir(), &[("sessions", &cache)], agent)?;
+    stack.start_agent("cache-1", &["--config", &file])?;
+    Ok((stack, cache))
+}
+
+/// Refused in this state.
+fn conflict((status, answer): (u16, Value), state: &str) -> Result<()> {
+    ensure!(status == 409 && answer["state"] == state, "{status} {answer}");
+    Ok(())
+}
+
+/// What the journal says of a subject, the oldest first: who, what it is since, and why.
+async fn journal(stack: &Stack, subject: &str) -> Result<Vec<(String, String, String)>> {
+    let path = format!("/api/performance/audit?verify=true&limit=200&subject={subject}");
+    let answer = stack.collector.api.json(&path).await?;
+    ensure!(answer["verified"]["intact"] == true, "{answer}");
+    let entries = answer["entries"].as_array().context("entries")?;
+    let entry = |entry: &Value| {
+        Ok((text(entry, "actor")?, text(entry, "to_state")?, text(entry, "reason")?))
+    };
+    entries.iter().rev().map(entry).collect()
+}
+
+#[tokio::test]
+async fn a_server_or_an_agent_that_refuses_leaves_it_as_it_was_and_three_times_lock_it()
+-> Result<()> {
+    let settings = quick_with(&[
+        ("FLYBALL_ROLLOUT_COOL_DOWN_MS", "4000"),
+        ("FLYBALL_ROLLOUT_COOL_DOWN_FACTOR", "1"),
+    ]);
+    let agent = "[steer]\nlargest_growth = 1.5";
+    let (stack, cache) = begin(&settings, (4 * MIB, FITS), agent).await?;
+    let api = &stack.collector.api;
+    // Beyond what the agent offers to set: nothing is proposed at all.
+    until("the agent's bounds", SOON, || async {
+        let (status, answer) = propose(api, ID, u64::MAX / 2).await?;
+        ensure!(status == 400 && answer["errors"][0]["field"] == "change[0].to", "{answer}");
+        Ok(())
+    })
+    .await?;
+    // Within its bounds, and more than it takes at once.
+    let id = confirmed(api, &proposed(api, ID, 8 * MIB).await?).await?;
+    let done = ended(api, &id).await?;
+    ensure!(done["state"] == "rolled_back", "{done:#}");
+    ensure!(text(&done, "reason")?.contains("by more than a factor of 1.5"), "{done:#}");
+
+    // Refused by the server, in its own words, with values that were not refused before.
+    cache.command("ACL SETUSER default -config|set").await?;
+    for limit in [5 * MIB, 5 * MIB + 4096] {
+        let suggestion = proposed(api, ID, limit).await?;
+        conflict(say(api, &format!("suggestions/{suggestion}/confirm")).await?, "cooling")?;
+        let confirm = format!("suggestions/{suggestion}/confirm");
+        let id = until("its rest to end", SOON * 2, || async {
+            let (status, answer) = say(api, &confirm).await?;
+            ensure!(status == 202, "{status} {answer}");
+            text(&answer, "id")
+        })
+        .await?;
+        let done = ended(api, &id).await?;
+        ensure!(done["state"] == "rolled_back", "{done:#}");
+        ensure!(text(&done, "reason")?.contains("config|set"), "Redis's own words: {done:#}");
+        ensure!(cache.limit().await? == 4 * MIB, "as it was");
+    }
+    let last = proposed(api, ID, 6 * MIB).await?;
+    conflict(say(api, &format!("suggestions/{last}/confirm")).await?, "locked")?;
+    let alerts = api.json("/api/performance/alerts").await?;
+    ensure!(alerts.to_string().contains("target.locked"), "{alerts}");
+
+    let (status, free) = say(api, &format!("targets/{ID}/unlock")).await?;
+    ensure!(status == 200 && free["status"] == "free", "{free}");
+    cache.command("ACL SETUSER default +config|set").await?;
+    let done = ended(api, &confirmed(api, &last).await?).await?;
+    ensure!(done["state"] == "promoted", "{done:#}");
+    ensure!(cache.limit().await? == 6 * MIB, "it is in force");
+    // To be made permanent was not asked for.
+    let file = std::fs::read_to_string(stack.dir().join("sessions/redis.conf"))?;
+    ensure!(file.contains(&format!("maxmemory {}", 4 * MIB)), "{file}");
+    stack.stop().await
+}
+
+#[tokio::test]
+async fn without_its_collector_a_trial_ends_and_a_changed_row_is_found() -> Result<()> {
+    let settings =
+        quick_with(&[("FLYBALL_ROLLOUT_HOLD_MS", "600000"), ("FLYBALL_ROLLOUT_LEASE_MS", "3000")]);
+    let (mut stack, cache) = begin(&settings, (4 * MIB, FITS), "").await?;
+    let id = confirmed(&stack.collector.api, &proposed(&stack.collector.api, ID, 8 * MIB).await?)
+        .await?;
+    cache.wait_limit(8 * MIB).await?;
+    stack.collector.process.signal(Signal::KILL)?;
+    stack.collector.process.wait(SOON).await?;
+    cache.wait_limit(4 * MIB).await?;
+    let (dir, grpc) = (stack.dir().to_owned(), stack.collector.grpc);
+    stack.collector = Collector::start_with(&dir, grpc, &settings).await?;
+    let done = ended(&stack.collector.api, &id).await?;
+    ensure!(done["state"] == "rolled_back", "{done:#}");
+    ensure!(text(&done, "reason")?.contains("went back"), "{done:#}");
+    ensure!(journal(&stack, &id).await?.len() > 3, "the journal is whole");
+
+    // Somebody changes a row behind everybody's back.
+    stack.collector.process.stop().await?;
+    let forge = "ALTER TABLE flyball.optimization_logs UPDATE reason = 'forged' WHERE sequence = 2 \
+        SETTINGS mutations_sync = 2";
+    engine::run(stack.collector.data_dir(), forge).await?;
+    stack.collector = Collector::start_with(&dir, grpc, &settings).await?;
+    let audit = until("it to be found", SOON, || async {
+        let audit = stack.collector.api.json("/api/performance/audit?verify=true").await?;
+        ensure!(audit["journal"]["state"] == "broken", "{audit}");
+        Ok(audit)
+    })
+    .await?;
+    ensure!(audit["verified"]["intact"] == false && audit["verified"]["broken_at"] == 2, "{audit}");
+    let (status, answer) = propose(&stack.collector.api, ID, 8 * MIB).await?;
+    ensure!([404, 503].contains(&status), "{status} {answer}");
+    ensure!(cache.limit().await? == 4 * MIB, "nothing is decided any more");
+    stack.agents[0].stop().await?;
+    stack.collector.process.stop().await
+}
 
 #[tokio::test]
 async fn an_agent_says_what_it_may_set_and_what_not() -> Result<()> {

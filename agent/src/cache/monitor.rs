@@ -14,8 +14,6 @@ use std::time::{Duration, Instant};
 use super::connect;
 use crate::redis::{Connection, Error, Info, Instance, Number, Reply};
 
-/// Time between two looks at the server's buffer.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Time between two looks at whether reading is over.
 const PATIENCE: Duration = Duration::from_millis(10);
 
@@ -30,6 +28,8 @@ pub struct Burst {
     pub most_used: f64,
     /// Buffer on our side, in bytes.
     pub receive_bytes: usize,
+    /// Time between two looks at the server's buffer.
+    pub look_every: Duration,
 }
 
 /// How a burst ended.
@@ -44,13 +44,14 @@ pub enum End {
 }
 
 impl Default for Burst {
-    /// Half a second, 1 MB pending, 97 % in use, 4 MB of our own.
+    /// Half a second, 1 MB pending, 97 % in use, 4 MB of our own, fifty looks a second.
     fn default() -> Self {
         Self {
             longest: Duration::from_millis(500),
             most_pending_bytes: 1 << 20,
             most_used: 0.97,
             receive_bytes: 4 << 20,
+            look_every: Duration::from_millis(20),
         }
     }
 }
@@ -62,6 +63,19 @@ impl Default for Burst {
 pub fn burst(
     instance: &Instance,
     bounds: &Burst,
+    line: impl FnMut(&[u8]) + Send,
+) -> Result<End, Error> {
+    burst_until(instance, bounds, &AtomicBool::new(false), line)
+}
+
+/// As [`burst`], which ends early when somebody says that it is over.
+///
+/// # Errors
+/// When the server cannot be reached, breaks off or refuses.
+pub fn burst_until(
+    instance: &Instance,
+    bounds: &Burst,
+    is_over: &AtomicBool,
     mut line: impl FnMut(&[u8]) + Send,
 ) -> Result<End, Error> {
     let mut guard = connect(instance)?;
@@ -72,9 +86,7 @@ pub fn burst(
     reader.widen(bounds.receive_bytes)?;
     let id = reader.call(&[b"CLIENT", b"ID"])?.integer();
     let id = id.ok_or(Error::Protocol("no id of a client"))?.to_string();
-    let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let is_over = &is_over;
         let reading = scope.spawn(move || {
             let result = read(&mut reader, is_over, &mut line);
             is_over.store(true, Ordering::Relaxed);
@@ -121,7 +133,7 @@ fn look(
         if used(guard)? > bounds.most_used {
             return Ok(End::Full);
         }
-        thread::park_timeout(LOOK_EVERY.min(deadline - now));
+        thread::park_timeout(bounds.look_every.min(deadline - now));
     }
 }
 

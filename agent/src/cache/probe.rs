@@ -22,6 +22,10 @@ use crate::redis::{Connection, Error, Instance, Reply};
 pub const BATCH: usize = 25;
 /// A bucket with more keys is that of a table that is far too small.
 const MOST_IN_BUCKET: usize = 64;
+/// Keys of so many bytes are asked for their type.
+const LARGE_BYTES: u32 = 1 << 20;
+/// Types that a server may name.
+const TYPES: [&str; 6] = ["string", "list", "set", "zset", "hash", "stream"];
 /// Lookups of keys that were gone, which the server tells as misses: so long they are remembered.
 const OWN_MISS_MS: u64 = 2000;
 
@@ -36,6 +40,8 @@ pub struct Look {
     pub bytes: u32,
     /// Milliseconds until it expires.
     pub ttl_ms: Option<u64>,
+    /// Its type, of large keys; else empty.
+    pub data_type: &'static str,
 }
 
 /// How keys are drawn.
@@ -155,7 +161,27 @@ impl Prober {
                 Err(error) => failed = Some(error),
             }
         }
+        for look in looks.iter_mut().filter(|look| look.bytes >= LARGE_BYTES) {
+            look.data_type = self.data_type(&look.key)?;
+        }
         failed.map_or(Ok(looks), Err)
+    }
+
+    /// The type of a key; empty when it is gone, or may not be asked for.
+    fn data_type(&mut self, key: &[u8]) -> Result<&'static str, Error> {
+        let reply = match self.connection.call(&[b"TYPE", key]) {
+            Ok(reply) => reply,
+            Err(error) if error.is_broken() => return Err(error),
+            Err(_) => return Ok(""),
+        };
+        let name = reply.text().unwrap_or_default();
+        let known = TYPES.into_iter().find(|known| known.as_bytes() == name);
+        if name == b"none" {
+            self.counted.misses += 1;
+        } else {
+            self.counted.hits += 1;
+        }
+        Ok(known.unwrap_or("other"))
     }
 
     /// Whether a miss that the server tells of is one of ours.
@@ -232,7 +258,7 @@ impl Prober {
             Some(_) => self.counted.hits += 1,
             None => {}
         }
-        let bytes = size?.integer().and_then(|bytes| u32::try_from(bytes).ok());
+        let bytes = size?.integer().map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
         let ttl_ms = left.and_then(|left| u64::try_from(left).ok());
         let is_gone = left == Some(-2);
         Ok(bytes.filter(|_| !is_gone).map(|bytes| Look {
@@ -240,6 +266,7 @@ impl Prober {
             idle_s,
             bytes,
             ttl_ms,
+            data_type: "",
         }))
     }
 }

@@ -1,7 +1,9 @@
 //! Watches an instance for a while and feeds the estimators: one thread, two connections.
 //!
 //! Between events it draws keys, and looks at some of the keys that have just been filled, for their
-//! size and what time they were given. In blocks of time it reads the sums of INFO, so that traffic,
+//! size and what time they were given. Those are chosen by hash, so that all fills of a key are looked
+//! at or none: were it by turns, keys that never expire would become known one after the other, and
+//! those that do would be forgotten again. In blocks of time it reads the sums of INFO, so that traffic,
 //! ages and ghosts are those of the same time. It can do without events, on one connection: then it
 //! draws keys only, which touches no setting of the server.
 //!
@@ -9,13 +11,11 @@
 //! second pays 4 to 10 % of a core while it is watched. [`Plan::turnover`] says how long that needs to be.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use flyball_model::emulate::Policy;
 use flyball_model::reuse::{
     Ages, BLOCKS, Curve, Drawn, Expiry, Ghosts, Lifetime, Memory, Misses, Present, Priors, Refused,
-    Sampling, Traffic, curve,
+    Traffic, curve,
 };
 
 use super::events::{Event, Events, Lease, What};
@@ -23,7 +23,12 @@ use super::hash::KeyHasher;
 use super::prefix::{self, Given};
 use super::probe::{BATCH, Counted, Look, Prober};
 use super::{LEAST_WAIT, now_ms};
-use crate::redis::{Error, Info, Instance, Number, Reply};
+use crate::redis::{Error, Info, Instance, Number};
+
+mod parts;
+
+pub use parts::{Block, Looked, Plan};
+use parts::{Settings, interval, read_info, read_settings};
 
 /// A missed key has been filled by then, if it is filled at all.
 const FILLED: Duration = Duration::from_millis(200);
@@ -36,38 +41,6 @@ const HISTOGRAM_BYTES: f64 = 24_688.0;
 const SCALES: std::ops::RangeInclusive<f64> = 0.9..=1.2;
 /// Longest wait for an event: a deadline is looked at so often.
 const PATIENCE: Duration = Duration::from_millis(100);
-
-/// How closely to watch.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
-    /// Keys drawn a second.
-    pub draws_per_second: f64,
-    /// Keys looked at a second after they were filled.
-    pub fills_per_second: f64,
-    /// Length of a block; [`BLOCKS`] are kept.
-    pub block: Duration,
-    /// Databases that are heard.
-    pub databases: Vec<u32>,
-    /// How many ghosts are kept.
-    pub sampling: Sampling,
-    /// Where the setting of events is kept that was there before.
-    pub lease_file: PathBuf,
-}
-
-/// What an instance did in one block, without our own lookups.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Block {
-    /// Its length.
-    pub seconds: f64,
-    /// Reads that found their key.
-    pub hits: f64,
-    /// Reads that did not.
-    pub misses: f64,
-    /// Keys evicted.
-    pub evicted: f64,
-    /// Keys expired.
-    pub expired: f64,
-}
 
 /// Watches one instance. Kept between watches, so that blocks add up.
 #[derive(Debug)]
@@ -86,32 +59,9 @@ pub struct Watch {
     scale: Option<f64>,
     /// Events heard and blocks ended so far.
     counts: (u64, u64),
-}
-
-/// A key that was looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Looked {
-    /// Its hash.
-    pub hash: u64,
-    /// The hash of its kind: keys that are named alike.
-    pub kind: u64,
-    /// What `MEMORY USAGE` says.
-    pub bytes: u32,
-    /// Seconds since its last use, if that is known.
-    pub idle_s: Option<u64>,
-    /// Milliseconds until it expires, if it does.
-    pub left_ms: Option<u64>,
-    /// Milliseconds that keys of its kind are given, if that is known and always about the same.
-    pub given_ms: Option<u64>,
-    /// It was drawn at random, and not looked at because it had been filled.
-    pub is_drawn: bool,
-}
-
-/// Settings that decide what is evicted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Settings {
-    policy: Option<Policy>,
-    samples: u32,
+    /// Keys whose fills are looked at have no larger hash (ghosts mix it before they choose, so one
+    /// has nothing to do with the other); `None` before the first block.
+    looked_at: Option<u64>,
 }
 
 /// A watch that goes on.
@@ -126,28 +76,9 @@ pub struct Running {
     draw_due: Instant,
     fill_due: Instant,
     fills: VecDeque<(Instant, Event)>,
+    /// Misses of sampled keys in this block.
+    missed: u64,
     expires: bool,
-}
-
-impl Plan {
-    /// Fifty keys a second of each kind and blocks of ten seconds.
-    pub fn new(lease_file: PathBuf) -> Self {
-        Self {
-            draws_per_second: 50.0,
-            fills_per_second: 50.0,
-            block: Duration::from_secs(10),
-            databases: vec![0],
-            sampling: Sampling::default(),
-            lease_file,
-        }
-    }
-
-    /// How long a watch must be to know twice the size: about 1.6 times the time in which as many
-    /// keys are evicted as there are. `None` when nothing is evicted.
-    pub fn turnover(present: &Present) -> Option<Duration> {
-        let seconds = 1.6 * present.keys / present.evictions_per_second;
-        Duration::try_from_secs_f64(seconds).ok()
-    }
 }
 
 impl Watch {
@@ -155,18 +86,9 @@ impl Watch {
     pub fn new(instance: Instance, hasher: KeyHasher, plan: Plan, ghosts: Option<Ghosts>) -> Self {
         let ghosts = ghosts.unwrap_or_else(|| Ghosts::new(plan.sampling));
         let (ages, given, blocks) = (Ages::default(), Given::default(), VecDeque::new());
-        Self {
-            instance,
-            hasher,
-            plan,
-            ghosts,
-            ages,
-            given,
-            blocks,
-            last: None,
-            scale: None,
-            counts: (0, 0),
-        }
+        let counts = (0, 0);
+        let (last, scale, looked_at) = (None, None, None);
+        Self { instance, hasher, plan, ghosts, ages, given, blocks, last, scale, counts, looked_at }
     }
 
     /// Watches until `is_over` says so; it is asked at least ten times a second. `looked` is told the
@@ -228,11 +150,12 @@ impl Watch {
             draw_due: now,
             fill_due: now,
             fills: VecDeque::new(),
+            missed: 0,
         })
     }
 
     /// Does what is due, and hears events until then. Without events it returns at once: there is
-    /// nothing to do before [`Running::due`]. `looked` is told each key that was looked at.
+    /// nothing to do before [`Watch::due`]. `looked` is told each key that was looked at.
     ///
     /// # Errors
     /// When the server breaks off or refuses. The watch has to be ended all the same.
@@ -279,9 +202,10 @@ impl Watch {
         ended.and(given_back)
     }
 
-    /// Changes how closely it watches, from the next thing on that is due.
-    pub fn pace(&mut self, draws_per_second: f64, block: Duration) {
-        (self.plan.draws_per_second, self.plan.block) = (draws_per_second, block);
+    /// Changes how closely it watches, from the next thing on that is due: as many fills are looked at as keys are drawn.
+    pub fn pace(&mut self, keys_per_second: f64, block: Duration) {
+        (self.plan.draws_per_second, self.plan.block) = (keys_per_second, block);
+        self.plan.fills_per_second = keys_per_second;
     }
 
     /// Forgets everything but times to live: the server is not the one that it was.
@@ -289,7 +213,7 @@ impl Watch {
         self.ghosts = Ghosts::new(self.plan.sampling);
         self.ages = Ages::default();
         self.blocks.clear();
-        (self.last, self.scale) = (None, None);
+        (self.last, self.scale, self.looked_at) = (None, None, None);
     }
 
     /// Events heard so far.
@@ -376,15 +300,30 @@ impl Watch {
                     return;
                 }
                 self.ghosts.missed(hash, event.at_ms);
+                if event.database != self.database() || !self.ghosts.is_sampled(hash) {
+                    return;
+                }
+                running.missed += 1;
                 let now = Instant::now();
-                let is_due = now >= running.fill_due && running.fills.len() < MOST_FILLS;
-                if is_due && event.database == self.database() && self.ghosts.is_sampled(hash) {
+                if self.is_looked_at(running, hash, now) && running.fills.len() < MOST_FILLS {
                     running.fills.push_back((now + FILLED, event));
-                    let next = running.fill_due.max(now.checked_sub(FILLED).unwrap_or(now));
-                    running.fill_due = next + interval(1.0, self.plan.fills_per_second);
                 }
             }
         }
+    }
+
+    /// Whether the fill of this key is to be looked at. As long as nothing is known of how many there
+    /// are, so many a second are.
+    fn is_looked_at(&self, running: &mut Running, hash: u64, now: Instant) -> bool {
+        if let Some(limit) = self.looked_at {
+            return hash <= limit;
+        }
+        let is_due = now >= running.fill_due;
+        if is_due {
+            let next = running.fill_due.max(now.checked_sub(FILLED).unwrap_or(now));
+            running.fill_due = next + interval(1.0, self.plan.fills_per_second);
+        }
+        is_due
     }
 
     /// Looks at keys that were missed a while ago.
@@ -452,6 +391,7 @@ impl Watch {
             hash: self.hash(&look.key),
             kind,
             bytes: look.bytes,
+            data_type: look.data_type,
             idle_s: look.idle_s,
             left_ms: look.ttl_ms,
             given_ms: look.ttl_ms.and_then(|_| self.given.get(kind)),
@@ -495,6 +435,11 @@ impl Watch {
         let keys = f64::midpoint(live(&running.info), live(&info));
         self.ages.finish_block(Traffic { keys, touches_per_second });
         self.ghosts.next_block(now_ms());
+        if running.missed > 0 {
+            let share = self.plan.fills_per_second * seconds / running.missed as f64;
+            self.looked_at = Some((share.clamp(0.0, 1.0) * u64::MAX as f64) as u64);
+        }
+        running.missed = 0;
         running.expires = info.keys().1 > 0;
         (running.begun, running.counted, running.info) = (now, counted, info.clone());
         self.last = Some((info, settings));
@@ -504,26 +449,4 @@ impl Watch {
         self.scale = scale.filter(|scale| SCALES.contains(scale));
         Ok(())
     }
-}
-
-/// What INFO says at present.
-fn read_info(prober: &mut Prober) -> Result<Info, Error> {
-    let mut info = Info::default();
-    for section in ["default", "latencystats"] {
-        let reply = prober.connection().call(&[b"INFO", section.as_bytes()])?;
-        info.read(reply.text().unwrap_or_default());
-    }
-    Ok(info)
-}
-
-fn read_settings(prober: &mut Prober, info: &Info) -> Result<Settings, Error> {
-    let reply = prober.connection().call(&[b"CONFIG", b"GET", b"maxmemory-samples"])?;
-    let samples = reply.parts().get(1).and_then(Reply::integer).unwrap_or(0);
-    let samples = u32::try_from(samples).unwrap_or(0);
-    Ok(Settings { policy: Policy::parse(&info.eviction_policy), samples })
-}
-
-/// Time between things of which so many are due each second.
-fn interval(things: f64, per_second: f64) -> Duration {
-    Duration::try_from_secs_f64(things / per_second).unwrap_or(Duration::MAX / 4)
 }

@@ -7,7 +7,7 @@
 //! Once in a window the agent's own cost is held against its budget and at most one sampler is slowed or restored ([`flyball_model::budget`]).
 
 mod entry;
-mod overhead;
+pub(crate) mod overhead;
 mod own;
 mod record;
 mod runner;

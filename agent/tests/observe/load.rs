@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flyball_agent::redis::{Connection, Reply};
 use rand::RngExt as _;
@@ -28,17 +28,40 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    /// Reads and writes.
     pub(crate) fn start(server: &Server) -> Self {
+        Self::of(server, |client| read(client, 150))
+    }
+
+    /// The same with values of 700 bytes.
+    pub(crate) fn large(server: &Server) -> Self {
+        Self::of(server, |client| read(client, 700))
+    }
+
+    /// Keeps the server busy and touches no key.
+    pub(crate) fn pings(server: &Server) -> Self {
+        Self::of(server, |client| client.call(&[b"PING"]).is_ok().then_some(true))
+    }
+
+    fn of(
+        server: &Server,
+        mut once: impl FnMut(&mut Connection) -> Option<bool> + Send + 'static,
+    ) -> Self {
         let (stop, stopped) = channel::<()>();
         let (hits, reads) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let mut client = server.connect();
         let (own_hits, own_reads) = (Arc::clone(&hits), Arc::clone(&reads));
         let thread = std::thread::spawn(move || {
-            let mut count = 0;
+            let (mut count, mut due) = (0, Instant::now());
             loop {
                 count += 1;
+                if count <= WARM {
+                    due = Instant::now();
+                }
                 if count > WARM && count.is_multiple_of(EACH.0) {
-                    let ended = stopped.recv_timeout(EACH.1);
+                    // What was late is made up for, so that there are as many each second.
+                    due += EACH.1;
+                    let ended = stopped.recv_timeout(due.saturating_duration_since(Instant::now()));
                     if ended == Err(RecvTimeoutError::Disconnected) {
                         return;
                     }
@@ -46,7 +69,7 @@ impl Load {
                     return;
                 }
                 // A server that is killed is not of interest any more.
-                let Some(is_hit) = read(&mut client) else { return };
+                let Some(is_hit) = once(&mut client) else { return };
                 own_reads.fetch_add(u64::from(count > WARM), Ordering::Relaxed);
                 own_hits.fetch_add(u64::from(is_hit && count > WARM), Ordering::Relaxed);
             }
@@ -76,13 +99,13 @@ impl Drop for Load {
 }
 
 /// Reads a key, and writes it when it was missed. Whether it was there; `None` when nobody answers.
-fn read(client: &mut Connection) -> Option<bool> {
+fn read(client: &mut Connection, bytes: usize) -> Option<bool> {
     // As often by the logarithm: the law of Zipf.
     let rank = KEYS.powf(rand::rng().random::<f64>()) as u64;
     let key = format!("key:{rank}");
     let is_hit = client.call(&[b"GET", key.as_bytes()]).ok()? != Reply::Nil;
     if !is_hit {
-        client.call(&[b"SET", key.as_bytes(), &[b'v'; 150]]).ok()?;
+        client.call(&[b"SET", key.as_bytes(), &vec![b'v'; bytes]]).ok()?;
     }
     Some(is_hit)
 }

@@ -1,4 +1,4 @@
-//! Caches of the fleet as the API answers them, as far as they are shown.
+//! Caches as the API answers them, as far as they are shown.
 
 use serde::Deserialize;
 

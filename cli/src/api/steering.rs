@@ -248,7 +248,8 @@ pub(crate) struct Step {
     /// Place of the wave, from 1.
     pub wave: u64,
     /// Place of the step within the wave, from 1.
-    pub step: u64,
+    #[serde(rename = "step")]
+    pub place: u64,
 }
 
 /// The judge's word.

@@ -82,7 +82,8 @@ pub(super) fn words(curve: Option<&Curve>, limit: Option<f64>, now_ms: i64) -> S
         None => parts.push("it has no limit".to_owned()),
         Some(size) => match at(&points, size) {
             None => {
-                parts.push(format!("its {} are not within what was measured", units::bytes(size)))
+                let size = units::bytes(size);
+                parts.push(format!("its {size} are not within what was measured"));
             }
             Some(here) => {
                 for (name, factor) in [("twice as much", 2.0), ("half of it", 0.5)] {

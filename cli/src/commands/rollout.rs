@@ -265,18 +265,13 @@ fn timeline(of: &Rollout, now_ms: i64) -> Vec<Vec<Cell>> {
         rows.push(moment(step.started_at_ms, "step", Tone::Plain, step_words(of, step)));
         rows.extend(step.verdicts.iter().map(verdict_row));
     }
-    rows.push(match of.ended_at_ms {
-        Some(at_ms) => {
-            let words = stage_words(of);
-            let reason =
-                if of.reason.is_empty() { words } else { format!("{words}: {}", of.reason) };
-            moment(at_ms, &of.state, state_tone(of), reason)
-        }
-        None => {
-            let because =
-                if of.reason.is_empty() { String::new() } else { format!(": {}", of.reason) };
-            vec![plain("now"), plain(&of.state), plain(format!("{}{because}", present(of, now_ms)))]
-        }
+    let words = |stage: String| {
+        if of.reason.is_empty() { stage } else { format!("{stage}: {}", of.reason) }
+    };
+    rows.push(if let Some(at_ms) = of.ended_at_ms {
+        moment(at_ms, &of.state, state_tone(of), words(stage_words(of)))
+    } else {
+        vec![plain("now"), plain(&of.state), plain(words(present(of, now_ms)))]
     });
     rows
 }
@@ -290,7 +285,7 @@ pub(super) fn step_words(of: &Rollout, step: &Step) -> String {
     let waves = of.steps.iter().map(|step| step.wave).max().unwrap_or(1);
     let wave = if waves > 1 { format!(" of wave {}", step.wave) } else { String::new() };
     let (nodes, revision) = (step.nodes.join(", "), step.revision);
-    format!("{}{wave}: offered to {nodes} as revision {revision}", step.step)
+    format!("{}{wave}: offered to {nodes} as revision {revision}", step.place)
 }
 
 fn verdict_row(of: &Verdict) -> Vec<Cell> {

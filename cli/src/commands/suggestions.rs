@@ -46,9 +46,10 @@ pub(crate) async fn list(context: &Context, args: &SuggestionsArgs) -> Result<()
     let SuggestionsAnswer { suggestions, next_cursor } = client.parse(&body)?;
     if suggestions.is_empty() {
         let filtered = args.status.is_some() || args.kind.is_some() || args.target.is_some();
-        hint(match filtered {
-            true => "no suggestion is like that; `flyball suggestions` lists all",
-            false => "nothing was suggested yet; `flyball optimize` looks now and tells why",
+        hint(if filtered {
+            "no suggestion is like that; `flyball suggestions` lists all"
+        } else {
+            "nothing was suggested yet; `flyball optimize` looks now and tells why"
         });
         return Ok(());
     }

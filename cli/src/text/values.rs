@@ -57,7 +57,8 @@ pub(crate) fn changes(all: &[Change]) -> String {
 /// How much a number changes: ` (×2)`, ` (−25 %)`; nothing for words.
 fn factor(from: &str, to: &str) -> String {
     let numbers = from.parse::<f64>().ok().zip(to.parse::<f64>().ok());
-    let Some((from, to)) = numbers.filter(|(from, to)| *from > 0.0 && *to > 0.0 && from != to)
+    let Some((from, to)) =
+        numbers.filter(|(from, to)| *from > 0.0 && *to > 0.0 && from.total_cmp(to).is_ne())
     else {
         return String::new();
     };

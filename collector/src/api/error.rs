@@ -78,6 +78,9 @@ pub enum ApiError {
     /// Another suggestion for the same waits for a decision.
     #[error("{0}")]
     Open(String),
+    /// There is too little to compare a change with.
+    #[error("{0}")]
+    TooEarly(String),
     /// The journal of decisions takes and gives nothing for now.
     #[error("{0}")]
     Journal(String),
@@ -183,7 +186,7 @@ impl ApiError {
             }
             Self::NoSuchPath(_) => row("not-found", "not found", S::NOT_FOUND, Code::NotFound),
             Self::Refused(refusal) => refused(refusal.class()),
-            Self::ByHand(_) | Self::Open(_) => conflict(),
+            Self::ByHand(_) | Self::Open(_) | Self::TooEarly(_) => conflict(),
             Self::Journal(_) => retry(
                 row("journal", "nothing can be decided", S::SERVICE_UNAVAILABLE, Code::Unavailable),
                 2,
@@ -244,6 +247,7 @@ impl ApiError {
             Self::Refused(refusal) => state_of(refusal),
             Self::ByHand(_) => Some("by_hand".to_owned()),
             Self::Open(_) => Some("open".to_owned()),
+            Self::TooEarly(_) => Some("too_early".to_owned()),
             _ => None,
         }
     }

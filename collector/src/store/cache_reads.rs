@@ -31,6 +31,17 @@ pub struct CacheTraffic {
     pub clients: f64,
 }
 
+/// Since when there are rows of a cache.
+#[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
+pub struct CacheSince {
+    /// Its node.
+    pub node: String,
+    /// Its name.
+    pub cache: String,
+    /// The oldest of those that were looked at, epoch milliseconds.
+    pub since_ms: i64,
+}
+
 /// The last tick of a cache in a window.
 #[derive(Debug, Clone, PartialEq, Row, Deserialize)]
 pub struct CacheTick {
@@ -100,6 +111,21 @@ impl Store {
         let timeout = self.settings.timeout();
         let ask = |client: clickhouse::Client| async move {
             let query = client.query(sql).bind(from_ms).bind(to_ms).bind(MOST_ROWS);
+            within(timeout, async { query.fetch_all().await }).await
+        };
+        self.servers.ask(ask).await
+    }
+
+    /// Since when there are rows of all caches, looking no further back than `from_ms`.
+    ///
+    /// # Errors
+    /// When ClickHouse cannot be asked.
+    pub async fn caches_since(&self, from_ms: i64) -> Result<Vec<CacheSince>, StoreError> {
+        let sql = "SELECT node, cache, toUnixTimestamp64Milli(min(ts)) AS since_ms FROM cache_stats \
+            WHERE ts >= fromUnixTimestamp64Milli(?) GROUP BY node, cache LIMIT ?";
+        let timeout = self.settings.timeout();
+        let ask = |client: clickhouse::Client| async move {
+            let query = client.query(sql).bind(from_ms).bind(MOST_ROWS);
             within(timeout, async { query.fetch_all().await }).await
         };
         self.servers.ask(ask).await

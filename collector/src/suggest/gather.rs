@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use flyball_model::rollout::Target;
+use flyball_model::rollout::{State, Target, TargetId, Values};
 use flyball_proto::steering::{Bounds, Capability};
 
 use super::by_person::Known;
@@ -41,8 +41,8 @@ pub async fn views(
 /// What is known of the target of this id, for a change that a person proposes. `None` when no agent that
 /// watches here has it.
 ///
-/// What is in force is taken from what its agent told of policies, from its report, and from the newest
-/// samples, of which the last counts.
+/// What is in force is what its report, its newest samples and, soon after a rollout, its agent's outcome
+/// say. They come at different times: where they differ it is not known yet.
 ///
 /// # Errors
 /// When the traffic cannot be read.
@@ -50,7 +50,7 @@ pub async fn known(
     steering: &Steering,
     store: &Store,
     settings: &SuggestSettings,
-    id: &str,
+    (id, state): (&str, &State),
     now_ms: i64,
 ) -> Result<Option<Known>, StoreError> {
     let agents = steering.agents().all().into_iter().filter(|(_, agent)| agent.is_connected);
@@ -68,19 +68,23 @@ pub async fn known(
     let traffic = traffic.into_iter().find(|t| (t.node.as_str(), t.cache.as_str()) == place);
     let fresh_ms = settings.max_report_age_ms;
     let now = store.cache_now(place, now_ms - fresh_ms as i64).await?;
-    let mut in_force = agent.outcome(server).map(|told| told.in_force.clone()).unwrap_or_default();
     let report = steering.caches().get(&node, server);
     let report = report.filter(|cache| cache.received.elapsed().as_millis() <= fresh_ms.into());
-    in_force.extend(report.iter().flat_map(|cache| cache.report.settings.clone()));
+    let id = target_id(node.as_str(), &server.kind, &server.name);
+    let told = agent.outcome(server).filter(|_| ended_lately(state, &id, now_ms, fresh_ms));
+    let mut row = Values::new();
     if let Some(now) = &now {
-        in_force.insert(MAXMEMORY.to_owned(), now.max_bytes.to_string());
+        row.insert(MAXMEMORY.to_owned(), now.max_bytes.to_string());
         if !now.eviction_policy.is_empty() {
-            in_force.insert(MAXMEMORY_POLICY.to_owned(), now.eviction_policy.clone());
+            row.insert(MAXMEMORY_POLICY.to_owned(), now.eviction_policy.clone());
         }
     }
+    let told = told.map(|told| told.in_force.clone()).unwrap_or_default();
+    let report = report.map(|cache| cache.report.settings.clone()).unwrap_or_default();
+    let in_force = agreed(&[told, report, row]);
     Ok(Some(Known {
         target: Target {
-            id: target_id(node.as_str(), &server.kind, &server.name),
+            id,
             node: node.as_str().to_owned(),
             kind: server.kind.clone(),
             name: server.name.clone(),
@@ -91,6 +95,24 @@ pub async fn known(
         recent: traffic.as_ref().map(recent),
         used_bytes: now.map_or(0, |now| now.used_bytes),
     }))
+}
+
+/// Values that all sources agree on which have one.
+fn agreed(sources: &[Values]) -> Values {
+    let mut all = Values::new();
+    for (name, value) in sources.iter().flatten() {
+        if sources.iter().all(|source| source.get(name).is_none_or(|other| other == value)) {
+            all.insert(name.clone(), value.clone());
+        }
+    }
+    all
+}
+
+/// Whether a rollout of a target has ended so lately that what was sampled may be older.
+pub fn ended_lately(state: &State, target: &TargetId, now_ms: i64, within_ms: u64) -> bool {
+    let ended = state.rollouts().filter(|rollout| rollout.place(target).is_some());
+    let newest = ended.filter_map(|rollout| rollout.ended_at_ms).max();
+    newest.is_some_and(|ended_ms| now_ms.saturating_sub(ended_ms) <= within_ms as i64)
 }
 
 fn recent(traffic: &CacheTraffic) -> Recent {

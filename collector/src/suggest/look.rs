@@ -3,16 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flyball_model::rollout::{Actor, Event, Proposal, SuggestionId};
+use flyball_model::rollout::{
+    Actor, Event, Proposal, Rollout, RolloutState, State, Suggestion, SuggestionId,
+    SuggestionStatus, TargetId,
+};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::by_person::{self, Wish, WishError};
+use super::draft::Details;
+use super::past::Pasts;
 use super::{Advice, Context, Skipped, SuggestSettings, advise, gather, history};
 use crate::live::now_ms;
-use crate::steer::driver::{DriveError, Driver, View};
+use crate::steer::driver::{DriveError, Driver, JudgeSettings, View};
 use crate::steer::watch::Steering;
 use crate::store::{Store, StoreError};
+
+/// Who confirms what goes without a person, as the journal names it.
+const AUTO: &str = "auto_confirm";
+/// What it was computed from may be so old then, milliseconds.
+const AUTO_FRESH_MS: i64 = 15 * 60_000;
 
 /// What looks. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -21,6 +31,8 @@ pub struct Suggester {
     steering: Steering,
     store: Store,
     settings: SuggestSettings,
+    /// Time before a change without which it cannot be judged, milliseconds.
+    past_ms: i64,
 }
 
 /// What was found.
@@ -46,6 +58,9 @@ pub enum LookError {
     /// The traffic of caches cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is too little to compare it with.
+    #[error("{0}")]
+    TooEarly(String),
     /// The journal cannot be read, or did not take a suggestion.
     #[error(transparent)]
     Driver(#[from] DriveError),
@@ -58,12 +73,14 @@ impl Suggester {
         steering: &Steering,
         store: &Store,
         settings: &SuggestSettings,
+        judge: &JudgeSettings,
     ) -> Self {
         Self {
             driver: driver.clone(),
             steering: steering.clone(),
             store: store.clone(),
             settings: settings.clone(),
+            past_ms: judge.past_ms(),
         }
     }
 
@@ -88,8 +105,13 @@ impl Suggester {
         let context = Context { now_ms, settings: &self.settings, trials: &trials };
         let Advice { proposals, skipped } = advise(&views, &context, &view.state);
         let mut found = Found { proposals, skipped, looked_at: views.len() };
+        if !found.proposals.is_empty() {
+            let pasts = Pasts::read(&self.store, self.past_ms, now_ms).await?;
+            pasts.pass_over(&mut found.proposals, &mut found.skipped, &view.state);
+        }
         if !dry {
             self.propose(&mut found).await?;
+            self.go_by_itself().await;
         }
         Ok(found)
     }
@@ -105,13 +127,31 @@ impl Suggester {
         by: Actor,
     ) -> Result<(SuggestionId, Arc<View>), LookError> {
         let now_ms = now_ms();
-        let known =
-            gather::known(&self.steering, &self.store, &self.settings, target, now_ms).await?;
+        let view = self.driver.view();
+        let of = (target, &view.state);
+        let known = gather::known(&self.steering, &self.store, &self.settings, of, now_ms).await?;
         let known = known.ok_or_else(|| LookError::NoSuchTarget(target.to_owned()))?;
         let proposal = Box::new(by_person::proposal(wish, &known, now_ms)?);
         let (id, note) = (proposal.id.clone(), wish.note.clone());
         let view = self.driver.person(Event::ProposedBy { proposal, by, note }).await?;
         Ok((id, view))
+    }
+
+    /// Whether a suggestion that waits for a decision could be judged if it were carried out now.
+    ///
+    /// # Errors
+    /// When it could not, or what is known cannot be read.
+    pub async fn check_past(&self, id: &SuggestionId) -> Result<(), LookError> {
+        let view = self.driver.view();
+        let Some(suggestion) = view.state.suggestion(id) else { return Ok(()) };
+        if suggestion.status != SuggestionStatus::Proposed {
+            return Ok(());
+        }
+        let pasts = Pasts::read(&self.store, self.past_ms, now_ms()).await?;
+        match pasts.lacks(&suggestion.proposal, &view.state) {
+            Some(reason) => Err(LookError::TooEarly(reason)),
+            None => Ok(()),
+        }
     }
 
     /// Looks from time to time until `ending`.
@@ -132,6 +172,25 @@ impl Suggester {
                     tracing::debug!(suggested, caches, "looked for something to suggest");
                 }
                 Err(error) => tracing::debug!(%error, "nothing was looked for"),
+            }
+        }
+    }
+
+    /// Confirms what may go without a person. What may not go now is tried again at the next look.
+    async fn go_by_itself(&self) {
+        let view = self.driver.view();
+        for suggestion in may_go(&view.state, &self.settings, now_ms()) {
+            if self.check_past(&suggestion).await.is_err() {
+                continue;
+            }
+            let (by, note) =
+                (Actor::part(AUTO), "suggest.auto_confirm allows this kind".to_owned());
+            let (in_force, absent) = (Vec::new(), Vec::new());
+            let (id, suggestion) = (suggestion.clone(), suggestion);
+            let event = Event::Confirmed { suggestion, by, note, in_force, absent };
+            match self.driver.person(event).await {
+                Ok(_) => tracing::info!(%id, "confirmed without a person"),
+                Err(error) => tracing::debug!(%id, %error, "not confirmed without a person"),
             }
         }
     }
@@ -157,4 +216,41 @@ impl Suggester {
         }
         Ok(())
     }
+}
+
+/// Whether an advisor has proposed it, and an agent can carry it out.
+fn of_advisor(suggestion: &Suggestion) -> Option<Details> {
+    let details = Details::of(&suggestion.proposal);
+    details.filter(|details| !details.by_hand && details.proposed_by.is_empty())
+}
+
+/// Suggestions of advisors that wait and may go without a person: of a kind that may, of no higher risk,
+/// made lately, and where enough that persons had confirmed was promoted before.
+fn may_go(state: &State, settings: &SuggestSettings, now_ms: i64) -> Vec<SuggestionId> {
+    let by_person = |rollout: &Rollout| {
+        let suggestion = state.suggestion(&rollout.suggestion)?;
+        let (who, ..) = suggestion.decided.as_ref()?;
+        of_advisor(suggestion).filter(|_| who.name != AUTO)
+    };
+    let promoted = |kind: &str, target: &TargetId| {
+        let is_it = |rollout: &&Rollout| {
+            rollout.state == RolloutState::Promoted
+                && rollout.kind == kind
+                && rollout.place(target).is_some()
+                && by_person(rollout).is_some()
+        };
+        state.rollouts().filter(is_it).count()
+    };
+    let may = |suggestion: &&Suggestion| {
+        let proposal = &suggestion.proposal;
+        let low = of_advisor(suggestion)
+            .filter(|details| details.risk.level <= settings.auto_confirm_risk);
+        let least = proposal.members.iter().map(|m| promoted(&proposal.kind, &m.target.id)).min();
+        suggestion.status == SuggestionStatus::Proposed
+            && settings.auto_confirm.contains(&proposal.kind)
+            && low.is_some()
+            && now_ms.saturating_sub(suggestion.created_at_ms) <= AUTO_FRESH_MS
+            && least.is_some_and(|least| least >= settings.auto_confirm_after as usize)
+    };
+    state.suggestions().filter(may).map(|found| found.proposal.id.clone()).collect()
 }

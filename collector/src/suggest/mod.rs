@@ -24,6 +24,7 @@ pub mod gather;
 pub mod history;
 pub mod hot_key;
 pub mod look;
+mod past;
 pub mod settings;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,8 @@
 use flyball_service::config::Problems;
 use serde::{Deserialize, Serialize};
 
+use super::draft::RiskLevel;
+
 /// Section `[suggest]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -31,7 +33,16 @@ pub struct SuggestSettings {
     pub hot_key_share: f64,
     /// Share of the memory from which on a key is big.
     pub big_key_share: f64,
+    /// Kinds of suggestions that are confirmed without a person.
+    pub auto_confirm: Vec<String>,
+    /// The highest risk of those.
+    pub auto_confirm_risk: RiskLevel,
+    /// So many of the kind must have been promoted at a target before.
+    pub auto_confirm_after: u32,
 }
+
+/// Kinds that can go without a person: those that an agent can carry out.
+const AUTO_KINDS: [&str; 2] = ["cache.size", "cache.eviction_policy"];
 
 impl Default for SuggestSettings {
     fn default() -> Self {
@@ -48,6 +59,9 @@ impl Default for SuggestSettings {
             window_ms: 300_000,
             hot_key_share: 0.1,
             big_key_share: 0.01,
+            auto_confirm: Vec::new(),
+            auto_confirm_risk: RiskLevel::Low,
+            auto_confirm_after: 3,
         }
     }
 }
@@ -68,6 +82,10 @@ impl SuggestSettings {
         share("host_reserve", self.host_reserve);
         share("hot_key_share", self.hot_key_share);
         share("big_key_share", self.big_key_share);
+        if self.auto_confirm.iter().any(|kind| !AUTO_KINDS.contains(&kind.as_str())) {
+            let reason = format!("must be some of {}", AUTO_KINDS.join(", "));
+            problems.push("suggest.auto_confirm", reason);
+        }
         if self.max_loss >= self.min_gain {
             let reason = "must be below suggest.min_gain, or caches would grow and shrink in turn";
             problems.push("suggest.max_loss", reason);
@@ -114,6 +132,11 @@ mod tests {
         let expected =
             ["suggest.min_gain", "suggest.max_growth", "suggest.period_ms", "suggest.window_ms"];
         assert_eq!(keys(&broken), expected);
+        let auto = SuggestSettings {
+            auto_confirm: vec!["cache.size".into(), "cache.hot_key".into()],
+            ..SuggestSettings::default()
+        };
+        assert_eq!(keys(&auto), ["suggest.auto_confirm"], "nobody but people can do that");
         let flapping = SuggestSettings { max_loss: 0.01, ..SuggestSettings::default() };
         assert_eq!(keys(&flapping), ["suggest.max_loss"]);
     }

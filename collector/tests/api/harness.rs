@@ -107,6 +107,7 @@ impl Server {
         let policies = PolicyTable::default();
         let steering =
             Steering::new(Arc::new(policies.clone()), live.clone(), 100, shutdown.clone());
+        let judge = JudgeSettings::default();
         let (driver, driving) = Driver::new(DriverParts {
             journal: Journal::new(&open.store),
             steering: steering.clone(),
@@ -115,11 +116,11 @@ impl Server {
             accounts: accounts.clone(),
             live: live.clone(),
             limits: rollout::Limits::default(),
-            judge: JudgeSettings::default(),
+            judge: judge.clone(),
             is_alone: true,
         });
         let suggester =
-            Suggester::new(&driver, &steering, &open.store, &SuggestSettings::default());
+            Suggester::new(&driver, &steering, &open.store, &SuggestSettings::default(), &judge);
         let state = AppState::new(Parts {
             query,
             accounts: accounts.clone(),

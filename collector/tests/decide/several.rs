@@ -133,13 +133,16 @@ async fn a_broken_journal_is_shown_and_ends_deciding() {
     let refused = note(&collector, &confirm).await;
     assert_eq!(refused.status, 503, "{refused:?}");
     assert_eq!(post(&collector, "/api/performance/optimize", &json!({})).await.status, 503);
-    let (status, text) = collector.get("/readyz").await;
-    let ready: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(status, 200, "samples are taken in as before: {ready:#}");
-    let check =
-        ready["checks"].as_array().unwrap().iter().find(|c| c["name"] == "journal").unwrap();
-    assert_eq!(check["status"], "degraded");
-    assert!(check["detail"].as_str().unwrap().contains("broken at decision 1"));
+    let detail = until("readiness to tell", async || {
+        let (status, text) = collector.get("/readyz").await;
+        let ready: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(status, 200, "samples are taken in as before: {ready:#}");
+        let checks = ready["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["name"] == "journal").unwrap();
+        (check["status"] == "degraded").then(|| check["detail"].as_str().unwrap().to_owned())
+    })
+    .await;
+    assert!(detail.contains("broken at decision 1"), "{detail}");
     let alerts = get(&collector, "/api/performance/alerts").await.ok();
     assert_eq!(alerts["alerts"][0]["name"], "journal.broken", "{alerts:#}");
     agent.end().await;
@@ -159,7 +162,7 @@ async fn events_tell_what_changes() {
     let id = confirmed(&collector, &suggestion).await;
     let mut seen: Vec<String> = Vec::new();
     let mut lines = Box::pin(lines);
-    while !seen.iter().any(|line| line.contains("\"promoted\"")) {
+    while !seen.iter().any(|line| line.contains("\"state\":\"promoted\"")) {
         let line = lines.next().await.unwrap();
         seen.extend(line.strip_prefix("data: ").map(str::to_owned));
     }

@@ -1,5 +1,7 @@
 //! Which keys a full server gives up, and how it ranks them.
 
+use serde::{Deserialize, Serialize};
+
 /// Counter of a key that has just come.
 pub(super) const LFU_START: u32 = 5;
 /// Bits of the clock in an entry that is ranked by age.
@@ -8,7 +10,7 @@ const CLOCK_MASK: u64 = (1 << 24) - 1;
 const MINUTE_MASK: u64 = (1 << 16) - 1;
 
 /// `maxmemory-policy`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Policy {
     /// `allkeys-lru`: of all keys the one that was not used for longest.
     AllkeysLru,

@@ -209,6 +209,7 @@ pub fn curve(
         if is_not_full { Vec::new() } else { tail::knots(&blocks, present, &memory, scale) };
     let knots = knots(below.as_deref().unwrap_or_default(), &above, present, &memory);
     let savable = if misses > 0 { (evicted as f64 / misses as f64).min(1.0) } else { 1.0 };
+    let savable = tail::most_saved(&blocks, present).map_or(savable, |most| most.min(savable));
     Ok(Curve {
         points: Drawing { knots: &knots, present, memory: &memory, priors, is_not_full }.points(),
         present_bytes: present.maxmemory_bytes as u64,

@@ -14,7 +14,9 @@
 //!
 //! A key that is evicted with some of its time to live left can be hit during that time only. What
 //! is [learned](Ghosts::learn) of keys while they are there says when that is, and how large they
-//! are. Ghosts of which no time is known are counted apart.
+//! are. A larger server does not fill a key whose miss it saves, so there the time runs on from the
+//! fill before, through as many misses as it saves. Ghosts of which no time is known are counted
+//! apart; which keys are learned must have nothing to do with their times.
 //!
 //! Keys are sampled by a hash: all events of a key count or none. There are never more than
 //! `max_keys`; when one more comes those with the highest hashes go, and their ghosts are censored,
@@ -42,6 +44,8 @@ use crate::mix::mix64;
 pub const BLOCKS: usize = 12;
 /// A second miss within this time belongs to the first: the key is being filled.
 const REFILL_MS: u64 = 1000;
+/// Of a miss saved at the end of a key's time to live so much comes back (measured in process).
+const BACK: f64 = 0.06;
 /// A silence of this share of a ghost's age does no harm.
 const SILENCE_SHARE: u64 = 100;
 /// Places where other modules mix the same hash must not coincide with ours.
@@ -98,7 +102,7 @@ struct Entry {
     state: State,
     /// Size; 0 unknown.
     bytes: u32,
-    /// When it expires; 0 unknown, the greatest number never.
+    /// When it expires where its misses are saved; 0 unknown, the greatest number never.
     dies_ms: u64,
     /// Time to live that it was given; 0 unknown.
     ttl_ms: u64,
@@ -142,17 +146,20 @@ impl Cause {
 }
 
 impl Entry {
-    /// Misses that a larger server would save with this one. A key that is hit keeps its time to
-    /// live, one that is missed gets all of it anew. So of a miss saved after a third of it up to a
-    /// third comes back as an earlier miss of an expired key: all of that if the key then stays until
-    /// it expires, nothing if it is evicted before. Half of it is taken, and doubted.
+    /// Misses that a larger server would save with this one. There the key expires earlier than
+    /// here, where it is filled anew; now and then it would have been hit in between.
     fn worth(&self, cause: Cause, now_ms: u64) -> Worth {
         if cause != Cause::Evicted || self.ttl_ms == 0 {
             return Worth { gain: 1.0, doubt: 0.0 };
         }
         let left = self.dies_ms.saturating_sub(now_ms) as f64 / self.ttl_ms as f64;
-        let half = (1.0 - left.min(1.0)) / 2.0;
-        Worth { gain: 1.0 - half, doubt: half / 3_f64.sqrt() }
+        let back = BACK * (1.0 - left.min(1.0));
+        Worth { gain: 1.0 - back, doubt: back }
+    }
+
+    /// A larger server still has it: it was missed here since, and not there.
+    fn is_spared(&self, now_ms: u64) -> bool {
+        matches!(self.state, State::Missed(Cause::Evicted, _)) && self.dies_ms > now_ms
     }
 }
 
@@ -262,6 +269,9 @@ impl Ghosts {
             self.block().count(&entry, now_ms, End::Lost);
         }
         let ttl_ms = if expiry == Expiry::Never { 0 } else { dies_ms.saturating_sub(now_ms) };
+        let spared = before.filter(|entry| entry.is_spared(now_ms) && entry.dies_ms < dies_ms);
+        let (dies_ms, ttl_ms) =
+            spared.map_or((dies_ms, ttl_ms), |entry| (entry.dies_ms, entry.ttl_ms));
         let state = State::Resident;
         let entry = Entry { state, bytes, dies_ms, ttl_ms, since_ms: now_ms, seen_ms: now_ms };
         self.put(place, entry, now_ms);
@@ -283,8 +293,9 @@ impl Ghosts {
             // One that was gone already had come back without a miss, nobody knows when.
             self.block().count(&entry, now_ms, End::Lost);
             (bytes, ttl_ms) = (entry.bytes, entry.ttl_ms);
-            let is_known = entry.state == State::Resident || entry.dies_ms == u64::MAX;
-            dies_ms = if is_known { entry.dies_ms } else { UNKNOWN };
+            // Of its last fill only: were it enough that it never expired before, those that do would
+            // be known less often than those that do not.
+            dies_ms = if entry.state == State::Resident { entry.dies_ms } else { UNKNOWN };
         }
         // The server may notice late that a time is over; a request would have made it notice.
         let is_late = cause == Cause::Expired && dies_ms != UNKNOWN && dies_ms < now_ms;

@@ -24,6 +24,7 @@ mod ghosts;
 mod growth;
 #[cfg(test)]
 mod lab;
+mod lifetime;
 mod memory;
 mod misses;
 mod monotone;
@@ -35,13 +36,16 @@ pub use codec::DecodeError;
 pub use curve::{Answer, Curve, Method, Point, Priors, Refused, curve};
 pub use ghosts::{BLOCKS, Cause, Expiry, Ghosts, Sampling};
 pub use growth::{Grown, growth};
+pub use lifetime::{Effect, lifetime};
 pub use memory::{Memory, NoRoom, Resident, Room};
 pub use misses::Misses;
+
+use serde::{Deserialize, Serialize};
 
 use crate::emulate::Policy;
 
 /// What is measured of a server: sums of INFO, and means over the time that the estimators watched.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Present {
     /// `maxmemory`.
     pub maxmemory_bytes: f64,

@@ -3,7 +3,10 @@
 mod account;
 pub mod agent;
 pub mod cache;
+pub mod cache_cost;
+pub mod confirm;
 pub mod disk;
+pub mod harm;
 pub mod latency;
 pub mod outage;
 pub mod query;

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Uri;
 use tonic::transport::server::TcpIncoming;
 
+use super::confirm::Board;
 use super::table::{Table, percentile};
 
 /// Longest time until anything here must have happened.
@@ -40,11 +41,30 @@ const MEMORY: &str = "/dev/shm";
 /// Milliseconds that a wish may take.
 const BAR: f64 = 1_000.0;
 
+/// Name of each server here, its one parameter, and the value that it starts with.
+pub(super) const NAME: &str = "bench";
+pub(super) const PARAMETER: &str = "maxmemory-samples";
+pub(super) const START: &str = "5";
+
 /// A server that takes every value at once.
 #[derive(Debug)]
-struct InMemory {
+pub(super) struct InMemory {
     target: Target,
     in_force: Settings,
+    /// Who is told that it was set, and as which node.
+    told: Option<(usize, Arc<Board>)>,
+}
+
+impl InMemory {
+    fn new() -> Self {
+        let in_force = [(PARAMETER.to_owned(), START.to_owned())].into();
+        Self { target: Target::new("redis", NAME), in_force, told: None }
+    }
+
+    /// The server of a node, which tells when it was set.
+    pub(super) fn told(node: usize, board: Arc<Board>) -> Self {
+        Self { told: Some((node, board)), ..Self::new() }
+    }
 }
 
 /// The collector's part, and the agents.
@@ -164,8 +184,7 @@ async fn serve(steering: &Steering, stop: CancellationToken) -> Result<SocketAdd
 
 fn agent(node: &NodeName, collector: SocketAddr, dir: &Path) -> Result<Steer> {
     let collector: Uri = format!("http://{collector}").parse()?;
-    let settings = [("maxmemory-samples".to_owned(), "5".to_owned())].into();
-    let server = InMemory { target: Target::new("redis", "bench"), in_force: settings };
+    let server = InMemory::new();
     let parts = SteerParts {
         hello: steer::hello(node.clone(), env!("CARGO_PKG_VERSION"), rand::rng().random()),
         collectors: vec![collector],
@@ -194,8 +213,8 @@ async fn connected(
 /// Another value with each revision, on trial.
 fn policy(revision: u64) -> AgentPolicy {
     let target = TargetPolicy {
-        target: Target::new("redis", "bench"),
-        settings: [("maxmemory-samples".to_owned(), (1 + revision % 64).to_string())].into(),
+        target: Target::new("redis", NAME),
+        settings: [(PARAMETER.to_owned(), (1 + revision % 64).to_string())].into(),
         rollout_id: format!("r-{revision}"),
         canary: Some(Canary { lease: LEASE, revert_to: Settings::new() }),
         persist: false,
@@ -212,7 +231,7 @@ impl Actuator for InMemory {
     fn capability(&self) -> Capability {
         Capability {
             target: self.target.clone(),
-            parameters: [("maxmemory-samples".to_owned(), Bounds::Number(1, 64))].into(),
+            parameters: [(PARAMETER.to_owned(), Bounds::Number(1, 64))].into(),
             may_persist: false,
             reason: String::new(),
         }
@@ -234,6 +253,9 @@ impl Actuator for InMemory {
 
     fn apply_step(&mut self, step: &Step) -> Result<(), Trouble> {
         self.in_force.insert(step.parameter.clone(), step.value.clone());
+        if let Some((node, board)) = &self.told {
+            board.set(*node);
+        }
         Ok(())
     }
 

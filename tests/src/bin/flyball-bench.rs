@@ -9,7 +9,8 @@ use clap::{Parser, Subcommand};
 use flyball_tests::bench::disk;
 use flyball_tests::bench::table::Table;
 use flyball_tests::bench::{
-    agent, cache, latency, outage, query, replay, screenshot, start, steer,
+    agent, cache, cache_cost, confirm, harm, latency, outage, query, replay, screenshot, start,
+    steer,
 };
 use flyball_tests::load::{self, Pace, Plan, Scale};
 use flyball_tests::workload::SERIES_PER_NODE;
@@ -66,8 +67,11 @@ enum What {
         /// Orders of requests.
         #[arg(long, default_value_t = 3)]
         seeds: u64,
+        /// The first of them. Those from 1 to 99 were used while estimators were made.
+        #[arg(long, default_value_t = 101)]
+        first_seed: u64,
         /// Servers that are measured at once, with four more each for the truth.
-        #[arg(long, default_value_t = 6)]
+        #[arg(long, default_value_t = 8)]
         parallel: usize,
         /// Where predictions and truths are kept; what is there is not measured again.
         #[arg(long)]
@@ -75,6 +79,39 @@ enum What {
         /// Only these of the scenarios, by their numbers from 0 on.
         #[arg(long, value_delimiter = ',')]
         only: Vec<usize>,
+        /// Keeps what estimators were shown, 60 MB for each scenario.
+        #[arg(long)]
+        keep: bool,
+        /// Measures nothing: shows what was kept to the estimators as they are now.
+        #[arg(long)]
+        again: bool,
+    },
+    /// What observing costs a real Redis under load, and its clients: no agent, one that samples only, one that draws ages, one that hears events for a whole cycle.
+    CacheCost {
+        /// Reads a second.
+        #[arg(long, default_value_t = 40_000.0)]
+        per_second: f64,
+        /// Memory of the server, in megabytes.
+        #[arg(long, default_value_t = 64)]
+        megabytes: u64,
+        /// Keys.
+        #[arg(long, default_value_t = 1_000_000)]
+        keys: u64,
+        /// Seconds until the server is full.
+        #[arg(long, default_value_t = 60)]
+        warm: u64,
+        /// Seconds for each kind of agent but the last.
+        #[arg(long, default_value_t = 120)]
+        seconds: u64,
+        /// Seconds that a cycle of windows may take; 0: events are left out.
+        #[arg(long, default_value_t = 9_000)]
+        cycle: u64,
+        /// What observing may cost, as the agent is told: a larger share makes a cycle shorter.
+        #[arg(long, default_value_t = 0.01)]
+        share: f64,
+        /// Times that the kinds of agent follow each other.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
     },
     /// The backlog of an hour sent beside live samples: memory of the agent, and how late live samples are seen meanwhile.
     Replay {
@@ -92,6 +129,15 @@ enum What {
         changes: usize,
         /// Wishes for all agents.
         #[arg(long, default_value_t = 10)]
+        rounds: usize,
+        /// Confirmations over HTTP, one after the other; at the other agents many at once.
+        #[arg(long, default_value_t = 500)]
+        confirms: usize,
+    },
+    /// A harmful change at a real Redis: from the verdict to the old value, also with the collector killed.
+    Harm {
+        /// Changes of each kind.
+        #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
     /// ClickHouse away for minutes: memory of the agent, and whether everything is stored afterwards.
@@ -300,22 +346,38 @@ async fn main() -> Result<()> {
             ensure!(table.all_met(), "a bar is not met");
             return Ok(());
         }
-        What::Cache { seeds, parallel, dir, only } => {
-            let all = cache::Scenario::grid(seeds).into_iter().enumerate();
+        What::Cache { seeds, first_seed, parallel, dir, only, keep, again } => {
+            let all = cache::Scenario::grid(first_seed..first_seed + seeds).into_iter().enumerate();
             let chosen = all.filter(|(i, _)| only.is_empty() || only.contains(i));
             let scenarios = chosen.map(|(_, scenario)| scenario).collect();
-            let options = cache::Options { dir, scenarios, parallel };
+            let options = cache::Options { dir, scenarios, parallel, keep, again };
             let result = cache::run(&mut table, &options).await;
             write!(std::io::stdout(), "{table}")?;
             result?;
             ensure!(table.all_met(), "a bar is not met");
             return Ok(());
         }
+        What::CacheCost { per_second, megabytes, keys, warm, seconds, cycle, share, rounds } => {
+            let bytes = megabytes << 20;
+            let options = cache_cost::Options {
+                per_second,
+                bytes,
+                keys,
+                warm,
+                seconds,
+                cycle,
+                share,
+                rounds,
+            };
+            cache_cost::run(&mut table, &options).await?;
+        }
         What::Replay { rounds } => replay::run(&mut table, rounds).await?,
-        What::Steer { agents, changes, rounds } => {
+        What::Steer { agents, changes, rounds, confirms } => {
             open_files()?;
             steer::run(&mut table, agents, changes, rounds).await?;
+            confirm::run(&mut table, agents, confirms).await?;
         }
+        What::Harm { rounds } => harm::run(&mut table, rounds).await?,
         What::Outage { settle, seconds } => {
             let (settle, outage) = (Duration::from_secs(settle), Duration::from_secs(seconds));
             outage::run(&mut table, settle, outage).await?;

@@ -16,6 +16,7 @@ pub mod fault;
 pub mod namespace;
 pub mod own;
 pub mod plan;
+pub mod rollout;
 pub mod round;
 pub mod spool;
 pub mod stored;

@@ -10,9 +10,9 @@ use tokio::task::JoinHandle;
 
 use super::story::Story;
 use crate::load::cache::{Kind, Load, Tally, drive};
-use crate::redis::{Redis, port};
+use crate::redis::{Redis, info, port};
 use crate::stack::Stack;
-use crate::wait::until;
+use crate::wait::{SOON, until};
 
 /// Settings of the collector: what is minutes in production is seconds.
 const COLLECTOR: &[(&str, &str)] = &[
@@ -34,11 +34,9 @@ const CACHE: &str = "sessions";
 /// `maxmemory` at the beginning: the working set is twice as large.
 const TOO_SMALL_MB: u64 = 4;
 /// Reads a second, of keys that are some 250 bytes.
-const LOAD: Load = Load { kind: Kind::Still, keys: 30_000, per_second: 4000.0, seed: 1 };
-/// From an empty server to a full one.
-const WARM: Duration = Duration::from_secs(12);
+const LOAD: Load = Load { kind: Kind::Still, keys: 30_000, per_second: 8000.0, seed: 1 };
 /// Longest time that anything here may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The servers, and the clients' own count of hits.
 struct Stage {
@@ -67,7 +65,7 @@ async fn grow(story: &Story, stage: &Stage) -> Result<u64> {
     story.tell(
         "The agent watches: how old keys are, and how soon evicted ones are asked for again.",
     )?;
-    let suggestion = stage.find("cache.size").await?;
+    let suggestion = stage.find(story, "cache.size").await?;
     let id = text(&suggestion, "/id")?;
     stage.flyball(story, &["caches"]).await?;
     stage.flyball(story, &["show", &id]).await?;
@@ -107,26 +105,27 @@ impl Stage {
         let options = ["--maxmemory", &limit, "--maxmemory-policy", "allkeys-lru"];
         let redis = Redis::start_with(stack.dir(), &options).await?;
         let redis_port = port(&redis.url())?;
+        let tally = Arc::new(Tally::default());
+        let counted = Arc::clone(&tally);
+        let clients = tokio::spawn(async move {
+            drive(redis_port, &LOAD, Duration::from_mins(10), &counted).await
+        });
+        let (rate, keys) = (LOAD.per_second, LOAD.keys);
+        story.tell(&format!(
+            "A Redis of {TOO_SMALL_MB} MB. Clients read {rate:.0} keys a second of {keys} and write what they miss."
+        ))?;
+        until("the cache to be full", SOON, || async {
+            let evicted = info(redis_port, "evicted_keys").await?;
+            ensure!(evicted > 0, "nothing is evicted");
+            Ok(())
+        })
+        .await?;
         let settings = settings(stack.dir(), &redis.url())?;
         stack.start_agent(NODE, &["--config", &settings])?;
         stack.wait_up(NODE).await.with_context(|| stack.agents[0].log())?;
         let base = stack.collector.api.base().to_owned();
         story.tell(&format!(
-            "Collector, ClickHouse, agent and a Redis of {TOO_SMALL_MB} MB run. Dashboard: {base}"
-        ))?;
-        let tally = Arc::new(Tally::default());
-        // Five times as fast until it is full.
-        let rush = Load { per_second: LOAD.per_second * 5.0, ..LOAD };
-        drive(redis_port, &rush, WARM / 5, &Tally::default()).await?;
-        let counted = Arc::clone(&tally);
-        let load = Load { seed: LOAD.seed + 1, ..LOAD };
-        let clients = tokio::spawn(async move {
-            drive(redis_port, &load, Duration::from_mins(10), &counted).await
-        });
-        let rate = LOAD.per_second;
-        story.tell(&format!(
-            "Clients read {rate:.0} keys a second of {} and write what they miss.",
-            LOAD.keys
+            "It is full. An agent and a collector with ClickHouse run. Dashboard: {base}"
         ))?;
         Ok(Self { stack, redis_port, tally, clients, _redis: redis })
     }
@@ -141,23 +140,48 @@ impl Stage {
         story.flyball(self.stack.collector.api.base(), arguments).await
     }
 
-    /// Asks for suggestions until there is one of this kind.
-    async fn find(&self, kind: &str) -> Result<Value> {
-        let api = &self.stack.collector.api;
-        until(&format!("a suggestion of {kind}"), PATIENCE, || async {
-            let (status, answer) = api.post("/api/performance/optimize", &json!({})).await?;
-            ensure!(status == 200, "{status} {answer}");
-            let all = answer["suggestions"].as_array().context("suggestions")?;
-            let found = all.iter().find(|suggestion| suggestion["kind"] == kind);
-            found.cloned().with_context(|| format!("not yet: {}", answer["skipped"]))
-        })
-        .await
-        .with_context(|| self.stack.collector.process.log())
+    /// The same; gives what it says when it fails.
+    async fn try_flyball(&self, story: &Story, arguments: &[&str]) -> Result<Option<String>> {
+        story.try_flyball(self.stack.collector.api.base(), arguments).await
     }
 
-    /// Confirms it as a person would. Gives the rollout's id.
+    /// Asks for suggestions until there is one of this kind, and tells why there is none yet.
+    async fn find(&self, story: &Story, kind: &str) -> Result<Value> {
+        let api = &self.stack.collector.api;
+        let (begun, mut told) = (Instant::now(), String::new());
+        let mut ask = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            ask.tick().await;
+            let (status, answer) = api.post("/api/performance/optimize", &json!({})).await?;
+            ensure!(status == 200, "{status} {answer}\n{}", self.stack.collector.process.log());
+            let all = answer["suggestions"].as_array().context("suggestions")?;
+            if let Some(found) = all.iter().find(|suggestion| suggestion["kind"] == kind) {
+                return Ok(found.clone());
+            }
+            let why = reason(&answer, kind);
+            let gist = why.replace(|c: char| c.is_ascii_digit(), "");
+            if gist != told {
+                story.tell(&format!("No suggestion yet: {why}"))?;
+                told = gist;
+            }
+            ensure!(begun.elapsed() < PATIENCE, "no suggestion within {PATIENCE:?}: {answer}");
+        }
+    }
+
+    /// Confirms it as a person would, when there is enough of the past to judge by. Gives the rollout's id.
     async fn confirm(&self, story: &Story, suggestion: &str) -> Result<String> {
-        self.flyball(story, &["confirm", suggestion, "--note", "demo"]).await?;
+        let (begun, mut told) = (Instant::now(), false);
+        let mut ask = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            ask.tick().await;
+            let arguments = ["confirm", suggestion, "--note", "demo"];
+            let Some(refusal) = self.try_flyball(story, &arguments).await? else { break };
+            ensure!(refusal.contains("to judge a change"), "{refusal}");
+            if !std::mem::replace(&mut told, true) {
+                story.tell(&format!("Not yet: {}", refusal.trim()))?;
+            }
+            ensure!(begun.elapsed() < PATIENCE, "{refusal}");
+        }
         let path = format!("/api/performance/suggestions/{suggestion}");
         text(&self.stack.collector.api.json(&path).await?, "/rollout_id")
     }
@@ -170,9 +194,10 @@ impl Stage {
         loop {
             let rollout = self.stack.collector.api.json(&path).await?;
             let now = words(&rollout);
-            if now != told {
+            let gist = now.replace(|c: char| c.is_ascii_digit(), "");
+            if gist != told {
                 story.tell(&now)?;
-                told = now;
+                told = gist;
             }
             if rollout["stage"] == "over" {
                 return Ok((text(&rollout, "/state")?, rollout));
@@ -222,12 +247,20 @@ impl Stage {
 /// The agent's settings: it may watch this Redis closely and change it.
 fn settings(dir: &Path, url: &str) -> Result<String> {
     let text = format!(
-        "[observe]\nreport = '1s'\nmax_cpu_share = 0.5\nmost_draws = 200\n\
+        "[budget]\ncpu_percent = 10.0\nmemory_mb = 100\nceiling_mb = 200\n[observe]\nreport = '1s'\nmax_cpu_share = 0.5\nmost_draws = 200\n\
          [[redis]]\nname = '{CACHE}'\nurl = '{url}'\nsteer = true\nobserve = 'events'\n"
     );
     let file = dir.join("agent.toml");
     std::fs::write(&file, text)?;
     Ok(file.to_str().context("a path in UTF-8")?.to_owned())
+}
+
+/// Why there is no suggestion of a kind.
+fn reason(answer: &Value, kind: &str) -> String {
+    let skipped = answer["skipped"].as_array().into_iter().flatten();
+    let of_kind = skipped.filter(|skipped| skipped["kind"] == kind);
+    let reasons: Vec<_> = of_kind.filter_map(|skipped| skipped["reason"].as_str()).collect();
+    if reasons.is_empty() { "the cache is not known yet".to_owned() } else { reasons.join("; ") }
 }
 
 /// A rollout in one line.

@@ -34,17 +34,34 @@ impl Story {
 
     /// Runs a command of `flyball` as a person would, and shows it with its answer.
     pub(super) async fn flyball(&self, server: &str, arguments: &[&str]) -> Result<()> {
-        let shown: Vec<String> = arguments.iter().map(|word| quoted(word)).collect();
-        writeln!(stdout(), "          $ flyball {}", shown.join(" "))?;
+        let failed = self.try_flyball(server, arguments).await?;
+        ensure!(
+            failed.is_none(),
+            "flyball {}: {}",
+            arguments.join(" "),
+            failed.unwrap_or_default()
+        );
+        Ok(())
+    }
+
+    /// The same for one that may fail: then nothing is shown, and what it says is given.
+    pub(super) async fn try_flyball(
+        &self,
+        server: &str,
+        arguments: &[&str],
+    ) -> Result<Option<String>> {
         let mut command = Command::new(binary("flyball")?);
         command.args(["--server", server]).args(arguments).kill_on_drop(true);
         let output = command.output().await?;
+        if !output.status.success() {
+            return Ok(Some(String::from_utf8_lossy(&output.stderr).into_owned()));
+        }
+        let shown: Vec<String> = arguments.iter().map(|word| quoted(word)).collect();
+        writeln!(stdout(), "          $ flyball {}", shown.join(" "))?;
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             writeln!(stdout(), "            {line}")?;
         }
-        let error = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "flyball {}: {error}", shown.join(" "));
-        Ok(())
+        Ok(None)
     }
 }
 

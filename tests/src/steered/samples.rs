@@ -119,7 +119,7 @@ impl Stream {
                 ensure!(ack.rejected.is_empty(), "rejected: {:?}", ack.rejected);
                 self.durable = ack.durable_seq;
             }
-            _ => {}
+            Down::Resync(_) => {}
         }
         Ok(())
     }

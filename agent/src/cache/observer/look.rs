@@ -220,11 +220,6 @@ impl Regime {
 }
 
 impl Since {
-    /// Processor time as a share of a core.
-    pub(super) fn cpu(&self) -> f64 {
-        self.cpu_s / self.seconds
-    }
-
     /// Hits and misses.
     pub(super) fn requests(&self) -> f64 {
         self.hits + self.misses

@@ -14,7 +14,11 @@
 pub mod schedule;
 
 mod estimate;
+mod findings;
+mod hot;
 mod look;
+mod rates;
+mod requests;
 mod state;
 mod worker;
 

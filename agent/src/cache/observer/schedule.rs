@@ -20,6 +20,8 @@ use std::time::Duration;
 /// Cost of an event, of a key that is asked for, and of INFO with its settings, in seconds.
 const EVENT_S: f64 = 4e-6;
 const KEY_S: f64 = 6e-6;
+/// Cost of a request that is read.
+const LINE_S: f64 = 3.6e-6;
 const LOOK_S: f64 = 200e-6;
 /// What an event may be believed to cost.
 const EVENT_COSTS: std::ops::RangeInclusive<f64> = 3e-6..=20e-6;
@@ -144,6 +146,11 @@ impl Ledger {
         if cost.is_finite() {
             self.debt_s += cost.max(0.0);
         }
+    }
+
+    /// So many requests were read.
+    pub fn read(&mut self, lines: u64) {
+        self.debt_s += lines as f64 * LINE_S;
     }
 
     /// What to do next with a server that could be watched.

@@ -7,46 +7,41 @@ use std::time::{Duration, Instant};
 use flyball_model::backoff::Backoff;
 use flyball_model::reuse::Sampling;
 use flyball_proto::steering::{
-    CacheReport, CacheState, HitCurve, MAX_MISSING, MAX_REASON_BYTES, MissAttribution, Settings,
-    Target, clip,
+    CacheReport, CacheState, HitCurve, MAX_REASON_BYTES, Settings, Target, clip,
 };
 
 use super::Stop;
 use super::estimate::{self, Change};
-use super::look::{Look, Looker, Regime, Since};
-use super::schedule::{Heard, Ledger, Limits, Next, Seen};
-use super::state::{self, Saved, ToSave};
-use crate::cache::config::{Monitor, Observe, ObserveConfig};
+use super::findings::Findings;
+use super::look::{Look, Looker, Regime};
+use super::rates::Rates;
+use super::requests::Requests;
+use super::schedule::{Heard, Ledger, Limits};
+use super::state::{self, Saved};
+use crate::cache::config::{Observe, ObserveConfig};
 use crate::cache::hash::KeyHasher;
 use crate::cache::watch::{Looked, Plan, Running, Watch};
 use crate::cache::{events, now_ms};
-use crate::redis::{Error, Instance, Role, Shares, State};
+use crate::recorder::overhead;
+use crate::redis::{Error, Instance, State};
 use crate::steer::outbox::Outbox;
 use crate::steer::redis::KIND;
 use crate::steer::redis::host::Host;
+
+mod report;
+mod window;
+
+use report::{Known, SAVE_EVERY};
+use window::Window;
 
 /// Pauses between two attempts to reach a server.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// Pauses before something is tried again that was refused.
 const REFUSED: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(1));
-/// Time between two writes of what was learned.
-const SAVE_EVERY: Duration = Duration::from_mins(10);
-/// How long events are heard before anything else is looked after.
-const STEP: Duration = Duration::from_millis(100);
 /// Looks for each block of ages, and for each while a trial runs.
 const BLOCK_LOOKS: (u32, u32) = (6, 1);
-/// Blocks of a window.
-const WINDOW_BLOCKS: u32 = 12;
-/// Shortest block.
-const LEAST_BLOCK: Duration = Duration::from_millis(500);
 /// Weight of a look in what a request is believed to take.
 const NEW: f64 = 0.2;
-/// A curve is no longer that of now after so long.
-const CURVE_KEPT: Duration = Duration::from_hours(6);
-/// How far a curve may be from what is measured at the present size.
-const ANCHOR: f64 = 0.01;
-/// Keys have the ages that the traffic makes when so many times their age has passed since a change.
-const RIPE: f64 = 1.25;
 
 /// One way of learning, and whether it may be used.
 #[derive(Debug)]
@@ -57,21 +52,6 @@ struct Tap {
     pause: Option<Instant>,
     reason: String,
     backoff: Backoff,
-}
-
-/// A window that is open.
-#[derive(Debug)]
-struct Window {
-    until: Instant,
-    /// Events that were accounted for.
-    heard: u64,
-}
-
-/// What is reported until something newer is known.
-#[derive(Debug, Default)]
-struct Known {
-    curve: Option<HitCurve>,
-    misses: Option<(MissAttribution, i64)>,
 }
 
 /// See the module.
@@ -95,6 +75,9 @@ pub(super) struct Worker {
     /// What a request takes of the server's time, in seconds.
     request_s: f64,
     known: Known,
+    findings: Findings,
+    rates: Rates,
+    requests: Requests,
     resting: &'static str,
     ages_curve: Result<HitCurve, String>,
     ages_ended: u64,
@@ -168,6 +151,9 @@ impl Worker {
             saved,
             request_s: 0.0,
             known: Known::default(),
+            findings: Findings::default(),
+            rates: Rates::default(),
+            requests: Requests::new(instance.clone(), hasher, config),
             resting: "events were not heard yet",
             ages_curve: Err("no keys were drawn yet".to_owned()),
             ages_ended: 0,
@@ -186,7 +172,9 @@ impl Worker {
         if self.level != Observe::Off {
             self.instance.observed().begin();
         }
+        let mut cpu = Duration::ZERO;
         while !stop.is_set() {
+            overhead::amortize(&mut cpu);
             if Instant::now() >= self.look_due {
                 self.look();
             }
@@ -202,6 +190,7 @@ impl Worker {
                 stop.wait_until(self.due());
             }
         }
+        self.requests.stop();
         self.close_window();
         self.save();
     }
@@ -232,6 +221,7 @@ impl Worker {
     /// The server is not to be had.
     fn down(&mut self, state: CacheState, reason: &str) {
         self.close_window();
+        self.requests.stop();
         self.ages.running = None;
         self.look_due = Instant::now() + self.backoff.next_delay(rand::random());
         let mut report = CacheReport::new(self.target.clone(), state, now_ms() as i64);
@@ -242,12 +232,12 @@ impl Worker {
     fn up(&mut self, look: &Look, passed: Duration) {
         self.give_back_old_lease();
         self.recognize(look);
-        self.account(look, passed);
+        let cpu = self.account(look, passed);
         if self.level == Observe::Off {
             return;
         }
         let trial = self.trial(look);
-        self.decide(look, trial.as_ref());
+        self.decide(look, cpu, trial.as_ref());
         self.report(look, trial.as_ref());
     }
 
@@ -288,6 +278,7 @@ impl Worker {
                 self.close_window();
                 self.ages.watch.forget();
                 self.events.watch.forget();
+                self.requests.forget();
                 (self.ages.running, self.is_ripe) = (None, false);
                 self.ages_curve = Err("keys are drawn since the settings were changed".to_owned());
                 if !is_same_regime {
@@ -306,6 +297,9 @@ impl Worker {
         if let Some(report) = saved.report {
             self.known.curve = report.curve;
             self.known.misses = report.misses.map(|misses| (misses, report.measured_at_ms));
+            if let Some(misses) = &report.misses {
+                self.attribute(misses);
+            }
         }
         if saved.run_id == run {
             if let Some(ghosts) = saved.ghosts {
@@ -317,10 +311,14 @@ impl Worker {
         }
     }
 
-    /// What was spent and what was earned since the look before.
-    fn account(&mut self, look: &Look, passed: Duration) {
-        let Some(since) = &look.since else { return };
+    /// What was spent and what was earned since the look before. Returns the processor time that the server takes for others, as a share of a core.
+    fn account(&mut self, look: &Look, passed: Duration) -> f64 {
+        let Some(since) = &look.since else { return 0.0 };
+        self.rates.add(since.seconds, since.requests());
         let heard = self.events.watch.heard();
+        let before = self.ledger.debt_s;
+        self.requests.account(since, &mut self.ledger);
+        let is_read = self.ledger.debt_s > before;
         match &mut self.window {
             Some(window) => {
                 let events = (heard - std::mem::replace(&mut window.heard, heard)) as f64;
@@ -329,7 +327,7 @@ impl Worker {
                 self.ledger.heard(&Heard { seconds, events, requests, cpu_s, request_s });
                 self.instance.observed().heard(events as u64, since.time());
             }
-            None if since.requests() >= 1.0 => {
+            None if since.requests() >= 1.0 && !is_read => {
                 let each = since.cpu_s / since.requests();
                 let is_first = self.request_s <= 0.0;
                 self.request_s =
@@ -337,7 +335,15 @@ impl Worker {
             }
             None => {}
         }
-        self.ledger.rest(passed, self.limits.spare(since.cpu(), self.report_every));
+        let own_s = self.ledger.debt_s - before;
+        let cpu = ((since.cpu_s - own_s) / since.seconds).max(0.0);
+        let spare = self.limits.spare(cpu, self.report_every);
+        self.ledger.rest(passed, spare);
+        if self.ledger.debt_s > spare * self.limits.longest_rest.as_secs_f64() {
+            // There is more to hear than was expected.
+            self.close_window();
+        }
+        cpu
     }
 
     /// The settings before the trial that runs, and how they differ.
@@ -348,14 +354,13 @@ impl Worker {
     }
 
     /// Begins what may be begun and is not.
-    fn decide(&mut self, look: &Look, trial: Option<&(Settings, Change, u64)>) {
+    fn decide(&mut self, look: &Look, cpu: f64, trial: Option<&(Settings, Change, u64)>) {
         let now = Instant::now();
         if look.is_replica() {
             self.close_window();
             self.ages.running = None;
             return;
         }
-        let cpu = look.since.map_or(0.0, |since| since.cpu());
         let draws = self.limits.draws_per_second(cpu);
         let looks = if trial.is_some() { BLOCK_LOOKS.1 } else { BLOCK_LOOKS.0 };
         self.ages.watch.pace(draws, self.report_every * looks);
@@ -365,40 +370,15 @@ impl Worker {
                 Err(error) => self.trouble(&error, true),
             }
         }
+        let is_free = self.window.is_none() && trial.is_none();
+        let present = self.ages.watch.present();
+        self.requests.look(look, present, &mut self.ledger, is_free);
         let is_told_by_ages =
             trial.is_some_and(|(_, change, _)| matches!(change, Change::Grown | Change::Other(_)));
-        let may_hear = self.level == Observe::Events && !is_told_by_ages && self.window.is_none();
+        let is_free = self.window.is_none() && !self.requests.is_reading();
+        let may_hear = self.level == Observe::Events && !is_told_by_ages && is_free;
         if let Some(since) = look.since.filter(|_| may_hear && !self.events.is_paused(now)) {
-            self.decide_window(look, &since, draws);
-        }
-    }
-
-    fn decide_window(&mut self, look: &Look, since: &Since, draws: f64) {
-        let per_second = |count: f64| count / since.seconds;
-        let seen = Seen {
-            cpu: since.cpu(),
-            keys: look.facts.keys as f64,
-            events_per_second: per_second(since.misses + since.evicted + since.expired),
-            evictions_per_second: per_second(since.evicted),
-        };
-        let length = match self.ledger.next(&self.limits, &seen, self.report_every) {
-            Next::Watch(length) => length,
-            Next::Rest(_, reason) => {
-                self.resting = reason;
-                return;
-            }
-        };
-        self.events.watch.pace(draws, (length / WINDOW_BLOCKS).max(LEAST_BLOCK));
-        match self.events.watch.start(true) {
-            Ok(running) => {
-                self.events.running = Some(running);
-                let heard = self.events.watch.heard();
-                self.window = Some(Window { until: Instant::now() + length, heard });
-                self.instance.observed().window();
-                let seconds = length.as_secs();
-                tracing::debug!(cache = self.instance.name(), seconds, "hears keyspace events");
-            }
-            Err(error) => self.trouble(&error, false),
+            self.decide_window(look, &since, cpu, draws);
         }
     }
 
@@ -407,63 +387,19 @@ impl Worker {
         let Some(running) = &mut self.ages.running else { return };
         let mut all: Vec<Looked> = Vec::new();
         let result = self.ages.watch.step(running, Instant::now(), &mut |look| all.push(look));
+        for looked in all {
+            if let Some(bytes) = self.ages.watch.in_sums(looked.bytes) {
+                self.requests.learn(looked.hash, bytes);
+            }
+            self.findings.take(looked, Instant::now());
+        }
         match result {
             Ok(()) => self.ages.works(),
             Err(error) => self.trouble(&error, true),
         }
         let ended = self.ages.watch.ended();
         if ended > std::mem::replace(&mut self.ages_ended, ended) {
-            self.ages_curve = estimate::curve(&self.ages.watch);
-        }
-    }
-
-    /// Hears events where a window is open.
-    fn listen(&mut self) {
-        let Some(window) = &self.window else { return };
-        let now = Instant::now();
-        if now >= window.until {
-            self.close_window();
-            self.learn();
-            self.save();
-            return;
-        }
-        let Some(running) = &mut self.events.running else { return };
-        let until = window.until.min(self.look_due).min(now + STEP);
-        let mut all: Vec<Looked> = Vec::new();
-        let result = self.events.watch.step(running, until, &mut |look| all.push(look));
-        match result {
-            Ok(()) => self.events.works(),
-            Err(error) => self.trouble(&error, false),
-        }
-    }
-
-    /// What a window has told.
-    fn learn(&mut self) {
-        match estimate::curve(&self.events.watch) {
-            Ok(curve) => self.known.curve = Some(curve),
-            Err(reason) => {
-                tracing::debug!(cache = self.instance.name(), reason, "events told no curve");
-            }
-        }
-        if let Some(misses) = estimate::misses(&self.events.watch) {
-            self.known.misses = Some((misses, now_ms() as i64));
-            let MissAttribution { capacity, expired, invalidated, cold, .. } = misses;
-            let shares = Shares { capacity, expired, invalidated, cold };
-            self.instance.attribution().set(Some(shares));
-        }
-    }
-
-    fn close_window(&mut self) {
-        let (Some(window), Some(running)) = (self.window.take(), self.events.running.take()) else {
-            return;
-        };
-        let events = self.events.watch.heard() - window.heard;
-        self.instance.observed().heard(events, Duration::ZERO);
-        self.ledger.heard(&Heard { events: events as f64, ..Heard::default() });
-        self.look_due = self.look_due.min(Instant::now() + self.report_every);
-        if let Err(error) = self.events.watch.end(running) {
-            // The file of the lease is there as long as that is so.
-            tracing::debug!(cache = self.instance.name(), %error, "a window ended early");
+            self.ages_curve = self.even().and_then(|()| estimate::curve(&self.ages.watch));
         }
     }
 
@@ -488,143 +424,6 @@ impl Worker {
             // Whoever looks now sees how the server is.
             tap.pause = Some(Instant::now() + self.report_every);
             self.look_due = Instant::now() + RETRY.0;
-        }
-    }
-
-    fn report(&mut self, look: &Look, trial: Option<&(Settings, Change, u64)>) {
-        let mut report = CacheReport::new(self.target.clone(), CacheState::Up, now_ms() as i64);
-        report.version.clone_from(&look.info.version);
-        look.info.role.map_or("", Role::as_str).clone_into(&mut report.role);
-        report.settings.clone_from(&look.settings);
-        report.facts = Some(look.facts);
-        let mut missing = Vec::new();
-        let mut lacks = |part: &str, why: &str| missing.push(format!("{part}: {why}"));
-        if look.is_replica() {
-            lacks("curve", "it is a replica, which holds what its primary holds");
-        } else {
-            match self.curve(look) {
-                Ok(curve) => report.curve = Some(curve),
-                Err(reason) => lacks("curve", &reason),
-            }
-        }
-        report.misses = self.misses();
-        if report.misses.is_none() {
-            lacks("misses", &self.why_no_events());
-        }
-        if self.instance.config().monitor == Monitor::Never {
-            lacks("policies", "no request is read (monitor = \"never\")");
-        }
-        if let Some((before, change, maxmemory)) = trial {
-            match self.now(before, *change, *maxmemory) {
-                Ok(now) => report.now = Some(now),
-                Err(reason) => lacks("now", &reason),
-            }
-        }
-        missing.truncate(MAX_MISSING);
-        report.missing = missing.iter().map(|line| clip(line, MAX_REASON_BYTES)).collect();
-        self.publish(report);
-    }
-
-    /// The curve that fits what is measured now: that of the last window, which knows larger sizes, else that of ages.
-    fn curve(&self, look: &Look) -> Result<HitCurve, String> {
-        let (bytes, hit_ratio) = (look.facts.max_bytes, look.facts.hit_ratio());
-        let is_near = |curve: &HitCurve| {
-            let here = curve.points.iter().find(|point| point.bytes == bytes);
-            here.zip(hit_ratio).is_none_or(|(here, is)| (here.hit_ratio - is).abs() <= ANCHOR)
-        };
-        let oldest = now_ms() as i64 - CURVE_KEPT.as_millis() as i64;
-        let of_window = self.known.curve.as_ref().filter(|curve| curve.measured_at_ms > oldest);
-        let of_ages = if self.ages.reason.is_empty() {
-            self.ages_curve.as_ref().map_err(Clone::clone)
-        } else {
-            Err(self.ages.reason.clone())
-        };
-        match (of_window, of_ages) {
-            (Some(curve), Ok(other)) if !is_near(curve) && is_near(other) => Ok(other.clone()),
-            (Some(curve), _) => Ok(curve.clone()),
-            (None, of_ages) => of_ages.cloned(),
-        }
-    }
-
-    fn misses(&self) -> Option<MissAttribution> {
-        let oldest = now_ms() as i64 - CURVE_KEPT.as_millis() as i64;
-        self.known.misses.filter(|(_, at_ms)| *at_ms > oldest).map(|(misses, _)| misses)
-    }
-
-    fn why_no_events(&self) -> String {
-        if self.level != Observe::Events {
-            return "events are not heard (observe = \"ages\")".to_owned();
-        }
-        match (&self.window, self.events.reason.is_empty()) {
-            (_, false) => self.events.reason.clone(),
-            (Some(_), _) => "events are being heard".to_owned(),
-            (None, _) => self.resting.to_owned(),
-        }
-    }
-
-    /// What the settings before the trial would hit now.
-    fn now(
-        &mut self,
-        before: &Settings,
-        change: Change,
-        maxmemory: u64,
-    ) -> Result<flyball_proto::steering::CachePrediction, String> {
-        match change {
-            Change::Other(reason) => Err(reason.to_owned()),
-            Change::Shrunk => estimate::now(&self.events.watch, before, maxmemory),
-            Change::Grown => {
-                let Some((_, regime, since)) = &self.of else { return Err("not yet".to_owned()) };
-                if !self.is_ripe {
-                    let share = maxmemory as f64 / regime.maxmemory as f64;
-                    let age = self.ages.watch.ages.age_of_share(share);
-                    let age = age.ok_or("no keys were drawn since the change yet")?;
-                    if since.elapsed().as_secs_f64() < RIPE * age {
-                        return Err(format!(
-                            "keys were drawn that the old settings have left; waits until {age:.0} s are over"
-                        ));
-                    }
-                    // From here on keys have the ages that the traffic makes.
-                    self.ages.watch.forget();
-                    (self.ages.running, self.is_ripe) = (None, true);
-                }
-                estimate::now(&self.ages.watch, before, maxmemory)
-            }
-        }
-    }
-
-    fn publish(&mut self, report: CacheReport) {
-        if self.level == Observe::Off {
-            return;
-        }
-        if self.state.replace(report.state) != Some(report.state) {
-            let (state, reason) = (report.state.as_str(), &report.reason);
-            tracing::debug!(cache = self.instance.name(), state, reason, "observed");
-        }
-        self.outbox.cache(report);
-    }
-
-    fn save(&mut self) {
-        self.save_due = Instant::now() + SAVE_EVERY;
-        let Some((run_id, regime, _)) = &self.of else { return };
-        let mut report = CacheReport::new(self.target.clone(), CacheState::Up, now_ms() as i64);
-        report.curve.clone_from(&self.known.curve);
-        if let Some((misses, at_ms)) = self.known.misses {
-            (report.misses, report.measured_at_ms) = (Some(misses), at_ms);
-        }
-        let state = ToSave {
-            run_id,
-            regime,
-            debt_s: self.ledger.debt_s,
-            event_s: self.ledger.event_s,
-            ghosts: &self.events.watch.ghosts,
-            ages: [&self.events.watch.ages, &self.ages.watch.ages],
-            report: Some(&report),
-        };
-        match state::save(&self.files.1, &state) {
-            Ok(bytes) => self.instance.observed().keeps(bytes),
-            Err(error) => {
-                tracing::warn!(cache = self.instance.name(), %error, "cannot keep what was learned");
-            }
         }
     }
 }

@@ -56,6 +56,12 @@ metrics! {
     MISSES = Metric::counter("redis.keyspace.misses", "{miss}", CACHE, "Lookups of keys that were not there, without the agent's own.");
     PROBES = Metric::counter("flyball.redis.probes", "{lookup}", &["cache", "flyball.result"], "Lookups of the agent itself by result, hit and miss; they are subtracted from redis.keyspace.hits and misses.");
     MISS_REASONS = Metric::counter("flyball.redis.misses", "{miss}", &["cache", "flyball.reason"], "Misses by their estimated reason: capacity (the key had been evicted), expired, invalidated (deleted), cold (never there). While the agent observes the cache.");
+    WINDOWS = Metric::counter("flyball.cache.windows", "{window}", CACHE, "Times that the agent has heard its keyspace events for a while. While the agent observes the cache, as all of flyball.cache.*.");
+    HEARD = Metric::counter("flyball.cache.events", "{event}", CACHE, "Keyspace events that the agent has heard.");
+    WATCHED = seconds("flyball.cache.watched.time", 3, CACHE, "Time that the agent has heard its keyspace events.");
+    OBSERVER_REFUSALS = Metric::counter("flyball.cache.refusals", "{refusal}", CACHE, "Times that it refused something that the agent's observer asked for.");
+    GUARD_TRIPS = Metric::counter("flyball.cache.guard_trips", "{trip}", CACHE, "Times that the agent did not read its requests, or not to the end, to do no harm.");
+    STATE_SIZE = gauge("flyball.cache.state.size", BYTES, CACHE, "What the agent keeps of it on its disk.");
     EVICTED = Metric::counter("redis.keys.evicted", "{key}", CACHE, "Keys evicted because of maxmemory.");
     EXPIRED = Metric::counter("redis.keys.expired", "{event}", CACHE, "Keys that expired.");
     STALE = scaled("flyball.redis.keys.stale", "1", Scale::decimal(4), CACHE, "Estimated share of keys that have expired and are still there.");

@@ -21,6 +21,7 @@ mod detail;
 mod extra;
 mod kept;
 mod metrics;
+mod observer;
 mod series;
 
 /// Time between two readings.

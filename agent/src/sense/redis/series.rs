@@ -9,6 +9,7 @@ use super::databases::Databases;
 use super::extra::Extra;
 use super::kept::Kept;
 use super::metrics as m;
+use super::observer::Observer;
 use crate::redis::{Info, Instance, Number, Role, Shares, State};
 use crate::sense::{Handle, Metric, Readings};
 
@@ -106,6 +107,7 @@ struct Known {
     raw: [Option<i64>; STATS.len()],
     process: Counters<{ PROCESS.len() }>,
     reasons: Option<Reasons>,
+    observer: Option<Observer>,
     databases: Databases,
     commands: Commands,
     extra: Extra,
@@ -186,6 +188,11 @@ impl Series {
         if let Some(expired) = answer.info.get(Number::Expired) {
             instance.expirations().note(Instant::now(), expired);
         }
+        if let Some(counts) = instance.observed().get() {
+            let observer =
+                known.observer.get_or_insert_with(|| Observer::define(&known.cache, readings));
+            observer.set(&counts, readings);
+        }
         if answer.detail.is_there {
             known.commands.set(&known.cache, &answer.info, readings);
             known.extra.set(&known.cache, &answer.detail, readings);
@@ -221,6 +228,7 @@ impl Known {
             raw: [None; STATS.len()],
             process: Counters::new(PROCESS.each_ref().map(|wanted| all(wanted, r)), false),
             reasons: None,
+            observer: None,
             databases: Databases::default(),
             commands: Commands::default(),
             extra: Extra::default(),

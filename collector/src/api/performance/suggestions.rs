@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use flyball_model::rollout::{Actor, Event, Suggestion, SuggestionId, SuggestionStatus};
+use flyball_model::rollout::{
+    Actor, Event, Limits, Suggestion, SuggestionId, SuggestionStatus, decide,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -238,7 +240,8 @@ pub(in crate::api) fn one(state: &AppState, id: &str) -> Result<SuggestionBody, 
 
 /// Says that a suggestion is to be carried out. Its rollout begins at once: the change goes to the canary in bounded steps, is judged, and is promoted or rolled back by itself.
 ///
-/// 409 when it does not wait for a decision, its target is changing, resting or locked, the value in force is another one, or its agent is not heard.
+/// 409 when it does not wait for a decision, its target is changing, resting or locked, the value in force is another one, its agent is not heard, or too little is known of the
+/// time before to judge it.
 #[utoipa::path(post, path = "/api/performance/suggestions/{id}/confirm", tag = "steering",
     params(("id" = String, Path, description = "id of the suggestion")),
     request_body = NoteBody,
@@ -266,9 +269,15 @@ pub(in crate::api) async fn carry_out(
 ) -> Result<RolloutBody, ApiError> {
     let suggestion = SuggestionId(id);
     let rollout = suggestion.rollout();
+    let past = state.0.suggester.check_past(&suggestion).await;
     // The driver adds what it knows of the targets.
     let (in_force, absent) = (Vec::new(), Vec::new());
     let event = Event::Confirmed { suggestion, by, note, in_force, absent };
+    if let Err(too_early) = past {
+        // What time alone does not mend is told first.
+        decide(&state.0.driver.view().state, &event, now_ms(), &Limits::default())?;
+        return Err(too_early.into());
+    }
     let mut view = state.0.driver.person(event).await?;
     if view.state.rollout(&rollout).is_none() {
         // Another collector was first with something else in between.
@@ -352,6 +361,7 @@ impl From<LookError> for ApiError {
             }
             LookError::Wish(WishError::Stale(refusal)) => refusal.into(),
             LookError::Store(error) => QueryError::from(error).into(),
+            LookError::TooEarly(reason) => Self::TooEarly(reason),
             LookError::Driver(error) => error.into(),
         }
     }

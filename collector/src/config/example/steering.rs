@@ -28,6 +28,17 @@ pub(super) const SUGGEST: &[Key] = &[
     ("window_ms", "Time over which the present hit ratio is taken, in milliseconds.", ""),
     ("hot_key_share", "Share of all requests from which on a key is hot.", ""),
     ("big_key_share", "Share of the memory from which on a key is big.", ""),
+    (
+        "auto_confirm",
+        "Kinds of suggestions of advisors that are confirmed without a person: cache.size, cache.eviction_policy.\nThey are tried, judged and rolled back like any other, and the journal names auto_confirm as who confirmed.",
+        "",
+    ),
+    ("auto_confirm_risk", "The highest risk of those: low, medium or high.", ""),
+    (
+        "auto_confirm_after",
+        "So many of the kind must have been promoted at a target before, each confirmed by a person.",
+        "",
+    ),
 ];
 
 /// `[rollout]`

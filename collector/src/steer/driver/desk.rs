@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flyball_model::rollout::{Decision, Event, Limits, Proposal, RolloutId, State, decide};
+use flyball_model::rollout::{
+    Decision, Event, Limits, Proposal, RolloutId, State, TargetId, Values, decide,
+};
 use flyball_proto::series::NodeName;
 use flyball_proto::steering::{PolicyOutcome, Target as Server};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -23,6 +25,7 @@ use crate::steer::watch::AgentEvent;
 use crate::store::hex;
 use crate::suggest::draft::Details;
 use crate::suggest::gates;
+use crate::suggest::gather::ended_lately;
 
 /// Time between two looks at the clock, at agents and at caches.
 const TICK: Duration = Duration::from_millis(500);
@@ -140,15 +143,30 @@ impl Desk {
         for member in members {
             let Ok(node) = NodeName::new(&member.target.node) else { continue };
             let server = Server::new(&member.target.kind, &member.target.name);
-            let known = self.parts.steering.caches().get(&node, &server);
-            if let Some(cache) = known.filter(|cache| cache.received.elapsed() < FRESH) {
-                in_force.push((member.target.id.clone(), cache.report.settings.clone()));
-            }
+            let id = member.target.id;
+            in_force.extend(self.in_force(&id, &node, &server, state).map(|values| (id, values)));
             if self.silent_ms(&node) > 0 {
                 absent.push(member.target.node);
             }
         }
         Event::Confirmed { suggestion, by, note, in_force, absent }
+    }
+
+    /// What is in force at a server, as far as it is known. Just after a rollout a report may be older than
+    /// what its agent has read back.
+    fn in_force(
+        &self,
+        target: &TargetId,
+        node: &NodeName,
+        server: &Server,
+        state: &State,
+    ) -> Option<Values> {
+        let lately = ended_lately(state, target, now_ms(), FRESH.as_millis() as u64);
+        let agent = self.parts.steering.agents().get(node).filter(|_| lately);
+        let told = agent.and_then(|agent| Some(agent.outcome(server)?.in_force.clone()));
+        let report = self.parts.steering.caches().get(node, server);
+        let report = report.filter(|cache| cache.received.elapsed() < FRESH);
+        told.or_else(|| Some(report?.report.settings.clone()))
     }
 
     async fn propose(&mut self, proposals: Vec<Proposal>) -> Result<Proposed, DriveError> {
@@ -187,7 +205,11 @@ impl Desk {
             };
             let mut won = true;
             for transition in decision.transitions {
-                let Ok(row) = self.follower.log().row(&transition) else { break };
+                let Ok(row) = self.follower.log().row(&transition) else {
+                    // Something else was taken meanwhile: decide anew.
+                    won = false;
+                    break;
+                };
                 let sequence = row.sequence;
                 match self.follower.append(&row).await {
                     Ok(true) => {
@@ -214,6 +236,7 @@ impl Desk {
             taken.extend(self.follower.catch_up().await);
         }
         self.tell(&taken);
+        self.missed = true;
         Err(DriveError::Journal("is busy: other collectors were first every time".to_owned()))
     }
 

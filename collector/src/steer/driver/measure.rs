@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use flyball_model::judge::{Arm, Predicted};
-use flyball_model::rollout::{Rollout, Target, TargetId, Values};
+use flyball_model::rollout::{Rollout, State, Target, TargetId, Values};
 use flyball_proto::steering::CacheReport;
 
 use super::settings::JudgeSettings;
@@ -59,7 +59,18 @@ impl Predictions {
     }
 }
 
-/// Everything that was measured of the targets that a rollout is judged by.
+/// Since when nothing but this rollout has changed its targets, as far as is remembered, epoch
+/// milliseconds: what was before says nothing of what would be without it.
+pub(super) fn unchanged_since(state: &State, rollout: &Rollout) -> i64 {
+    let shares_target = |other: &Rollout| {
+        let members = || rollout.plan.members.iter().map(|member| &member.target.id);
+        other.plan.members.iter().any(|member| members().any(|id| *id == member.target.id))
+    };
+    let others = state.rollouts().filter(|other| other.id != rollout.id && shares_target(other));
+    others.filter_map(|other| other.ended_at_ms).max().unwrap_or(i64::MIN)
+}
+
+/// Everything that was measured since `since_ms` of the targets that a rollout is judged by.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -68,13 +79,13 @@ pub(super) async fn measure(
     rollout: &Rollout,
     predictions: &Predictions,
     settings: &JudgeSettings,
-    now_ms: i64,
+    (since_ms, now_ms): (i64, i64),
 ) -> Result<Vec<Measured>, StoreError> {
     let Some(span) = span(rollout) else { return Ok(Vec::new()) };
     let width = settings.window_ms;
     // One more, for the difference to the first.
     let before_ms = (i64::from(settings.max_before) + 2) * i64::from(width);
-    let from_ms = span.began_ms.saturating_sub(before_ms);
+    let from_ms = span.began_ms.saturating_sub(before_ms).max(since_ms);
     // The window that is not over yet would be short.
     let to_ms = now_ms - now_ms.rem_euclid(i64::from(width.max(1)));
     let (treated, controls) = rollout.compared();

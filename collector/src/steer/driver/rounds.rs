@@ -12,7 +12,7 @@ use flyball_proto::steering::{CacheReport, Target as Server};
 use tokio::time::Instant;
 
 use super::desk::Desk;
-use super::measure::measure;
+use super::measure::{measure, unchanged_since};
 use super::trial::{inputs, trial};
 use super::words::{outcome_of, verdict_of};
 use crate::live::now_ms;
@@ -193,7 +193,8 @@ impl Desk {
         self.judged_at.insert(rollout.id.clone(), now);
         let (store, settings) = (self.parts.journal.store(), &self.parts.judge);
         let at_ms = now_ms();
-        let measured = measure(store, rollout, &self.predictions, settings, at_ms).await;
+        let times = (unchanged_since(self.follower.log().state(), rollout), at_ms);
+        let measured = measure(store, rollout, &self.predictions, settings, times).await;
         let measured = match measured {
             Ok(measured) => measured,
             Err(error) => {

@@ -46,6 +46,13 @@ impl Default for JudgeSettings {
 }
 
 impl JudgeSettings {
+    /// Time before a change without which it cannot be judged, milliseconds. Some windows are never
+    /// whole, so it is a quarter more than the judge asks for, and the two at its ends.
+    pub fn past_ms(&self) -> i64 {
+        let windows = self.min_before + self.min_before / 4 + 2;
+        i64::from(windows) * i64::from(self.window_ms)
+    }
+
     /// What no single key shows.
     pub fn validate(&self, problems: &mut Problems) {
         let mut within = |key: &str, value: f64, least: f64, most: f64| {

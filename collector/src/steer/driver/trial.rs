@@ -3,7 +3,9 @@
 //! A pure function of the state and of what was measured. The time in which the change went into force
 //! step by step belongs to neither side and is cut out of all units alike: windows before it are moved
 //! up to the time after it. What was promised decides what a pass asks for: a change that promises a
-//! higher hit ratio even at the lower end has to show one, any other only not to do harm.
+//! higher hit ratio even at the lower end has to show one, any other only not to do harm. Agents read
+//! their caches less often when they would take too much of their hosts otherwise: then windows are as
+//! many times longer as it takes.
 
 use flyball_model::judge::{
     Arm, Expected, Margin, Metric, Predicted, Role, Trial, Unit, Value, Window, Worse,
@@ -17,6 +19,8 @@ use crate::store::CacheTick;
 /// The one metric that is judged.
 pub(super) const HIT_RATIO: &str = "redis.hit_ratio";
 const POLICY: &str = "maxmemory-policy";
+/// How many times longer than the settings say windows may be.
+const LONGEST_FACTOR: i64 = 12;
 
 /// When a wave's change began to go into force, and since when it is judged, epoch milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,14 +56,17 @@ pub(super) fn trial(
     settings: &JudgeSettings,
 ) -> Option<Trial> {
     let span = span(rollout)?;
-    let width = settings.window_ms;
+    let width = width(measured, span.judged_ms, settings.window_ms);
     let cut = Cut::new(span, width);
-    let unit = |measured: &Measured| Unit {
-        name: measured.target.0.clone(),
-        arm: measured.arm,
-        windows: windows(&measured.ticks, width).filter_map(|window| cut.place(window)).collect(),
-        counterfactual: measured.predicted.clone(),
-        expected: Expected::AsBefore,
+    let unit = |measured: &Measured| {
+        let ticks = last_of_each(&measured.ticks, width, |tick| &mut tick.window_ms);
+        Unit {
+            name: measured.target.0.clone(),
+            arm: measured.arm,
+            windows: windows(&ticks, width).filter_map(|window| cut.place(window)).collect(),
+            counterfactual: last_of_each(&measured.predicted, width, |said| &mut said.start_ms),
+            expected: Expected::AsBefore,
+        }
     };
     let promised = prediction.metric == HIT_RATIO;
     let gains = promised && prediction.low > prediction.before;
@@ -103,6 +110,37 @@ pub(super) fn inputs(trial: &Trial) -> Json {
         "margins": trial.metrics.iter().map(|m| json!([m.name, m.role, m.margin])).collect::<Vec<_>>(),
         "units": units,
     })
+}
+
+/// Length of windows in which there is a tick nearly always: that of the settings, or a multiple of it.
+fn width(measured: &[Measured], judged_ms: i64, width: u32) -> u32 {
+    let longest = measured.iter().map(|measured| {
+        let since = measured.ticks.iter().map(|tick| tick.window_ms).filter(|&ms| ms >= judged_ms);
+        let times: Vec<i64> = since.collect();
+        let mut gaps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        gaps.sort_unstable();
+        // One gap in ten may be longer: what falls into it is left out.
+        gaps.get(gaps.len() * 9 / 10).copied().unwrap_or(0)
+    });
+    let factor = longest.max().unwrap_or(0) / i64::from(width.max(1));
+    width.saturating_mul(u32::try_from(factor.clamp(1, LONGEST_FACTOR)).unwrap_or(1))
+}
+
+/// The last of those that share a window, moved to the window's beginning.
+fn last_of_each<T: Clone>(all: &[T], width: u32, start_of: fn(&mut T) -> &mut i64) -> Vec<T> {
+    let width = i64::from(width.max(1));
+    let mut kept: Vec<T> = Vec::with_capacity(all.len());
+    for one in all {
+        let mut one = one.clone();
+        let start = start_of(&mut one);
+        *start -= start.rem_euclid(width);
+        let start = *start;
+        if kept.last_mut().is_some_and(|last| *start_of(last) == start) {
+            kept.pop();
+        }
+        kept.push(one);
+    }
+    kept
 }
 
 /// Requests and hits between the last ticks of neighbouring windows of one life of a cache.
@@ -178,6 +216,25 @@ mod tests {
             windows(&ticks, 10_000).map(|w| (w.start_ms / WIDTH, w.value)).collect();
         let ratio = |requests, hits| Value::Ratio { requests, hits };
         assert_eq!(found, [(2, ratio(21, 20)), (3, ratio(32, 30))]);
+    }
+
+    #[test]
+    fn windows_are_longer_where_ticks_are_rarer() {
+        let ticks = |every: i64| (0..40).map(|i| tick(i * every, 10, 1)).collect();
+        let measured = |every: i64| Measured {
+            target: TargetId("t".into()),
+            arm: Arm::Treated,
+            ticks: ticks(every),
+            predicted: Vec::new(),
+        };
+        let of = |all: &[Measured]| width(all, 5 * WIDTH, 10_000);
+        assert_eq!(of(&[measured(1)]), 10_000);
+        assert_eq!(of(&[measured(1), measured(3)]), 30_000, "the rarest decides");
+        assert_eq!(of(&[measured(100)]), 120_000, "not without end");
+        assert_eq!(of(&[]), 10_000);
+        let coarse = last_of_each(&measured(2).ticks, 40_000, |tick| &mut tick.window_ms);
+        assert_eq!(windows(&coarse, 40_000).count(), 19);
+        assert_eq!(coarse[1].window_ms, 4 * WIDTH);
     }
 
     #[test]

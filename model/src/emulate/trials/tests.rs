@@ -182,6 +182,30 @@ fn times_to_live_are_those_that_were_written() {
 }
 
 #[test]
+fn a_time_that_was_a_guess_is_put_right_by_the_first_write() {
+    let mut trials = Trials::new(settings(Policy::AllkeysLru, 100), &[]);
+    let hits = |trials: &Trials| trials.servers[0].counts().hits;
+    // The real server has both, so that nobody writes them, and here they are filled.
+    trials.request(&request(0, 1, What::Read));
+    trials.request(&request(0, 2, What::Read));
+    // There they have expired, here nobody knew.
+    let brief = |ms| What::Write { bytes: 700, expiry: Expiry::After(ms) };
+    for (key, ms) in [(1, 30_000), (2, 10_000)] {
+        trials.request(&request(20_000, key, What::Read));
+        trials.request(&request(20_001, key, brief(ms)));
+    }
+    assert_eq!(hits(&trials), 2);
+    assert!((trials.servers[0].used_bytes() - (2.0 * 732.0 + 64.0)).abs() < 1e-9, "and sizes");
+    // Filled here at 0 for 30 s; the other should have been filled anew at 20 s.
+    for (at_ms, key, sum) in
+        [(29_000, 1, 3), (29_500, 2, 4), (30_000, 1, 4), (30_002, 2, 4), (59_999, 1, 5)]
+    {
+        trials.request(&request(at_ms, key, What::Read));
+        assert_eq!(hits(&trials), sum, "{at_ms}");
+    }
+}
+
+#[test]
 fn a_key_that_nobody_writes_has_the_size_that_was_learned() {
     let mut trials = Trials::new(settings(Policy::AllkeysLru, 100), &[]);
     trials.request(&request(0, 1, What::Read));
@@ -218,6 +242,10 @@ proptest! {
                 _ => What::Read,
             };
             trials.request(&request(at_ms, key, what));
+        }
+        if trials.residual(0, 0.5).is_none() {
+            prop_assert_eq!(trials.compare(0, 0.5, &NONE), Err(Withheld::NoReads));
+            return Ok(());
         }
         for compared in trials.compared(0, &Priors::default()) {
             prop_assert!((0.0..=1.0).contains(&compared.hit_ratio), "{compared:?}");

@@ -196,7 +196,40 @@ fn what_would_have_expired_is_not_hit() {
 }
 
 #[test]
-fn half_of_the_time_that_is_over_may_come_back_as_a_miss() {
+fn where_a_miss_is_saved_the_time_of_the_fill_before_runs_on() {
+    let mut ghosts = open(64);
+    let events = |ghosts: &Ghosts, at| ghosts.blocks(at)[0].tails[0].events();
+    ghosts.learn(1, 100, Expiry::At(1_060_000), 1_000_000);
+    for (gone, missed, sum) in [
+        (1_010_000, 1_030_000, 1.0),
+        (1_040_000, 1_055_000, 2.0),
+        // The fill here would last until 1,115,000. There nobody has filled it since the first one.
+        (1_061_000, 1_070_000, 2.0),
+        // That was a miss there too, and so a new time.
+        (1_080_000, 1_110_000, 3.0),
+    ] {
+        ghosts.gone(1, Cause::Evicted, gone);
+        ghosts.missed(1, missed);
+        ghosts.learn(1, 100, Expiry::At(missed + 60_000), missed + 1);
+        assert!((events(&ghosts, missed) - sum).abs() < 1e-9, "{missed}");
+    }
+}
+
+#[test]
+fn what_never_expires_is_known_no_oftener_than_what_does() {
+    let mut ghosts = open(64);
+    ghosts.learn(1, 100, Expiry::Never, 1_000_000);
+    for at in [1_001_000, 1_003_000] {
+        ghosts.gone(1, Cause::Evicted, at);
+        ghosts.missed(1, at + 1000);
+    }
+    let block = &ghosts.blocks(1_010_000)[0];
+    let events = [&block.tails[0], &block.tails[1]].map(Tail::events);
+    assert_eq!(events.map(|events| events as u32), [1, 1], "the second fill was not looked at");
+}
+
+#[test]
+fn a_part_of_the_time_that_is_over_comes_back_as_a_miss() {
     let entry = |ttl_ms| Entry {
         state: State::Gone(Cause::Evicted),
         bytes: 0,
@@ -206,7 +239,8 @@ fn half_of_the_time_that_is_over_may_come_back_as_a_miss() {
         seen_ms: 0,
     };
     let worth = entry(1000).worth(Cause::Evicted, 1750);
-    assert!((worth.gain - 0.625).abs() < 1e-9 && (worth.doubt - 0.375 / 3_f64.sqrt()).abs() < 1e-9);
+    let back = 0.75 * BACK;
+    assert!((worth.gain - 1.0 + back).abs() < 1e-9 && (worth.doubt - back).abs() < 1e-9);
     for (entry, cause) in [(entry(0), Cause::Evicted), (entry(1000), Cause::Expired)] {
         assert!((entry.worth(cause, 1750).gain - 1.0).abs() < 1e-9);
     }

@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::scenario::Scenario;
+use crate::load::cache::Pace;
 
 /// What a server is changed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -51,16 +52,26 @@ pub(super) struct Predicted {
     pub(super) residual: Option<f64>,
     /// The server's processor time, as a share of a core: alone, watched, with `MONITOR` too.
     pub(super) cpu: [f64; 3],
+    pub(super) pace: Pace,
 }
 
 /// What servers then did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Found {
     pub(super) scenario: String,
-    pub(super) half: f64,
-    pub(super) same: f64,
-    pub(super) twice: f64,
-    pub(super) lfu: f64,
+    pub(super) half: Served,
+    pub(super) same: Served,
+    pub(super) twice: Served,
+    pub(super) lfu: Served,
+}
+
+/// What one of them did.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Served {
+    pub(super) hit_ratio: f64,
+    pub(super) keys: f64,
+    pub(super) used_bytes: f64,
+    pub(super) pace: Pace,
 }
 
 /// The files.
@@ -73,10 +84,22 @@ impl Found {
     /// What a prediction of this should have been.
     pub(super) fn of(&self, change: Change) -> f64 {
         match change {
-            Change::Half => self.half,
-            Change::Twice => self.twice,
-            Change::Lfu => self.lfu - self.same,
+            Change::Half => self.half.hit_ratio,
+            Change::Twice => self.twice.hit_ratio,
+            Change::Lfu => self.lfu.hit_ratio - self.same.hit_ratio,
         }
+    }
+
+    /// Whether all clients kept to their schedules; where they did not, this is no truth.
+    pub(super) fn is_valid(&self) -> bool {
+        [self.half, self.same, self.twice, self.lfu].iter().all(|served| served.pace.is_kept())
+    }
+}
+
+impl Predicted {
+    /// Whether the clients kept to their schedule; where they did not, this was not foreseeable.
+    pub(super) fn is_valid(&self) -> bool {
+        self.pace.is_kept()
     }
 }
 
@@ -86,8 +109,16 @@ impl Records {
         Ok(Self { dir: dir.to_owned() })
     }
 
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether both are there and the load was what it should be.
     pub(super) fn is_done(&self, scenario: &Scenario) -> bool {
-        self.find::<Found>("truths", &scenario.to_string()).is_some()
+        let name = scenario.to_string();
+        let predicted = self.find::<Predicted>("predictions", &name);
+        let found = self.find::<Found>("truths", &name);
+        predicted.is_some_and(|it| it.is_valid()) && found.is_some_and(|it| it.is_valid())
     }
 
     pub(super) fn predicted(&self, scenario: &Scenario, mut predicted: Predicted) -> Result<()> {
@@ -100,13 +131,14 @@ impl Records {
         self.append("truths", &found)
     }
 
-    /// Scenarios that are done.
+    /// Scenarios that are done. Those in which clients were late are not.
     pub(super) fn all(&self, scenarios: &[Scenario]) -> Vec<(Scenario, Predicted, Found)> {
+        let done = scenarios.iter().filter(|scenario| self.is_done(scenario));
         let of = |scenario: &Scenario| {
             let name = scenario.to_string();
             Some((*scenario, self.find("predictions", &name)?, self.find("truths", &name)?))
         };
-        scenarios.iter().filter_map(of).collect()
+        done.filter_map(of).collect()
     }
 
     /// The last line of a scenario.

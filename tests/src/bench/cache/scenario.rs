@@ -1,6 +1,7 @@
 //! A server, its workload, and how long it is looked at.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::load::cache::{Kind, Load};
@@ -33,20 +34,21 @@ pub struct Times {
 }
 
 impl Times {
-    /// Ten minutes for a scenario.
+    /// Eleven minutes for a scenario. Each server is looked at when it is as old as the others: its
+    /// first requests for a key become fewer with time.
     pub const FULL: Self = Self {
         warm: Duration::from_secs(100),
-        watch: Duration::from_secs(160),
+        watch: Duration::from_secs(230),
         serve: Duration::from_secs(330),
         count: Duration::from_secs(150),
     };
 }
 
 impl Scenario {
-    /// Every workload at two sizes with so many seeds.
-    pub fn grid(seeds: u64) -> Vec<Self> {
+    /// Every workload at two sizes with these seeds.
+    pub fn grid(seeds: Range<u64>) -> Vec<Self> {
         let mut all = Vec::new();
-        for seed in 1..=seeds {
+        for seed in seeds {
             for kind in Kind::ALL {
                 let megabytes = if kind == Kind::Sized { [20, 26] } else { [8, 10] };
                 for megabytes in megabytes {
@@ -56,6 +58,12 @@ impl Scenario {
             }
         }
         all
+    }
+
+    /// A name for its files.
+    pub(super) fn file_name(&self) -> String {
+        let Load { kind, seed, .. } = self.load;
+        format!("{}-{}mb-{seed}", kind.letter(), self.bytes >> 20)
     }
 
     /// The same workload with another order of requests.

@@ -1,12 +1,12 @@
 //! What servers of other sizes and with the other policy do.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use flyball_agent::cache::hash::KeyHasher;
 use flyball_model::emulate::Policy;
 use tokio::time::sleep;
 
 use super::present::{instance, start, watch};
-use super::record::Found;
+use super::record::{Found, Served};
 use super::scenario::Scenario;
 use crate::load::cache::{Tally, drive};
 
@@ -24,8 +24,8 @@ pub(super) async fn find(scenario: &Scenario) -> Result<Found> {
     Ok(Found { scenario: String::new(), half, same, twice, lfu })
 }
 
-/// The hit ratio in the time that counts.
-async fn serve(scenario: &Scenario, bytes: u64, policy: Policy) -> Result<f64> {
+/// What it does in the time that counts.
+async fn serve(scenario: &Scenario, bytes: u64, policy: Policy) -> Result<Served> {
     let dir = crate::bench::temporary()?;
     let redis = start(dir.path(), bytes, policy).await?;
     let port = crate::redis::port(&redis.url())?;
@@ -42,6 +42,12 @@ async fn serve(scenario: &Scenario, bytes: u64, policy: Policy) -> Result<f64> {
     };
     let (driven, before) = tokio::join!(drive(port, &load, times.serve, &tally), counting);
     driven?;
-    watching.await??;
-    Ok(tally.hit_ratio_since(before))
+    let (watch, _) = watching.await??;
+    let present = watch.present().context("nothing was watched")?;
+    Ok(Served {
+        hit_ratio: tally.hit_ratio_since(before),
+        keys: present.keys,
+        used_bytes: present.used_bytes,
+        pace: tally.pace(),
+    })
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
@@ -14,18 +15,54 @@ use super::workload::{Expiry, Load, Request, Workload};
 const BATCH: usize = 32;
 const CHUNK: usize = 64 * 1024;
 const MINUTE_MS: u64 = 60_000;
+/// A batch that goes out so long after its time is late: ages are told in seconds.
+const LATE: Duration = Duration::from_millis(500);
 
 /// What clients have seen so far.
 #[derive(Debug, Default)]
 pub struct Tally {
     reads: AtomicU64,
     hits: AtomicU64,
+    batches: AtomicU64,
+    late: AtomicU64,
+    latest_ms: AtomicU64,
+}
+
+/// How well clients kept to their schedule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Share of the batches that went out more than half a second after their time.
+    pub late_share: f64,
+    /// The latest of all, in milliseconds after its time.
+    pub latest_ms: u64,
+}
+
+impl Pace {
+    /// Whether the load was what it should be: at most a batch in a hundred was late, and none by
+    /// more than two seconds.
+    pub fn is_kept(&self) -> bool {
+        self.late_share <= 0.01 && self.latest_ms <= 2000
+    }
 }
 
 impl Tally {
     /// Reads and hits so far.
     pub fn get(&self) -> (u64, u64) {
         (self.reads.load(Ordering::Relaxed), self.hits.load(Ordering::Relaxed))
+    }
+
+    /// How well clients have kept to their schedule so far.
+    pub fn pace(&self) -> Pace {
+        let batches = self.batches.load(Ordering::Relaxed).max(1) as f64;
+        let late_share = self.late.load(Ordering::Relaxed) as f64 / batches;
+        Pace { late_share, latest_ms: self.latest_ms.load(Ordering::Relaxed) }
+    }
+
+    /// A batch goes out so long after its time.
+    fn sent(&self, late: Duration) {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.late.fetch_add(u64::from(late > LATE), Ordering::Relaxed);
+        self.latest_ms.fetch_max(late.as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Hits of the reads since an earlier [`Tally::get`].
@@ -48,7 +85,9 @@ pub async fn drive(port: u16, load: &Load, time: Duration, tally: &Tally) -> Res
     let batches = (time.as_secs_f64() * load.per_second / BATCH as f64) as u64;
     for batch in 0..batches {
         let due = (batch * BATCH as u64) as f64 / load.per_second;
-        sleep_until(begun + Duration::from_secs_f64(due)).await;
+        let due = begun + Duration::from_secs_f64(due);
+        sleep_until(due).await;
+        tally.sent(due.elapsed());
         let requests: Vec<Request> = (0..BATCH).map(|_| workload.next_request()).collect();
         let misses = client.read(&requests).await?;
         client.fill(&requests, &misses).await?;
@@ -193,7 +232,24 @@ mod tests {
             assert_eq!(reads, 12_800);
             assert_eq!((hits, reads - hits), (after.0 - before.0, after.1 - before.1), "{kind:?}");
             assert!(hits > 6000, "{kind:?}: {hits}");
+            assert_eq!(tally.batches.load(Ordering::Relaxed), 400);
         }
+    }
+
+    #[test]
+    fn what_goes_out_late_is_told() {
+        let tally = Tally::default();
+        assert!(tally.pace().is_kept());
+        (0..99).for_each(|_| tally.sent(Duration::from_millis(3)));
+        tally.sent(Duration::from_millis(1500));
+        assert_eq!(tally.pace(), Pace { late_share: 0.01, latest_ms: 1500 });
+        assert!(tally.pace().is_kept());
+        tally.sent(Duration::from_millis(501));
+        assert!(!tally.pace().is_kept());
+        let stalled = Tally::default();
+        (0..999).for_each(|_| stalled.sent(Duration::ZERO));
+        stalled.sent(Duration::from_millis(2001));
+        assert!(!stalled.pace().is_kept());
     }
 
     /// Hits and misses that the server has counted.

@@ -15,5 +15,5 @@
 mod client;
 mod workload;
 
-pub use self::client::{Tally, drive};
+pub use self::client::{Pace, Tally, drive};
 pub use self::workload::{Expiry, Kind, Load, Request, Workload};
