@@ -10,7 +10,8 @@ use tonic::{Request, Response, Status};
 use super::by;
 use super::edge::admission::InFlight;
 use super::performance::{
-    alerts, audit, catalog, fleet_caches, last, metrics, policies, rollouts, status, suggestions,
+    alerts, audit, catalog, fleet_caches, last, metrics, policies, propose, rollouts, status,
+    suggestions,
 };
 use super::{ApiError, AppState};
 use crate::query::Violations;
@@ -173,6 +174,19 @@ impl Performance for PerformanceService {
         let (target, violations) = (given(target), Violations::default());
         let found = suggestions::look(&self.0, scope, target, dry_run, violations).await?;
         Ok(Response::new(found.into()))
+    }
+
+    async fn propose(
+        &self,
+        request: Request<v1::ProposeRequest>,
+    ) -> Result<Response<v1::Suggestion>, Status> {
+        let _in_flight = self.admit(&request)?;
+        let by = by::caller(request.remote_addr().map(|peer| peer.ip()));
+        let mut request = request.into_inner();
+        let target = std::mem::take(&mut request.target);
+        let (wish, violations) = (request.into(), Violations::default());
+        let made = propose::make(&self.0, &target, wish, by, violations).await?;
+        Ok(Response::new(made.into()))
     }
 
     async fn suggestions(

@@ -104,6 +104,71 @@ async fn a_program_carries_a_change_through_its_life() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_program_proposes_a_change() {
+    let clickhouse = ClickHouse::start().await;
+    let collector = Collector::start_with(&clickhouse, quick).await;
+    let world = World::begin(&clickhouse, "web-1").await;
+    let agent = Agent::begin(collector.grpc, &world, Manner::Willing).await;
+    let mut client = client(&collector).await;
+    let wish = |to: u64| v1::ProposeRequest {
+        target: ID.into(),
+        change: vec![v1::ProposedValue {
+            parameter: "maxmemory".into(),
+            from: None,
+            to: to.to_string(),
+        }],
+        note: "a try".into(),
+        ..Default::default()
+    };
+    crate::harness::until("the agent to watch", async || {
+        let refused = client.clone().propose(wish(1)).await.unwrap_err();
+        (refusal(&refused) == (Code::InvalidArgument, "change[0].to".to_owned())).then_some(())
+    })
+    .await;
+    let mut stale = wish(32 * MIB);
+    stale.change[0].from = Some("1".into());
+    let odd = v1::ProposedPrediction { after: 0.5, low: Some(0.6), ..Default::default() };
+    let long = "x".repeat(1_025);
+    for (request, expected) in [
+        (v1::ProposeRequest::default(), (Code::InvalidArgument, "target")),
+        (v1::ProposeRequest { change: vec![], ..wish(5) }, (Code::InvalidArgument, "change")),
+        (v1::ProposeRequest { note: long.clone(), ..wish(5) }, (Code::InvalidArgument, "note")),
+        (v1::ProposeRequest { title: long, ..wish(5) }, (Code::InvalidArgument, "title")),
+        (
+            v1::ProposeRequest { prediction: Some(odd), ..wish(32 * MIB) },
+            (Code::InvalidArgument, "prediction"),
+        ),
+        (
+            v1::ProposeRequest { kind: "x".into(), ..wish(32 * MIB) },
+            (Code::InvalidArgument, "kind"),
+        ),
+        (v1::ProposeRequest { target: "redis:x:y".into(), ..wish(5) }, (Code::NotFound, "target")),
+        (stale, (Code::FailedPrecondition, "")),
+    ] {
+        let answer = client.propose(request).await.unwrap_err();
+        assert_eq!(refusal(&answer), (expected.0, expected.1.to_owned()), "{answer}");
+    }
+    let prediction =
+        Some(v1::ProposedPrediction { after: 0.6, low: Some(0.5), ..Default::default() });
+    let request = v1::ProposeRequest { prediction, title: "Less".into(), ..wish(32 * MIB) };
+    let made = client.propose(request).await.unwrap().into_inner();
+    let expected = made.prediction.unwrap();
+    assert_eq!((made.title.as_str(), made.proposed_by.as_str()), ("Less", "operator"));
+    assert_eq!((made.change[0].to.as_str(), made.change[0].unit.as_str()), ("33554432", "bytes"));
+    assert_eq!((expected.after, expected.low, expected.high), (0.6, 0.5, 0.6));
+    assert!(made.inputs.contains("\"note\":\"a try\""), "{}", made.inputs);
+    let known = get(&collector, &format!("/api/performance/suggestions/{}", made.id)).await.ok();
+    assert_eq!((&known["status"], &known["title"]), (&json!("proposed"), &json!("Less")));
+    let again = client.propose(wish(48 * MIB)).await.unwrap_err();
+    assert_eq!(again.code(), Code::FailedPrecondition);
+    drop(client);
+    agent.end().await;
+    world.end().await;
+    collector.stopped().await;
+    clickhouse.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_refused_as_over_http() {
     let clickhouse = ClickHouse::start().await;
     let collector = Collector::start_with(&clickhouse, quick).await;

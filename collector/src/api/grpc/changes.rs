@@ -5,12 +5,14 @@ use flyball_proto::v1;
 use super::super::performance::audit::{AuditAnswer, AuditEntry};
 use super::super::performance::rollouts::{RolloutsAnswer, TargetAnswer};
 use super::super::performance::suggestions::{OptimizeAnswer, SuggestionsAnswer};
+use super::given;
 use crate::steer::journal::Verified;
 use crate::steer::show::{
     ChangeBody, DecidedBody, IntervalBody, PredictionBody, RolloutBody, StepBody, SuggestionBody,
     TargetBody, VerdictBody,
 };
 use crate::suggest::Skipped;
+use crate::suggest::by_person::{Wish, WishedPrediction, WishedValue};
 use crate::suggest::draft::{Evidence, RiskLevel, TrackRecord};
 
 fn all<T, U: From<T>>(items: Vec<T>) -> Vec<U> {
@@ -33,6 +35,35 @@ impl From<Skipped> for v1::Skipped {
     fn from(skipped: Skipped) -> Self {
         let Skipped { target, kind, reason } = skipped;
         Self { target, kind, reason }
+    }
+}
+
+impl From<v1::ProposeRequest> for Wish {
+    /// All but the target, which it is not part of, and the person, whom the caller knows.
+    fn from(request: v1::ProposeRequest) -> Self {
+        let v1::ProposeRequest { target: _, kind, change, prediction, title, note } = request;
+        Self {
+            kind: given(kind),
+            change: all(change),
+            prediction: prediction.map(Into::into),
+            title: given(title),
+            note,
+            by: String::new(),
+        }
+    }
+}
+
+impl From<v1::ProposedValue> for WishedValue {
+    fn from(of: v1::ProposedValue) -> Self {
+        let v1::ProposedValue { parameter, from, to } = of;
+        Self { parameter, from, to }
+    }
+}
+
+impl From<v1::ProposedPrediction> for WishedPrediction {
+    fn from(of: v1::ProposedPrediction) -> Self {
+        let v1::ProposedPrediction { before, after, low, high, confidence } = of;
+        Self { before, after, low, high, confidence }
     }
 }
 
