@@ -80,6 +80,13 @@ describe("a prediction", () => {
     expect(predictionSentence(prediction)).toBe(
       "The hit ratio is 84.1 % now. With the change 90.5 to 92.1 % is expected (90 % sure), most likely 91.3 %: +7.2 points.",
     );
+    const stays = {
+      ...prediction,
+      after: prediction.before,
+      low: prediction.before,
+      high: prediction.before,
+    };
+    expect(predictionSentence(stays)).toMatch(/now, and is to stay so: less counts as harm\.$/);
   });
 
   it("differs in points for shares and in its own unit for the rest", () => {

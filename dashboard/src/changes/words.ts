@@ -34,7 +34,7 @@ export function kindWords(kind: string): string {
 }
 
 export const STATUSES: Readonly<Record<SuggestionStatus, Words>> = {
-  proposed: { name: "open", tone: "warn", meaning: "Waits for somebody to confirm or reject it." },
+  proposed: { name: "proposed", tone: "warn", meaning: "Waits for somebody to confirm or reject it." },
   confirmed: { name: "confirmed", tone: "good", meaning: "Somebody wanted it; a rollout carries it out." },
   rejected: { name: "rejected", tone: "calm", meaning: "Somebody did not want it." },
   expired: {

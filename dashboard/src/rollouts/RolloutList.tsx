@@ -37,7 +37,8 @@ function Item({ rollout }: { rollout: Rollout }) {
           <a href={pageHref("rollouts", id)}>{rolloutTitle(rollout)}</a>
         </p>
         <p class="muted">
-          {kind && kindWords(kind)} {target && <TargetLink target={target} />}
+          {kind && `${kindWords(kind)} of `}
+          {target && <TargetLink target={target} />}
           {attempt > 1 && ` attempt ${attempt}`}
         </p>
       </div>

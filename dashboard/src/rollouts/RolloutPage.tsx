@@ -87,7 +87,8 @@ function Head({ rollout, suggestion }: Known) {
         <RolloutStatePill rollout={rollout} />
       </div>
       <p class="muted">
-        {kind && kindWords(kind)} {target && <TargetLink target={target} />}, attempt {rollout.attempt}.{" "}
+        {kind && `${kindWords(kind)} of `}
+        {target && <TargetLink target={target} />}, attempt {rollout.attempt}:{" "}
         {change.map(changeText).join("; ")} ·{" "}
         <a href={pageHref("suggestions", rollout.suggestion_id)}>Why it was suggested</a> ·{" "}
         <a href={pageHref("audit", rollout.id)}>Every decision about it</a>

@@ -58,15 +58,28 @@ function stepEntries(rollout: Rollout, step: RolloutStep, at: number): Entry[] {
     judgedMs: said.length <= 1 && verdict && toMs ? { fromMs, toMs } : null,
   });
   if (said.length <= 1) return [offered];
-  const looks = said.map((each, look) => {
+  const looks = said.flatMap((each, look) => {
+    const next = said[look + 1];
+    if (next && isSaidAgain(each, next)) return [];
+    const same = said.slice(0, look + 1).reverse();
+    const other = same.findIndex(
+      (before, back) => back > 0 && !isSaidAgain(before, same[back - 1] ?? before),
+    );
+    const count = other < 0 ? same.length : other;
     const { name, tone } = wordsOf(JUDGEMENTS, each.result);
     const atMs = each.at_ms || toMs || fromMs;
     const id = `step-${at}-look-${look}`;
-    const title = `The judge: ${name}`;
+    const title = `The judge: ${name}${count > 1 ? `, ${count} times` : ""}`;
     const judgedMs = look === said.length - 1 ? { fromMs, toMs: atMs } : null;
-    return entry({ id, atMs, title, tone, verdict: each, judgedMs });
+    return [entry({ id, atMs, title, tone, verdict: each, judgedMs })];
   });
   return [offered, ...looks];
+}
+
+/** Whether the judge says the same once more, without a number that may have changed. */
+function isSaidAgain(before: Verdict, after: Verdict): boolean {
+  const isNumber = before.observed || after.observed || before.expected || after.expected;
+  return !isNumber && before.result === after.result && before.reason === after.reason;
 }
 
 function stepTitle({ steps }: Rollout, { wave, step }: RolloutStep, at: number): string {
