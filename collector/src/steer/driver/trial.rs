@@ -10,34 +10,51 @@
 use flyball_model::judge::{
     Arm, Expected, Margin, Metric, Predicted, Role, Trial, Unit, Value, Window, Worse,
 };
-use flyball_model::rollout::{Phase, Prediction, Rollout, TargetId};
+use flyball_model::rollout::{Phase, Planned, Prediction, Rollout, TargetId};
 use serde_json::{Value as Json, json};
 
 use super::settings::JudgeSettings;
 use crate::store::CacheTick;
 
 /// The one metric that is judged.
-pub(super) const HIT_RATIO: &str = "redis.hit_ratio";
+pub const HIT_RATIO: &str = "redis.hit_ratio";
 const POLICY: &str = "maxmemory-policy";
 /// How many times longer than the settings say windows may be.
 const LONGEST_FACTOR: i64 = 12;
 
 /// When a wave's change began to go into force, and since when it is judged, epoch milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) began_ms: i64,
-    pub(super) judged_ms: i64,
+pub struct Span {
+    /// When the first step was offered.
+    pub began_ms: i64,
+    /// When the last one had been held.
+    pub judged_ms: i64,
 }
 
 /// What was measured of one target.
 #[derive(Debug, Clone)]
-pub(super) struct Measured {
-    pub(super) target: TargetId,
-    pub(super) arm: Arm,
+pub struct Measured {
+    /// Which.
+    pub target: TargetId,
+    /// Whether it got the change.
+    pub arm: Arm,
     /// Last tick of each window, by time.
-    pub(super) ticks: Vec<CacheTick>,
+    pub ticks: Vec<CacheTick>,
     /// What the old setting would have done, as its agent says.
-    pub(super) predicted: Vec<Predicted>,
+    pub predicted: Vec<Predicted>,
+}
+
+/// What is asked of the judge.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// When the change came.
+    pub span: Span,
+    /// What was promised.
+    pub prediction: &'a Prediction,
+    /// Old and new values of the targets.
+    pub members: &'a [Planned],
+    /// Longest time from `span.judged_ms` on, milliseconds.
+    pub validate_max_ms: i64,
 }
 
 /// The span of a rollout that is being judged.
@@ -55,9 +72,20 @@ pub(super) fn trial(
     measured: &[Measured],
     settings: &JudgeSettings,
 ) -> Option<Trial> {
-    let span = span(rollout)?;
-    let width = width(measured, span.judged_ms, settings.window_ms);
-    let cut = Cut::new(span, width);
+    let asked = Asked {
+        span: span(rollout)?,
+        prediction,
+        members: &rollout.plan.members,
+        validate_max_ms: rollout.plan.limits.validate_max_ms,
+    };
+    Some(trial_of(&asked, measured, settings))
+}
+
+/// The trial that the driver gives to the judge.
+pub fn trial_of(asked: &Asked<'_>, measured: &[Measured], settings: &JudgeSettings) -> Trial {
+    let prediction = asked.prediction;
+    let width = width(measured, asked.span.judged_ms, settings.window_ms);
+    let cut = Cut::new(asked.span, width);
     let unit = |measured: &Measured| {
         let ticks = last_of_each(&measured.ticks, width, |tick| &mut tick.window_ms);
         Unit {
@@ -72,13 +100,13 @@ pub(super) fn trial(
     let gains = promised && prediction.low > prediction.before;
     let loss = if promised { (prediction.before - prediction.low).max(0.0) } else { 0.0 };
     let margin = if gains { settings.margin } else { settings.margin + loss };
-    let parameters = rollout.plan.members.iter().flat_map(|member| member.last().keys());
+    let parameters = asked.members.iter().flat_map(|member| member.last().keys());
     let warms_up = parameters.into_iter().any(|parameter| parameter == POLICY);
-    Some(Trial {
+    Trial {
         changed_at_ms: cut.end_ms,
         window_ms: width,
         hold: settings.hold().filter(|_| warms_up),
-        limits: settings.limits(rollout.plan.limits.validate_max_ms),
+        limits: settings.limits(asked.validate_max_ms),
         metrics: vec![Metric {
             name: HIT_RATIO.to_owned(),
             role: if gains { Role::Target } else { Role::Guard },
@@ -87,7 +115,7 @@ pub(super) fn trial(
             spread: None,
             units: measured.iter().map(unit).collect(),
         }],
-    })
+    }
 }
 
 /// What a verdict was computed from, short enough to be kept for years.
@@ -204,6 +232,9 @@ mod tests {
             hits,
             misses,
             resident_bytes: 0,
+            used_bytes: 0,
+            keys: 0,
+            evictions: 0,
         }
     }
 

@@ -8,8 +8,8 @@ use flyball_model::judge::{
 use super::noise::{Random, Shape};
 
 /// Windows before and after.
-pub(crate) const BEFORE: usize = 180;
-pub(crate) const AFTER: usize = 120;
+pub(super) const BEFORE: usize = 180;
+pub(super) const AFTER: usize = 120;
 const WIDTH_MS: u32 = 5_000;
 const CHANGED_AT_MS: i64 = 1_700_000_000_000;
 const REQUESTS: u64 = 200_000;
@@ -17,7 +17,7 @@ const MISSES: f64 = 0.163;
 
 /// What happens after the change.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Course {
+pub(super) enum Course {
     /// Misses fall as promised.
     Kept,
     /// They fall by four fifths of what was promised.
@@ -38,7 +38,7 @@ fn promised(windows: usize) -> f64 {
 }
 
 /// A growing cache, held to its trajectory. Until when it was measured comes with it.
-pub(crate) fn growth(course: Course, seed: u64) -> (Trial, i64) {
+pub(super) fn growth(course: Course, seed: u64) -> (Trial, i64) {
     let off = Random::new(seed ^ 0x5eed).normal() * 0.001;
     let share = match course {
         Course::Kept => 1.0,
@@ -56,7 +56,7 @@ pub(crate) fn growth(course: Course, seed: u64) -> (Trial, i64) {
 }
 
 /// A cache whose eviction policy is changed, with or without a hold of two minutes and a half.
-pub(crate) fn switch(course: Course, hold: bool, seed: u64) -> (Trial, i64) {
+pub(super) fn switch(course: Course, hold: bool, seed: u64) -> (Trial, i64) {
     let misses = |t: usize| {
         let dip = 0.03 * (1.0 - t as f64 / 24.0).max(0.0);
         match course {
