@@ -190,19 +190,21 @@ impl Bench {
     }
 
     fn courses(&mut self, out: &mut impl Write) -> Result<()> {
-        use growth::{Course, growth, switch};
         self.progress("caches that grow or change their policy");
         writeln!(out, "### A growing cache, and a policy that warms up\n")?;
-        head(out, &["course", "rolled back %", "windows", "passed %", "windows"])?;
+        head(
+            out,
+            &["course", "rolled back %", "windows", "for its promise %", "passed %", "windows"],
+        )?;
         let runs = self.options.runs.div_ceil(10);
-        for course in [Course::Kept, Course::Nearly, Course::Half, Course::Nothing] {
-            let seen = self.verdicts(runs, &|seed| growth(course, seed));
-            line(out, &course_cells(format!("growth: {course:?}"), &seen))?;
-        }
-        for (course, hold) in [(Course::Dip, true), (Course::Dip, false), (Course::Loss, true)] {
-            let seen = self.verdicts(runs, &|seed| switch(course, hold, seed));
-            let label = if hold { "with hold" } else { "without hold" };
-            line(out, &course_cells(format!("switch: {course:?}, {label}"), &seen))?;
+        for course in [&growth::GROWING[..], &growth::SWITCHED].concat() {
+            let seen = self.verdicts(runs, &|seed| growth::rollout(course, seed));
+            let promise = |v: &Verdict| {
+                v.result == Judgement::Harm && v.reason.contains("does not keep what was promised")
+            };
+            let promise = percent(Share::count(&seen, promise).value());
+            let cells = course_cells(course.name().to_owned(), &seen);
+            line(out, &[&cells[..3], &[promise], &cells[3..]].concat())?;
         }
         Ok(writeln!(out)?)
     }

@@ -17,11 +17,13 @@ use super::record::{Server, servers};
 /// Windows before the change that have a window before them.
 const BEFORE: usize = 360;
 /// Windows in which it goes into force.
-const GAP: usize = 7;
+pub(super) const GAP: usize = 7;
 /// Windows after it.
 const AFTER: usize = 360;
-const ALL: usize = 1 + BEFORE + GAP + AFTER;
-const BEGAN: usize = 1 + BEFORE;
+/// All.
+pub(super) const ALL: usize = 1 + BEFORE + GAP + AFTER;
+/// The one in which the change begins.
+pub(super) const BEGAN: usize = 1 + BEFORE;
 const WIDTH_MS: i64 = 10_000;
 const START_MS: i64 = 1_700_000_000_000;
 /// Share of requests that synthetic caches miss.
@@ -241,13 +243,14 @@ pub(super) fn promise(before: f64, after: f64, half: f64) -> Prediction {
     }
 }
 
-const SPAN: Span = Span {
+/// When the change came.
+pub(super) const SPAN: Span = Span {
     began_ms: START_MS + BEGAN as i64 * WIDTH_MS + 3_000,
     judged_ms: START_MS + (BEGAN + GAP - 1) as i64 * WIDTH_MS + 3_000,
 };
 
 /// When the longest time is up.
-fn until_ms() -> i64 {
+pub(super) fn until_ms() -> i64 {
     SPAN.judged_ms + Limits::default().validate_max_ms
 }
 
@@ -256,7 +259,7 @@ fn start_ms(window: usize) -> i64 {
 }
 
 /// Requests and hits of a window with this share of hits.
-fn counted(share: f64, requests: u64, random: &mut Random) -> (u64, u64) {
+pub(super) fn counted(share: f64, requests: u64, random: &mut Random) -> (u64, u64) {
     let share = share.clamp(0.001, 0.999);
     let deviation = (share * (1.0 - share) / requests as f64).sqrt();
     let share = (share + deviation * random.normal()).clamp(0.0, 1.0);
@@ -264,7 +267,7 @@ fn counted(share: f64, requests: u64, random: &mut Random) -> (u64, u64) {
 }
 
 /// Counters of a server that has run for long.
-fn measured(index: usize, arm: Arm, windows: &[(u64, u64)]) -> Measured {
+pub(super) fn measured(index: usize, arm: Arm, windows: &[(u64, u64)]) -> Measured {
     let (mut hits, mut misses) = (1_000_000, 1_000_000);
     let tick = |(t, &(requests, hit)): (usize, &(u64, u64))| {
         hits += hit;
@@ -284,7 +287,7 @@ fn measured(index: usize, arm: Arm, windows: &[(u64, u64)]) -> Measured {
     };
     let ticks = windows.iter().enumerate().map(tick).collect();
     let target = TargetId(format!("node-{index}/redis/main"));
-    Measured { target, arm, ticks, predicted: Vec::new() }
+    Measured { target, arm, ticks, predicted: Vec::new(), lfu_decay_minutes: None }
 }
 
 /// Windows to the harm whatever was said before, to the harm before the promotion, and to the pass.
