@@ -3,7 +3,9 @@
 //! A pure function of the state and of what was measured. The time in which the change went into force
 //! step by step belongs to neither side and is cut out of all units alike: windows before it are moved
 //! up to the time after it. What was promised decides what a pass asks for: a change that promises a
-//! higher hit ratio even at the lower end has to show one, any other only not to do harm. Agents read
+//! higher hit ratio even at the lower end has to show one, any other only not to do harm; and if that is
+//! for a larger limit, it has to come as the new bytes are filled. A new eviction policy is waited for as
+//! long as its counters and the keys that the old one left take to be others. Agents read
 //! their caches less often when they would take too much of their hosts otherwise: then windows are as
 //! many times longer as it takes.
 
