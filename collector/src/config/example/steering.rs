@@ -103,7 +103,7 @@ pub(super) const JUDGE: &[Key] = &[
     ("margin", "How much hit ratio may be lost beyond what was promised.", ""),
     (
         "hold_windows",
-        "Windows in which a cache under a changed eviction policy may look worse than it is.",
+        "Least windows in which a cache under a changed eviction policy may look worse than it is; more where keys stay for longer. 0: none.",
         "",
     ),
     ("hold_widen", "By which factor the margin is wider meanwhile.", ""),
