@@ -20,6 +20,7 @@ mod bins;
 mod bootstrap;
 mod codec;
 mod curve;
+mod flow;
 mod ghosts;
 mod growth;
 #[cfg(test)]
