@@ -43,15 +43,15 @@ struct Bin {
     died: u32,
 }
 
-/// What a server of another size does of what was heard.
+/// What a server of another size does otherwise, in keys for each millisecond.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Share {
-    /// Misses that it saves, for each millisecond.
-    pub(super) saved_per_ms: f64,
-    /// Keys that expire there and not here, for each millisecond, at any time.
-    pub(super) evenly_per_ms: f64,
+pub(super) struct PerMs {
+    /// Misses that it saves.
+    pub(super) saved: f64,
+    /// Keys that expire there and not here, at any time.
+    pub(super) evenly: f64,
     /// The same of those that do so when sampled ghosts do.
-    pub(super) died_per_ms: f64,
+    pub(super) died: f64,
 }
 
 impl Default for Flow {
@@ -140,12 +140,12 @@ impl Course {
     }
 
     /// Room in keys, on average over time.
-    pub(super) fn room(&self, share: &Share) -> f64 {
+    pub(super) fn room(&self, other: &PerMs) -> f64 {
         let each = |per_ms: f64, of: f64| if of > 0.0 { per_ms * self.span_ms / of } else { 0.0 };
-        let for_each_died = each(share.died_per_ms, self.died);
-        let for_each_miss = each(self.come / self.span_ms - share.saved_per_ms, self.missed);
-        let unseen_per_ms = if self.died > 0.0 { 0.0 } else { share.died_per_ms };
-        let evenly_per_ms = share.evenly_per_ms + unseen_per_ms;
+        let for_each_died = each(other.died, self.died);
+        let for_each_miss = each(self.come / self.span_ms - other.saved, self.missed);
+        let unseen_per_ms = if self.died > 0.0 { 0.0 } else { other.died };
+        let evenly_per_ms = other.evenly + unseen_per_ms;
         let step = |room: f64, (length, bin): &(f64, Bin)| {
             let gone = f64::from(bin.gone) + f64::from(bin.died) * for_each_died;
             let come = f64::from(bin.missed) * for_each_miss;
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn keys_that_expire_all_at_once_leave_the_room_of_a_triangle() {
-        let nothing = Share::default();
+        let nothing = PerMs::default();
         assert!(course(0, true, 1).room(&nothing).abs() < 1e-9);
         for (each_minute, width_s) in [(300, 4), (500, 4), (300, 8)] {
             let many = each_minute as f64;
@@ -207,14 +207,14 @@ mod tests {
     #[test]
     fn whoever_fills_less_has_room_for_longer() {
         let course = course(300, true, 4);
-        let share = Share { saved_per_ms: 0.004, ..Share::default() };
+        let other = PerMs { saved: 0.004, ..PerMs::default() };
         let exact = 300.0 * 300.0 / 6.0 / 2.0 / 60.0;
-        let room = course.room(&share);
+        let room = course.room(&other);
         assert!((room / exact - 1.0).abs() < 0.1, "{room} {exact}");
-        let evenly = Share { saved_per_ms: 0.002, evenly_per_ms: 0.002, ..share };
+        let evenly = PerMs { saved: 0.002, evenly: 0.002, ..other };
         assert!((course.room(&evenly) / exact - 1.0).abs() < 0.1);
         // Without ghosts whose time was seen to be over, they die evenly.
-        let died = Share { saved_per_ms: 0.002, died_per_ms: 0.002, ..share };
+        let died = PerMs { saved: 0.002, died: 0.002, ..other };
         assert!((course.room(&died) / exact - 1.0).abs() < 0.1);
     }
 
@@ -230,6 +230,6 @@ mod tests {
         assert_eq!((sum.missed, sum.gone, sum.died), (100_000, 0, 100_000));
         let lasting: f64 = flow.lasting(100_000_000).map(|(length, _)| length).sum();
         assert!((lasting - 1e8).abs() < 1e-6);
-        assert!(Course::default().room(&Share::default()).abs() < 1e-9);
+        assert!(Course::default().room(&PerMs::default()).abs() < 1e-9);
     }
 }

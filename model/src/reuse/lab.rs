@@ -1,7 +1,7 @@
 //! Servers and workloads for tests: what the estimators are shown comes from a mini-Redis, and so
 //! does what they should have said.
 
-use super::{Ages, Cause, Drawn, Expiry, Ghosts, Lifetime, Present, Sampling, Traffic};
+use super::{Ages, Cause, Drawn, Expiry, Ghosts, Lifetime, Present, Rates, Sampling, Traffic};
 use crate::emulate::{MiniRedis, NEVER, Policy, Settings};
 use crate::mix::{mix64, next_unit};
 
@@ -100,6 +100,7 @@ pub(super) struct Lab {
     settings: Settings,
     workload: Workload,
     now: f64,
+    rates: Rates,
 }
 
 /// What estimators were shown.
@@ -117,7 +118,18 @@ impl Lab {
 
     pub(super) fn of(workload: Workload, settings: Settings) -> Self {
         let settings = Settings { base_bytes: BASE_BYTES, ..settings };
-        Self { server: MiniRedis::new(settings), settings, workload, now: START_MS as f64 }
+        Self {
+            server: MiniRedis::new(settings),
+            settings,
+            workload,
+            now: START_MS as f64,
+            rates: Rates::default(),
+        }
+    }
+
+    /// Serves so many requests a second from now on.
+    pub(super) fn pace(&mut self, per_second: f64) {
+        self.workload.per_second = per_second;
     }
 
     /// Serves for so long; `watch` is told what is seen of it. The hit ratio.
@@ -137,6 +149,7 @@ impl Lab {
                 watch(&mut self.server, Told::Filled(request.key, request.bytes, dies, now));
             }
         }
+        self.rates.add(self.now as u64, seconds, requests as f64);
         let after = self.server.counts();
         (after.hits - before.hits) as f64 / requests as f64
     }
@@ -192,7 +205,9 @@ impl Lab {
                 Told::Filled(..) => {}
             });
             let touches_per_second = self.workload.per_second;
-            ages.finish_block(Traffic { keys: block_keys / draws, touches_per_second });
+            let traffic = Traffic { keys: block_keys / draws, touches_per_second };
+            let block_s = (self.now - begun) / 1000.0;
+            ages.finish_block_at(traffic, &self.rates, self.now as u64, block_s);
             ghosts.next_block(self.now as u64);
             hits += ratio / f64::from(blocks);
             drawn += draws;

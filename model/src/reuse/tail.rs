@@ -1,7 +1,7 @@
 //! From clocks of evicted keys to the hit ratio of larger sizes.
 
 use super::bootstrap::jackknife_sd;
-use super::flow::{Course, Share};
+use super::flow::{Course, PerMs};
 use super::ghosts::Block;
 use super::monotone::interpolate;
 use super::survival::{Step, Tail};
@@ -26,7 +26,7 @@ pub(super) struct Knot {
     /// What must fit for that: what it holds, and the room that it has on average because keys expire.
     pub(super) data_bytes: f64,
     pub(super) keys: f64,
-    /// Share of the present misses that it saves.
+    /// PerMs of the present misses that it saves.
     pub(super) saved: f64,
     pub(super) sd: f64,
 }
@@ -72,7 +72,7 @@ pub(super) fn knots(
     knots
 }
 
-/// Share of the present misses that any larger server saves at most: all ghosts that still wait where
+/// PerMs of the present misses that any larger server saves at most: all ghosts that still wait where
 /// clocks end would be asked for in time. `None` when too little was seen.
 pub(super) fn most_saved(blocks: &[Block], present: &Present) -> Option<f64> {
     let clocks = Clocks::of(&blocks.iter().collect::<Vec<_>>(), is_expiring(present))?;
@@ -85,7 +85,7 @@ pub(super) fn most_saved(blocks: &[Block], present: &Present) -> Option<f64> {
 /// Keys that fit beside those that a server holds on average, since many expire at once.
 pub(super) fn room(blocks: &[Block], present: &Present) -> f64 {
     let clocks = Clocks::of(&blocks.iter().collect::<Vec<_>>(), is_expiring(present));
-    clocks.map_or(0.0, |clocks| clocks.course.room(&Share::default()))
+    clocks.map_or(0.0, |clocks| clocks.course.room(&PerMs::default()))
 }
 
 /// Whether keys expire, so that it matters when evicted ones would have.
@@ -93,7 +93,7 @@ pub(super) fn is_expiring(present: &Present) -> bool {
     present.expiring_keys > FEW_EXPIRE * present.keys
 }
 
-/// Share of the misses whose key had gone for this reason within the time that clocks tell.
+/// PerMs of the misses whose key had gone for this reason within the time that clocks tell.
 pub(super) fn share(tail: &Tail, gone: u64, misses: u64) -> f64 {
     let gained = tail.survival(1.0).last().map_or(0.0, |step| step.gained);
     if misses == 0 { 0.0 } else { gained * gone as f64 / misses as f64 }
@@ -127,10 +127,10 @@ impl Clocks {
     fn room(&self, first: &Step, step: &Step) -> f64 {
         let lost = |step: &Step| (1.0 - step.alive - step.gained).max(0.0);
         let at_once = lost(first).min(lost(step));
-        self.course.room(&Share {
-            saved_per_ms: self.per_ms * step.gained,
-            evenly_per_ms: self.per_ms * at_once,
-            died_per_ms: self.per_ms * (lost(step) - at_once),
+        self.course.room(&PerMs {
+            saved: self.per_ms * step.gained,
+            evenly: self.per_ms * at_once,
+            died: self.per_ms * (lost(step) - at_once),
         })
     }
 
@@ -138,7 +138,7 @@ impl Clocks {
         let steps = self.tail.survival(memory.key_bytes() / bytes_scale);
         let mut knots: Vec<Knot> = Vec::new();
         let mut last = memory.data_bytes;
-        let here = self.course.room(&Share::default());
+        let here = self.course.room(&PerMs::default());
         for (i, step) in steps.iter().enumerate() {
             let room = self.room(&steps[0], step) - here;
             let held_bytes = memory.data_bytes + self.per_ms * step.byte_ms * bytes_scale;

@@ -114,6 +114,33 @@ fn keys_that_expire_all_at_once_leave_room_in_a_larger_server() {
     assert!(mean.abs() < 0.35 && worst < 0.75 && outside == 0, "{all:?}");
 }
 
+/// What the old size would hit now, told by a server that has grown, while the rate of requests
+/// changes: that changes nothing of the truth, which is the same at any rate.
+#[test]
+fn twice_or_half_the_requests_change_nothing_of_a_smaller_size() {
+    for kind in [Kind::Still, Kind::Drifting] {
+        let workload = Workload::new(kind, KEYS, PER_SECOND, 6);
+        let before = truth(workload.clone(), Policy::AllkeysLru, SIZE, 150.0);
+        let mut off = Vec::new();
+        for factor in [0.5, 2.0] {
+            let mut lab = Lab::new(workload.clone(), Policy::AllkeysLru, 2 * SIZE);
+            lab.run(200.0, &mut |_: &mut MiniRedis, _| {});
+            lab.pace(factor * PER_SECOND);
+            // Just after it, while keys of both rates are there, and later.
+            for wait_s in [0.0, 10.0, 30.0] {
+                lab.run(wait_s, &mut |_: &mut MiniRedis, _| {});
+                let sampling = Sampling { max_keys: 1 << 12, max_rate: 1.0 };
+                let seen = lab.watch(30.0, 1000.0, sampling);
+                let Answer::Estimate(now) = drawn(&seen).at(SIZE) else { panic!("in reach") };
+                println!("{kind:?} x{factor} after {wait_s}: {now:?}, is {before}");
+                assert!(now.low <= before && before <= now.high, "{now:?} {before}");
+                off.push(100.0 * (now.hit_ratio - before).abs());
+            }
+        }
+        assert!(off.iter().all(|off| *off < 1.0), "{off:?}");
+    }
+}
+
 /// A server that looks at few keys loses what the bend of the curve says.
 #[test]
 fn what_sampling_costs_is_told_by_the_bend_of_the_curve() {
