@@ -254,7 +254,10 @@ fn whole(
     let old = change.iter().map(|c| format!("{} back to {}", c.parameter, c.from));
     let undo = format!("Set {}.", old.collect::<Vec<_>>().join(" and "));
     Proposal {
-        id: id(&format!("{}\nby {}", key(&of.target, kind, &change), wish.by), Some(now_ms)),
+        id: id(
+            &format!("{}\nby {}", key(&of.target, kind, &change), wish.by),
+            now_ms.unsigned_abs(),
+        ),
         kind: kind.to_owned(),
         title: wish.title.clone().unwrap_or_else(|| title(&of.target.name, &change)),
         members: vec![Candidate {

@@ -1,7 +1,8 @@
 //! What an advisor hands over, and the proposal that becomes of it.
 //!
-//! The id of a suggestion is a hash of target, kind and change, and of when the same was suggested
-//! last: the same inputs give the same id on every collector, and what expired can come again.
+//! The id of a suggestion is a hash of target, kind and change, and of the number of the last decision in the
+//! journal. So the same inputs give the same id on every collector, what expired can come again, and no id
+//! comes twice: a number does not, also when what had it is long forgotten.
 
 use flyball_model::record::{Better, Records};
 use flyball_model::rollout::{Candidate, Change, Prediction, Proposal, SuggestionId, Target};
@@ -218,18 +219,8 @@ impl From<Records> for TrackRecord {
 }
 
 impl Draft {
-    /// What makes two suggestions the same, besides their time.
-    pub fn key(&self, target: &Target) -> String {
-        key(target, self.kind, &self.change)
-    }
-
-    /// The proposal. `last_ms` is when the same was suggested last, `None` never.
-    pub fn into_proposal(
-        self,
-        view: &CacheView,
-        records: Records,
-        last_ms: Option<i64>,
-    ) -> Proposal {
+    /// The proposal. `sequence` is the number of the journal's last decision.
+    pub fn into_proposal(self, view: &CacheView, records: Records, sequence: u64) -> Proposal {
         let target = view.target();
         let details = Details {
             evidence: self.evidence,
@@ -243,7 +234,7 @@ impl Draft {
         };
         let recent = view.recent.as_ref();
         Proposal {
-            id: id(&key(&target, self.kind, &self.change), last_ms),
+            id: id(&key(&target, self.kind, &self.change), sequence),
             kind: self.kind.to_owned(),
             title: self.title,
             members: vec![Candidate {
@@ -282,10 +273,11 @@ pub fn key(target: &Target, kind: &str, change: &[Change]) -> String {
     format!("{}\n{kind}\n{}", target.id, change.join("\n"))
 }
 
-pub(super) fn id(key: &str, last_ms: Option<i64>) -> SuggestionId {
+/// The id of a suggestion: `moment` is a number that the same key never has twice.
+pub(super) fn id(key: &str, moment: u64) -> SuggestionId {
     let mut hash = Sha256::new();
     hash.update(key);
-    hash.update(last_ms.unwrap_or(0).to_le_bytes());
+    hash.update(moment.to_le_bytes());
     SuggestionId(format!("s-{}", hex::encode(&hash.finalize()[..ID_BYTES])))
 }
 
@@ -326,11 +318,11 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_of_what_changes_and_when_it_was_last_suggested() {
-        let id_of = |key: &str, last: Option<i64>| id(key, last).0;
-        assert_eq!(id_of("a", None), id_of("a", None));
-        assert_ne!(id_of("a", None), id_of("b", None));
-        assert_ne!(id_of("a", None), id_of("a", Some(1)));
-        assert_eq!(id_of("a", None).len(), 2 + 2 * ID_BYTES);
+    fn an_id_is_of_what_changes_and_of_the_moment() {
+        let id_of = |key: &str, moment: u64| id(key, moment).0;
+        assert_eq!(id_of("a", 1), id_of("a", 1));
+        assert_ne!(id_of("a", 1), id_of("b", 1));
+        assert_ne!(id_of("a", 1), id_of("a", 2));
+        assert_eq!(id_of("a", 1).len(), 2 + 2 * ID_BYTES);
     }
 }

@@ -134,6 +134,31 @@ fn what_was_rejected_does_not_come_again_for_a_month_and_what_expired_does() {
     assert_eq!(again.change(), first.change());
 }
 
+#[test]
+fn an_id_comes_once_also_when_what_had_it_is_forgotten() {
+    // One collector forgets what ended long ago, another one reads all of the journal after a restart.
+    let (mut running, mut rows) = (State::default(), Vec::new());
+    let mut happens = |state: &mut State, event: &Event, now_ms: i64| {
+        let made = decide(state, event, now_ms, &Limits::default()).unwrap().transitions;
+        made.iter().for_each(|made| state.apply(made).unwrap());
+        rows.extend(made);
+    };
+    let half_a_year = 180 * 24 * 3_600_000;
+    let mut ids = BTreeSet::new();
+    for now_ms in [NOW_MS, NOW_MS + half_a_year, NOW_MS + 2 * half_a_year] {
+        running.forget(now_ms - half_a_year / 2);
+        let proposal = suggested(&running, now_ms).unwrap();
+        ids.insert(proposal.id.clone());
+        happens(&mut running, &Event::Proposed(Box::new(proposal)), now_ms);
+        happens(&mut running, &Event::Tick, now_ms + half_a_year / 2);
+    }
+    let mut restarted = State::default();
+    for row in &rows {
+        assert_eq!(restarted.apply(row), Ok(()), "{row:?}");
+    }
+    assert_eq!((ids.len(), restarted.suggestions().count()), (3, 3));
+}
+
 /// Carries a suggestion out until its rollout has gone back for harm.
 fn fails(state: &mut State, id: &SuggestionId, now_ms: &mut i64) {
     let confirmed = Event::Confirmed {
