@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use flyball_model::record::Better;
-use flyball_model::rollout::{
-    Actor, Applied, Judgement, Outcome, RolloutId, SuggestionId, Verdict,
-};
+use flyball_model::rollout::Judgement;
 use flyball_proto::steering::{KeyFinding, KeyFindingKind, PolicyEstimate};
 use proptest::prelude::*;
 
@@ -40,10 +38,6 @@ fn rich(node: &str) -> CacheView {
     view.report.keys =
         vec![key(KeyFindingKind::Hot, "aa", 1, 0.5), key(KeyFindingKind::Big, "bb", 30 * MIB, 0.0)];
     view
-}
-
-fn by(name: &str) -> Actor {
-    Actor { name: name.into(), address: String::new() }
 }
 
 fn reasons(advice: &Advice) -> String {
@@ -159,71 +153,20 @@ fn an_id_comes_once_also_when_what_had_it_is_forgotten() {
     assert_eq!((ids.len(), restarted.suggestions().count()), (3, 3));
 }
 
-/// Carries a suggestion out until its rollout has gone back for harm.
-fn fails(state: &mut State, id: &SuggestionId, now_ms: &mut i64) {
-    let confirmed = Event::Confirmed {
-        suggestion: id.clone(),
-        by: by("ann"),
-        note: String::new(),
-        in_force: Vec::new(),
-        absent: Vec::new(),
-    };
-    happened(state, &confirmed, *now_ms);
-    let rollout = id.rollout();
-    let outcome = |state: &State, to: bool| {
-        let going = state.rollout(&rollout).unwrap();
-        let planned = &going.plan.members[0];
-        let in_force = if to { planned.last().clone() } else { planned.revert_to.clone() };
-        Event::Outcome(Outcome {
-            node: "a".into(),
-            kind: "redis".into(),
-            name: "sessions".into(),
-            rollout: rollout.clone(),
-            revision: state.sequence(),
-            sequence: 1,
-            result: Applied::Applied,
-            in_force,
-        })
-    };
-    let event = outcome(state, true);
-    happened(state, &event, *now_ms);
-    *now_ms += 60_000;
-    happened(state, &Event::Tick, *now_ms);
-    let verdict = Verdict {
-        result: Judgement::Harm,
-        metric: "redis.hit_ratio".into(),
-        expected: None,
-        observed: Some(flyball_model::rollout::Interval { value: 0.5, low: 0.4, high: 0.6 }),
-        samples: 100,
-        reason: "fewer requests hit".into(),
-    };
-    let revision = state.rollout(&rollout).unwrap().revision();
-    let judged = Event::Judged {
-        rollout: rollout.clone(),
-        revision,
-        verdict,
-        inputs: serde_json::Value::Null,
-    };
-    happened(state, &judged, *now_ms);
-    let event = outcome(state, false);
-    happened(state, &event, *now_ms);
-    assert!(state.rollout(&RolloutId(rollout.0)).unwrap().state.is_final());
-}
-
 #[test]
 fn a_target_that_failed_rests_longer_each_time_and_is_locked_at_last() {
     let (mut state, mut now_ms) = (State::default(), NOW_MS);
     for pause in [10, 40] {
         let proposal = suggested(&state, now_ms).unwrap();
         propose_at(&mut state, &proposal, now_ms);
-        fails(&mut state, &proposal.id, &mut now_ms);
+        carried_out(&mut state, &proposal.id, by("ann"), Judgement::Harm, &mut now_ms);
         let reason = suggested(&state, now_ms).unwrap_err();
         assert!(reason.contains("it rests for"), "{reason}");
         now_ms += pause * 60_000;
     }
     let proposal = suggested(&state, now_ms).unwrap();
     propose_at(&mut state, &proposal, now_ms);
-    fails(&mut state, &proposal.id, &mut now_ms);
+    carried_out(&mut state, &proposal.id, by("ann"), Judgement::Harm, &mut now_ms);
     now_ms += 365 * 24 * 3_600_000;
     assert!(suggested(&state, now_ms).unwrap_err().contains("locked"));
     let all = trials(&state);
