@@ -242,6 +242,7 @@ fn whole(
     let details = Details {
         evidence: evidence.filter(|evidence| evidence.value.is_finite()).collect(),
         risk: risk(&change),
+        record: String::new(),
         track_record: TrackRecord::default(),
         by_hand: false,
         lower_is_better: false,

@@ -227,6 +227,7 @@ impl<'a> Scene<'a> {
             evidence: self.evidence(to),
             risk,
             undo: String::new(),
+            record: "cache.size",
             by_hand: false,
             inputs: json!({ "curve": curve_json(self.curve), "method": self.curve.method }),
         }

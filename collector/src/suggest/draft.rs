@@ -47,6 +47,9 @@ pub struct Draft {
     pub risk: Risk,
     /// How it is undone.
     pub undo: String,
+    /// The kind that its prediction counts as in the track record: that of the advisor. A danger that is
+    /// removed predicts no gain, so it says nothing of how well gains are predicted.
+    pub record: &'static str,
     /// Whether only people can carry it out, since no agent can.
     pub by_hand: bool,
     /// What it was computed from besides the view.
@@ -124,6 +127,9 @@ pub struct Details {
     pub evidence: Vec<Evidence>,
     /// What can go wrong.
     pub risk: Risk,
+    /// The kind that its prediction counts as in the track record; empty: the suggestion's.
+    #[serde(default)]
+    pub record: String,
     /// How well such predictions came true.
     pub track_record: TrackRecord,
     /// Whether only people can carry it out.
@@ -225,6 +231,7 @@ impl Draft {
         let details = Details {
             evidence: self.evidence,
             risk: self.risk,
+            record: self.record.to_owned(),
             track_record: records.into(),
             by_hand: self.by_hand,
             lower_is_better: self.better == Better::Lower,
@@ -263,6 +270,11 @@ impl Details {
     /// Those of a proposal; none when it was made by something else.
     pub fn of(proposal: &Proposal) -> Option<Self> {
         Self::deserialize(&proposal.details).ok()
+    }
+
+    /// The kind that it counts as in the track record, of a suggestion of this kind.
+    pub fn counts_as<'a>(&'a self, kind: &'a str) -> &'a str {
+        if self.record.is_empty() { kind } else { &self.record }
     }
 }
 

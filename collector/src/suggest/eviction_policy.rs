@@ -84,6 +84,7 @@ impl Advisor for EvictionPolicy {
             undo: format!(
                 "Set maxmemory-policy back to {present}; nothing has to be filled again."
             ),
+            record: "cache.eviction_policy",
             by_hand: false,
             inputs: json!({
                 "policies": view.report.policies.iter().map(|e| json!({

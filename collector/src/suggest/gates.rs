@@ -71,7 +71,7 @@ pub fn pass(
     for suggestion in state.suggestions() {
         repeats(draft, target, suggestion, context.now_ms)?;
     }
-    match muted(context.trials, draft.kind, &target.id.0, context.now_ms) {
+    match muted(context.trials, draft.record, &target.id.0, context.now_ms) {
         Some(reason) => Err(reason),
         None => Ok(()),
     }

@@ -101,6 +101,7 @@ fn draft(
             "an application may answer with a value that was changed up to a second ago",
         ),
         undo: "Do without the copies again.".to_owned(),
+        record: "cache.hot_key",
         by_hand: true,
         inputs: json!({
             "key_hash": key.key_hash, "type": key.data_type, "bytes": key.bytes,

@@ -228,20 +228,20 @@ fn of_advisor(suggestion: &Suggestion) -> Option<Details> {
 /// made lately, and where enough that persons had confirmed was promoted before. A change that did not
 /// stay, or values that another hand replaced, end that trust: it has to be earned anew, by one at least.
 pub(super) fn may_go(state: &State, settings: &SuggestSettings, now_ms: i64) -> Vec<SuggestionId> {
-    let enough = |kind: &str, target: &TargetId| {
+    let enough = |(kind, record): (&str, &str), target: &TargetId| {
         let setback_ms = setback(state, kind, target);
         let needed = settings.auto_confirm_after.max(u32::from(setback_ms.is_some()));
-        earned(state, kind, target, setback_ms) >= needed as usize
+        earned(state, (kind, record), target, setback_ms) >= needed as usize
     };
     let may = |suggestion: &&Suggestion| {
         let proposal = &suggestion.proposal;
-        let low = of_advisor(suggestion)
-            .filter(|details| details.risk.level <= settings.auto_confirm_risk);
+        let Some(details) = of_advisor(suggestion) else { return false };
+        let kinds = (proposal.kind.as_str(), details.counts_as(&proposal.kind));
         suggestion.status == SuggestionStatus::Proposed
             && settings.auto_confirm.contains(&proposal.kind)
-            && low.is_some()
+            && details.risk.level <= settings.auto_confirm_risk
             && now_ms.saturating_sub(suggestion.created_at_ms) <= AUTO_FRESH_MS
-            && proposal.members.iter().all(|m| enough(&proposal.kind, &m.target.id))
+            && proposal.members.iter().all(|m| enough(kinds, &m.target.id))
     };
     state.suggestions().filter(may).map(|found| found.proposal.id.clone()).collect()
 }
@@ -254,12 +254,18 @@ fn setback(state: &State, kind: &str, target: &TargetId) -> Option<i64> {
     failed.chain(state.target(target).and_then(|book| book.released_at_ms)).max()
 }
 
-/// Suggestions of advisors that persons have confirmed for a target and that were promoted after a time.
-fn earned(state: &State, kind: &str, target: &TargetId, after_ms: Option<i64>) -> usize {
+/// Suggestions of advisors, of the same record, that persons have confirmed for a target and that were
+/// promoted after a time.
+fn earned(
+    state: &State,
+    (kind, record): (&str, &str),
+    target: &TargetId,
+    after_ms: Option<i64>,
+) -> usize {
     let by_person = |rollout: &Rollout| {
         let suggestion = state.suggestion(&rollout.suggestion)?;
         let (who, ..) = suggestion.decided.as_ref()?;
-        of_advisor(suggestion).filter(|_| who.name != AUTO)
+        of_advisor(suggestion).filter(|d| who.name != AUTO && d.counts_as(kind) == record)
     };
     let is_it = |rollout: &&Rollout| {
         rollout.state == RolloutState::Promoted

@@ -126,7 +126,7 @@ pub fn advise(views: &[CacheView], context: &Context<'_>, state: &State) -> Advi
             }
         }
         for draft in taken {
-            let records = records(context.trials, draft.kind, &target.id.0);
+            let records = records(context.trials, draft.record, &target.id.0);
             let proposal = draft.into_proposal(view, records, state.sequence());
             match proposal.check() {
                 Ok(()) => advice.proposals.push(proposal),

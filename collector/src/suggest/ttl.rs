@@ -231,6 +231,7 @@ impl Scene<'_> {
             evidence: Vec::new(),
             risk: Risk::low(""),
             undo: String::new(),
+            record: "cache.ttl",
             by_hand: true,
             inputs: json!({
                 "prefix": group.prefix, "ttl_ms": group.ttl.map(|ttl| ttl.as_millis() as u64),
