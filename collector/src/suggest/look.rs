@@ -185,10 +185,8 @@ impl Suggester {
             }
             let (by, note) =
                 (Actor::part(AUTO), "suggest.auto_confirm allows this kind".to_owned());
-            let (in_force, absent) = (Vec::new(), Vec::new());
-            let (id, suggestion) = (suggestion.clone(), suggestion);
-            let event = Event::Confirmed { suggestion, by, note, in_force, absent };
-            match self.driver.person(event).await {
+            let id = suggestion.clone();
+            match self.driver.person(Event::confirmed(suggestion, by, note)).await {
                 Ok(_) => tracing::info!(%id, "confirmed without a person"),
                 Err(error) => tracing::debug!(%id, %error, "not confirmed without a person"),
             }

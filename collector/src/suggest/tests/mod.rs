@@ -199,9 +199,7 @@ pub(super) fn carried_out(
     result: Judgement,
     now_ms: &mut i64,
 ) {
-    let (in_force, absent) = (Vec::new(), Vec::new());
-    let note = String::new();
-    let confirmed = Event::Confirmed { suggestion: id.clone(), by, note, in_force, absent };
+    let confirmed = Event::confirmed(id.clone(), by, String::new());
     happened(state, &confirmed, *now_ms);
     let rollout = id.rollout();
     let planned = state.rollout(&rollout).unwrap().plan.members[0].clone();
