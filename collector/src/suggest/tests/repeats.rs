@@ -129,6 +129,31 @@ fn what_was_rejected_does_not_come_again_for_a_month_and_what_expired_does() {
 }
 
 #[test]
+fn nothing_is_suggested_to_people_either_while_a_target_is_not_free() {
+    let reasons_of = |state: &State, now_ms: i64| {
+        let mut view = rich("a");
+        view.received_at_ms = now_ms;
+        let advice = advise(&[view], &Context { now_ms, ..context(&[]) }, state);
+        let of_keys = advice.skipped.into_iter().filter(|skipped| skipped.kind.ends_with("_key"));
+        of_keys.map(|skipped| skipped.reason).collect::<Vec<_>>()
+    };
+    let (mut state, mut now_ms) = (State::default(), NOW_MS);
+    let proposal = suggested(&state, now_ms).unwrap();
+    propose(&mut state, std::slice::from_ref(&proposal));
+    assert_eq!(reasons_of(&state, now_ms), [""; 0]);
+    let confirmed = Event::confirmed(proposal.id.clone(), by("ann"), String::new());
+    happened(&mut state, &confirmed, now_ms);
+    let changing = format!("rollout {} is changing it", proposal.id.rollout());
+    assert_eq!(reasons_of(&state, now_ms), [changing.as_str(); 2]);
+    // Its agent is never heard of again: nobody knows what is in force.
+    now_ms += 24 * 3_600_000;
+    happened(&mut state, &Event::Tick, now_ms);
+    now_ms += 24 * 3_600_000;
+    happened(&mut state, &Event::Tick, now_ms);
+    assert_eq!(reasons_of(&state, now_ms), ["it is locked until a person unlocks it"; 2]);
+}
+
+#[test]
 fn an_id_comes_once_also_when_what_had_it_is_forgotten() {
     // One collector forgets what ended long ago, another one reads all of the journal after a restart.
     let (mut running, mut rows) = (State::default(), Vec::new());
