@@ -185,14 +185,37 @@ impl Evidence {
 
     /// A metric of a cache over its window.
     pub fn metric(view: &CacheView, name: &str, metric: &str, value: f64, unit: &str) -> Self {
-        let (from_ms, to_ms) =
-            view.recent.map_or((0, view.received_at_ms), |recent| (recent.from_ms, recent.to_ms));
-        let query = format!(
-            "GET /api/performance/metrics?metric={metric}&node={}&filter=cache={}&from={from_ms}&to={to_ms}",
-            view.node, view.report.target.name
-        );
-        Self::over(name, value, unit, to_ms - from_ms, query)
+        Self::over(name, value, unit, window(view).2, call(view, metric))
     }
+
+    /// What `how` makes of the hits and the misses per second of a cache over its window.
+    pub fn lookups(view: &CacheView, name: &str, how: &str, value: f64, unit: &str) -> Self {
+        let [hits, misses] =
+            ["redis.keyspace.hits", "redis.keyspace.misses"].map(|metric| call(view, metric));
+        let query = format!("{hits} for the hits, {misses} for the misses: {how}");
+        Self::over(name, value, unit, window(view).2, query)
+    }
+
+    /// The hit ratio of a cache over its window.
+    pub fn hit_ratio(view: &CacheView, value: f64) -> Self {
+        Self::lookups(view, "redis.hit_ratio", "hits / (hits + misses)", value, "ratio")
+    }
+}
+
+/// Start, end and length of the window that a cache was looked at for, milliseconds.
+fn window(view: &CacheView) -> (i64, i64, i64) {
+    let recent = view.recent.map(|recent| (recent.from_ms, recent.to_ms));
+    let (from_ms, to_ms) = recent.unwrap_or((0, view.received_at_ms));
+    (from_ms, to_ms, to_ms - from_ms)
+}
+
+/// The call that gives a metric of a cache over its window.
+fn call(view: &CacheView, metric: &str) -> String {
+    let (from_ms, to_ms, _) = window(view);
+    format!(
+        "GET /api/performance/metrics?metric={metric}&node={}&filter=cache={}&from={from_ms}&to={to_ms}",
+        view.node, view.report.target.name
+    )
 }
 
 impl Risk {

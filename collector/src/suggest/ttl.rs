@@ -194,13 +194,7 @@ impl Scene<'_> {
             after: delta.plus(before).within(0.0, 1.0),
             gain,
             evidence: vec![
-                Evidence::metric(
-                    self.view,
-                    "redis.hit_ratio",
-                    "redis.keyspace.hits",
-                    before,
-                    "ratio",
-                ),
+                Evidence::hit_ratio(self.view, before),
                 Evidence::reported(self.view, "share of keys", group.share_of_keys, "ratio"),
                 Evidence::reported(self.view, "memory", effect.bytes_delta as f64, "By"),
             ],

@@ -64,6 +64,33 @@ fn every_suggestion_is_complete_and_no_two_touch_the_same() {
 }
 
 #[test]
+fn evidence_of_hits_and_misses_asks_for_both() {
+    let mut view = rich("a");
+    view.report.ttl = Some(keys::expiring());
+    view.report.misses.as_mut().unwrap().expired = 0.4;
+    facts(&mut view).used_bytes = 40 * MIB;
+    let advice = advise(&[view], &context(&[]), &State::default());
+    let mut kinds = BTreeSet::new();
+    for proposal in &advice.proposals {
+        let details = Details::of(proposal).unwrap();
+        let metric = &proposal.prediction.metric;
+        let Some(of_metric) = details.evidence.iter().find(|e| e.name == *metric) else { continue };
+        kinds.insert(proposal.kind.clone());
+        for part in ["redis.keyspace.hits", "redis.keyspace.misses", "hits + misses"] {
+            assert!(of_metric.query.contains(part), "{}", of_metric.query);
+        }
+        let recent = recent(STEEP.at(64 * MIB));
+        let expected = match metric.as_str() {
+            "redis.hit_ratio" => recent.hits / (recent.hits + recent.misses),
+            _ => (recent.hits + recent.misses) / 300.0,
+        };
+        assert!((of_metric.value / expected - 1.0).abs() < 1e-9, "{metric}");
+    }
+    let expected = ["cache.eviction_policy", "cache.hot_key", "cache.size", "cache.ttl"];
+    assert_eq!(kinds, expected.map(str::to_owned).into());
+}
+
+#[test]
 fn the_same_inputs_give_the_same_suggestions_in_any_order() {
     let (a, b) = (rich("a"), rich("b"));
     let state = State::default();
