@@ -339,6 +339,13 @@ impl Rollout {
         self.plan.members.iter().position(|member| member.target.id == *target)
     }
 
+    /// When a member was first offered its values, epoch milliseconds; the rollout's start where it was not.
+    pub fn touched_at_ms(&self, place: usize) -> i64 {
+        let has = |wave: usize| self.plan.waves[wave].members.contains(&place);
+        let first = self.steps.iter().find(|step| has(step.wave));
+        first.map_or(self.started_at_ms, |step| step.started_at_ms)
+    }
+
     /// The revision of the step that is under way or was last.
     pub fn revision(&self) -> u64 {
         self.steps.last().map_or(0, |step| step.revision)
