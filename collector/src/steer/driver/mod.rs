@@ -18,6 +18,7 @@
 //! that canaries end.
 
 mod alarms;
+mod counts;
 mod desk;
 mod measure;
 mod offers;

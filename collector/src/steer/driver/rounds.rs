@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flyball_model::judge::judge;
-use flyball_model::rollout::{Event, Phase, Rollout, RolloutId, TargetId};
+use flyball_model::rollout::{
+    Event, Phase, Rollout, RolloutId, Suggestion, SuggestionStatus, Target, TargetId,
+};
 use flyball_proto::series::NodeName;
 use flyball_proto::steering::{CacheReport, Target as Server};
 use tokio::time::Instant;
@@ -93,25 +95,39 @@ impl Desk {
     fn forget(&mut self, going: &[Rollout]) {
         let ids: Vec<RolloutId> = going.iter().map(|rollout| rollout.id.clone()).collect();
         self.judged_at.retain(|id, _| ids.contains(id));
-        self.stops.keep(&ids);
-        let members = going.iter().flat_map(|rollout| &rollout.plan.members);
-        let targets: Vec<TargetId> = members.map(|member| member.target.id.clone()).collect();
+        let members = || going.iter().flat_map(|rollout| &rollout.plan.members);
+        let targets: Vec<TargetId> = members().map(|member| member.target.id.clone()).collect();
         self.predictions.keep(&targets);
         let width = self.parts.judge.window_ms;
-        for member in going.iter().flat_map(|rollout| &rollout.plan.members) {
-            let Some(report) =
-                self.report(&member.target.node, &member.target.kind, &member.target.name)
-            else {
-                continue;
-            };
+        for member in members() {
+            let Some(report) = self.report(&member.target) else { continue };
             let at = (now_ms(), width);
             self.predictions.take(&member.target.id, &report, &member.revert_to, at);
         }
+        self.note_counts(&ids, targets);
     }
 
-    fn report(&self, node: &str, kind: &str, name: &str) -> Option<Arc<CacheReport>> {
-        let node = NodeName::new(node).ok()?;
-        Some(self.parts.steering.caches().get(&node, &Server::new(kind, name))?.report)
+    /// What servers count is noted before a change as well, so that it is known what is usual.
+    fn note_counts(&mut self, going: &[RolloutId], mut targets: Vec<TargetId>) {
+        let state = self.follower.log().state();
+        let waits = |found: &&Suggestion| found.status == SuggestionStatus::Proposed;
+        let waiting = state.suggestions().filter(waits).flat_map(|found| &found.proposal.members);
+        let waiting: Vec<Target> = waiting.map(|member| member.target.clone()).collect();
+        let held = targets.iter().filter_map(|id| Some(state.target(id)?.target.clone()));
+        let all: Vec<Target> = held.chain(waiting).collect();
+        targets.extend(all.iter().map(|target| target.id.clone()));
+        self.stops.keep(going, &targets);
+        for target in &all {
+            if let Some(report) = self.report(target) {
+                self.stops.note(&target.id, &report, now_ms());
+            }
+        }
+    }
+
+    fn report(&self, target: &Target) -> Option<Arc<CacheReport>> {
+        let node = NodeName::new(&target.node).ok()?;
+        let server = Server::new(&target.kind, &target.name);
+        Some(self.parts.steering.caches().get(&node, &server)?.report)
     }
 
     async fn stop(&mut self, rollout: &Rollout) {
@@ -119,11 +135,7 @@ impl Desk {
             .plan
             .members
             .iter()
-            .filter_map(|member| {
-                let target = &member.target;
-                let report = self.report(&target.node, &target.kind, &target.name)?;
-                Some((target.id.clone(), report.as_ref().clone()))
-            })
+            .filter_map(|member| Some((member.target.id.clone(), self.report(&member.target)?)))
             .collect();
         let find = |target: &TargetId| reports.get(target).cloned();
         let stop = self.stops.look(rollout, find, &self.parts.judge, now_ms());
