@@ -14,8 +14,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use flyball_model::reuse::{
-    Ages, BLOCKS, Curve, Drawn, Expiry, Ghosts, Lifetime, Memory, Misses, Present, Priors, Refused,
-    Traffic, curve,
+    Ages, BLOCKS, Curve, Drawn, Expiry, Ghosts, Lifetime, Memory, Misses, Present, Priors, Rates,
+    Refused, Traffic, curve,
 };
 
 use super::events::{Event, Events, Lease, What};
@@ -56,6 +56,7 @@ pub struct Watch {
     /// Ages of keys that are there.
     pub ages: Ages,
     given: Given,
+    rates: Rates,
     blocks: VecDeque<Block>,
     last: Option<(Info, Settings)>,
     /// Bytes of INFO for each byte of `MEMORY USAGE`.
@@ -94,7 +95,21 @@ impl Watch {
         let (ages, given, blocks) = (Ages::default(), Given::default(), VecDeque::new());
         let counts = (0, 0);
         let (last, scale, looked_at) = (None, None, None);
-        Self { instance, hasher, plan, ghosts, ages, given, blocks, last, scale, counts, looked_at }
+        let rates = Rates::default();
+        Self {
+            instance,
+            hasher,
+            plan,
+            ghosts,
+            ages,
+            given,
+            rates,
+            blocks,
+            last,
+            scale,
+            counts,
+            looked_at,
+        }
     }
 
     /// Watches until `is_over` says so; it is asked at least ten times a second. `looked` is told the
@@ -210,13 +225,15 @@ impl Watch {
         ended.and(given_back)
     }
 
-    /// Changes how closely it watches, from the next thing on that is due: as many fills are looked at as keys are drawn.
+    /// Changes how closely it watches, from the next thing on that is due: as many fills are looked at
+    /// as keys are drawn.
     pub fn pace(&mut self, keys_per_second: f64, block: Duration) {
         (self.plan.draws_per_second, self.plan.block) = (keys_per_second, block);
         self.plan.fills_per_second = keys_per_second;
     }
 
-    /// Forgets everything but times to live: the server is not the one that it was.
+    /// Forgets everything but times to live and rates of requests: the server is not the one that it
+    /// was.
     pub fn forget(&mut self) {
         self.ghosts = Ghosts::new(self.plan.sampling);
         self.ages = Ages::default();
@@ -444,7 +461,8 @@ impl Watch {
         }
         let keys = running.keys.0 / running.keys.1;
         running.keys = (0.0, 0.0);
-        self.ages.finish_block(Traffic { keys, touches_per_second });
+        let traffic = Traffic { keys, touches_per_second };
+        self.ages.finish_block_at(traffic, &self.rates, now_ms(), seconds);
         self.ghosts.next_block(now_ms());
         if running.missed > 0 {
             let share = self.plan.fills_per_second * seconds / running.missed as f64;

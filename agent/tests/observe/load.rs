@@ -92,6 +92,20 @@ impl Load {
         timeout(DEADLINE * 3, full).await.expect("the server is not full in time");
     }
 
+    /// Of so many reads from now on.
+    pub(crate) async fn next_hit_ratio(&self, reads: u64) -> f64 {
+        let counts = || (self.hits.load(Ordering::Relaxed), self.reads.load(Ordering::Relaxed));
+        let before = counts();
+        let enough = async {
+            while counts().1 < before.1 + reads {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(DEADLINE * 3, enough).await.expect("nobody reads");
+        let after = counts();
+        (after.0 - before.0) as f64 / (after.1 - before.1) as f64
+    }
+
     /// Since the server was full.
     pub(crate) fn hit_ratio(&self) -> f64 {
         self.hits.load(Ordering::Relaxed) as f64 / self.reads.load(Ordering::Relaxed) as f64

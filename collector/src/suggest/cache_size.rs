@@ -147,7 +147,7 @@ impl<'a> Scene<'a> {
         let (name, was) = (&self.view.report.target.name, bytes(size));
         draft.title = format!("Grow {name} from {was} to {}", bytes(to));
         draft.undo = format!(
-            "Set maxmemory back to {size}, in steps of {} %; what no longer fits is evicted.",
+            "Set maxmemory back to {was} ({size}), in steps of {} %; what no longer fits is evicted.",
             (SHRINK_STEP * 100.0).round()
         );
         Ok(draft)
@@ -207,7 +207,8 @@ impl<'a> Scene<'a> {
         let mut draft = self.draft(to, delta, gain, risk);
         let (name, was) = (&self.view.report.target.name, bytes(size));
         draft.title = format!("Shrink {name} from {was} to {}", bytes(to));
-        draft.undo = format!("Set maxmemory back to {size}; the cache fills again by itself.");
+        draft.undo =
+            format!("Set maxmemory back to {was} ({size}); the cache fills again by itself.");
         Ok(draft)
     }
 
@@ -227,6 +228,7 @@ impl<'a> Scene<'a> {
             evidence: self.evidence(to),
             risk,
             undo: String::new(),
+            record: "cache.size",
             by_hand: false,
             inputs: json!({ "curve": curve_json(self.curve), "method": self.curve.method }),
         }
@@ -235,8 +237,7 @@ impl<'a> Scene<'a> {
     fn evidence(&self, to: u64) -> Vec<Evidence> {
         let view = self.view;
         let before = self.recent.hit_ratio();
-        let mut all =
-            vec![Evidence::metric(view, "redis.hit_ratio", "redis.keyspace.hits", before, "ratio")];
+        let mut all = vec![Evidence::hit_ratio(view, before)];
         let facts = self.facts;
         if let Some(rate) = facts.evictions_per_second {
             all.push(Evidence::metric(view, "evictions", "redis.keys.evicted", rate, "1/s"));

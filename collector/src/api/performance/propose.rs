@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use flyball_model::rollout::Actor;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -84,30 +85,47 @@ pub(in crate::api) async fn propose(
     request: Request,
 ) -> Result<(StatusCode, Json<SuggestionBody>), ApiError> {
     let (by, fields) = asked(&state, params, request).await?;
-    let (target, wish) = read(fields, &by.name)?;
-    let (id, view) = state.0.suggester.wish(&target, &wish, by).await?;
-    let found = view.state.suggestion(&id).ok_or_else(|| unknown("suggestion", &id.0))?;
-    Ok((StatusCode::CREATED, Json(show::suggestion(found, true))))
+    let (target, wish, violations) = read(fields);
+    let made = make(&state, target.as_deref().unwrap_or_default(), wish, by, violations).await?;
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
-fn read(mut fields: Fields, by: &str) -> Result<(String, Wish), ApiError> {
+/// Proposes what a person wishes.
+///
+/// # Errors
+/// When a field is wrong, no agent that is connected has the target, it may not be now, or the journal
+/// does not take it.
+pub(in crate::api) async fn make(
+    state: &AppState,
+    target: &str,
+    wish: Wish,
+    by: Actor,
+    mut violations: Violations,
+) -> Result<SuggestionBody, ApiError> {
+    check_note(&wish.note, &mut violations);
+    if wish.title.as_ref().is_some_and(|title| title.len() > MAX_TITLE_BYTES) {
+        violations.invalid("title", format!("is longer than {MAX_TITLE_BYTES} bytes"));
+    }
+    if target.is_empty() {
+        violations.invalid("target", "is missing");
+    }
+    violations.check()?;
+    let wish = Wish { by: by.name.clone(), ..wish };
+    let (id, view) = state.0.suggester.wish(target, &wish, by).await?;
+    let found = view.state.suggestion(&id).ok_or_else(|| unknown("suggestion", &id.0))?;
+    Ok(show::suggestion(found, true))
+}
+
+fn read(mut fields: Fields) -> (Option<String>, Wish, Violations) {
     let (target, kind) = (fields.text("target"), fields.text("kind"));
     let (title, note) = (fields.text("title"), fields.text("note").unwrap_or_default());
     let (change, prediction) = (fields.objects("change"), fields.object("prediction"));
     let mut violations = fields.finish();
-    check_note(&note, &mut violations);
-    if title.as_ref().is_some_and(|title| title.len() > MAX_TITLE_BYTES) {
-        violations.invalid("title", format!("is longer than {MAX_TITLE_BYTES} bytes"));
-    }
-    if target.is_none() {
-        violations.invalid("target", "is missing");
-    }
     let change = change.into_iter().enumerate();
     let change = change.map(|(at, fields)| value(at, fields, &mut violations)).collect();
     let prediction = prediction.map(|fields| expected(fields, &mut violations));
-    violations.check()?;
-    let by = by.to_owned();
-    Ok((target.unwrap_or_default(), Wish { kind, change, prediction, title, note, by }))
+    let wish = Wish { kind, change, prediction, title, note, by: String::new() };
+    (target, wish, violations)
 }
 
 fn value(at: usize, mut fields: Fields, violations: &mut Violations) -> WishedValue {
