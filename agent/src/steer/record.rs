@@ -30,7 +30,10 @@ pub struct Followed {
     pub revision: u64,
     /// Its rollout.
     pub rollout_id: String,
-    /// What it wants.
+    /// What it wants, as it was offered.
+    #[serde(default)]
+    pub wanted: Settings,
+    /// What is to be in force: what is wanted, what an earlier trial has left over to be put back, and, in place of what is wanted, what somebody else has set.
     pub goal: Settings,
     /// What was in force before, of each parameter of the goal; empty when nothing is to be put back any more.
     pub before: Settings,

@@ -190,6 +190,7 @@ mod tests {
         let followed = Followed {
             revision: 7,
             rollout_id: "r-1".to_owned(),
+            wanted: settings("200"),
             goal: settings("200"),
             before: settings("100"),
             found: settings("150"),

@@ -74,6 +74,9 @@ fn advice(state: &str) -> Option<&'static str> {
         "open" => "`flyball suggestions --status proposed` tells it; confirm or reject it first",
         "stale" => "`flyball optimize` looks anew at what is in force now",
         "absent" => "start the agent, or see `flyball nodes`",
+        "crowded" => {
+            "wait until one of `flyball rollouts` has ended; rollout.fleet_share sets how many may go at once"
+        }
         "restoring" => "the old values are on their way; `flyball show ID --watch` follows it",
         "paused" => "`flyball resume ID` has it go on",
         _ => return None,

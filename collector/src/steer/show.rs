@@ -234,6 +234,7 @@ pub fn suggestion(of: &Suggestion, inputs: bool) -> SuggestionBody {
     let details = details.unwrap_or_else(|| Details {
         evidence: Vec::new(),
         risk: Risk { level: RiskLevel::High, reasons: vec!["nothing is known of it".to_owned()] },
+        record: String::new(),
         track_record: flyball_model::record::Records::default().into(),
         by_hand: false,
         lower_is_better: false,

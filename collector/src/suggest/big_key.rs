@@ -70,6 +70,7 @@ fn draft(view: &CacheView, key: &KeyFinding, used: u64) -> Draft {
             "readers have to know of the pieces; remove the old key with UNLINK, not DEL",
         ),
         undo: "Write the value under one key again.".to_owned(),
+        record: "cache.big_key",
         by_hand: true,
         inputs: json!({
             "key_hash": key.key_hash, "type": kind, "bytes": key.bytes, "share": percent(share),

@@ -242,6 +242,7 @@ fn whole(
     let details = Details {
         evidence: evidence.filter(|evidence| evidence.value.is_finite()).collect(),
         risk: risk(&change),
+        record: String::new(),
         track_record: TrackRecord::default(),
         by_hand: false,
         lower_is_better: false,
@@ -257,7 +258,10 @@ fn whole(
     });
     let undo = format!("Set {}.", old.collect::<Vec<_>>().join(" and "));
     Proposal {
-        id: id(&format!("{}\nby {}", key(&of.target, kind, &change), wish.by), Some(now_ms)),
+        id: id(
+            &format!("{}\nby {}", key(&of.target, kind, &change), wish.by),
+            now_ms.unsigned_abs(),
+        ),
         kind: kind.to_owned(),
         title: wish.title.clone().unwrap_or_else(|| title(&of.target.name, &change)),
         members: vec![Candidate {

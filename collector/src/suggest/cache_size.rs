@@ -228,6 +228,7 @@ impl<'a> Scene<'a> {
             evidence: self.evidence(to),
             risk,
             undo: String::new(),
+            record: "cache.size",
             by_hand: false,
             inputs: json!({ "curve": curve_json(self.curve), "method": self.curve.method }),
         }
@@ -236,8 +237,7 @@ impl<'a> Scene<'a> {
     fn evidence(&self, to: u64) -> Vec<Evidence> {
         let view = self.view;
         let before = self.recent.hit_ratio();
-        let mut all =
-            vec![Evidence::metric(view, "redis.hit_ratio", "redis.keyspace.hits", before, "ratio")];
+        let mut all = vec![Evidence::hit_ratio(view, before)];
         let facts = self.facts;
         if let Some(rate) = facts.evictions_per_second {
             all.push(Evidence::metric(view, "evictions", "redis.keys.evicted", rate, "1/s"));

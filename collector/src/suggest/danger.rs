@@ -256,6 +256,7 @@ fn stays(view: &CacheView, facts: &CacheFacts) -> Result<Draft, String> {
         evidence: Vec::new(),
         risk: Risk::low(""),
         undo: String::new(),
+        record: "cache.settings",
         by_hand: false,
         inputs: json!({ "keys": facts.keys, "keys_with_ttl": facts.keys_with_ttl }),
     })

@@ -1,7 +1,8 @@
 //! What an advisor hands over, and the proposal that becomes of it.
 //!
-//! The id of a suggestion is a hash of target, kind and change, and of when the same was suggested
-//! last: the same inputs give the same id on every collector, and what expired can come again.
+//! The id of a suggestion is a hash of target, kind and change, and of the number of the last decision in the
+//! journal. So the same inputs give the same id on every collector, what expired can come again, and no id
+//! comes twice: a number does not, also when what had it is long forgotten.
 
 use flyball_model::record::{Better, Records};
 use flyball_model::rollout::{Candidate, Change, Prediction, Proposal, SuggestionId, Target};
@@ -46,6 +47,9 @@ pub struct Draft {
     pub risk: Risk,
     /// How it is undone.
     pub undo: String,
+    /// The kind that its prediction counts as in the track record: that of the advisor. A danger that is
+    /// removed predicts no gain, so it says nothing of how well gains are predicted.
+    pub record: &'static str,
     /// Whether only people can carry it out, since no agent can.
     pub by_hand: bool,
     /// What it was computed from besides the view.
@@ -123,6 +127,9 @@ pub struct Details {
     pub evidence: Vec<Evidence>,
     /// What can go wrong.
     pub risk: Risk,
+    /// The kind that its prediction counts as in the track record; empty: the suggestion's.
+    #[serde(default)]
+    pub record: String,
     /// How well such predictions came true.
     pub track_record: TrackRecord,
     /// Whether only people can carry it out.
@@ -178,14 +185,37 @@ impl Evidence {
 
     /// A metric of a cache over its window.
     pub fn metric(view: &CacheView, name: &str, metric: &str, value: f64, unit: &str) -> Self {
-        let (from_ms, to_ms) =
-            view.recent.map_or((0, view.received_at_ms), |recent| (recent.from_ms, recent.to_ms));
-        let query = format!(
-            "GET /api/performance/metrics?metric={metric}&node={}&filter=cache={}&from={from_ms}&to={to_ms}",
-            view.node, view.report.target.name
-        );
-        Self::over(name, value, unit, to_ms - from_ms, query)
+        Self::over(name, value, unit, window(view).2, call(view, metric))
     }
+
+    /// What `how` makes of the hits and the misses per second of a cache over its window.
+    pub fn lookups(view: &CacheView, name: &str, how: &str, value: f64, unit: &str) -> Self {
+        let [hits, misses] =
+            ["redis.keyspace.hits", "redis.keyspace.misses"].map(|metric| call(view, metric));
+        let query = format!("{hits} for the hits, {misses} for the misses: {how}");
+        Self::over(name, value, unit, window(view).2, query)
+    }
+
+    /// The hit ratio of a cache over its window.
+    pub fn hit_ratio(view: &CacheView, value: f64) -> Self {
+        Self::lookups(view, "redis.hit_ratio", "hits / (hits + misses)", value, "ratio")
+    }
+}
+
+/// Start, end and length of the window that a cache was looked at for, milliseconds.
+fn window(view: &CacheView) -> (i64, i64, i64) {
+    let recent = view.recent.map(|recent| (recent.from_ms, recent.to_ms));
+    let (from_ms, to_ms) = recent.unwrap_or((0, view.received_at_ms));
+    (from_ms, to_ms, to_ms - from_ms)
+}
+
+/// The call that gives a metric of a cache over its window.
+fn call(view: &CacheView, metric: &str) -> String {
+    let (from_ms, to_ms, _) = window(view);
+    format!(
+        "GET /api/performance/metrics?metric={metric}&node={}&filter=cache={}&from={from_ms}&to={to_ms}",
+        view.node, view.report.target.name
+    )
 }
 
 impl Risk {
@@ -218,22 +248,13 @@ impl From<Records> for TrackRecord {
 }
 
 impl Draft {
-    /// What makes two suggestions the same, besides their time.
-    pub fn key(&self, target: &Target) -> String {
-        key(target, self.kind, &self.change)
-    }
-
-    /// The proposal. `last_ms` is when the same was suggested last, `None` never.
-    pub fn into_proposal(
-        self,
-        view: &CacheView,
-        records: Records,
-        last_ms: Option<i64>,
-    ) -> Proposal {
+    /// The proposal. `sequence` is the number of the journal's last decision.
+    pub fn into_proposal(self, view: &CacheView, records: Records, sequence: u64) -> Proposal {
         let target = view.target();
         let details = Details {
             evidence: self.evidence,
             risk: self.risk,
+            record: self.record.to_owned(),
             track_record: records.into(),
             by_hand: self.by_hand,
             lower_is_better: self.better == Better::Lower,
@@ -243,7 +264,7 @@ impl Draft {
         };
         let recent = view.recent.as_ref();
         Proposal {
-            id: id(&key(&target, self.kind, &self.change), last_ms),
+            id: id(&key(&target, self.kind, &self.change), sequence),
             kind: self.kind.to_owned(),
             title: self.title,
             members: vec![Candidate {
@@ -273,6 +294,11 @@ impl Details {
     pub fn of(proposal: &Proposal) -> Option<Self> {
         Self::deserialize(&proposal.details).ok()
     }
+
+    /// The kind that it counts as in the track record, of a suggestion of this kind.
+    pub fn counts_as<'a>(&'a self, kind: &'a str) -> &'a str {
+        if self.record.is_empty() { kind } else { &self.record }
+    }
 }
 
 /// Target, kind and change in one text.
@@ -282,10 +308,11 @@ pub fn key(target: &Target, kind: &str, change: &[Change]) -> String {
     format!("{}\n{kind}\n{}", target.id, change.join("\n"))
 }
 
-pub(super) fn id(key: &str, last_ms: Option<i64>) -> SuggestionId {
+/// The id of a suggestion: `moment` is a number that the same key never has twice.
+pub(super) fn id(key: &str, moment: u64) -> SuggestionId {
     let mut hash = Sha256::new();
     hash.update(key);
-    hash.update(last_ms.unwrap_or(0).to_le_bytes());
+    hash.update(moment.to_le_bytes());
     SuggestionId(format!("s-{}", hex::encode(&hash.finalize()[..ID_BYTES])))
 }
 
@@ -326,11 +353,11 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_of_what_changes_and_when_it_was_last_suggested() {
-        let id_of = |key: &str, last: Option<i64>| id(key, last).0;
-        assert_eq!(id_of("a", None), id_of("a", None));
-        assert_ne!(id_of("a", None), id_of("b", None));
-        assert_ne!(id_of("a", None), id_of("a", Some(1)));
-        assert_eq!(id_of("a", None).len(), 2 + 2 * ID_BYTES);
+    fn an_id_is_of_what_changes_and_of_the_moment() {
+        let id_of = |key: &str, moment: u64| id(key, moment).0;
+        assert_eq!(id_of("a", 1), id_of("a", 1));
+        assert_ne!(id_of("a", 1), id_of("b", 1));
+        assert_ne!(id_of("a", 1), id_of("a", 2));
+        assert_eq!(id_of("a", 1).len(), 2 + 2 * ID_BYTES);
     }
 }

@@ -76,7 +76,7 @@ impl Advisor for EvictionPolicy {
             widened_by: widening,
             gain,
             evidence: vec![
-                Evidence::metric(view, "redis.hit_ratio", "redis.keyspace.hits", before, "ratio"),
+                Evidence::hit_ratio(view, before),
                 Evidence::reported(view, "paired difference", best.paired_delta, "ratio"),
                 Evidence::reported(view, "memory limit", facts.max_bytes as f64, "By"),
             ],
@@ -84,6 +84,7 @@ impl Advisor for EvictionPolicy {
             undo: format!(
                 "Set maxmemory-policy back to {present}; nothing has to be filled again."
             ),
+            record: "cache.eviction_policy",
             by_hand: false,
             inputs: json!({
                 "policies": view.report.policies.iter().map(|e| json!({

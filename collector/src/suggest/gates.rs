@@ -1,7 +1,8 @@
 //! What every draft has to pass before anybody is asked about it.
 //!
 //! - It is worth it: the lower end of the gain clears the threshold ([`worth`]).
-//! - Its target is free: not changing, resting after a failure, or locked.
+//! - Its target is free: not changing, resting after a failure, or locked. That holds for what people do by
+//!   hand too: what was measured while a change is tried, or nobody knows what is in force, tells nothing.
 //! - It is not open already: one that touches the same parameters there waits for a decision.
 //! - A person has not said no to it lately, while the same value is in force.
 //! - The agent has not refused these values before.
@@ -65,13 +66,13 @@ pub fn pass(
     state: &State,
 ) -> Result<(), String> {
     worth(&draft.gain, context.settings)?;
-    if let Some(book) = state.target(&target.id).filter(|_| !draft.by_hand) {
+    if let Some(book) = state.target(&target.id) {
         free(draft, book, context.now_ms)?;
     }
     for suggestion in state.suggestions() {
         repeats(draft, target, suggestion, context.now_ms)?;
     }
-    match muted(context.trials, draft.kind, &target.id.0, context.now_ms) {
+    match muted(context.trials, draft.record, &target.id.0, context.now_ms) {
         Some(reason) => Err(reason),
         None => Ok(()),
     }

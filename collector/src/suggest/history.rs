@@ -18,8 +18,9 @@ pub fn trials(state: &State) -> Vec<Trial> {
         let judged = rollout.steps.iter().rev().find_map(StepRecord::verdict);
         let observed = judged.filter(|verdict| verdict.metric == proposal.prediction.metric);
         let lower = details.as_ref().is_some_and(|details| details.lower_is_better);
+        let kind = details.as_ref().map_or(&*rollout.kind, |d| d.counts_as(&rollout.kind));
         Some(Trial {
-            kind: rollout.kind.clone(),
+            kind: kind.to_owned(),
             target: proposal.target.id.0.clone(),
             ended_at_ms,
             predicted: proposal.prediction.after,

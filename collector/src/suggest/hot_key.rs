@@ -84,7 +84,7 @@ fn draft(
         kind: "cache.hot_key",
         title: format!("Keep key {hash} of {name} in the application for {COPY_S} s"),
         change: vec![by_hand(&format!("copies of key {hash}"), "0", "1000", "ms")],
-        metric: "redis.commands.processed",
+        metric: "redis.keyspace.lookups",
         unit: "1/s",
         before: total,
         after,
@@ -93,7 +93,7 @@ fn draft(
         gain,
         evidence: vec![
             Evidence::reported(view, "share of requests", key.share_of_requests, "ratio"),
-            Evidence::metric(view, "requests", "redis.keyspace.hits", total, "1/s"),
+            Evidence::lookups(view, "redis.keyspace.lookups", "hits + misses", total, "1/s"),
             Evidence::metric(view, "clients", "redis.clients.connected", clients, "1"),
         ],
         risk: Risk::low("the server gets fewer requests").and(
@@ -101,6 +101,7 @@ fn draft(
             "an application may answer with a value that was changed up to a second ago",
         ),
         undo: "Do without the copies again.".to_owned(),
+        record: "cache.hot_key",
         by_hand: true,
         inputs: json!({
             "key_hash": key.key_hash, "type": key.data_type, "bytes": key.bytes,

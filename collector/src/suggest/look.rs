@@ -20,7 +20,7 @@ use crate::steer::watch::Steering;
 use crate::store::{Store, StoreError};
 
 /// Who confirms what goes without a person, as the journal names it.
-const AUTO: &str = "auto_confirm";
+pub(super) const AUTO: &str = "auto_confirm";
 /// What it was computed from may be so old then, milliseconds.
 const AUTO_FRESH_MS: i64 = 15 * 60_000;
 
@@ -185,10 +185,8 @@ impl Suggester {
             }
             let (by, note) =
                 (Actor::part(AUTO), "suggest.auto_confirm allows this kind".to_owned());
-            let (in_force, absent) = (Vec::new(), Vec::new());
-            let (id, suggestion) = (suggestion.clone(), suggestion);
-            let event = Event::Confirmed { suggestion, by, note, in_force, absent };
-            match self.driver.person(event).await {
+            let id = suggestion.clone();
+            match self.driver.person(Event::confirmed(suggestion, by, note)).await {
                 Ok(_) => tracing::info!(%id, "confirmed without a person"),
                 Err(error) => tracing::debug!(%id, %error, "not confirmed without a person"),
             }
@@ -225,32 +223,61 @@ fn of_advisor(suggestion: &Suggestion) -> Option<Details> {
 }
 
 /// Suggestions of advisors that wait and may go without a person: of a kind that may, of no higher risk,
-/// made lately, and where enough that persons had confirmed was promoted before.
-fn may_go(state: &State, settings: &SuggestSettings, now_ms: i64) -> Vec<SuggestionId> {
-    let by_person = |rollout: &Rollout| {
-        let suggestion = state.suggestion(&rollout.suggestion)?;
-        let (who, ..) = suggestion.decided.as_ref()?;
-        of_advisor(suggestion).filter(|_| who.name != AUTO)
-    };
-    let promoted = |kind: &str, target: &TargetId| {
-        let is_it = |rollout: &&Rollout| {
-            rollout.state == RolloutState::Promoted
-                && rollout.kind == kind
-                && rollout.place(target).is_some()
-                && by_person(rollout).is_some()
-        };
-        state.rollouts().filter(is_it).count()
+/// made lately, and where enough that persons had confirmed was promoted before. A change that did not
+/// stay, or values that another hand replaced, end that trust: it has to be earned anew, by one at least.
+pub(super) fn may_go(state: &State, settings: &SuggestSettings, now_ms: i64) -> Vec<SuggestionId> {
+    let enough = |(kind, record): (&str, &str), target: &TargetId| {
+        let setback_ms = setback(state, kind, target);
+        let needed = settings.auto_confirm_after.max(u32::from(setback_ms.is_some()));
+        earned(state, (kind, record), target, setback_ms) >= needed as usize
     };
     let may = |suggestion: &&Suggestion| {
         let proposal = &suggestion.proposal;
-        let low = of_advisor(suggestion)
-            .filter(|details| details.risk.level <= settings.auto_confirm_risk);
-        let least = proposal.members.iter().map(|m| promoted(&proposal.kind, &m.target.id)).min();
+        let Some(details) = of_advisor(suggestion) else { return false };
+        let kinds = (proposal.kind.as_str(), details.counts_as(&proposal.kind));
         suggestion.status == SuggestionStatus::Proposed
             && settings.auto_confirm.contains(&proposal.kind)
-            && low.is_some()
+            && details.risk.level <= settings.auto_confirm_risk
             && now_ms.saturating_sub(suggestion.created_at_ms) <= AUTO_FRESH_MS
-            && least.is_some_and(|least| least >= settings.auto_confirm_after as usize)
+            && proposal.members.iter().all(|m| enough(kinds, &m.target.id))
     };
     state.suggestions().filter(may).map(|found| found.proposal.id.clone()).collect()
+}
+
+/// When a change of this kind last did not stay at a target, or Flyball let go of its values.
+fn setback(state: &State, kind: &str, target: &TargetId) -> Option<i64> {
+    let failed = of_kind(state, kind, target)
+        .filter(|rollout| rollout.state != RolloutState::Promoted)
+        .filter_map(|rollout| rollout.ended_at_ms);
+    failed.chain(state.target(target).and_then(|book| book.released_at_ms)).max()
+}
+
+/// Suggestions of advisors, of the same record, that persons have confirmed for a target and that were
+/// promoted after a time.
+fn earned(
+    state: &State,
+    (kind, record): (&str, &str),
+    target: &TargetId,
+    after_ms: Option<i64>,
+) -> usize {
+    let by_person = |rollout: &Rollout| {
+        let suggestion = state.suggestion(&rollout.suggestion)?;
+        let (who, ..) = suggestion.decided.as_ref()?;
+        of_advisor(suggestion).filter(|d| who.name != AUTO && d.counts_as(kind) == record)
+    };
+    let is_it = |rollout: &&Rollout| {
+        rollout.state == RolloutState::Promoted
+            && rollout.ended_at_ms > after_ms
+            && by_person(rollout).is_some()
+    };
+    of_kind(state, kind, target).filter(is_it).count()
+}
+
+/// Rollouts of a kind at a target.
+fn of_kind<'a>(
+    state: &'a State,
+    kind: &'a str,
+    target: &'a TargetId,
+) -> impl Iterator<Item = &'a Rollout> {
+    state.rollouts().filter(move |rollout| rollout.kind == kind && rollout.place(target).is_some())
 }

@@ -36,7 +36,7 @@ use flyball_model::rollout::{Proposal, State, Target};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use self::draft::{Draft, key};
+use self::draft::Draft;
 use self::estimate::CONFIDENCE;
 pub use self::look::{Found, LookError, Suggester};
 pub use self::settings::SuggestSettings;
@@ -126,9 +126,8 @@ pub fn advise(views: &[CacheView], context: &Context<'_>, state: &State) -> Advi
             }
         }
         for draft in taken {
-            let records = records(context.trials, draft.kind, &target.id.0);
-            let last_ms = last_suggested(&draft, &target, state);
-            let proposal = draft.into_proposal(view, records, last_ms);
+            let records = records(context.trials, draft.record, &target.id.0);
+            let proposal = draft.into_proposal(view, records, state.sequence());
             match proposal.check() {
                 Ok(()) => advice.proposals.push(proposal),
                 Err(bad) => advice.skip(&target, &proposal.kind, bad.to_string()),
@@ -158,14 +157,4 @@ fn admit(
     }
     taken.push(draft);
     Ok(())
-}
-
-/// When the same change of the same target was suggested last.
-fn last_suggested(draft: &Draft, target: &Target, state: &State) -> Option<i64> {
-    let wanted = draft.key(target);
-    let same = state.suggestions().filter(|suggestion| {
-        let proposal = &suggestion.proposal;
-        key(&proposal.target, &proposal.kind, proposal.change()) == wanted
-    });
-    same.map(|suggestion| suggestion.created_at_ms).max()
 }

@@ -194,13 +194,7 @@ impl Scene<'_> {
             after: delta.plus(before).within(0.0, 1.0),
             gain,
             evidence: vec![
-                Evidence::metric(
-                    self.view,
-                    "redis.hit_ratio",
-                    "redis.keyspace.hits",
-                    before,
-                    "ratio",
-                ),
+                Evidence::hit_ratio(self.view, before),
                 Evidence::reported(self.view, "share of keys", group.share_of_keys, "ratio"),
                 Evidence::reported(self.view, "memory", effect.bytes_delta as f64, "By"),
             ],
@@ -231,6 +225,7 @@ impl Scene<'_> {
             evidence: Vec::new(),
             risk: Risk::low(""),
             undo: String::new(),
+            record: "cache.ttl",
             by_hand: true,
             inputs: json!({
                 "prefix": group.prefix, "ttl_ms": group.ttl.map(|ttl| ttl.as_millis() as u64),

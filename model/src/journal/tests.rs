@@ -225,13 +225,7 @@ fn log() -> (Log, Vec<Row>) {
     let mut rows = Vec::new();
     let suggestion = SuggestionId("s-1".into());
     let by = Actor { name: "ana".into(), address: "127.0.0.1".into() };
-    let confirmed = Event::Confirmed {
-        suggestion,
-        by,
-        note: "go".into(),
-        in_force: Vec::new(),
-        absent: Vec::new(),
-    };
+    let confirmed = Event::confirmed(suggestion, by, "go".into());
     for event in [Event::Proposed(Box::new(proposal("s-1"))), confirmed] {
         let decision = decide(log.state(), &event, 1_000, &Limits::default()).unwrap();
         for made in &decision.transitions {

@@ -110,7 +110,9 @@ impl State {
             Move::Locked { target } => self.freed(target, None, true),
             Move::Unlocked { target } => self.book(target)?.unlock(),
             Move::Released { target, rejected } => {
-                self.book(target)?.standing.take().ok_or(NOT_NOW)?;
+                let book = self.book(target)?;
+                book.standing.take().ok_or(NOT_NOW)?;
+                book.released_at_ms = Some(at_ms);
                 self.reject(target, rejected.as_ref())
             }
             Move::Held { rollout, .. }

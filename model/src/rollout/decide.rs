@@ -119,8 +119,8 @@ impl Draft {
             Event::ProposedBy { proposal, by, note } => {
                 self.new_proposal(proposal, by.clone(), note)?;
             }
-            Event::Confirmed { suggestion, by, note, in_force, absent } => {
-                self.confirmed(suggestion, (by, note), in_force, absent)?;
+            Event::Confirmed { suggestion, by, note, in_force, absent, nodes_up } => {
+                self.confirmed(suggestion, (by, note), in_force, (absent, *nodes_up))?;
             }
             Event::Rejected { suggestion, by, note } => {
                 self.proposed(suggestion)?;
@@ -195,7 +195,7 @@ impl Draft {
         id: &SuggestionId,
         (by, note): (&Actor, &str),
         in_force: &[(TargetId, Values)],
-        absent: &[String],
+        (absent, nodes_up): (&[String], Option<usize>),
     ) -> Result<(), Refusal> {
         let proposal = &self.proposed(id)?.proposal;
         let plan = Plan::new(&id.rollout(), proposal, &self.limits)?;
@@ -218,10 +218,25 @@ impl Draft {
                 return Err(Refusal::RejectedBefore { target, values });
             }
         }
+        self.room_for(&plan, nodes_up)?;
         let inputs = json!(in_force);
         let what = Move::Confirmed { suggestion: id.clone(), plan: Box::new(plan) };
         self.make(what, by.clone(), note, inputs);
         Ok(())
+    }
+
+    /// Whether its canary may be on trial besides what is. Where nothing is, it may be larger.
+    fn room_for(&self, plan: &Plan, nodes_up: Option<usize>) -> Result<(), Refusal> {
+        let Some(nodes_up) = nodes_up else { return Ok(()) };
+        let going = self.state.rollouts().filter(|rollout| !rollout.state.is_final());
+        let members = going.flat_map(|rollout| &rollout.members);
+        let on_trial = members.filter(|member| member.is_touched()).count();
+        let canary = plan.waves.first().map_or(0, |wave| wave.members.len());
+        let most = self.limits.at_once(nodes_up);
+        if on_trial == 0 || on_trial + canary <= most {
+            return Ok(());
+        }
+        Err(Refusal::Crowded { on_trial, most })
     }
 
     fn restore(&mut self, of: &Rollout, cause: Cause, by: Actor, reason: &str, inputs: Value) {

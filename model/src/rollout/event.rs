@@ -33,6 +33,8 @@ pub enum Event {
         in_force: Vec<(TargetId, Values)>,
         /// Nodes whose agents are not heard at present.
         absent: Vec<String>,
+        /// How many nodes are up; `None`: not known, so no share of them is too large.
+        nodes_up: Option<usize>,
     },
     /// A person does not want it.
     Rejected {
@@ -192,6 +194,14 @@ pub struct Interval {
     pub low: f64,
     /// Upper end.
     pub high: f64,
+}
+
+impl Event {
+    /// A person wants a suggestion, and nothing is known of its targets yet.
+    pub fn confirmed(suggestion: SuggestionId, by: Actor, note: String) -> Self {
+        let (in_force, absent, nodes_up) = (Vec::new(), Vec::new(), None);
+        Self::Confirmed { suggestion, by, note, in_force, absent, nodes_up }
+    }
 }
 
 impl Applied {

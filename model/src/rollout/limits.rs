@@ -52,6 +52,9 @@ pub struct Limits {
     pub canary_share: f64,
     /// Largest share of the members that get the change in any later wave; at least one does.
     pub largest_share: f64,
+    /// Targets that may be on trial at once, of all rollouts: this share of the nodes that are up; at
+    /// least one may.
+    pub fleet_share: f64,
     /// Whether promoted values are written to the server's own configuration.
     pub persist: bool,
 }
@@ -91,6 +94,7 @@ impl Default for Limits {
             cool_down_factor: 4,
             canary_share: 0.1,
             largest_share: 0.34,
+            fleet_share: 0.34,
             persist: false,
         }
     }
@@ -131,11 +135,17 @@ impl Limits {
                 share(self.canary_share) && self.canary_share <= self.largest_share
             }),
             ("largest_share", "above 0 and at most 1", share(self.largest_share)),
+            ("fleet_share", "above 0 and at most 1", share(self.fleet_share)),
         ];
         match all.into_iter().find(|(_, _, holds)| !holds) {
             Some((setting, must, _)) => Err(InvalidLimits { setting, must }),
             None => Ok(()),
         }
+    }
+
+    /// Targets that may be on trial at once where so many nodes are up.
+    pub fn at_once(&self, nodes_up: usize) -> usize {
+        ((self.fleet_share * nodes_up as f64).floor() as usize).max(1)
     }
 
     /// Pause after so many failed rollouts of one kind on one target.

@@ -83,6 +83,14 @@ pub enum Refusal {
         /// Its node.
         node: String,
     },
+    /// Too much is on trial already.
+    #[error("{on_trial} targets are on trial, and {most} may be at once")]
+    Crowded {
+        /// Targets that rollouts have touched which have not ended.
+        on_trial: usize,
+        /// How many may be.
+        most: usize,
+    },
     /// It has ended.
     #[error("rollout {rollout} is {state}")]
     Over {

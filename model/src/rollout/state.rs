@@ -218,6 +218,9 @@ pub struct TargetBook {
     pub owed: Option<Standing>,
     /// Promoted values.
     pub standing: Option<Standing>,
+    /// When Flyball last let go of promoted values, epoch milliseconds: another hand had set other
+    /// ones, or the agent refused them.
+    pub released_at_ms: Option<i64>,
     /// What its agent rejected.
     pub rejected: BTreeSet<Values>,
     /// Number of the transition that last changed what is wanted of it.
@@ -384,6 +387,7 @@ impl TargetBook {
             attempts: BTreeMap::new(),
             owed: None,
             standing: None,
+            released_at_ms: None,
             rejected: BTreeSet::new(),
             revision: 0,
         }

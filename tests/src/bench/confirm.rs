@@ -181,6 +181,7 @@ fn collector(dir: &Path, http: SocketAddr, grpc: SocketAddr, store: SocketAddr) 
         ("SUGGEST_PERIOD_MS", "0".to_owned()),
         // None goes on while others are confirmed.
         ("ROLLOUT_HOLD_MS", "3600000".to_owned()),
+        ("ROLLOUT_FLEET_SHARE", "1".to_owned()),
     ] {
         command.env(format!("FLYBALL_{key}"), value);
     }

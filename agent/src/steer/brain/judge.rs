@@ -31,7 +31,7 @@ impl Brain {
     /// Looks whether somebody else has changed what is in force. It is told and left.
     pub(super) fn compare(&mut self, reading: &Reading) -> Act {
         let Some(followed) = &self.record.followed else { return Act::Wait(CHECK) };
-        let expected = differing(&followed.goal, &reading.in_force);
+        let expected = self.missing(reading);
         if expected.is_empty() {
             if followed.phase == Phase::Drifted {
                 self.set_phase(Phase::Held);
@@ -49,6 +49,14 @@ impl Brain {
         }
         self.report(Code::Drifted, reason, &reading.in_force, expected);
         Act::Wait(CHECK)
+    }
+
+    /// What should be in force and is not.
+    pub(super) fn missing(&self, reading: &Reading) -> Settings {
+        let Some(followed) = &self.record.followed else { return Settings::new() };
+        let mut settings = followed.goal.clone();
+        settings.extend(followed.wanted.clone());
+        differing(&settings, &reading.in_force)
     }
 
     /// The target could not be read.

@@ -271,8 +271,7 @@ pub(in crate::api) async fn carry_out(
     let rollout = suggestion.rollout();
     let past = state.0.suggester.check_past(&suggestion).await;
     // The driver adds what it knows of the targets.
-    let (in_force, absent) = (Vec::new(), Vec::new());
-    let event = Event::Confirmed { suggestion, by, note, in_force, absent };
+    let event = Event::confirmed(suggestion, by, note);
     if let Err(too_early) = past {
         // What time alone does not mend is told first.
         decide(&state.0.driver.view().state, &event, now_ms(), &Limits::default())?;

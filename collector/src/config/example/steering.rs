@@ -84,6 +84,11 @@ pub(super) const ROLLOUT: &[Key] = &[
     ("canary_share", "Share of like targets that get a change first; at least one does.", ""),
     ("largest_share", "Largest share of them that get it at once later.", ""),
     (
+        "fleet_share",
+        "Targets that may be on trial at once, of all changes, as a share of the nodes that are up; at least one may.",
+        "",
+    ),
+    (
         "persist",
         "Write promoted values into the servers' own configuration too, where agents allow it.",
         "",
@@ -103,7 +108,7 @@ pub(super) const JUDGE: &[Key] = &[
     ("margin", "How much hit ratio may be lost beyond what was promised.", ""),
     (
         "hold_windows",
-        "Windows in which a cache under a changed eviction policy may look worse than it is.",
+        "Least windows in which a cache under a changed eviction policy may look worse than it is; more where keys stay for longer. 0: none.",
         "",
     ),
     ("hold_widen", "By which factor the margin is wider meanwhile.", ""),

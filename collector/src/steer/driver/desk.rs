@@ -1,6 +1,6 @@
 //! The task that owns the state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,7 +149,17 @@ impl Desk {
                 absent.push(member.target.node);
             }
         }
-        Event::Confirmed { suggestion, by, note, in_force, absent }
+        let nodes_up = Some(self.nodes_up());
+        Event::Confirmed { suggestion, by, note, in_force, absent, nodes_up }
+    }
+
+    /// Nodes that are heard, here or by another collector.
+    fn nodes_up(&self) -> usize {
+        let watching = self.parts.steering.agents().all().into_iter();
+        let watching = watching.filter(|(_, agent)| agent.is_connected).map(|(node, _)| node);
+        let sending = self.parts.live.status(&[]).nodes.into_iter().filter(|status| status.up);
+        let sending = sending.filter_map(|status| NodeName::new(&status.node).ok());
+        watching.chain(sending).collect::<BTreeSet<_>>().len()
     }
 
     /// What is in force at a server, as far as it is known. Just after a rollout a report may be older than

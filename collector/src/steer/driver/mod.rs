@@ -35,6 +35,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::desk::{Command, Desk};
 pub use self::settings::{JudgeSettings, validate_rollout};
+pub use self::trial::{Asked, HIT_RATIO, Measured, Span, trial_of};
 use super::journal::{Health, Journal};
 use super::watch::{PolicyTable, Steering};
 use crate::account::Accounts;

@@ -2,9 +2,12 @@
 
 use flyball_proto::steering::TtlFindings;
 
+use flyball_model::record::records;
+
 use super::*;
 use crate::suggest::danger::Danger;
 use crate::suggest::draft::RiskLevel;
+use crate::suggest::history::trials;
 
 const FLAT: Truth = Truth { most: 0.7, scale: 10e6 };
 
@@ -94,4 +97,17 @@ fn holes_are_closed_where_that_may_be_set() {
     assert_eq!(danger(&view).unwrap().change[0].to, "yes");
     facts(&mut view).rss_bytes = Some((1 << 30) + 100 * MIB);
     assert!(danger(&view).is_err(), "the fixed part of a process");
+}
+
+#[test]
+fn a_danger_that_went_is_no_trial_of_those_who_predict_gains() {
+    let mut view = under("noeviction");
+    view.node = NodeName::new("a").unwrap();
+    let (mut state, mut now_ms) = (State::default(), NOW_MS);
+    let proposal = advise(&[view], &context(&[]), &state).proposals.remove(0);
+    assert_eq!(proposal.kind, "cache.eviction_policy");
+    propose(&mut state, std::slice::from_ref(&proposal));
+    carried_out(&mut state, &proposal.id, by("ann"), Judgement::Pass, &mut now_ms);
+    let tried = |kind| records(&trials(&state), kind, "redis:a:sessions").everywhere.tried;
+    assert_eq!((tried("cache.settings"), tried("cache.eviction_policy")), (1, 0));
 }

@@ -27,6 +27,16 @@ fn group(effects: &[(u64, f64, i64)]) -> TtlGroup {
     }
 }
 
+/// Keys that would hit more often if they lived longer.
+pub(super) fn expiring() -> TtlFindings {
+    TtlFindings {
+        keys_without_ttl: 0.0,
+        volatile_bytes: 1.0,
+        expiry_peak: 1.0,
+        groups: vec![group(&[(1_200, 0.06, 2 * MIB as i64), (2_400, 0.09, 3 * MIB as i64)])],
+    }
+}
+
 fn with_ttl(truth: Truth, peak: f64, effects: &[(u64, f64, i64)]) -> CacheView {
     let mut view = view(truth, 64 * MIB);
     view.report.ttl = Some(TtlFindings {

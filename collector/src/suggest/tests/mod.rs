@@ -1,5 +1,6 @@
 //! Caches whose truth is known, and what is suggested for them.
 
+mod alone;
 mod dangers;
 mod keys;
 mod repeats;
@@ -8,7 +9,10 @@ mod sizes;
 use std::collections::BTreeMap;
 
 use flyball_model::record::Trial;
-use flyball_model::rollout::{Event, Limits, Proposal, State, decide};
+use flyball_model::rollout::{
+    Actor, Applied, Event, Interval, Judgement, Limits, Outcome, Proposal, State, SuggestionId,
+    Values, Verdict, decide,
+};
 use flyball_proto::series::NodeName;
 use flyball_proto::steering::{
     Bounds, CacheFacts, CacheReport, CacheState, HitCurve, HitCurvePoint, MissAttribution, Target,
@@ -167,4 +171,63 @@ pub(super) fn is_complete(proposal: &Proposal) {
     assert!((prediction.confidence - 0.9).abs() < 1e-9);
     assert!(details.risk.reasons.iter().all(|reason| !reason.is_empty()));
     assert!(!details.inputs.is_null());
+}
+
+pub(super) fn by(name: &str) -> Actor {
+    Actor { name: name.into(), address: String::new() }
+}
+
+/// What the agent of `a` says of the values in force.
+fn says(state: &State, id: &SuggestionId, result: Applied, in_force: Values) -> Event {
+    Event::Outcome(Outcome {
+        node: "a".into(),
+        kind: "redis".into(),
+        name: "sessions".into(),
+        rollout: id.rollout(),
+        revision: state.sequence(),
+        sequence: 1,
+        result,
+        in_force,
+    })
+}
+
+/// Carries a suggestion for the cache on `a` out, with this verdict, until it is promoted or has gone back.
+pub(super) fn carried_out(
+    state: &mut State,
+    id: &SuggestionId,
+    by: Actor,
+    result: Judgement,
+    now_ms: &mut i64,
+) {
+    let confirmed = Event::confirmed(id.clone(), by, String::new());
+    happened(state, &confirmed, *now_ms);
+    let rollout = id.rollout();
+    let planned = state.rollout(&rollout).unwrap().plan.members[0].clone();
+    for step in &planned.steps {
+        happened(state, &says(state, id, Applied::Applied, step.clone()), *now_ms);
+        *now_ms += 60_000;
+        happened(state, &Event::Tick, *now_ms);
+    }
+    *now_ms += 300_000;
+    let verdict = Verdict {
+        result,
+        metric: "redis.hit_ratio".into(),
+        expected: None,
+        observed: Some(Interval { value: 0.5, low: 0.4, high: 0.6 }),
+        samples: 100,
+        reason: "fewer requests hit, or more".into(),
+    };
+    let revision = state.rollout(&rollout).unwrap().revision();
+    let inputs = serde_json::Value::Null;
+    let judged = Event::Judged { rollout: rollout.clone(), revision, verdict, inputs };
+    happened(state, &judged, *now_ms);
+    let end = if result == Judgement::Pass { planned.last() } else { &planned.revert_to };
+    happened(state, &says(state, id, Applied::Applied, end.clone()), *now_ms);
+    assert!(state.rollout(&rollout).unwrap().state.is_final());
+}
+
+/// Another hand sets the old values while the promoted ones stand.
+pub(super) fn set_back_by_hand(state: &mut State, id: &SuggestionId, now_ms: i64) {
+    let old = state.rollout(&id.rollout()).unwrap().plan.members[0].revert_to.clone();
+    happened(state, &says(state, id, Applied::Drifted("by hand".into()), old), now_ms);
 }

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use flyball_model::record::Better;
-use flyball_model::rollout::{
-    Actor, Applied, Judgement, Outcome, RolloutId, SuggestionId, Verdict,
-};
+use flyball_model::rollout::Judgement;
 use flyball_proto::steering::{KeyFinding, KeyFindingKind, PolicyEstimate};
 use proptest::prelude::*;
 
@@ -42,10 +40,6 @@ fn rich(node: &str) -> CacheView {
     view
 }
 
-fn by(name: &str) -> Actor {
-    Actor { name: name.into(), address: String::new() }
-}
-
 fn reasons(advice: &Advice) -> String {
     advice.skipped.iter().map(|skipped| skipped.reason.as_str()).collect::<Vec<_>>().join("\n")
 }
@@ -67,6 +61,33 @@ fn every_suggestion_is_complete_and_no_two_touch_the_same() {
     let ids: BTreeSet<_> = advice.proposals.iter().map(|p| &p.id).collect();
     assert_eq!(ids.len(), 8);
     assert!(reasons(&advice).contains("how keys expire was not measured yet"));
+}
+
+#[test]
+fn evidence_of_hits_and_misses_asks_for_both() {
+    let mut view = rich("a");
+    view.report.ttl = Some(keys::expiring());
+    view.report.misses.as_mut().unwrap().expired = 0.4;
+    facts(&mut view).used_bytes = 40 * MIB;
+    let advice = advise(&[view], &context(&[]), &State::default());
+    let mut kinds = BTreeSet::new();
+    for proposal in &advice.proposals {
+        let details = Details::of(proposal).unwrap();
+        let metric = &proposal.prediction.metric;
+        let Some(of_metric) = details.evidence.iter().find(|e| e.name == *metric) else { continue };
+        kinds.insert(proposal.kind.clone());
+        for part in ["redis.keyspace.hits", "redis.keyspace.misses", "hits + misses"] {
+            assert!(of_metric.query.contains(part), "{}", of_metric.query);
+        }
+        let recent = recent(STEEP.at(64 * MIB));
+        let expected = match metric.as_str() {
+            "redis.hit_ratio" => recent.hits / (recent.hits + recent.misses),
+            _ => (recent.hits + recent.misses) / 300.0,
+        };
+        assert!((of_metric.value / expected - 1.0).abs() < 1e-9, "{metric}");
+    }
+    let expected = ["cache.eviction_policy", "cache.hot_key", "cache.size", "cache.ttl"];
+    assert_eq!(kinds, expected.map(str::to_owned).into());
 }
 
 #[test]
@@ -134,55 +155,54 @@ fn what_was_rejected_does_not_come_again_for_a_month_and_what_expired_does() {
     assert_eq!(again.change(), first.change());
 }
 
-/// Carries a suggestion out until its rollout has gone back for harm.
-fn fails(state: &mut State, id: &SuggestionId, now_ms: &mut i64) {
-    let confirmed = Event::Confirmed {
-        suggestion: id.clone(),
-        by: by("ann"),
-        note: String::new(),
-        in_force: Vec::new(),
-        absent: Vec::new(),
+#[test]
+fn nothing_is_suggested_to_people_either_while_a_target_is_not_free() {
+    let reasons_of = |state: &State, now_ms: i64| {
+        let mut view = rich("a");
+        view.received_at_ms = now_ms;
+        let advice = advise(&[view], &Context { now_ms, ..context(&[]) }, state);
+        let of_keys = advice.skipped.into_iter().filter(|skipped| skipped.kind.ends_with("_key"));
+        of_keys.map(|skipped| skipped.reason).collect::<Vec<_>>()
     };
-    happened(state, &confirmed, *now_ms);
-    let rollout = id.rollout();
-    let outcome = |state: &State, to: bool| {
-        let going = state.rollout(&rollout).unwrap();
-        let planned = &going.plan.members[0];
-        let in_force = if to { planned.last().clone() } else { planned.revert_to.clone() };
-        Event::Outcome(Outcome {
-            node: "a".into(),
-            kind: "redis".into(),
-            name: "sessions".into(),
-            rollout: rollout.clone(),
-            revision: state.sequence(),
-            sequence: 1,
-            result: Applied::Applied,
-            in_force,
-        })
+    let (mut state, mut now_ms) = (State::default(), NOW_MS);
+    let proposal = suggested(&state, now_ms).unwrap();
+    propose(&mut state, std::slice::from_ref(&proposal));
+    assert_eq!(reasons_of(&state, now_ms), [""; 0]);
+    let confirmed = Event::confirmed(proposal.id.clone(), by("ann"), String::new());
+    happened(&mut state, &confirmed, now_ms);
+    let changing = format!("rollout {} is changing it", proposal.id.rollout());
+    assert_eq!(reasons_of(&state, now_ms), [changing.as_str(); 2]);
+    // Its agent is never heard of again: nobody knows what is in force.
+    now_ms += 24 * 3_600_000;
+    happened(&mut state, &Event::Tick, now_ms);
+    now_ms += 24 * 3_600_000;
+    happened(&mut state, &Event::Tick, now_ms);
+    assert_eq!(reasons_of(&state, now_ms), ["it is locked until a person unlocks it"; 2]);
+}
+
+#[test]
+fn an_id_comes_once_also_when_what_had_it_is_forgotten() {
+    // One collector forgets what ended long ago, another one reads all of the journal after a restart.
+    let (mut running, mut rows) = (State::default(), Vec::new());
+    let mut happens = |state: &mut State, event: &Event, now_ms: i64| {
+        let made = decide(state, event, now_ms, &Limits::default()).unwrap().transitions;
+        made.iter().for_each(|made| state.apply(made).unwrap());
+        rows.extend(made);
     };
-    let event = outcome(state, true);
-    happened(state, &event, *now_ms);
-    *now_ms += 60_000;
-    happened(state, &Event::Tick, *now_ms);
-    let verdict = Verdict {
-        result: Judgement::Harm,
-        metric: "redis.hit_ratio".into(),
-        expected: None,
-        observed: Some(flyball_model::rollout::Interval { value: 0.5, low: 0.4, high: 0.6 }),
-        samples: 100,
-        reason: "fewer requests hit".into(),
-    };
-    let revision = state.rollout(&rollout).unwrap().revision();
-    let judged = Event::Judged {
-        rollout: rollout.clone(),
-        revision,
-        verdict,
-        inputs: serde_json::Value::Null,
-    };
-    happened(state, &judged, *now_ms);
-    let event = outcome(state, false);
-    happened(state, &event, *now_ms);
-    assert!(state.rollout(&RolloutId(rollout.0)).unwrap().state.is_final());
+    let half_a_year = 180 * 24 * 3_600_000;
+    let mut ids = BTreeSet::new();
+    for now_ms in [NOW_MS, NOW_MS + half_a_year, NOW_MS + 2 * half_a_year] {
+        running.forget(now_ms - half_a_year / 2);
+        let proposal = suggested(&running, now_ms).unwrap();
+        ids.insert(proposal.id.clone());
+        happens(&mut running, &Event::Proposed(Box::new(proposal)), now_ms);
+        happens(&mut running, &Event::Tick, now_ms + half_a_year / 2);
+    }
+    let mut restarted = State::default();
+    for row in &rows {
+        assert_eq!(restarted.apply(row), Ok(()), "{row:?}");
+    }
+    assert_eq!((ids.len(), restarted.suggestions().count()), (3, 3));
 }
 
 #[test]
@@ -191,14 +211,14 @@ fn a_target_that_failed_rests_longer_each_time_and_is_locked_at_last() {
     for pause in [10, 40] {
         let proposal = suggested(&state, now_ms).unwrap();
         propose_at(&mut state, &proposal, now_ms);
-        fails(&mut state, &proposal.id, &mut now_ms);
+        carried_out(&mut state, &proposal.id, by("ann"), Judgement::Harm, &mut now_ms);
         let reason = suggested(&state, now_ms).unwrap_err();
         assert!(reason.contains("it rests for"), "{reason}");
         now_ms += pause * 60_000;
     }
     let proposal = suggested(&state, now_ms).unwrap();
     propose_at(&mut state, &proposal, now_ms);
-    fails(&mut state, &proposal.id, &mut now_ms);
+    carried_out(&mut state, &proposal.id, by("ann"), Judgement::Harm, &mut now_ms);
     now_ms += 365 * 24 * 3_600_000;
     assert!(suggested(&state, now_ms).unwrap_err().contains("locked"));
     let all = trials(&state);

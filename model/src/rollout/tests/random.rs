@@ -102,7 +102,10 @@ fn event(world: &World, (kind, pick, how, _): Op, count: usize) -> Event {
         4..=7 => {
             let in_force = if how == 1 { vec![(target(0).id, values(99))] } else { Vec::new() };
             let suggestion = suggestion(world, pick);
-            Event::Confirmed { suggestion, by: ana(), note: note(), in_force, absent: Vec::new() }
+            let (absent, nodes_up) =
+                (Vec::new(), how.is_multiple_of(5).then_some(usize::from(pick)));
+            let by = ana();
+            Event::Confirmed { suggestion, by, note: note(), in_force, absent, nodes_up }
         }
         8 => Event::Rejected { suggestion: suggestion(world, pick), by: ana(), note: note() },
         9..=18 => outcome(world, pick, how),

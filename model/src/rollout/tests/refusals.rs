@@ -81,13 +81,8 @@ fn a_suggestion_about_values_that_have_changed_is_stale() {
     let mut world = proposed();
     let suggestion = SuggestionId("s-1".into());
     let in_force = vec![(target(2).id, values(1)), (target(1).id, values(120))];
-    let confirm = Event::Confirmed {
-        suggestion,
-        by: ana(),
-        note: String::new(),
-        in_force,
-        absent: Vec::new(),
-    };
+    let (note, absent, nodes_up) = (String::new(), Vec::new(), None);
+    let confirm = Event::Confirmed { suggestion, by: ana(), note, in_force, absent, nodes_up };
     let stale = conflict(world.event(&confirm));
     assert_eq!(stale, "maxmemory of target node-1/redis/main is 120 and no longer 100");
 
@@ -111,6 +106,32 @@ fn a_change_does_not_begin_without_its_agent() {
     }
     assert_eq!(conflict(world.event(&confirm)), "the agent of node-1 is not heard at present");
     assert_eq!(world.state().targets().count(), 0);
+}
+
+#[test]
+fn only_a_share_of_the_fleet_is_on_trial_at_once() {
+    let mut world = World::new();
+    for n in 0..5 {
+        world.propose(&format!("s-{n}"), &[n], 100, 150);
+    }
+    let confirm = |world: &mut World, n: usize, up: usize| {
+        let mut event = confirmed(&format!("s-{n}"));
+        if let Event::Confirmed { nodes_up, .. } = &mut event {
+            *nodes_up = Some(up);
+        }
+        world.event(&event)
+    };
+    confirm(&mut world, 0, 1).unwrap();
+    assert_eq!(conflict(confirm(&mut world, 1, 5)), "1 targets are on trial, and 1 may be at once");
+    confirm(&mut world, 1, 6).unwrap();
+    assert!(matches!(confirm(&mut world, 2, 8), Err(Refusal::Crowded { on_trial: 2, most: 2 })));
+    // One that goes back is still on trial until it is back.
+    by(&mut world, "roll back", "r-0").unwrap();
+    assert!(confirm(&mut world, 2, 8).is_err());
+    world.obey(0);
+    confirm(&mut world, 2, 8).unwrap();
+    // Not known how many there are: nothing is refused for it.
+    world.confirm("s-3").unwrap();
 }
 
 #[test]

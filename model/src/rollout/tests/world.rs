@@ -421,12 +421,5 @@ impl World {
 }
 
 pub(super) fn confirmed(id: &str) -> Event {
-    let suggestion = SuggestionId(id.to_owned());
-    Event::Confirmed {
-        suggestion,
-        by: ana(),
-        note: "go".into(),
-        in_force: Vec::new(),
-        absent: Vec::new(),
-    }
+    Event::confirmed(SuggestionId(id.to_owned()), ana(), "go".into())
 }
