@@ -7,7 +7,8 @@ use flyball_model::rollout::{Rollout, State, Target, TargetId, Values};
 use flyball_proto::steering::CacheReport;
 
 use super::settings::JudgeSettings;
-use super::trial::{HIT_RATIO, Measured, span};
+pub(super) use super::trial::Measured;
+use super::trial::{HIT_RATIO, span};
 use crate::store::{Store, StoreError};
 
 /// Predictions that are kept of a target: a day and more in windows of ten seconds.
@@ -17,7 +18,7 @@ const HALF_WIDTH_SD: f64 = 1.645;
 
 /// What agents have said the old setting would do, by target and window. In memory only: after a restart
 /// the past alone stands for the old setting until there is enough again.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Predictions {
     by_target: BTreeMap<TargetId, VecDeque<Predicted>>,
 }
