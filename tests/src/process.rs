@@ -33,7 +33,8 @@ pub struct Usage {
 /// When this executable's path is unknown.
 pub fn bin_dir() -> Result<PathBuf> {
     if let Some(dir) = std::env::var_os("FLYBALL_BIN_DIR") {
-        return Ok(dir.into());
+        // Processes may be started in directories of their own.
+        return std::path::absolute(dir).context("FLYBALL_BIN_DIR");
     }
     let exe = std::env::current_exe().context("path of this executable")?;
     let dir = exe.parent().context("an executable has a directory")?;

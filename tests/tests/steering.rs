@@ -5,8 +5,8 @@ use flyball_tests::engine;
 use flyball_tests::redis::Redis;
 use flyball_tests::stack::{Collector, Stack};
 use flyball_tests::steering::{
-    Cache, FITS, MIB, agent_settings, confirmed, ended, propose, proposed, quick_with, rollout,
-    say, text,
+    Cache, FITS, MIB, NEEDS_ROOM, QUICK, agent_settings, confirmed, ended, propose, proposed,
+    quick_with, rollout, say, text,
 };
 use flyball_tests::wait::{SOON, until};
 use rustix::process::Signal;
@@ -44,6 +44,55 @@ async fn journal(stack: &Stack, subject: &str) -> Result<Vec<(String, String, St
         Ok((text(entry, "actor")?, text(entry, "to_state")?, text(entry, "reason")?))
     };
     entries.iter().rev().map(entry).collect()
+}
+
+#[tokio::test]
+async fn a_change_is_promoted_made_permanent_and_then_left_to_people() -> Result<()> {
+    let settings = quick_with(&[("FLYBALL_ROLLOUT_PERSIST", "true")]);
+    let agent = "[steer]\nallow_rewrite = true";
+    let (stack, cache) = begin(&settings, (4 * MIB, FITS), agent).await?;
+    let api = &stack.collector.api;
+    let suggestion = proposed(api, ID, 8 * MIB).await?;
+    conflict(propose(api, ID, 6 * MIB).await?, "open")?;
+    let id = confirmed(api, &suggestion).await?;
+    conflict(say(api, &format!("suggestions/{suggestion}/confirm")).await?, "confirmed")?;
+    let done = ended(api, &id).await?;
+    ensure!(done["state"] == "promoted", "{done:#}");
+    ensure!(done["steps"][0]["verdict"]["result"] == "pass", "{done:#}");
+    ensure!(cache.limit().await? == 8 * MIB, "it is in force");
+    let file = std::fs::read_to_string(stack.dir().join("sessions/redis.conf"))?;
+    ensure!(file.contains("maxmemory 8mb") || file.contains("maxmemory 8388608"), "{file}");
+    let mut states: Vec<_> = journal(&stack, &id).await?.into_iter().map(|entry| entry.1).collect();
+    states.retain(|state| ["canary", "validating", "promoted"].contains(&state.as_str()));
+    states.dedup();
+    ensure!(states == ["canary", "validating", "promoted"], "{states:?}");
+
+    // Somebody sets another value: it is told, and not fought.
+    cache.command(&format!("CONFIG SET maxmemory {}", 6 * MIB)).await?;
+    until("the drift to be told", SOON, || async {
+        let told = journal(&stack, ID).await?;
+        ensure!(
+            told.iter().any(|(who, _, why)| who == "agent" && why.contains("lets go")),
+            "{told:?}"
+        );
+        let answer = api.json("/api/performance/policies?node=cache-1").await?;
+        ensure!(
+            answer["policies"][0]["targets"][0]["wanted"].is_null()
+                || answer["policies"][0]["targets"][0]["wanted"] == json!({}),
+            "{answer}"
+        );
+        Ok(())
+    })
+    .await?;
+    ensure!(cache.limit().await? == 6 * MIB, "the person's value stays");
+
+    let other = proposed(api, ID, 5 * MIB).await?;
+    let (status, rejected) = say(api, &format!("suggestions/{other}/reject")).await?;
+    ensure!(status == 200 && rejected["decided"]["note"] == "a test", "{rejected}");
+    conflict(say(api, &format!("suggestions/{other}/confirm")).await?, "rejected")?;
+    let (status, answer) = say(api, "suggestions/s-foreign/confirm").await?;
+    ensure!(status == 404, "{status} {answer}");
+    stack.stop().await
 }
 
 #[tokio::test]
@@ -100,6 +149,35 @@ async fn a_server_or_an_agent_that_refuses_leaves_it_as_it_was_and_three_times_l
     // To be made permanent was not asked for.
     let file = std::fs::read_to_string(stack.dir().join("sessions/redis.conf"))?;
     ensure!(file.contains(&format!("maxmemory {}", 4 * MIB)), "{file}");
+    stack.stop().await
+}
+
+#[tokio::test]
+async fn a_harmful_change_is_paused_resumed_seen_and_taken_back() -> Result<()> {
+    let (stack, cache) = begin(QUICK, (8 * MIB, NEEDS_ROOM), "").await?;
+    let api = &stack.collector.api;
+    let id = confirmed(api, &proposed(api, ID, 4 * MIB).await?).await?;
+    rollout(api, &id, |rollout| rollout["steps"].as_array().is_some_and(|s| s.len() > 2)).await?;
+    let order = |order: &str| format!("rollouts/{id}/{order}");
+    let (status, paused) = say(api, &order("pause")).await?;
+    ensure!(status == 200 && paused["paused"] == true, "{paused}");
+    conflict(say(api, &order("pause")).await?, "paused")?;
+    let (_, resumed) = say(api, &order("resume")).await?;
+    ensure!(resumed["paused"] == false, "{resumed}");
+    let done = ended(api, &id).await?;
+    ensure!(done["state"] == "rolled_back", "{done:#}");
+    ensure!(text(&done, "reason")?.contains("harm"), "{done:#}");
+    ensure!(cache.limit().await? == 8 * MIB, "the old value is in force");
+    conflict(say(api, &order("rollback")).await?, "rolled_back")?;
+
+    // And a person takes one back that does none.
+    let id = confirmed(api, &proposed(api, ID, 12 * MIB).await?).await?;
+    cache.wait_limit(12 * MIB).await?;
+    let (status, back) = say(api, &format!("rollouts/{id}/rollback")).await?;
+    ensure!(status == 200 && back["stage"] == "restoring", "{back}");
+    let done = ended(api, &id).await?;
+    ensure!(done["state"] == "rolled_back", "{done:#}");
+    ensure!(cache.limit().await? == 8 * MIB, "the old value is in force");
     stack.stop().await
 }
 

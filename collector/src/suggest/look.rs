@@ -7,8 +7,6 @@ use flyball_model::rollout::{
     Actor, Event, Limits, Proposal, Rollout, RolloutState, State, Suggestion, SuggestionId,
     SuggestionStatus, TargetId,
 };
-use flyball_proto::series::NodeName;
-use flyball_proto::steering::Target as Server;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -178,13 +176,7 @@ impl Suggester {
         }
         let (limits, judge) = (&self.limits, &self.judge);
         let foresight = Foresight { store: &self.store, state, limits, judge, now_ms };
-        let report = |id: &TargetId| {
-            let target = &proposal.members.iter().find(|m| m.target.id == *id)?.target;
-            let node = NodeName::new(&target.node).ok()?;
-            let server = Server::new(&target.kind, &target.name);
-            Some(self.steering.caches().get(&node, &server)?.report)
-        };
-        foresight.lacks(proposal, report).await
+        foresight.lacks(proposal).await
     }
 
     /// Looks from time to time until `ending`.

@@ -7,8 +7,7 @@ use flyball_model::rollout::{Rollout, State, Target, TargetId, Values};
 use flyball_proto::steering::CacheReport;
 
 use super::settings::JudgeSettings;
-pub(super) use super::trial::Measured;
-use super::trial::{HIT_RATIO, span};
+use super::trial::{HIT_RATIO, Measured, span};
 use crate::store::{Store, StoreError};
 
 /// Predictions that are kept of a target: a day and more in windows of ten seconds.

@@ -3,7 +3,7 @@
 //! One ClickHouse, one or two collectors on it, an agent, and several Redis under load. At each Redis
 //! one change follows the other, proposed and confirmed over HTTP as a person would: limits that grow
 //! and are promoted, limits that shrink in many steps, some taken back by hand, some that do harm. Meanwhile collectors
-//! are killed with SIGKILL at random moments and started again. Whatever happens, each change must end, and
+//! are killed with SIGKILL, at random moments and in each stage of a change, and started again. Whatever happens, each change must end, and
 //! the server must have what its end says: the new value when it was promoted, else the old one. Then the journal is read from its
 //! beginning: its chain is whole, no row is odd, and each change began and ended once.
 //!
