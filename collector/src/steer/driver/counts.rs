@@ -84,7 +84,7 @@ impl Counts {
             count as f64 / commands(&counted.counters, first).max(1) as f64
         };
         let (refused, failed) = (share(|c| c.out_of_memory), share(errors));
-        Some(Base { refused, failed, counted })
+        Some(Base { counted, refused, failed })
     }
 
     /// What was counted since a change.
