@@ -9,9 +9,9 @@ use flyball_collector::store::{CacheRow, Store};
 use flyball_model::rollout::Limits;
 use flyball_proto::series::NodeName;
 use flyball_proto::steering::{
-    AgentPolicy, AgentSteering, Bounds, CacheFacts, CacheReport, CacheState, Capability, HitCurve,
-    HitCurvePoint, MissAttribution, PolicyOutcome, PolicyResult, Revision, Settings, SteeringHello,
-    Target,
+    AgentPolicy, AgentSteering, Bounds, CacheCounters, CacheFacts, CacheReport, CacheState,
+    Capability, HitCurve, HitCurvePoint, MissAttribution, PolicyOutcome, PolicyResult, Revision,
+    Settings, SteeringHello, Target,
 };
 use flyball_proto::v1;
 use flyball_proto::v1::steering_client::SteeringClient;
@@ -61,6 +61,7 @@ pub struct Server {
     /// Hit ratio by the limit in force.
     pub law: Mutex<fn(u64) -> f64>,
     pub state: Mutex<CacheState>,
+    pub counters: Mutex<CacheCounters>,
     node: String,
 }
 
@@ -90,6 +91,7 @@ impl World {
             settings: Mutex::new(settings.map(|(k, v)| (k.to_owned(), v)).into()),
             law: Mutex::new(honest),
             state: Mutex::new(CacheState::Up),
+            counters: Mutex::default(),
             node: node.to_owned(),
         });
         let mut past = Rows::new(&server, now_ms() - 70_000);
@@ -136,6 +138,7 @@ impl Server {
         report.role = "primary".into();
         report.version = "7.4.0".into();
         report.settings = self.settings.lock().clone();
+        report.counters = Some(self.counters.lock().clone());
         report.facts = Some(CacheFacts {
             used_bytes: limit,
             max_bytes: limit,

@@ -240,8 +240,8 @@ pub(in crate::api) fn one(state: &AppState, id: &str) -> Result<SuggestionBody, 
 
 /// Says that a suggestion is to be carried out. Its rollout begins at once: the change goes to the canary in bounded steps, is judged, and is promoted or rolled back by itself.
 ///
-/// 409 when it does not wait for a decision, its target is changing, resting or locked, the value in force is another one, its agent is not heard, or too little is known of the
-/// time before to judge it.
+/// 409 when it does not wait for a decision, its target is changing, resting or locked, the value in force is another one, its agent is not heard, too little is known of the
+/// time before to judge it, or its noise would hide what the judge looks for.
 #[utoipa::path(post, path = "/api/performance/suggestions/{id}/confirm", tag = "steering",
     params(("id" = String, Path, description = "id of the suggestion")),
     request_body = NoteBody,
@@ -361,6 +361,7 @@ impl From<LookError> for ApiError {
             LookError::Wish(WishError::Stale(refusal)) => refusal.into(),
             LookError::Store(error) => QueryError::from(error).into(),
             LookError::TooEarly(reason) => Self::TooEarly(reason),
+            LookError::TooNoisy(reason) => Self::TooNoisy(reason),
             LookError::Driver(error) => error.into(),
         }
     }

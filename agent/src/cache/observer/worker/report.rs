@@ -41,6 +41,7 @@ impl Worker {
         look.info.role.map_or("", Role::as_str).clone_into(&mut report.role);
         report.settings.clone_from(&look.settings);
         report.facts = Some(look.facts);
+        report.counters = Some(look.counters());
         let mut missing = Vec::new();
         let mut lacks = |part: &str, why: &str| missing.push(format!("{part}: {why}"));
         if look.is_replica() {
