@@ -28,6 +28,21 @@ impl Brain {
         }
     }
 
+    /// The target may no longer be steered: what is on trial or half done is put back, what is permanent is let go of.
+    pub fn let_go(&mut self) {
+        let Some(followed) = &self.record.followed else { return };
+        let is_half_done = followed.lease_ms.is_some() || followed.phase == Phase::Applying;
+        if followed.is_reverting() {
+            return;
+        }
+        if is_half_done {
+            self.revert(Code::Reverted, self.capability.reason.clone());
+        } else {
+            self.record.followed = None;
+            self.is_saved = false;
+        }
+    }
+
     /// Looks whether somebody else has changed what is in force. It is told and left.
     pub(super) fn compare(&mut self, reading: &Reading) -> Act {
         let Some(followed) = &self.record.followed else { return Act::Wait(CHECK) };

@@ -69,9 +69,6 @@ impl Brain {
             _ => String::new(),
         };
         followed.identity.clone_from(&reading.identity);
-        if followed.lease_ms.is_none() {
-            followed.before.clear();
-        }
         self.set_phase(Phase::Held);
         self.report(Code::Applied, &note, &reading.in_force, Settings::new());
         self.save()

@@ -53,7 +53,7 @@ impl Brain {
             return self.adopt(offer, lease_end, reading);
         }
         if let Some(ended) = self.ended(&offer) {
-            return self.tell_again(ended, offer, reading);
+            return self.tell_again(ended, &offer, reading);
         }
         let followed = match self.follow(&offer, reading) {
             Ok(followed) => followed,
@@ -93,7 +93,7 @@ impl Brain {
         is_it.then(|| outcome.clone())
     }
 
-    fn tell_again(&mut self, ended: Outcome, offer: Offer, reading: &Reading) {
+    fn tell_again(&mut self, ended: Outcome, offer: &Offer, reading: &Reading) {
         let in_force = reading.in_force.clone();
         let outcome = Outcome { revision: offer.revision, in_force, ..ended };
         self.record.seen = offer.revision;
@@ -151,7 +151,8 @@ impl Brain {
     /// The offer as it would be followed.
     fn follow(&self, offer: &Offer, reading: &Reading) -> Result<Followed, String> {
         let policy = &offer.policy;
-        self.check(policy)?;
+        let origin = self.origin(policy);
+        self.check(policy, origin, reading)?;
         let (mut goal, mut before) = (policy.settings.clone(), Settings::new());
         let revert_to = policy.canary.as_ref().map(|canary| &canary.revert_to);
         for (parameter, wanted) in &policy.settings {
@@ -161,10 +162,11 @@ impl Brain {
                 before.insert(parameter.clone(), value.clone());
                 continue;
             }
-            let original = self.original(parameter, wanted, decided_on, reading)?;
+            let own = origin.and_then(|followed| followed.before.get(parameter));
+            let original = self.original((parameter, wanted), own, decided_on, reading)?;
             before.insert(parameter.clone(), original);
         }
-        for (parameter, original) in self.left_over(&goal, reading) {
+        for (parameter, original) in self.left_over(&goal, origin, reading) {
             goal.insert(parameter.clone(), original.clone());
             before.insert(parameter, original);
         }
@@ -187,14 +189,32 @@ impl Brain {
         })
     }
 
-    /// Holds what is wanted to what may be set; but what a trial of its own has found may be wanted again, whatever it was.
-    fn check(&self, policy: &TargetPolicy) -> Result<(), String> {
-        let before = self.record.followed.as_ref().map(|followed| &followed.before);
+    /// What knows what was before the change that an offer is of. What a rollout has made permanent is the state that another one begins from.
+    fn origin(&self, policy: &TargetPolicy) -> Option<&Followed> {
+        let is_origin = |followed: &&Followed| {
+            let is_settled = matches!(followed.phase, Phase::Held | Phase::Drifted);
+            followed.rollout_id == policy.rollout_id || followed.lease_ms.is_some() || !is_settled
+        };
+        self.record.followed.as_ref().filter(is_origin)
+    }
+
+    /// Holds what is wanted to what may be set; but what a trial of its own has found may be wanted again, whatever it was, and for what is in force nothing is set.
+    fn check(
+        &self,
+        policy: &TargetPolicy,
+        origin: Option<&Followed>,
+        reading: &Reading,
+    ) -> Result<(), String> {
+        let before = origin.map(|followed| &followed.before);
         let is_new = |(parameter, value): &(&String, &String)| {
-            before.and_then(|before| before.get(*parameter)) != Some(*value)
+            let known = [before, Some(&reading.in_force)].into_iter().flatten();
+            known.into_iter().all(|settings| settings.get(*parameter) != Some(*value))
         };
         let settings = policy.settings.iter().filter(is_new);
-        let settings = settings.map(|(p, v)| (p.clone(), v.clone())).collect();
+        let settings: Settings = settings.map(|(p, v)| (p.clone(), v.clone())).collect();
+        if settings.is_empty() && !policy.persist {
+            return Ok(());
+        }
         let policy = TargetPolicy { settings, ..policy.clone() };
         self.capability.check(&policy).map_err(|invalid| invalid.to_string())
     }
@@ -220,17 +240,16 @@ impl Brain {
     /// What is to be put back of a parameter if it comes to that.
     fn original(
         &self,
-        parameter: &str,
-        wanted: &str,
+        (parameter, wanted): (&String, &String),
+        own: Option<&String>,
         decided_on: Option<&String>,
         reading: &Reading,
     ) -> Result<String, String> {
         let value = reading.in_force.get(parameter);
         let value = value.ok_or_else(|| format!("{parameter} is not known to this server"))?;
-        let own = self.record.followed.as_ref().and_then(|followed| followed.before.get(parameter));
         // What was before this very change comes back, whatever somebody has set meanwhile.
         if decided_on.is_none() && own.is_some_and(|own| own == wanted) {
-            return Ok(wanted.to_owned());
+            return Ok(wanted.clone());
         }
         let own = own.filter(|own| *own == value || self.is_ours(parameter, value));
         let found = own.unwrap_or(value);
@@ -251,8 +270,8 @@ impl Brain {
     }
 
     /// What a trial has changed that the new policy does not speak of: to be put back.
-    fn left_over(&self, goal: &Settings, reading: &Reading) -> Settings {
-        let Some(followed) = &self.record.followed else { return Settings::new() };
+    fn left_over(&self, goal: &Settings, origin: Option<&Followed>, reading: &Reading) -> Settings {
+        let Some(followed) = origin else { return Settings::new() };
         let is_left_over = |(parameter, original): &(&String, &String)| {
             let value = reading.in_force.get(*parameter);
             !goal.contains_key(*parameter)

@@ -342,9 +342,10 @@ proptest! {
                     last.revision = revision;
                 }
                 Happens::Person(is_limit, is_seen) => {
-                    let (parameter, value) = match is_limit {
-                        true => (MAXMEMORY, (300 + revision) * MB),
-                        false => (SAMPLES, 40 + revision),
+                    let (parameter, value) = if is_limit {
+                        (MAXMEMORY, (300 + revision) * MB)
+                    } else {
+                        (SAMPLES, 40 + revision)
                     };
                     world.server.insert(parameter.to_owned(), value.to_string());
                     persons.insert(parameter.to_owned(), value.to_string());
@@ -736,9 +737,41 @@ fn what_was_before_a_trial_may_be_wanted_again_whatever_it_was() {
     assert_eq!(world.server[MAXMEMORY], "0");
     world.offer(&permanent(4, settings(&[(MAXMEMORY, 40 * MB)])));
     world.run();
-    world.offer(&permanent(5, settings(&[(MAXMEMORY, 0)])));
+    let mut other = permanent(5, settings(&[(MAXMEMORY, 0)]));
+    other.policy.rollout_id = "another".to_owned();
+    world.offer(&other);
     world.run();
     assert_eq!(world.last(), (5, PolicyResult::Rejected), "what was promoted is the state now");
+}
+
+/// A collector that was away does not know that the last step of a rollout is permanent, and wants what was before it.
+#[test]
+fn what_was_before_a_rollout_comes_back_though_its_values_are_permanent() {
+    for (before, wanted, is_killed) in [
+        (0, 160 * MB, false),
+        (0, 160 * MB, true),
+        (16 * MB, 200 * MB, false),
+        (2 << 40, 1 << 40, true),
+    ] {
+        let mut world = World::new(32 * MB);
+        world.server.insert(MAXMEMORY.to_owned(), before.to_string());
+        // As far as one policy may go at a time.
+        for (revision, part) in (1..).zip([16, 4, 1]) {
+            let value = if before < wanted { wanted / part } else { wanted };
+            world.offer(&canary(revision, settings(&[(MAXMEMORY, value)])));
+            world.run();
+        }
+        world.offer(&permanent(5, settings(&[(MAXMEMORY, wanted)])));
+        world.run();
+        assert_eq!(world.last(), (5, PolicyResult::Applied), "{}", world.reason());
+        if is_killed {
+            world.kill();
+        }
+        world.offer(&permanent(6, settings(&[(MAXMEMORY, before)])));
+        world.run();
+        assert_eq!(world.last(), (6, PolicyResult::Applied), "{}", world.reason());
+        assert_eq!(world.server[MAXMEMORY], before.to_string());
+    }
 }
 
 #[test]
