@@ -1,8 +1,11 @@
 //! A suggestion that a person makes.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use flyball_model::rollout::MOST_MEMBERS;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -22,9 +25,11 @@ const MAX_TITLE_BYTES: usize = 256;
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "describes the body, which is read field by field")]
 pub struct WishBody {
-    /// Id of the server to change.
+    /// Id of the server to change; this or `targets`.
     #[schema(example = "redis:web-1:sessions")]
-    pub target: String,
+    pub target: Option<String>,
+    /// Ids of several servers that are to change alike, each once: a canary first, then the others in waves.
+    pub targets: Option<Vec<String>>,
     /// `cache.size` or `cache.eviction_policy`; what the parameters say when it is not given.
     #[schema(example = "cache.size")]
     pub kind: Option<String>,
@@ -73,7 +78,7 @@ pub struct WishedPredictionBody {
 
 /// Proposes a change by hand. It goes the way of every other: bounded by what the agent allows, written down, and confirmed or rejected; then on trial, judged, and promoted or rolled back.
 ///
-/// The target's agent must be connected to this collector. 409 when another value is in force than `from` says, or a suggestion for the same parameter waits.
+/// Agents of all targets must be connected to this collector. 409 when another value is in force than `from` says, or a suggestion for the same parameter waits.
 #[utoipa::path(post, path = "/api/performance/suggestions", tag = "steering",
     request_body = WishBody,
     responses((status = 201, body = SuggestionBody)),
@@ -84,14 +89,15 @@ pub(in crate::api) async fn propose(
     request: Request,
 ) -> Result<(StatusCode, Json<SuggestionBody>), ApiError> {
     let (by, fields) = asked(&state, params, request).await?;
-    let (target, wish) = read(fields, &by.name)?;
-    let (id, view) = state.0.suggester.wish(&target, &wish, by).await?;
+    let (targets, wish) = read(fields, &by.name)?;
+    let (id, view) = state.0.suggester.wish(&targets, &wish, by).await?;
     let found = view.state.suggestion(&id).ok_or_else(|| unknown("suggestion", &id.0))?;
     Ok((StatusCode::CREATED, Json(show::suggestion(found, true))))
 }
 
-fn read(mut fields: Fields, by: &str) -> Result<(String, Wish), ApiError> {
-    let (target, kind) = (fields.text("target"), fields.text("kind"));
+fn read(mut fields: Fields, by: &str) -> Result<(Vec<String>, Wish), ApiError> {
+    let (target, targets) = (fields.text("target"), fields.texts("targets"));
+    let kind = fields.text("kind");
     let (title, note) = (fields.text("title"), fields.text("note").unwrap_or_default());
     let (change, prediction) = (fields.objects("change"), fields.object("prediction"));
     let mut violations = fields.finish();
@@ -99,15 +105,30 @@ fn read(mut fields: Fields, by: &str) -> Result<(String, Wish), ApiError> {
     if title.as_ref().is_some_and(|title| title.len() > MAX_TITLE_BYTES) {
         violations.invalid("title", format!("is longer than {MAX_TITLE_BYTES} bytes"));
     }
-    if target.is_none() {
-        violations.invalid("target", "is missing");
-    }
+    let targets = match (target, targets.is_empty()) {
+        (Some(target), true) => vec![target],
+        (None, false) => {
+            let different: BTreeSet<&String> = targets.iter().collect();
+            if !(2..=MOST_MEMBERS).contains(&targets.len()) || different.len() != targets.len() {
+                violations.invalid("targets", format!("2 to {MOST_MEMBERS} ids, each once"));
+            }
+            targets
+        }
+        (None, true) => {
+            violations.invalid("target", "is missing");
+            Vec::new()
+        }
+        (Some(_), false) => {
+            violations.invalid("targets", "either this or target");
+            Vec::new()
+        }
+    };
     let change = change.into_iter().enumerate();
     let change = change.map(|(at, fields)| value(at, fields, &mut violations)).collect();
     let prediction = prediction.map(|fields| expected(fields, &mut violations));
     violations.check()?;
     let by = by.to_owned();
-    Ok((target.unwrap_or_default(), Wish { kind, change, prediction, title, note, by }))
+    Ok((targets, Wish { kind, change, prediction, title, note, by }))
 }
 
 fn value(at: usize, mut fields: Fields, violations: &mut Violations) -> WishedValue {
