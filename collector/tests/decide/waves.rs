@@ -58,9 +58,15 @@ async fn like_caches_change_in_waves_and_are_compared_with_those_that_have_not()
     assert_eq!(of_one["suggestions"][0]["id"], suggestion["id"]);
 
     let id = confirmed(&collector, suggestion).await;
-    let canary = rollout(&collector, &id, |rollout| rollout["stage"] == "judging").await;
-    let grown = all.iter().filter(|(world, _)| world.limit() > 64 * MIB).count();
-    assert_eq!((grown, canary["steps"].as_array().unwrap().len()), (1, 1), "{canary:#}");
+    for wave in 1..=3 {
+        let judging = rollout(&collector, &id, |rollout| {
+            rollout["stage"] == "judging" && rollout["steps"].as_array().unwrap().len() == wave
+                || rollout["ended_at_ms"].is_i64()
+        })
+        .await;
+        let grown = all.iter().filter(|(world, _)| world.limit() > 64 * MIB).count();
+        assert_eq!(grown, wave, "{judging:#}");
+    }
     let done = ended(&collector, &id).await;
     assert_eq!(done["state"], "promoted", "{done:#}");
     assert!(all.iter().all(|(world, _)| world.limit() > 64 * MIB));
