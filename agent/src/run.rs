@@ -179,6 +179,9 @@ fn steer_parts<'a>(
         redis.iter().cloned().partition(|instance| instance.config().steer);
     let actuator =
         |instance| -> Box<dyn Actuator> { Box::new(RedisActuator::new(instance, settings, paths)) };
+    let bar = |instance| -> Box<dyn Actuator> {
+        Box::new(RedisActuator::barred(instance, settings, paths))
+    };
     let node = NodeName::new(&hello.node).expect("the name was checked when it was said");
     let epoch = hello.epoch.as_slice().try_into().expect("an epoch is drawn as 16 bytes");
     SteerParts {
@@ -186,7 +189,7 @@ fn steer_parts<'a>(
         collectors: config.collectors(),
         dir,
         actuators: steered.into_iter().map(actuator).collect(),
-        barred: barred.iter().map(steer::redis::barred).collect(),
+        barred: barred.into_iter().map(bar).collect(),
     }
 }
 

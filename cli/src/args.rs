@@ -9,8 +9,8 @@ use flyball_service::config::Sources;
 use flyball_service::logging::LogFormat;
 
 pub(crate) use self::steering::{
-    AuditArgs, CacheSort, CachesArgs, DecideArgs, OptimizeArgs, PoliciesArgs, RolloutsArgs,
-    ShowArgs, SuggestionsArgs, UnlockArgs, WatchedArgs,
+    AuditArgs, CacheSort, CachesArgs, DecideArgs, OptimizeArgs, PoliciesArgs, ProposeArgs,
+    RolloutsArgs, ShowArgs, SuggestionsArgs, UnlockArgs, WatchedArgs,
 };
 use crate::config::Output;
 use crate::sort::SortKey;
@@ -35,6 +35,8 @@ Examples:
       one cache: hit ratio by size, why requests miss
   flyball optimize, then flyball show ID and flyball confirm ID --watch
       what would do it good; why; and have it done, judged, and taken back if it does harm
+  flyball propose sessions maxmemory=128mb --note 'for the sale'
+      a change of your own, which goes the same way
   flyball --output json nodes | jq -r '.nodes[] | select(.up | not) | .node'
       for programs: what the API answers
 
@@ -167,6 +169,9 @@ pub(crate) enum Command {
     /// Look now for what would do the fleet good.
     #[command(after_help = steering::OPTIMIZE_EXAMPLES)]
     Optimize(OptimizeArgs),
+    /// Ask for a change of your own.
+    #[command(after_help = steering::PROPOSE_EXAMPLES)]
+    Propose(ProposeArgs),
     /// What was suggested, and what became of it.
     #[command(after_help = steering::SUGGESTIONS_EXAMPLES)]
     Suggestions(SuggestionsArgs),

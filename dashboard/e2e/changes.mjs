@@ -254,19 +254,35 @@ const CHECKS = {
     await page.waitForSelector(".card[data-rollout]");
   },
 
-  async "all of it fits narrow windows, in the dark too"() {
-    await page.setViewportSize({ width: 390, height: 844 });
-    for (const place of ["caches", "caches/redis:web-1:sessions", "suggestions", "rollouts", "audit"]) {
-      await page.goto(`${relay.base}/#/${place}`);
-      await page.waitForSelector("h1");
-      await untilFits(place);
-      await shot(`${place.replaceAll(/[/:]/g, "-")}-narrow`);
+  async "all of it fits narrow windows and wide ones, in the dark too"() {
+    const { suggestions } = await ask("suggestions?status=confirmed");
+    const { rollouts } = await ask("rollouts");
+    const harmed = rollouts.find(({ target }) => target.name === "pages");
+    const places = {
+      caches: "tr[data-cache]",
+      "caches/redis:web-1:sessions": '[data-curve="cache"] canvas',
+      suggestions: "h1",
+      [`suggestions/${suggestions[0].id}`]: '[data-curve="suggestion"] canvas',
+      rollouts: ".card[data-rollout]",
+      [`rollouts/${harmed.id}`]: ".timeline li",
+      audit: ".audit-list tbody tr",
+    };
+    for (const colorScheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme });
+      for (const width of [400, 1280]) {
+        await page.setViewportSize({ width, height: 860 });
+        for (const [place, selector] of Object.entries(places)) {
+          await page.goto(`${relay.base}/#/${place}`);
+          await page.waitForSelector(selector, { state: "attached" });
+          // Charts are drawn once they are seen.
+          for (const chart of await page.locator("[data-chart]").all()) await chart.scrollIntoViewIfNeeded();
+          await page.evaluate(() => scrollTo(0, 0));
+          await untilFits(`${place} at ${width}`);
+          const name = place.replace(/\/[sr]-.*/, "-one").replaceAll(/[/:]/g, "-");
+          await shot(`${name}-${width}-${colorScheme}`);
+        }
+      }
     }
-    await page.setViewportSize({ width: 1440, height: 900 });
-    await page.emulateMedia({ colorScheme: "dark" });
-    await page.goto(`${relay.base}/#/caches/redis:web-1:sessions`);
-    await page.waitForSelector('[data-curve="cache"] canvas');
-    await shot("cache-dark");
   },
 
   async "the page reported no errors"() {

@@ -10,7 +10,7 @@ import {
   settingText,
   unitOfMetric,
 } from "../src/changes/values";
-import { agreementWords, expiryWords, trackWords } from "../src/changes/words";
+import { agreementWords, expiryWords, isJudged, trackWords, verdictWords } from "../src/changes/words";
 import { placeOn, scaleOf } from "../src/lib/scale";
 import { foundWords, queryHref, skippedTargets } from "../src/suggestions/words";
 
@@ -80,6 +80,13 @@ describe("a prediction", () => {
     expect(predictionSentence(prediction)).toBe(
       "The hit ratio is 84.1 % now. With the change 90.5 to 92.1 % is expected (90 % sure), most likely 91.3 %: +7.2 points.",
     );
+    const stays = {
+      ...prediction,
+      after: prediction.before,
+      low: prediction.before,
+      high: prediction.before,
+    };
+    expect(predictionSentence(stays)).toMatch(/now, and is to stay so: less counts as harm\.$/);
   });
 
   it("differs in points for shares and in its own unit for the rest", () => {
@@ -167,6 +174,21 @@ describe("words", () => {
     expect(agreementWords({ ...verdict(0.9), observed: null }, promised)).toBe("");
     expect(agreementWords({ ...verdict(0.9), metric: "another" }, promised)).toBe("");
     expect(agreementWords(verdict(0.9), null)).toBe("");
+  });
+
+  it("tell what the judge found", () => {
+    const verdict: Verdict = {
+      result: "harm",
+      metric: "redis.hit_ratio",
+      expected: { value: 0.64, low: 0.63, high: 0.65 },
+      observed: { value: 0.44, low: 0.43, high: 0.45 },
+      samples: 1,
+      reason: "redis.hit_ratio is 0.200 worse",
+    };
+    expect(verdictWords(verdict)).toBe("hit ratio 44.0 %, without the change 64.0 %: −20.0 points");
+    expect(verdictWords({ ...verdict, expected: null })).toBe("redis.hit_ratio is 0.200 worse");
+    expect(isJudged("the judge found harm: redis.hit_ratio is 0.200 worse")).toBe(true);
+    expect(isJudged("operator wants the old values back")).toBe(false);
   });
 
   it("know the unit of metrics that come without", () => {

@@ -6,6 +6,7 @@ import {
   duration,
   format,
   formatTick,
+  inLines,
   percent,
   points,
   seconds,
@@ -87,5 +88,19 @@ describe("times", () => {
     expect(ago(10_000, 12_000)).toBe("now");
     expect(ago(10_000, 25_000)).toBe("15 s ago");
     expect(ago(null, 25_000)).toBe("never");
+  });
+});
+
+describe("a label", () => {
+  const room =
+    (letters: number) =>
+    (line: string): boolean =>
+      line.length <= letters;
+
+  it("is one line where it has room, two where one has none, and none where a word has none", () => {
+    expect(inLines("at least 83 % beyond here", room(30))).toEqual(["at least 83 % beyond here"]);
+    expect(inLines("at least 83 % beyond here", room(14))).toEqual(["at least 83 %", "beyond here"]);
+    expect(inLines("at least 83 % beyond here", room(9))).toBeNull();
+    expect(inLines("word", room(3))).toBeNull();
   });
 });

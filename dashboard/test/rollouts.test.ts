@@ -96,6 +96,27 @@ describe("a rollout on the time axis", () => {
     expect(ids).toEqual(["confirmed", "step-0", "step-0-look-0", "step-0-look-1", "end"]);
   });
 
+  it("tells once what the judge says again and again", () => {
+    const waits = { result: "inconclusive", reason: "too early", expected: null, observed: null } as const;
+    const verdicts = [
+      verdict({ ...waits, at_ms: 11 * MINUTE }),
+      verdict({ ...waits, at_ms: 12 * MINUTE }),
+      verdict({ ...waits, reason: "noisy", at_ms: 13 * MINUTE }),
+      verdict({ at_ms: 14 * MINUTE }),
+      verdict({ at_ms: 15 * MINUTE }),
+    ];
+    const steps = [step(10 * MINUTE, { verdict: verdicts[4] ?? null, verdicts })];
+    const looks = timelineOf(rollout({ steps, state: "promoted" }), null).filter(({ id }) =>
+      id.includes("look"),
+    );
+    expect(looks.map(({ atMs, title }) => [(atMs ?? 0) / MINUTE, title])).toEqual([
+      [12, "The judge: inconclusive, 2 times"],
+      [13, "The judge: inconclusive"],
+      [14, "The judge: pass"],
+      [15, "The judge: pass"],
+    ]);
+  });
+
   it("has what was seen where the judge saw it", () => {
     const steps = [
       step(10 * MINUTE, { verdict: verdict({ result: "harm" }), judged_at_ms: 11 * MINUTE }),
@@ -127,6 +148,10 @@ describe("a rollout on the time axis", () => {
       fromMs: 6 * MINUTE,
       toMs: 32 * MINUTE,
     });
+    const ended = rollout({ state: "promoted", ended_at_ms: 29 * MINUTE });
+    expect(rangeOf(ended, 29 * MINUTE)).toMatchObject({ toMs: 29.5 * MINUTE });
+    expect(rangeOf(ended, 29.6 * MINUTE)).toMatchObject({ toMs: 30.5 * MINUTE });
+    expect(rangeOf(ended, 31.9 * MINUTE)).toMatchObject({ toMs: 32 * MINUTE });
   });
 
   it("begins with its first step when nothing better is known", () => {

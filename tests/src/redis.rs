@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -45,7 +46,10 @@ impl Redis {
     }
 
     async fn start_as(dir: &Path, file: Option<&str>, options: &[&str]) -> Result<Self> {
-        let port = port::free()?;
+        Self::start_at(port::free()?, dir, file, options).await
+    }
+
+    async fn start_at(port: u16, dir: &Path, file: Option<&str>, options: &[&str]) -> Result<Self> {
         let mut command = Command::new("redis-server");
         command.args(file);
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
@@ -61,6 +65,17 @@ impl Redis {
         })
         .await?;
         Ok(Self { process, port })
+    }
+
+    /// Kills it and starts another one on the same port, with these options.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn restart_with(&mut self, dir: &Path, options: &[&str]) -> Result<()> {
+        self.process.signal(Signal::KILL)?;
+        self.process.wait(SOON).await?;
+        *self = Self::start_at(self.port, dir, None, options).await?;
+        Ok(())
     }
 
     /// What collectors are given.

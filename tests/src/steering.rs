@@ -90,6 +90,16 @@ impl Cache {
         Ok(Self { redis, tally, load })
     }
 
+    /// Kills the server and starts it again, with this limit in force from the start.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn restart_with(&mut self, dir: &Path, limit: u64) -> Result<()> {
+        let limit = limit.to_string();
+        let options = ["--maxmemory", &limit, "--maxmemory-policy", "allkeys-lru"];
+        self.redis.restart_with(dir, &options).await
+    }
+
     /// What the server itself says.
     ///
     /// # Errors

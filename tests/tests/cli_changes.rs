@@ -165,6 +165,58 @@ async fn a_rollout_is_followed_in_a_terminal_paused_resumed_and_taken_back() -> 
 }
 
 #[tokio::test]
+async fn a_person_proposes_a_change_which_goes_the_way_of_every_other() -> Result<()> {
+    let stack = start(&[]).await?;
+    let server = stack.collector.api.base();
+    let world = Steered::begin(stack.collector.grpc, "web-1", "sessions").await?;
+    let propose = ["propose", "sessions"];
+    until("the agent to watch", SOON, || async {
+        let far = flyball(server, &[&propose[..], &["maxmemory=1"]].concat()).await?;
+        ensure!(far.failed_with(2, &["\n  maxmemory: "]), "{far:?}");
+        Ok(())
+    })
+    .await?;
+    let wrong: [(&[&str], i32, &[&str]); 7] = [
+        (&["maxmemory"], 2, &["maxmemory is no PARAMETER=VALUE"]),
+        (&["maxmemory=lots"], 2, &["lots is no size; write 128mb"]),
+        (&["maxmemory=128mb", "--from", "save=1"], 2, &["--from tells of save"]),
+        (&["maxmemory=128mb", "--expect", "92"], 2, &["--expect 92 is no hit ratio"]),
+        (&["save=1"], 2, &["\n  save: its agent may set only", "maxmemory"]),
+        (&["maxmemory=64mb"], 2, &["\n  maxmemory: it is 67108864 already"]),
+        (&["maxmemory=72mb", "--from", "maxmemory=1gb"], 1, &["1073741824", "67108864"]),
+    ];
+    for (arguments, code, words) in wrong {
+        let ran = flyball(server, &[&propose[..], arguments].concat()).await?;
+        ensure!(ran.failed_with(code, words) && ran.out.is_empty(), "{arguments:?}: {ran:?}");
+    }
+    let none = flyball(server, &["propose", "redis:x:y", "maxmemory=72mb"]).await?;
+    ensure!(none.failed_with(1, &["redis:x:y", "`flyball caches` lists"]), "{none:?}");
+
+    let change = ["maxmemory=72mb", "--from", "maxmemory=64mb", "--note", "for the sale"];
+    let made = flyball(server, &[&propose[..], &change].concat()).await?;
+    let parts =
+        ["maxmemory 64 MiB → 72 MiB (+12 %)", "by operator: for the sale", "flyball confirm s-"];
+    ensure!(made.told(&parts) && made.err.contains("nothing has changed yet"), "{made:?}");
+    ensure!(world.server.limit() == 64 * MIB);
+    let list = stack.collector.api.json("/api/performance/suggestions").await?;
+    let id = text(&list["suggestions"][0]["id"])?;
+    keep(&stack, "suggestion-by-hand", &format!("suggestions/{id}")).await?;
+    let again = flyball(server, &["propose", "sessions", "maxmemory=80mb"]).await?;
+    ensure!(again.failed_with(1, &["flyball suggestions --status proposed"]), "{again:?}");
+
+    let followed = flyball(server, &["confirm", id, "--watch"]).await?;
+    ensure!(followed.told(&["promoted"]), "{followed:?}");
+    ensure!(world.server.limit() == 72 * MIB);
+    let body = ["-o", "json", "propose", "sessions", "maxmemory-policy=allkeys-lfu"];
+    let second = flyball(server, &[&body[..], &["--expect", "70%..80%"]].concat()).await?;
+    let second: Value = serde_json::from_str(&second.out).context("the suggestion as it is")?;
+    ensure!(second["prediction"]["low"] == 0.7 && second["prediction"]["high"] == 0.8, "{second}");
+    ensure!(second["kind"] == "cache.eviction_policy", "{second}");
+    drop(world);
+    stack.stop().await
+}
+
+#[tokio::test]
 async fn what_cannot_be_is_told_with_what_can() -> Result<()> {
     let stack = start(&[]).await?;
     let server = stack.collector.api.base();

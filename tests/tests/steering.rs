@@ -220,6 +220,46 @@ async fn without_its_collector_a_trial_ends_and_a_changed_row_is_found() -> Resu
 }
 
 #[tokio::test]
+async fn a_server_that_starts_anew_or_refuses_writes_ends_a_trial_at_once() -> Result<()> {
+    let settings = quick_with(&[("FLYBALL_ROLLOUT_HOLD_MS", "600000")]);
+    let agent = "[observe]\nreport = '1s'";
+    let (stack, mut cache) = begin(&settings, (4 * MIB, FITS), agent).await?;
+    let api = &stack.collector.api;
+    // Full, and what does not fit is refused instead of evicted.
+    let change = json!([{ "parameter": "maxmemory-policy", "to": "noeviction" }]);
+    let wish = json!({ "target": ID, "change": change, "note": "a test" });
+    let suggestion = until("a proposal to be taken", SOON, || async {
+        let (status, answer) = api.post("/api/performance/suggestions", &wish).await?;
+        ensure!(status == 201, "{status} {answer}");
+        text(&answer, "id")
+    })
+    .await?;
+    let id = confirmed(api, &suggestion).await?;
+    rollout(api, &id, |rollout| rollout["stage"] == "holding").await?;
+    let value = "x".repeat(50_000);
+    for i in 0..100 {
+        cache.command(&format!("SET fill:{i} {value}")).await?;
+    }
+    let refused = cache.command(&format!("SET fill:100 {value}")).await?;
+    ensure!(refused.contains("OOM"), "{refused}");
+    let done = ended(api, &id).await?;
+    ensure!(done["state"] == "rolled_back", "{done:#}");
+    let reason = text(&done, "reason")?;
+    ensure!(reason.contains("hard stop") && reason.contains("memory ran out"), "{reason}");
+
+    // Killed, and there again with the new value in force: nothing but its run tells it.
+    let id = confirmed(api, &proposed(api, ID, 8 * MIB).await?).await?;
+    rollout(api, &id, |rollout| rollout["stage"] == "holding").await?;
+    cache.restart_with(stack.dir(), 8 * MIB).await?;
+    let done = ended(api, &id).await?;
+    ensure!(done["state"] == "rolled_back", "{done:#}");
+    let reason = text(&done, "reason")?;
+    ensure!(reason.contains("hard stop") && reason.contains("started anew"), "{reason}");
+    cache.wait_limit(4 * MIB).await?;
+    stack.stop().await
+}
+
+#[tokio::test]
 async fn an_agent_says_what_it_may_set_and_what_not() -> Result<()> {
     let mut stack = Stack::start().await?;
     let redis = Redis::start(stack.dir()).await?;

@@ -14,8 +14,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use flyball_model::reuse::{
-    Ages, BLOCKS, Curve, Drawn, Expiry, Ghosts, Lifetime, Memory, Misses, Present, Priors, Refused,
-    Traffic, curve,
+    Ages, BLOCKS, Curve, Drawn, Expiry, Ghosts, Lifetime, Memory, Misses, Present, Priors, Rates,
+    Refused, Traffic, curve,
 };
 
 use super::events::{Event, Events, Lease, What};
@@ -39,6 +39,9 @@ const MOST_FILLS: usize = 256;
 const HISTOGRAM_BYTES: f64 = 24_688.0;
 /// What is believed of bytes of INFO for each byte of `MEMORY USAGE`.
 const SCALES: std::ops::RangeInclusive<f64> = 0.9..=1.2;
+/// Keys are counted at most so often beside the draws. Where many expire at once their number goes up
+/// and down within a block, and ages are shares of what it was when they were drawn.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for an event: a deadline is looked at so often.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -53,6 +56,7 @@ pub struct Watch {
     /// Ages of keys that are there.
     pub ages: Ages,
     given: Given,
+    rates: Rates,
     blocks: VecDeque<Block>,
     last: Option<(Info, Settings)>,
     /// Bytes of INFO for each byte of `MEMORY USAGE`.
@@ -78,6 +82,9 @@ pub struct Running {
     fills: VecDeque<(Instant, Event)>,
     /// Misses of sampled keys in this block.
     missed: u64,
+    /// Sum of counts of keys in this block, how many there were, and when the next one is due.
+    keys: (f64, f64),
+    count_due: Instant,
     expires: bool,
 }
 
@@ -88,7 +95,21 @@ impl Watch {
         let (ages, given, blocks) = (Ages::default(), Given::default(), VecDeque::new());
         let counts = (0, 0);
         let (last, scale, looked_at) = (None, None, None);
-        Self { instance, hasher, plan, ghosts, ages, given, blocks, last, scale, counts, looked_at }
+        let rates = Rates::default();
+        Self {
+            instance,
+            hasher,
+            plan,
+            ghosts,
+            ages,
+            given,
+            rates,
+            blocks,
+            last,
+            scale,
+            counts,
+            looked_at,
+        }
     }
 
     /// Watches until `is_over` says so; it is asked at least ten times a second. `looked` is told the
@@ -151,6 +172,8 @@ impl Watch {
             fill_due: now,
             fills: VecDeque::new(),
             missed: 0,
+            keys: (0.0, 0.0),
+            count_due: now,
         })
     }
 
@@ -202,13 +225,15 @@ impl Watch {
         ended.and(given_back)
     }
 
-    /// Changes how closely it watches, from the next thing on that is due: as many fills are looked at as keys are drawn.
+    /// Changes how closely it watches, from the next thing on that is due: as many fills are looked at
+    /// as keys are drawn.
     pub fn pace(&mut self, keys_per_second: f64, block: Duration) {
         (self.plan.draws_per_second, self.plan.block) = (keys_per_second, block);
         self.plan.fills_per_second = keys_per_second;
     }
 
-    /// Forgets everything but times to live: the server is not the one that it was.
+    /// Forgets everything but times to live and rates of requests: the server is not the one that it
+    /// was.
     pub fn forget(&mut self) {
         self.ghosts = Ghosts::new(self.plan.sampling);
         self.ages = Ages::default();
@@ -364,6 +389,10 @@ impl Watch {
             // What could not be drawn in time is not made up for all at once.
             running.draw_due = running.draw_due.max(Instant::now());
         }
+        if running.count_due <= Instant::now() {
+            running.count_due = Instant::now() + COUNT_EVERY;
+            running.count_keys()?;
+        }
         for look in running.prober.draw(BATCH, running.expires)? {
             let seen = self.seen(&look, true);
             looked(seen);
@@ -426,14 +455,14 @@ impl Watch {
             }
             self.blocks.push_back(block);
         }
-        let live = |info: &Info| {
-            let (keys, expiring) = info.keys();
-            let stale = info.get(Number::Stale).unwrap_or(0) as f64 / 10_000.0;
-            keys as f64 - expiring as f64 * stale
-        };
         let touches_per_second = if is_sound { (block.hits + block.misses) / seconds } else { 0.0 };
-        let keys = f64::midpoint(live(&running.info), live(&info));
-        self.ages.finish_block(Traffic { keys, touches_per_second });
+        if running.keys.1 < 1.0 {
+            running.count_keys()?;
+        }
+        let keys = running.keys.0 / running.keys.1;
+        running.keys = (0.0, 0.0);
+        let traffic = Traffic { keys, touches_per_second };
+        self.ages.finish_block_at(traffic, &self.rates, now_ms(), seconds);
         self.ghosts.next_block(now_ms());
         if running.missed > 0 {
             let share = self.plan.fills_per_second * seconds / running.missed as f64;
@@ -447,6 +476,20 @@ impl Watch {
         let scale =
             memory.zip(self.ages.mean_bytes()).map(|(memory, mean)| memory.key_bytes() / mean);
         self.scale = scale.filter(|scale| SCALES.contains(scale));
+        Ok(())
+    }
+}
+
+impl Running {
+    /// Counts the keys that are there and have not expired.
+    fn count_keys(&mut self) -> Result<(), Error> {
+        let reply = self.prober.connection().call(&[b"INFO", b"keyspace"])?;
+        let mut info = Info::default();
+        info.read(reply.text().unwrap_or_default());
+        let (keys, expiring) = info.keys();
+        let stale = self.info.get(Number::Stale).unwrap_or(0) as f64 / 10_000.0;
+        self.keys.0 += keys as f64 - expiring as f64 * stale;
+        self.keys.1 += 1.0;
         Ok(())
     }
 }

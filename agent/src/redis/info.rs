@@ -189,6 +189,8 @@ pub struct Info {
     pub replicas: Vec<Replica>,
     /// Commands; section `commandstats`, which has to be asked for.
     pub commands: Vec<Command>,
+    /// Commands that were refused for want of memory, since 6.2; `None` where there were none yet.
+    pub out_of_memory: Option<i64>,
     /// How long commands take; section `latencystats`, which has to be asked for.
     pub percentiles: Vec<Percentiles>,
 }
@@ -214,7 +216,7 @@ impl Info {
         {
             text.clear();
         }
-        (self.role, self.link_up) = (None, None);
+        (self.role, self.link_up, self.out_of_memory) = (None, None, None);
         self.databases.clear();
         self.replicas.clear();
         self.commands.clear();
@@ -257,6 +259,7 @@ impl Info {
                     _ => None,
                 }
             }
+            b"errorstat_OOM" => self.out_of_memory = part(text, "count"),
             b"master_link_status" => self.link_up = Some(text == "up"),
             _ => self.read_list(key, text),
         }

@@ -10,7 +10,7 @@
 //!
 //! A [worker] for each target asks the [brain] what to do, which is pure, and has the [actuator] do it. What it will have done is in the [store] before it does it, so that kill -9 at any
 //! moment can be undone. With the collector gone everything stays as it is, but for canaries: their lease ends, also while the agent is down, and what was before is put back.
-//! A canary outlives a restart of the agent, so an agent that is updated ends no trial; one that is stopped for good leaves what is in force.
+//! A canary outlives a restart of the agent, so an agent that is updated ends no trial; one that may no longer steer puts it back, and one that is stopped for good leaves what is in force.
 
 pub mod actuator;
 pub mod brain;
@@ -31,18 +31,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flyball_proto::steering::{Capability, Revision, SteeringHello};
+use flyball_proto::steering::{Capability, Revision, SteeringHello, Target};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Uri;
 
 use crate::ship::dial::Dial;
-use actuator::Actuator;
+use actuator::{Actuator, in_words};
 use clock::Clock;
 pub use config::SteerConfig;
 use desk::Desk;
 use outbox::Outbox;
+use record::Record;
 use store::Store;
 use watch::Watch;
 use worker::{Mailbox, Worker};
@@ -63,8 +64,8 @@ pub struct SteerParts<'a> {
     pub dir: &'a Path,
     /// The targets that may be steered.
     pub actuators: Vec<Box<dyn Actuator>>,
-    /// Those that may not, each with its reason.
-    pub barred: Vec<Capability>,
+    /// Those that may not, each with its reason. Of one that was steered before, what is on trial is put back.
+    pub barred: Vec<Box<dyn Actuator>>,
 }
 
 /// The workers, and the stream that tells them what is wanted.
@@ -90,14 +91,21 @@ impl Steer {
                 tracing::warn!(%error, "cannot write which revision is in force");
             }
         }));
-        let mut capabilities = parts.barred.clone();
-        let mut desk = Desk::new(parts.barred, clock.clone(), Arc::clone(&outbox));
+        report_lost(&store, parts.actuators.iter().chain(&parts.barred));
+        let barred: Vec<Capability> = parts.barred.iter().map(|one| one.capability()).collect();
+        let mut capabilities = barred.clone();
+        let mut desk = Desk::new(barred, clock.clone(), Arc::clone(&outbox));
         let mut mailboxes = Vec::new();
         let (work, working) = mpsc::channel(1);
-        for actuator in parts.actuators {
-            capabilities.push(actuator.capability());
+        capabilities.extend(parts.actuators.iter().map(|one| one.capability()));
+        let was_steered = |one: &dyn Actuator| store.load(one.target()) != Record::default();
+        let barred = parts.barred.into_iter().filter(|one| was_steered(one.as_ref()));
+        let barred = barred.map(|one| (one, true));
+        let steered = parts.actuators.into_iter().map(|one| (one, false));
+        for (actuator, is_barred) in barred.chain(steered) {
             let (target, mailbox) = (actuator.target().clone(), Arc::new(Mailbox::default()));
             let worker = Worker::new(actuator, store.clone(), clock.clone(), Arc::clone(&outbox));
+            let worker = if is_barred { worker.barred() } else { worker };
             let (own, work) = (Arc::clone(&mailbox), work.clone());
             let thread = std::thread::Builder::new().name(format!("steer-{}", target.name));
             thread.stack_size(STACK_BYTES).spawn(move || {
@@ -136,6 +144,19 @@ impl Steer {
         }
         // One that hangs in a call is left behind; what it does is on disk.
         let _ = timeout(STOP_TIMEOUT, self.working.recv()).await;
+    }
+}
+
+/// Says what an earlier process has left in force at targets that are no longer in the configuration: nothing here can reach them to put it back.
+fn report_lost<'a>(store: &Store, known: impl Iterator<Item = &'a Box<dyn Actuator>>) {
+    let known: Vec<Target> = known.map(|actuator| actuator.target().clone()).collect();
+    for (path, followed) in store.lost(&known) {
+        tracing::error!(
+            path = %path.display(),
+            rollout_id = followed.rollout_id,
+            before = in_words(&followed.before),
+            "a trial was left in force at a target that is no longer in the configuration; set the old values there by hand, or enter it again under its name"
+        );
     }
 }
 

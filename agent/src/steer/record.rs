@@ -30,9 +30,12 @@ pub struct Followed {
     pub revision: u64,
     /// Its rollout.
     pub rollout_id: String,
-    /// What it wants.
+    /// What it wants, as it was offered.
+    #[serde(default)]
+    pub wanted: Settings,
+    /// What is to be in force: what is wanted, what an earlier trial has left over to be put back, and, in place of what is wanted, what somebody else has set.
     pub goal: Settings,
-    /// What was in force before, of each parameter of the goal; empty when nothing is to be put back any more.
+    /// What was in force before, of each parameter of the goal. Kept when the goal is permanent, because the same rollout may still want it back.
     pub before: Settings,
     /// What was found when it was begun, of each parameter of the goal: another thing than `before` where an earlier trial had come to.
     pub found: Settings,

@@ -5,7 +5,7 @@
 //!
 //! When a lease ends is in a file of its own, because it changes with every renewal and may be lost: then the lease begins anew.
 
-use std::fs::{File, create_dir_all, read, rename};
+use std::fs::{File, create_dir_all, read, read_dir, rename};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::clock::{Clock, Moment};
-use super::record::Record;
+use super::record::{Followed, Record};
 
 /// First word of a file.
 const MAGIC: &str = "flyball-steer-1";
@@ -68,6 +68,22 @@ impl Store {
     /// When it is not known to be on the medium.
     pub fn save(&self, target: &Target, record: &Record) -> io::Result<()> {
         self.replace(&file_name(target, "json"), record, true)
+    }
+
+    /// What is on trial, or on its way back, at targets other than these, with the files that say so.
+    pub fn lost(&self, known: &[Target]) -> Vec<(PathBuf, Followed)> {
+        let known: Vec<String> = known.iter().map(|target| file_name(target, "json")).collect();
+        let Ok(entries) = read_dir(&self.dir) else { return Vec::new() };
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let records = paths.filter(|path| path.extension().is_some_and(|what| what == "json"));
+        let names = records.filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
+        let others = names.filter(|name| !known.contains(name));
+        let lost = others.filter_map(|name| {
+            let followed = self.read::<Record>(&name)?.followed?;
+            let is_trial = followed.lease_ms.is_some() || followed.is_reverting();
+            is_trial.then(|| (self.dir.join(name), followed))
+        });
+        lost.collect()
     }
 
     /// When the lease of `revision` ends: what an earlier process of this boot has written, but not later than a whole lease from now.
@@ -182,7 +198,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{Code, Followed, Outcome, Phase};
+    use super::super::record::{Code, Outcome, Phase};
     use super::*;
 
     fn record() -> Record {
@@ -190,6 +206,7 @@ mod tests {
         let followed = Followed {
             revision: 7,
             rollout_id: "r-1".to_owned(),
+            wanted: settings("200"),
             goal: settings("200"),
             before: settings("100"),
             found: settings("150"),
@@ -252,6 +269,24 @@ mod tests {
         }
         std::fs::write(&path, &good).unwrap();
         assert_eq!(store.load(&target()), record());
+    }
+
+    #[test]
+    fn trials_of_targets_that_are_gone_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let mut record = record();
+        store.save(&target(), &record).unwrap();
+        store.save(&Target::new("redis", "never"), &Record::default()).unwrap();
+        let lost = store.lost(&[]);
+        let before = record.followed.as_ref().unwrap().before.clone();
+        assert_eq!(lost.iter().map(|(_, lost)| &lost.before).collect::<Vec<_>>(), [&before]);
+        assert!(lost[0].0.exists());
+        assert_eq!(store.lost(&[target()]), []);
+        let followed = record.followed.as_mut().unwrap();
+        (followed.lease_ms, followed.phase) = (None, Phase::Held);
+        store.save(&target(), &record).unwrap();
+        assert_eq!(store.lost(&[]), [], "what is permanent is no trial");
     }
 
     #[test]

@@ -93,6 +93,12 @@ impl Worker {
         Self { actuator, brain, store, clock, outbox, backoff, lease: None, is_away: false }
     }
 
+    /// A target that may no longer be steered: what is on trial goes back, and nothing is begun.
+    pub(super) fn barred(mut self) -> Self {
+        self.brain.let_go();
+        self
+    }
+
     /// Works until it is told to stop.
     pub(super) fn run(mut self, mailbox: &Mailbox) {
         let mut patience = Duration::ZERO;

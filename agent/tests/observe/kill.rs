@@ -9,12 +9,13 @@ use crate::{MB, SETTING, server, settings};
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_learned_is_there_again_after_kill_9() {
     let (server, mut collector) = (server(), Collector::start());
-    let _load = Load::start(&server);
+    let load = Load::start(&server);
+    load.warm().await;
     let mut agent = Agent::of(&collector, &settings(&server, "events", ""));
     agent.start();
     let report = collector
-        .report("a curve beyond the present size", |report| {
-            report.curve.as_ref().is_some_and(|curve| curve.reach_bytes > 3 * MB)
+        .report("a curve of a window", |report| {
+            report.curve.as_ref().is_some_and(|curve| curve.method.contains("clocks of evicted"))
         })
         .await;
     let curve = report.curve.unwrap();

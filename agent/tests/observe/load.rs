@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use flyball_agent::redis::{Connection, Reply};
 use rand::RngExt as _;
+use tokio::time::{sleep, timeout};
 
-use crate::collector::eventually;
+use crate::collector::DEADLINE;
 use crate::harness::{Server, run};
 
 /// Keys.
@@ -49,7 +50,7 @@ impl Load {
     ) -> Self {
         let (stop, stopped) = channel::<()>();
         let (hits, reads) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let mut client = server.connect();
+        let (instance, mut client) = (server.instance("load"), server.connect());
         let (own_hits, own_reads) = (Arc::clone(&hits), Arc::clone(&reads));
         let thread = std::thread::spawn(move || {
             let (mut count, mut due) = (0, Instant::now());
@@ -68,8 +69,12 @@ impl Load {
                 } else if stopped.try_recv() == Err(TryRecvError::Disconnected) {
                     return;
                 }
-                // A server that is killed is not of interest any more.
-                let Some(is_hit) = once(&mut client) else { return };
+                let Some(is_hit) = once(&mut client) else {
+                    // On a busy machine an answer may be late; a server that is killed is not of interest any more.
+                    let Ok(again) = Connection::open(&instance) else { return };
+                    client = again;
+                    continue;
+                };
                 own_reads.fetch_add(u64::from(count > WARM), Ordering::Relaxed);
                 own_hits.fetch_add(u64::from(is_hit && count > WARM), Ordering::Relaxed);
             }
@@ -79,8 +84,26 @@ impl Load {
 
     /// Waits until the server is full, and some seconds more.
     pub(crate) async fn warm(&self) {
-        let reads = || self.reads.load(Ordering::Relaxed);
-        eventually("the server to be full", || reads() > 5_000).await;
+        let full = async {
+            while self.reads.load(Ordering::Relaxed) < 5_000 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(DEADLINE * 3, full).await.expect("the server is not full in time");
+    }
+
+    /// Of so many reads from now on.
+    pub(crate) async fn next_hit_ratio(&self, reads: u64) -> f64 {
+        let counts = || (self.hits.load(Ordering::Relaxed), self.reads.load(Ordering::Relaxed));
+        let before = counts();
+        let enough = async {
+            while counts().1 < before.1 + reads {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(DEADLINE * 3, enough).await.expect("nobody reads");
+        let after = counts();
+        (after.0 - before.0) as f64 / (after.1 - before.1) as f64
     }
 
     /// Since the server was full.

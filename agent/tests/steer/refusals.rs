@@ -138,6 +138,37 @@ async fn a_target_that_may_not_be_steered_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trial_at_a_target_that_may_no_longer_be_steered_is_put_back() {
+    let (server, mut collector) = (server(64), Collector::start());
+    let mut agent = Agent::started(&collector, &server, "");
+    let mut trial = canary(1, &[(LIMIT, &mb(100))], &[(LIMIT, &mb(64))]);
+    trial.targets[0].canary.as_mut().unwrap().lease = std::time::Duration::from_hours(1);
+    collector.want(trial.clone());
+    collector.outcome(1, PolicyResult::Applied).await;
+    agent.stop();
+    let file = agent.dir.path().join("agent.toml");
+    let settings = std::fs::read_to_string(&file).unwrap();
+    agent.set(&settings.replace("steer = true", "steer = false"));
+    agent.start();
+    let capability = collector.hello().await.capabilities.remove(0);
+    assert!(capability.parameters.is_empty());
+    let reverted = collector.outcome(1, PolicyResult::Reverted).await;
+    assert_eq!((reverted.reason, in_force(&server, LIMIT)), (capability.reason, mb(64)));
+    // Its collector may want to see the old values, and gets nothing else.
+    collector.want(permanent(2, &[(LIMIT, &mb(64))]));
+    collector.outcome(2, PolicyResult::Applied).await;
+    let sets = sets(&server);
+    let outcome = rejection(&mut collector, permanent(3, &[(LIMIT, &mb(65))])).await;
+    assert!(outcome.reason.contains("steer = true is not set"), "{}", outcome.reason);
+    // Also after another start, when nothing is to be put back any more.
+    agent.stop();
+    agent.start();
+    let outcome = rejection(&mut collector, permanent(4, &[(LIMIT, &mb(66))])).await;
+    assert_eq!(outcome.in_force[LIMIT], mb(64));
+    assert_eq!(crate::sets(&server), sets);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_is_away_is_waited_for() {
     let (mut server, mut collector) = (server(64), Collector::start());
     server.kill();

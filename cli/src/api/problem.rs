@@ -71,6 +71,7 @@ fn advice(state: &str) -> Option<&'static str> {
         "refused" => {
             "`flyball policies` tells what the agent may set; its section [steer] bounds it"
         }
+        "open" => "`flyball suggestions --status proposed` tells it; confirm or reject it first",
         "stale" => "`flyball optimize` looks anew at what is in force now",
         "absent" => "start the agent, or see `flyball nodes`",
         "ahead" => "decisions are gone from ClickHouse: docs/rollout.md tells what to do",

@@ -75,6 +75,8 @@ pub(crate) struct Suggestion {
     pub decided: Option<Decided>,
     /// Its rollout.
     pub rollout_id: Option<String>,
+    /// The person who proposed it; empty for an advisor.
+    pub proposed_by: String,
     /// What it was computed from; only of one suggestion.
     pub inputs: Option<Value>,
 }
@@ -427,6 +429,12 @@ impl Rollout {
 }
 
 impl Suggestion {
+    /// What the person who proposed it said.
+    pub(crate) fn why(&self) -> &str {
+        let note = self.inputs.as_ref().and_then(|inputs| inputs["note"].as_str());
+        note.filter(|_| !self.proposed_by.is_empty()).unwrap_or_default()
+    }
+
     /// The curve that it was computed from, if it was one of sizes.
     pub(crate) fn curve(&self) -> Option<Curve> {
         let curve = self.inputs.as_ref()?.pointer("/more/curve")?;

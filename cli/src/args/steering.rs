@@ -28,6 +28,22 @@ Examples:
 
 Looking changes nothing. A suggestion is carried out only when a person confirms it.";
 
+pub(super) const PROPOSE_EXAMPLES: &str = "\
+Examples:
+  flyball propose sessions maxmemory=128mb --note 'for the sale'
+      a suggestion like any other; nothing changes until it is confirmed
+  flyball propose sessions maxmemory=48mb --expect 88%..92% --note 'give memory back'
+      judged by what you expect, not by the hit ratio of before
+  flyball propose redis:web-1:sessions maxmemory-policy=allkeys-lfu --from maxmemory-policy=allkeys-lru
+      refused when somebody has set something else in the meantime
+  flyball confirm \"$(flyball -o json propose sessions maxmemory=128mb | jq -r .id)\" --watch
+      ask and confirm at once
+
+What can be set, and how far, is for the agent's own file to say: `flyball policies` tells where anything may be set,
+a refusal what and how far. Sizes are written as for Redis: 128mb is 128 MiB, 128m is 128 million bytes. The value in
+force now is what a rollback goes back to. A change goes in small steps, on trial, and is taken back by itself when
+the hit ratio falls below what is expected: that of before, unless --expect says otherwise.";
+
 pub(super) const SUGGESTIONS_EXAMPLES: &str = "\
 Examples:
   flyball suggestions
@@ -198,6 +214,29 @@ impl Scope {
             Self::Host => "host",
         }
     }
+}
+
+/// `flyball propose`
+#[derive(Debug, Args)]
+pub(crate) struct ProposeArgs {
+    /// What to change: the id of a target, or the name of a cache.
+    #[arg(value_name = "TARGET")]
+    pub target: String,
+    /// What it is to be, for example maxmemory=128mb; all of them are changed together.
+    #[arg(value_name = "PARAMETER=VALUE", required = true)]
+    pub change: Vec<String>,
+    /// Only if this is in force; repeat it for more.
+    #[arg(long, value_name = "PARAMETER=VALUE")]
+    pub from: Vec<String>,
+    /// Hit ratio that you expect, 92%, or an interval, 90%..94% [default: it stays as it is].
+    #[arg(long, value_name = "SHARE")]
+    pub expect: Option<String>,
+    /// One line that names it [default: the change in words].
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<String>,
+    /// Why; it is written down with the suggestion.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub note: String,
 }
 
 /// `flyball suggestions`

@@ -9,6 +9,7 @@ pub(crate) mod decide;
 pub(crate) mod metrics;
 pub(crate) mod nodes;
 pub(crate) mod policies;
+pub(crate) mod propose;
 mod range;
 pub(crate) mod rollout;
 pub(crate) mod show;

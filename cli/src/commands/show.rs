@@ -70,7 +70,7 @@ fn unknown(id: &str) -> Error {
 }
 
 /// A suggestion as text.
-fn suggestion(screen: Screen, of: &Suggestion, now_ms: i64) -> String {
+pub(super) fn suggestion(screen: Screen, of: &Suggestion, now_ms: i64) -> String {
     let mut text = format!("{}\n\n", clean(&of.title));
     text.push_str(&render(screen, &[], facts(of, now_ms)));
     text.push('\n');
@@ -122,11 +122,17 @@ fn facts(of: &Suggestion, now_ms: i64) -> Vec<Vec<Cell>> {
     let row = |name: &str, value: String| vec![plain(name), plain(value)];
     let prediction = &of.prediction;
     let sure = (prediction.confidence * 100.0).round();
-    let interval = range(prediction.low, prediction.high, &prediction.unit);
+    let interval = match range(prediction.low, prediction.high, &prediction.unit) {
+        _ if prediction.low >= prediction.high => String::new(),
+        range => format!("; {range} in {sure} % of cases"),
+    };
     let mut rows = vec![
         row("suggestion", format!("{} ({})", of.id, of.kind)),
         vec![plain("status"), status(&of.status)],
     ];
+    if !of.proposed_by.is_empty() {
+        rows.push(row("proposed", said(&of.proposed_by, of.why())));
+    }
     if of.status == "proposed" {
         let left = of.expires_at_ms.saturating_sub(now_ms).max(0).unsigned_abs();
         let left = units::duration(std::time::Duration::from_millis(left));
@@ -137,30 +143,25 @@ fn facts(of: &Suggestion, now_ms: i64) -> Vec<Vec<Cell>> {
             "" => String::new(),
             address => format!(" from {address}"),
         };
-        let note = match decided.note.as_str() {
-            "" => String::new(),
-            note => format!(": {note}"),
-        };
         let age = units::age(now_ms, Some(decided.at_ms));
-        rows.push(row("decided", format!("by {}{from}, {age} ago{note}", decided.by)));
+        let who = format!("{}{from}, {age} ago", decided.by);
+        rows.push(row("decided", said(&who, &decided.note)));
     }
     rows.extend([
         row("target", format!("{} ({})", where_it_is(&of.target), of.target.id)),
         row("change", changes(&of.change)),
-        row(
-            "promise",
-            format!(
-                "{} {}; {interval} in {sure} % of cases",
-                metric(&prediction.metric),
-                promise(prediction)
-            ),
-        ),
+        row("promise", format!("{} {}{interval}", metric(&prediction.metric), promise(prediction))),
         row("record", record(&of.track_record, &prediction.unit)),
         vec![plain("risk"), risk(&of.risk.level)],
     ]);
     rows.extend(of.risk.reasons.iter().map(|reason| row("", reason.clone())));
     rows.push(row("undo", of.undo.clone()));
     rows
+}
+
+/// Who, and what they said.
+fn said(who: &str, note: &str) -> String {
+    if note.is_empty() { format!("by {who}") } else { format!("by {who}: {note}") }
 }
 
 /// How well such predictions came true: here, and everywhere.
@@ -208,6 +209,14 @@ mod tests {
             text.contains("no agent can do this") && !text.contains("flyball confirm"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_suggestion_of_a_person_names_them_and_promises_no_gain() {
+        let body = include_str!("../../answers/suggestion-by-hand.json");
+        let of: Suggestion = serde_json::from_str(body).unwrap();
+        let text = suggestion(PIPE, &of, of.created_at_ms + 65_000);
+        snapshot::check("show-suggestion-by-hand", &text);
     }
 
     #[test]

@@ -127,7 +127,10 @@ fn table(screen: Screen, suggestions: &[Suggestion], now_ms: i64) -> String {
 
 fn row(of: &Suggestion, now_ms: i64) -> Vec<Cell> {
     let prediction = &of.prediction;
-    let interval = range(prediction.low, prediction.high, &prediction.unit);
+    let interval = match range(prediction.low, prediction.high, &prediction.unit) {
+        _ if prediction.low >= prediction.high => String::new(),
+        range => format!(" ({range})"),
+    };
     let by_hand = if of.by_hand { " (by hand)" } else { "" };
     vec![
         plain(&of.id),
@@ -135,7 +138,7 @@ fn row(of: &Suggestion, now_ms: i64) -> Vec<Cell> {
         plain(units::age(now_ms, Some(of.created_at_ms))),
         plain(where_it_is(&of.target)),
         plain(format!("{}{by_hand}", changes(&of.change))),
-        plain(format!("{} ({interval})", promise(prediction))),
+        plain(format!("{}{interval}", promise(prediction))),
         risk(&of.risk.level),
     ]
 }

@@ -3,6 +3,7 @@
 pub(crate) mod chart;
 pub(crate) mod curve;
 pub(crate) mod pattern;
+pub(crate) mod size;
 pub(crate) mod table;
 pub(crate) mod units;
 pub(crate) mod values;

@@ -102,10 +102,13 @@ pub(crate) fn interval(of: &Interval, unit: &str) -> String {
     format!("{} ({})", human(of.value, unit), range(of.low, of.high, unit))
 }
 
-/// `63.9 % → 84.5 %, +20.6 points`
+/// `63.9 % → 84.5 %, +20.6 points`, or `stays 63.9 %`
 pub(crate) fn promise(of: &Prediction) -> String {
     let Prediction { before, after, unit, .. } = of;
     let (from, to) = (human(*before, unit), human(*after, unit));
+    if from == to {
+        return format!("stays {to}");
+    }
     format!("{from} → {to}, {}", difference(*before, *after, unit))
 }
 
@@ -188,6 +191,15 @@ mod tests {
         assert_eq!(range(0.905, 0.921, "ratio"), "90.5 to 92.1 %");
         assert_eq!(range(1_048_576.0, 2_147_483_648.0, "bytes"), "1 MiB to 2 GiB");
         assert_eq!(range(0.5, 0.5, "ratio"), "50.0 %");
+    }
+
+    #[test]
+    fn a_promise_of_no_change_is_told_as_one() {
+        let mut of =
+            Prediction { before: 0.8, after: 0.8, unit: "ratio".into(), ..Prediction::default() };
+        assert_eq!(promise(&of), "stays 80.0 %");
+        of.after = 0.9;
+        assert_eq!(promise(&of), "80.0 % → 90.0 %, +10.0 points");
     }
 
     #[test]

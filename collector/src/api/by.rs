@@ -46,7 +46,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         let params = params.map_err(|rejection| invalid(rejection.body_text()))?;
         let id = params.iter().find(|(name, _)| *name == "id").map(|(_, id)| id.to_owned());
         let id = id.unwrap_or_default();
-        if id.is_empty() || id.len() > MAX_ID_BYTES || id.chars().any(char::is_control) {
+        if !is_id(&id) {
             return Err(invalid("is no id".to_owned()).into());
         }
         Ok(Self(id))
@@ -93,7 +93,23 @@ pub(super) fn check_note(note: &str, violations: &mut Violations) {
 }
 
 fn actor(request: &Request) -> Actor {
-    let address: Option<IpAddr> = request.extensions().get::<Peer>().map(|peer| peer.0);
+    caller(request.extensions().get::<Peer>().map(|peer| peer.0))
+}
+
+/// The person who calls from this address.
+pub(super) fn caller(address: Option<IpAddr>) -> Actor {
     let address = address.map(|address| address.to_canonical().to_string()).unwrap_or_default();
     Actor { name: OPERATOR.to_owned(), address }
+}
+
+/// Whether a text can be the id of anything.
+fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= MAX_ID_BYTES && !id.chars().any(char::is_control)
+}
+
+/// Refuses what can be the id of nothing.
+pub(super) fn check_id(id: &str, violations: &mut Violations) {
+    if !is_id(id) {
+        violations.invalid("id", "is no id");
+    }
 }

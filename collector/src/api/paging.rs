@@ -1,7 +1,6 @@
 //! Lists in pages: the newest first, and a cursor that goes on after the last one of a page whatever was
 //! added meanwhile.
 
-use super::params::Params;
 use crate::query::Violations;
 
 /// Items of a page unless told otherwise, and at most.
@@ -23,13 +22,12 @@ struct Place {
 }
 
 impl Page {
-    /// Of `limit` and `cursor`.
-    pub(super) fn of(params: &mut Params) -> impl FnOnce(&mut Violations) -> Self + use<> {
-        let (limit, cursor) = (params.one("limit"), params.one("cursor"));
-        move |violations| Self::parse(limit.as_deref(), cursor.as_deref(), violations)
-    }
-
-    fn parse(limit: Option<&str>, cursor: Option<&str>, violations: &mut Violations) -> Self {
+    /// Of `limit` and `cursor`, which may be missing.
+    pub(super) fn parse(
+        limit: Option<&str>,
+        cursor: Option<&str>,
+        violations: &mut Violations,
+    ) -> Self {
         let parsed = limit.map_or(Ok(USUAL), str::parse);
         let limit = parsed.ok().filter(|limit| (1..=MOST).contains(limit));
         if limit.is_none() {

@@ -59,6 +59,12 @@ pub struct CacheTick {
     pub misses: u64,
     /// Resident memory of the process, bytes.
     pub resident_bytes: u64,
+    /// Memory in use as the server counts it against its limit.
+    pub used_bytes: u64,
+    /// Keys.
+    pub keys: u64,
+    /// Keys given up for room since the counters began.
+    pub evictions: u64,
 }
 
 /// What is in force at a cache, of its newest row.
@@ -144,7 +150,8 @@ impl Store {
         let sql = "SELECT node, cache, intDiv(toUnixTimestamp64Milli(ts), ?) * ? AS window_ms, \
             toUnixTimestamp64Milli(argMax(started_at, ts)) AS started_ms, \
             argMax(hits, ts) AS hits, argMax(misses, ts) AS misses, \
-            argMax(resident_bytes, ts) AS resident_bytes FROM cache_stats \
+            argMax(resident_bytes, ts) AS resident_bytes, argMax(used_bytes, ts) AS used_bytes, \
+            argMax(keys, ts) AS keys, argMax(evictions, ts) AS evictions FROM cache_stats \
             WHERE node = ? AND cache = ? AND ts >= fromUnixTimestamp64Milli(?) \
             AND ts < fromUnixTimestamp64Milli(?) \
             GROUP BY node, cache, window_ms ORDER BY window_ms LIMIT ?";

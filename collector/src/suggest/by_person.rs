@@ -268,7 +268,10 @@ fn whole(
             "in_force": of.in_force, "note": wish.note, "used_bytes": of.used_bytes,
         }),
     };
-    let old = change.iter().map(|c| format!("{} back to {}", c.parameter, c.from));
+    let old = change.iter().map(|c| match shown(&c.parameter, &c.from) {
+        words if words == c.from => format!("{} back to {words}", c.parameter),
+        words => format!("{} back to {words} ({})", c.parameter, c.from),
+    });
     let undo = format!("Set {}.", old.collect::<Vec<_>>().join(" and "));
     Proposal {
         id: id(
@@ -290,17 +293,22 @@ fn whole(
     }
 }
 
-fn title(name: &str, change: &[Change]) -> String {
-    let show = |parameter: &str, value: &str| match value.parse() {
+/// A value for people.
+fn shown(parameter: &str, value: &str) -> String {
+    match value.parse() {
         Ok(0) if parameter == MAXMEMORY => "no limit".to_owned(),
         Ok(size) if parameter == MAXMEMORY => bytes(size),
         _ => value.to_owned(),
+    }
+}
+
+fn title(name: &str, change: &[Change]) -> String {
+    let one = |(at, c): (usize, &Change)| {
+        let (from, to) = (shown(&c.parameter, &c.from), shown(&c.parameter, &c.to));
+        let of = if at == 0 { format!(" of {name}") } else { String::new() };
+        format!("{}{of} from {from} to {to}", c.parameter)
     };
-    let one = |c: &Change| {
-        let (from, to) = (show(&c.parameter, &c.from), show(&c.parameter, &c.to));
-        format!("{} from {from} to {to}", c.parameter)
-    };
-    format!("Set {} of {name}", change.iter().map(one).collect::<Vec<_>>().join(", "))
+    format!("Set {}", change.iter().enumerate().map(one).collect::<Vec<_>>().join(", "))
 }
 
 fn risk(change: &[Change]) -> Risk {
@@ -375,7 +383,7 @@ mod tests {
         let half = (32 * MIB).to_string();
         let made = proposal(&wish(&[(MAXMEMORY, &half)]), &known(), 5).unwrap();
         assert_eq!(made.kind, "cache.size");
-        assert_eq!(made.title, "Set maxmemory from 64 MiB to 32 MiB of sessions");
+        assert_eq!(made.title, "Set maxmemory of sessions from 64 MiB to 32 MiB");
         let steps = made.members[0].steps().unwrap();
         assert!(steps.len() > 10, "in small steps: {}", steps.len());
         let p = &made.prediction;
@@ -385,6 +393,7 @@ mod tests {
         let details = Details::of(&made).unwrap();
         assert_eq!((details.proposed_by.as_str(), details.by_hand), ("ada", false));
         assert!(details.risk.reasons[1].contains("evicted"));
+        assert_eq!(made.undo, "Set maxmemory back to 64 MiB (67108864).");
         let later = proposal(&wish(&[(MAXMEMORY, &half)]), &known(), 6).unwrap();
         assert_ne!(made.id, later.id, "the same may be proposed again");
     }

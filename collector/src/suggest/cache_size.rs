@@ -147,7 +147,7 @@ impl<'a> Scene<'a> {
         let (name, was) = (&self.view.report.target.name, bytes(size));
         draft.title = format!("Grow {name} from {was} to {}", bytes(to));
         draft.undo = format!(
-            "Set maxmemory back to {size}, in steps of {} %; what no longer fits is evicted.",
+            "Set maxmemory back to {was} ({size}), in steps of {} %; what no longer fits is evicted.",
             (SHRINK_STEP * 100.0).round()
         );
         Ok(draft)
@@ -207,7 +207,8 @@ impl<'a> Scene<'a> {
         let mut draft = self.draft(to, delta, gain, risk);
         let (name, was) = (&self.view.report.target.name, bytes(size));
         draft.title = format!("Shrink {name} from {was} to {}", bytes(to));
-        draft.undo = format!("Set maxmemory back to {size}; the cache fills again by itself.");
+        draft.undo =
+            format!("Set maxmemory back to {was} ({size}); the cache fills again by itself.");
         Ok(draft)
     }
 

@@ -7,6 +7,7 @@
 )]
 
 mod calls;
+mod grpc;
 #[allow(dead_code, reason = "shared with the tests of the ingest path")]
 #[path = "../ingest/harness.rs"]
 mod harness;

@@ -10,9 +10,9 @@ use flyball_collector::store::{CacheRow, Store};
 use flyball_model::rollout::Limits;
 use flyball_proto::series::NodeName;
 use flyball_proto::steering::{
-    AgentPolicy, AgentSteering, Bounds, CacheFacts, CacheReport, CacheState, Capability, HitCurve,
-    HitCurvePoint, MissAttribution, PolicyOutcome, PolicyResult, Revision, Settings, SteeringHello,
-    Target,
+    AgentPolicy, AgentSteering, Bounds, CacheCounters, CacheFacts, CacheReport, CacheState,
+    Capability, HitCurve, HitCurvePoint, MissAttribution, PolicyOutcome, PolicyResult, Revision,
+    Settings, SteeringHello, Target,
 };
 use flyball_proto::v1;
 use flyball_proto::v1::steering_client::SteeringClient;
@@ -64,6 +64,7 @@ pub struct Server {
     pub state: Mutex<CacheState>,
     /// Whether an agent ever set something.
     changed: AtomicBool,
+    pub counters: Mutex<CacheCounters>,
     node: String,
 }
 
@@ -94,6 +95,7 @@ impl World {
             law: Mutex::new(honest),
             state: Mutex::new(CacheState::Up),
             changed: AtomicBool::new(false),
+            counters: Mutex::default(),
             node: node.to_owned(),
         });
         let mut past = Rows::new(&server, now_ms() - 70_000);
@@ -145,6 +147,7 @@ impl Server {
         report.role = "primary".into();
         report.version = "7.4.0".into();
         report.settings = self.settings.lock().clone();
+        report.counters = Some(self.counters.lock().clone());
         report.facts = Some(CacheFacts {
             used_bytes: limit,
             max_bytes: limit,

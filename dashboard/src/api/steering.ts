@@ -167,7 +167,7 @@ export interface Suggestion {
   /** Its rollout, once it is confirmed. */
   rollout_id?: string | null;
   /** What it was computed from; missing in lists. */
-  inputs?: { more?: { curve?: HitCurve | null } | null } | null;
+  inputs?: { more?: { curve?: HitCurve | null } | null; note?: string | null } | null;
 }
 
 /** Who decided. */

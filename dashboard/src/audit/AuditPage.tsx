@@ -142,7 +142,7 @@ function Row({ entry }: { entry: AuditEntry }) {
         {page ? <a href={pageHref(page, id)}>{id}</a> : id}
         {entry.target && subject !== "target" && <small>{entry.target.name}</small>}
       </td>
-      <td>
+      <td class="a-state">
         {from && from !== to && <span class="muted">{from.replaceAll("_", " ")} → </span>}
         <Pill tone={TONES[to] ?? words.tone} help={words.meaning}>
           {words.name}

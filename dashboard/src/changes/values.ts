@@ -114,6 +114,8 @@ export function predictionSentence({
   unit,
   confidence,
 }: Prediction): string {
+  if (low === high && human(before, unit) === human(after, unit))
+    return `The ${metricWords(metric)} is ${human(before, unit)} now, and is to stay so: less counts as harm.`;
   const sure = `${Math.round(confidence * 100)} % sure`;
   return (
     `The ${metricWords(metric)} is ${human(before, unit)} now. With the change ` +

@@ -9,7 +9,7 @@ import type {
 } from "../api/steering";
 import { duration } from "../lib/format";
 import type { Tone } from "../ui/Pill";
-import { human } from "./values";
+import { difference, human, metricWords, unitOfMetric } from "./values";
 
 export interface Words {
   name: string;
@@ -34,7 +34,7 @@ export function kindWords(kind: string): string {
 }
 
 export const STATUSES: Readonly<Record<SuggestionStatus, Words>> = {
-  proposed: { name: "open", tone: "warn", meaning: "Waits for somebody to confirm or reject it." },
+  proposed: { name: "proposed", tone: "warn", meaning: "Waits for somebody to confirm or reject it." },
   confirmed: { name: "confirmed", tone: "good", meaning: "Somebody wanted it; a rollout carries it out." },
   rejected: { name: "rejected", tone: "calm", meaning: "Somebody did not want it." },
   expired: {
@@ -109,6 +109,20 @@ export function agreementWords(
   if (observed.value < promised.low) return "less than promised";
   if (observed.value > promised.high) return "more than promised";
   return "as promised";
+}
+
+/** What the judge found: what was seen against what would have been, or else its own reason. */
+export function verdictWords({ metric, expected, observed, reason }: Verdict): string {
+  if (!expected || !observed) return reason;
+  const unit = unitOfMetric(metric);
+  const [seen, without] = [human(observed.value, unit), human(expected.value, unit)];
+  const delta = difference(expected.value, observed.value, unit);
+  return `${metricWords(metric)} ${seen}, without the change ${without}: ${delta}`;
+}
+
+/** Whether a rollout ended, or goes back, for what the judge found. */
+export function isJudged(reason: string): boolean {
+  return reason.startsWith("the judge found");
 }
 
 export const RISKS: Readonly<Record<string, Tone>> = { low: "good", medium: "warn", high: "bad" };

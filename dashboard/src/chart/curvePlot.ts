@@ -3,7 +3,7 @@
  * interval as a band where there is one, and a hatched area where nothing is known.
  */
 import uPlot from "uplot";
-import { bytes, formatTick } from "../lib/format";
+import { bytes, formatTick, inLines } from "../lib/format";
 import type { Value } from "../lib/lines";
 import { type ChartColors, readColors, withAlpha } from "./colors";
 import { hatchPattern, scaledFont } from "./draw";
@@ -179,7 +179,7 @@ export class CurvePlot {
 /** Where on the height the words about sizes beyond stand: a curve that ends is usually high up, and marks have theirs below. */
 const LABEL_AT = 0.4;
 
-/** Beside the end of the curve, at its right where there is room. */
+/** Beside the end of the curve, at its right; in two lines where one has no room, and over the curve where none has. */
 function drawBeyondLabel(u: uPlot, beyond: { from: number; label: string }, colors: ChartColors): void {
   const { ctx, bbox } = u;
   const scale = devicePixelRatio;
@@ -187,17 +187,15 @@ function drawBeyondLabel(u: uPlot, beyond: { from: number; label: string }, colo
   ctx.save();
   ctx.font = scaledFont(colors.font);
   const gap = 6 * scale;
-  const isLeft = bbox.left + bbox.width - x < ctx.measureText(beyond.label).width + gap;
+  const end = bbox.left + bbox.width;
+  const lines = inLines(beyond.label, (text) => ctx.measureText(text).width <= end - x - gap);
+  const isLeft = lines === null;
   ctx.textAlign = isLeft ? "right" : "left";
   ctx.textBaseline = "top";
-  label(
-    ctx,
-    beyond.label,
-    isLeft ? bbox.left + bbox.width - gap : x + gap,
-    bbox.top + bbox.height * LABEL_AT,
-    colors.text,
-    colors,
-  );
+  const top = bbox.top + bbox.height * LABEL_AT;
+  (lines ?? [beyond.label]).forEach((line, at) => {
+    label(ctx, line, isLeft ? end - gap : x + gap, top + at * 14 * scale, colors.text, colors);
+  });
   ctx.restore();
 }
 

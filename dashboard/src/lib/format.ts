@@ -167,3 +167,14 @@ export function moment(tsMs: number, nowMs: number): string {
   const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
   return new Date(nowMs).toDateString() === at.toDateString() ? clock(tsMs) : `${day} ${clock(tsMs)}`;
 }
+
+/** A text in one line or in two that have room; null when it has no room in either. */
+export function inLines(text: string, hasRoom: (line: string) => boolean): string[] | null {
+  if (hasRoom(text)) return [text];
+  const words = text.split(" ");
+  for (let cut = words.length - 1; cut > 0; cut -= 1) {
+    const lines = [words.slice(0, cut).join(" "), words.slice(cut).join(" ")];
+    if (lines.every(hasRoom)) return lines;
+  }
+  return null;
+}

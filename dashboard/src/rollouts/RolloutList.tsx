@@ -1,7 +1,16 @@
 /** Rollouts in short: what, where it stands, what the judge said last. */
 import type { Rollout } from "../api/steering";
 import { TargetLink } from "../changes/TargetLink";
-import { isOver, JUDGEMENTS, kindWords, STATES, stageWords, wordsOf } from "../changes/words";
+import {
+  isJudged,
+  isOver,
+  JUDGEMENTS,
+  kindWords,
+  STATES,
+  stageWords,
+  verdictWords,
+  wordsOf,
+} from "../changes/words";
 import { ago, duration } from "../lib/format";
 import { nowMs } from "../state/clock";
 import { pageHref } from "../state/route";
@@ -28,7 +37,8 @@ function Item({ rollout }: { rollout: Rollout }) {
           <a href={pageHref("rollouts", id)}>{rolloutTitle(rollout)}</a>
         </p>
         <p class="muted">
-          {kind && kindWords(kind)} {target && <TargetLink target={target} />}
+          {kind && `${kindWords(kind)} of `}
+          {target && <TargetLink target={target} />}
           {attempt > 1 && ` attempt ${attempt}`}
         </p>
       </div>
@@ -57,14 +67,14 @@ export function RolloutStatePill({ rollout: { state, paused } }: { rollout: Roll
   );
 }
 
-/** Why it ended, else what the judge said last, else where it is. */
+/** Why it ended, else what the judge said last, else where it is. The judge's word only where it is the reason. */
 function LastWord({ rollout }: { rollout: Rollout }) {
+  const { reason, stage } = rollout;
   const verdict = lastVerdict(rollout);
-  const words = rollout.reason || verdict?.reason || stageWords(rollout.stage);
-  if (!verdict) return <>{words}</>;
+  if (!verdict || (reason && !isJudged(reason))) return <>{reason || stageWords(stage)}</>;
   return (
     <>
-      <Pill tone={wordsOf(JUDGEMENTS, verdict.result).tone}>{verdict.result}</Pill> {words}
+      <Pill tone={wordsOf(JUDGEMENTS, verdict.result).tone}>{verdict.result}</Pill> {verdictWords(verdict)}
     </>
   );
 }

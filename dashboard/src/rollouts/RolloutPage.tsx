@@ -87,9 +87,10 @@ function Head({ rollout, suggestion }: Known) {
         <RolloutStatePill rollout={rollout} />
       </div>
       <p class="muted">
-        {kind && kindWords(kind)} {target && <TargetLink target={target} />}, attempt {rollout.attempt}.{" "}
-        {change.map(changeText).join("; ")}{" "}
-        <a href={pageHref("suggestions", rollout.suggestion_id)}>Why it was suggested</a>{" "}
+        {kind && `${kindWords(kind)} of `}
+        {target && <TargetLink target={target} />}, attempt {rollout.attempt}:{" "}
+        {change.map(changeText).join("; ")} ·{" "}
+        <a href={pageHref("suggestions", rollout.suggestion_id)}>Why it was suggested</a> ·{" "}
         <a href={pageHref("audit", rollout.id)}>Every decision about it</a>
       </p>
     </header>
@@ -104,14 +105,16 @@ function Course({ rollout, suggestion }: Known) {
     <>
       <section class="section" id="section-verdict">
         <h2>Promised and seen</h2>
-        <div class="panel verdict-panel">
-          {verdict ? (
-            <VerdictView verdict={verdict} promised={promised} />
-          ) : (
-            <NotJudged rollout={rollout} promised={promised} />
-          )}
+        <div class="grid">
+          <div class="panel verdict-panel">
+            {verdict ? (
+              <VerdictView verdict={verdict} promised={promised} />
+            ) : (
+              <NotJudged rollout={rollout} promised={promised} />
+            )}
+          </div>
+          {target?.node && <InForce target={target} />}
         </div>
-        {target?.node && <InForce target={target} />}
         {target?.kind === "redis" && <RolloutCharts rollout={rollout} target={target} />}
       </section>
       <section class="section" id="section-timeline">

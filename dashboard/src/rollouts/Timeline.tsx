@@ -33,6 +33,7 @@ export function Timeline({ entries, promised, hrefOf }: Props) {
               <VerdictView
                 verdict={verdict}
                 promised={promised}
+                isNamed={id.includes("look")}
                 href={judgedMs && hrefOf(judgedMs.fromMs, judgedMs.toMs)}
               />
             )}

@@ -1,28 +1,33 @@
 /** What the judge said: the word, the reason, and what was seen against what was promised and what would have been. */
 import type { Prediction, Verdict } from "../api/steering";
 import { intervalText, metricWords, rangeText, unitOfMetric } from "../changes/values";
-import { agreementWords, JUDGEMENTS, wordsOf } from "../changes/words";
+import { agreementWords, JUDGEMENTS, verdictWords, wordsOf } from "../changes/words";
 import { count } from "../lib/format";
 import { type IntervalRow, Intervals } from "../ui/Intervals";
 import { Pill } from "../ui/Pill";
+import { sentence } from "./timeline";
 
 interface Props {
   verdict: Verdict;
   /** What the change should bring. */
   promised?: Prediction | null | undefined;
+  /** Its word stands above already. */
+  isNamed?: boolean;
   /** Where the measurements are that it is of. */
   href?: string | null;
 }
 
-export function VerdictView({ verdict, promised = null, href = null }: Props) {
+export function VerdictView({ verdict, promised = null, isNamed = false, href = null }: Props) {
   const words = wordsOf(JUDGEMENTS, verdict.result);
   return (
     <div class="verdict" data-verdict={verdict.result}>
-      <p>
-        <Pill tone={words.tone} help={words.meaning}>
-          {words.name}
-        </Pill>{" "}
-        {verdict.reason || words.meaning}
+      <p title={verdict.reason}>
+        {!isNamed && (
+          <Pill tone={words.tone} help={words.meaning}>
+            {words.name}
+          </Pill>
+        )}{" "}
+        {sentence(verdictWords(verdict) || words.meaning)}
       </p>
       <Comparison verdict={verdict} promised={promised} />
       {href && (

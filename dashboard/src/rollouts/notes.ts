@@ -63,6 +63,8 @@ function observation(step: RolloutStep, verdict: Verdict, toMs: number): Observa
 const LEAST_AIR_MS = 60_000;
 /** And as a share of the whole. */
 const AIR = 0.15;
+/** The air after the end appears in so many steps while the time goes on. */
+const FUTURE_STEPS = 6;
 
 const DAY_MS = 86_400_000;
 
@@ -75,11 +77,18 @@ export function rangeOf(rollout: Rollout, nowMs: number): TimeRange {
     return { kind: "live", lengthMs: preset?.lengthMs ?? Math.ceil(needed / DAY_MS) * DAY_MS };
   }
   const end = rollout.ended_at_ms ?? rollout.steps.at(-1)?.started_at_ms ?? begin;
-  return aroundRange(begin, end);
+  return aroundRange(begin, end, nowMs);
 }
 
-/** A stretch of time with some air around it. */
-export function aroundRange(fromMs: number, toMs: number): TimeRange {
+/** A stretch of time with some air around it, but no more of the future than a tenth of it: nothing is known of that. */
+export function aroundRange(
+  fromMs: number,
+  toMs: number,
+  nowMs: number = Number.POSITIVE_INFINITY,
+): TimeRange {
   const air = Math.max(LEAST_AIR_MS, (toMs - fromMs) * AIR);
-  return fixedRange(fromMs - air, toMs + air);
+  if (toMs + air <= nowMs) return fixedRange(fromMs - air, toMs + air);
+  // In steps, so that the range does not move with every second.
+  const steps = Math.ceil((nowMs - toMs) / (air / FUTURE_STEPS)) + 1;
+  return fixedRange(fromMs - air, toMs + Math.min(air, Math.max(1, steps) * (air / FUTURE_STEPS)));
 }

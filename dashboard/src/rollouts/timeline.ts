@@ -1,7 +1,7 @@
 /** The life of a change as a list of moments, in words. Pure. */
 import type { Decided, Rollout, RolloutStep, Suggestion, Verdict } from "../api/steering";
 import { changeText } from "../changes/values";
-import { isOver, JUDGEMENTS, kindWords, STATES, stageWords, wordsOf } from "../changes/words";
+import { isJudged, isOver, JUDGEMENTS, kindWords, STATES, stageWords, wordsOf } from "../changes/words";
 import type { Tone } from "../ui/Pill";
 import { saidOf } from "./notes";
 
@@ -58,15 +58,28 @@ function stepEntries(rollout: Rollout, step: RolloutStep, at: number): Entry[] {
     judgedMs: said.length <= 1 && verdict && toMs ? { fromMs, toMs } : null,
   });
   if (said.length <= 1) return [offered];
-  const looks = said.map((each, look) => {
+  const looks = said.flatMap((each, look) => {
+    const next = said[look + 1];
+    if (next && isSaidAgain(each, next)) return [];
+    const same = said.slice(0, look + 1).reverse();
+    const other = same.findIndex(
+      (before, back) => back > 0 && !isSaidAgain(before, same[back - 1] ?? before),
+    );
+    const count = other < 0 ? same.length : other;
     const { name, tone } = wordsOf(JUDGEMENTS, each.result);
     const atMs = each.at_ms || toMs || fromMs;
     const id = `step-${at}-look-${look}`;
-    const title = `The judge: ${name}`;
+    const title = `The judge: ${name}${count > 1 ? `, ${count} times` : ""}`;
     const judgedMs = look === said.length - 1 ? { fromMs, toMs: atMs } : null;
-    return entry({ id, atMs, title, tone, verdict: each, judgedMs });
+    return [entry({ id, atMs, title, tone, verdict: each, judgedMs })];
   });
   return [offered, ...looks];
+}
+
+/** Whether the judge says the same once more, without a number that may have changed. */
+function isSaidAgain(before: Verdict, after: Verdict): boolean {
+  const isNumber = before.observed || after.observed || before.expected || after.expected;
+  return !isNumber && before.result === after.result && before.reason === after.reason;
 }
 
 function stepTitle({ steps }: Rollout, { wave, step }: RolloutStep, at: number): string {
@@ -86,7 +99,7 @@ function lastEntry(rollout: Rollout): Entry {
   const { state, reason, stage, paused } = rollout;
   const words = wordsOf(STATES, state);
   if (isOver(state)) {
-    const text = [words.meaning, sentence(reason)].filter(Boolean).join(" ");
+    const text = [words.meaning, why(reason)].filter(Boolean).join(" ");
     return entry({
       id: "end",
       atMs: rollout.ended_at_ms ?? null,
@@ -101,13 +114,18 @@ function lastEntry(rollout: Rollout): Entry {
     id: "now",
     atMs: null,
     title,
-    text: [meaning, sentence(reason)].filter(Boolean).join(" "),
+    text: [meaning, why(reason)].filter(Boolean).join(" "),
     tone: stage === "restoring" ? "bad" : "warn",
   });
 }
 
+/** Why it goes back or ended; the judge's numbers stand with its verdict. */
+function why(reason: string): string {
+  return sentence(isJudged(reason) ? "the judge found harm" : reason);
+}
+
 /** A reason as the collector writes it, as a sentence of its own. */
-function sentence(reason: string): string {
+export function sentence(reason: string): string {
   if (!reason) return "";
   return `${capital(reason)}${/[.!?]$/.test(reason) ? "" : "."}`;
 }

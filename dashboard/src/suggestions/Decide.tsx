@@ -80,7 +80,9 @@ export function Decide({ suggestion, onDecided }: Props) {
       )}
       {asked.value === "reject" && (
         <Dialog title="Reject this?" action="Reject" onDo={reject} onClose={close}>
-          <p>Nothing changes. The same may be suggested again later if it still holds.</p>
+          <p>
+            Nothing changes. The same is not suggested again for 30 days, unless the value in force changes.
+          </p>
         </Dialog>
       )}
     </div>

@@ -40,7 +40,7 @@ function Item({ suggestion }: { suggestion: Suggestion }) {
       <p class="card-gain">
         <b>{difference(before, after, unit)}</b>
         <small>
-          {metricWords(metric)}, to {rangeText(low, high, unit)}
+          {metricWords(metric)}, {before === after ? "stays" : "to"} {rangeText(low, high, unit)}
         </small>
       </p>
       <p class="card-state">

@@ -48,8 +48,10 @@ export function SuggestionPage({ id }: { id: string }) {
           <ChangePanel suggestion={suggestion} />
           <RiskPanel suggestion={suggestion} />
         </div>
-        <PromisePanel suggestion={suggestion} />
-        <SizePanel suggestion={suggestion} />
+        <div class="stacked">
+          <PromisePanel suggestion={suggestion} />
+          <SizePanel suggestion={suggestion} />
+        </div>
         <EvidenceTable evidence={suggestion.evidence} />
       </div>
     </div>
@@ -57,7 +59,7 @@ export function SuggestionPage({ id }: { id: string }) {
 }
 
 function Head({ suggestion }: { suggestion: Suggestion }) {
-  const { title, kind, target, status, created_at_ms: created, proposed_by: proposed } = suggestion;
+  const { title, kind, target, status, created_at_ms: created, proposed_by: proposed, inputs } = suggestion;
   const words = wordsOf(STATUSES, status);
   return (
     <header class="identity">
@@ -70,6 +72,7 @@ function Head({ suggestion }: { suggestion: Suggestion }) {
       <p class="muted">
         {kindWords(kind)} of <TargetLink target={target} />,{" "}
         {proposed ? `proposed by ${proposed}` : "suggested"} <Ago tsMs={created} />
+        {proposed && inputs?.note && `: “${inputs.note}”`}
       </p>
     </header>
   );

@@ -21,7 +21,7 @@ export function SuggestionsPage() {
   return id ? <SuggestionPage key={id} id={id} /> : <All />;
 }
 
-/** The status that an address means; the open ones unless it says otherwise. */
+/** The status that an address means; those that wait unless it says otherwise. */
 function statusOf(text: string): SuggestionStatus {
   return text in STATUSES ? (text as SuggestionStatus) : "proposed";
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::contrast::{Contrast, Member, Reference};
+use super::contrast::{Contrast, Course, Member, Reference};
 use super::estimate::{Estimate, Measure, Stretch};
 use super::reading::{Grid, Slots, latencies};
 use super::trial::{
@@ -37,6 +37,8 @@ pub(super) struct Comparison {
     pub(super) before: Stretch,
     /// What no number of windows will heal.
     pub(super) obstacle: Option<String>,
+    /// The same with the units' past in the place of predictions, if there are any.
+    past: Option<Box<Self>>,
 }
 
 /// A comparison that cannot be made, and why.
@@ -71,7 +73,12 @@ impl Comparison {
             .flat_map(|metric| of(metric).map(move |which| (metric, which)))
             .map(|(metric, (kind, facet, share))| {
                 let gap = |why| Gap { metric: metric.name.clone(), facet, why };
-                Self::new(metric, trial, kind, facet, share).map_err(gap)
+                let of = |predicts| Self::new(metric, trial, (kind, facet, share), predicts);
+                let mut comparison = of(true).map_err(gap)?;
+                if comparison.contrast.has_predictions() {
+                    comparison.past = of(false).ok().map(Box::new);
+                }
+                Ok(comparison)
             })
             .collect()
     }
@@ -79,16 +86,15 @@ impl Comparison {
     fn new(
         metric: &Metric,
         trial: &Trial,
-        kind: Kind,
-        facet: Facet,
-        share: f64,
+        (kind, facet, share): (Kind, Facet, f64),
+        predicts: bool,
     ) -> Result<Self, String> {
         let latency = kind == Kind::Latency;
         let measure = match facet {
             Facet::Spread if !latency => Measure::Spread,
             _ => Measure::Mean,
         };
-        let (arms, together) = Arms::of(metric, trial, facet, latency);
+        let (arms, together) = Arms::of(metric, trial, facet, predicts && !latency);
         let unfit = (!arms.unfit.is_empty()).then(|| arms.unfit.join("; "));
         let Some(contrast) = Contrast::new(arms.treated, arms.controls) else {
             return Err(unfit.unwrap_or_else(|| "nothing was measured".into()));
@@ -96,8 +102,7 @@ impl Comparison {
         let before = Stretch::of(&contrast.before, measure)
             .ok_or("nothing that varies was seen before the change")?;
         let before = match measure {
-            Measure::Mean => before
-                .with_drift(&contrast.before, contrast.controls.is_empty() && contrast.anchored),
+            Measure::Mean => before.with_drift(&contrast.before),
             Measure::Spread => before,
         };
         let lower = metric.worse == Worse::Lower && facet != Facet::Spread;
@@ -111,14 +116,26 @@ impl Comparison {
             margin: margin(metric, facet, latency, contrast.level),
             relative: matches!(metric.margin, Margin::Relative(_)) && !latency,
             sign: if lower { -1.0 } else { 1.0 },
-            share,
+            // A broken promise is looked for with the other half.
+            share: if contrast.has_promise() { share / 2.0 } else { share },
             limits: trial.limits,
             contrast,
             before,
             obstacle: None,
+            past: None,
         };
         comparison.obstacle = unfit.or_else(|| comparison.past_obstacle());
         Ok(comparison)
+    }
+
+    /// What to compare with in these slots: predictions where there are enough, else the past. Never a
+    /// part of each, which would differ by more than the change.
+    pub(super) fn within(&self, from: i64, to: i64) -> &Self {
+        let enough = 1.0 - self.limits.max_missing;
+        match &self.past {
+            Some(past) if !self.contrast.is_foretold(from, to, enough) => past,
+            _ => self,
+        }
     }
 
     /// Whether its numbers are logarithms.
@@ -143,24 +160,15 @@ impl Comparison {
         let mut after = self.before.resized(slots);
         after.doubt = self.contrast.foreseen_doubt();
         let gap = gap.div_ceil(self.together) as usize;
-        self.estimate(&after, self.is_anchored(), gap).without_effect()
+        self.estimate(&after, gap).without_effect()
     }
 
-    /// The effect that a stretch after the change shows.
-    pub(super) fn estimate(&self, after: &Stretch, anchored: bool, gap: usize) -> Estimate {
+    /// The effect that a stretch after the change shows, `gap` windows after it.
+    pub(super) fn estimate(&self, after: &Stretch, gap: usize) -> Estimate {
         let counted = matches!(self.kind, Kind::Ratio | Kind::Count);
         let kind = (counted && self.measure == Measure::Mean).then_some(self.kind);
+        let anchored = self.measure == Measure::Spread || self.contrast.anchored;
         Estimate::new(&self.before, after, anchored, gap, kind)
-    }
-
-    /// Whether what was before has a part in the difference that harm is judged by. A plan is a
-    /// promise about the level itself, but for what controls say.
-    pub(super) fn is_anchored(&self) -> bool {
-        match self.measure {
-            Measure::Spread => true,
-            Measure::Mean if self.contrast.planned.is_some() => !self.contrast.controls.is_empty(),
-            Measure::Mean => self.contrast.anchored,
-        }
     }
 
     /// What was seen, on the scale of the comparison.
@@ -197,7 +205,8 @@ fn margin(metric: &Metric, facet: Facet, latency: bool, level: f64) -> f64 {
 
 impl Arms {
     /// With the windows that make one slot.
-    fn of(metric: &Metric, trial: &Trial, facet: Facet, latency: bool) -> (Self, u32) {
+    fn of(metric: &Metric, trial: &Trial, facet: Facet, predicts: bool) -> (Self, u32) {
+        let latency = metric.kind() == Some(Kind::Latency);
         let grid = Grid { changed_at_ms: trial.changed_at_ms, window_ms: trial.window_ms };
         let mut units: Vec<&Unit> = metric.units.iter().collect();
         units.sort_by(|a, b| a.name.cmp(&b.name));
@@ -225,13 +234,16 @@ impl Arms {
         if metric.units.iter().any(|unit| unit.arm == Arm::Control) && !has(Arm::Control) {
             arms.unfit.push(format!("no control has {least} windows before the change"));
         }
-        let predicts = !latency && !has(Arm::Control);
+        let predicts = predicts && !has(Arm::Control);
+        let promises = facet == Facet::Mean && !latency;
         for (unit, slots) in fit {
             let arm = match unit.arm {
                 Arm::Treated => &mut arms.treated,
                 Arm::Control => &mut arms.controls,
             };
-            arm.push(member(unit, slots, grid, predicts.then_some(least), latency));
+            let mut member = member(unit, slots, grid, predicts.then_some(least));
+            member.promise = course(unit, grid, metric.worse).filter(|_| promises);
+            arm.push(member);
         }
         (arms, together)
     }
@@ -239,7 +251,7 @@ impl Arms {
 
 /// `predicts` is how many windows before the change its prediction must cover to be corrected by
 /// them; `None` when predictions do not count.
-fn member(unit: &Unit, slots: Slots, grid: Grid, predicts: Option<usize>, latency: bool) -> Member {
+fn member(unit: &Unit, slots: Slots, grid: Grid, predicts: Option<usize>) -> Member {
     let past = slots.range(..0).map(|(_, reading)| reading);
     let weight: f64 = past.clone().map(|reading| reading.weight).sum();
     let past = past.map(|reading| reading.value * reading.weight).sum::<f64>() / weight;
@@ -249,11 +261,14 @@ fn member(unit: &Unit, slots: Slots, grid: Grid, predicts: Option<usize>, latenc
         }
         _ => Reference::Past(past),
     };
-    let planned = match &unit.expected {
-        Expected::Trajectory(course) if !latency => {
-            Some(Reference::Predicted { course: grid.course(course), off: 0.0, past: Some(past) })
-        }
-        _ => None,
-    };
-    Member { name: unit.name.clone(), slots, past, old, planned }
+    Member { name: unit.name.clone(), slots, old, promise: None }
+}
+
+/// What was promised to a treated unit.
+fn course(unit: &Unit, grid: Grid, worse: Worse) -> Option<Course> {
+    let Expected::Gain(promise) = &unit.expected else { return None };
+    let gain = if worse == Worse::Lower { promise.gain } else { -promise.gain };
+    let filled = grid.shares(&promise.filled);
+    let course = Course { gain, error: promise.standard_error, filled };
+    (unit.arm == Arm::Treated).then_some(course)
 }

@@ -8,21 +8,19 @@
 //! between the arms is fitted: one estimated from a flat past would leave part of a common
 //! drift in the difference.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::reading::{Course, Reading, Slots};
+use super::reading::{Predictions, Reading, Slots};
 
 /// One unit with what it is compared with.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) name: String,
     pub(super) slots: Slots,
-    /// Its mean before the change.
-    pub(super) past: f64,
     /// What the old setting would give.
     pub(super) old: Reference,
     /// What was promised.
-    pub(super) planned: Option<Reference>,
+    pub(super) promise: Option<Course>,
 }
 
 /// What a unit is compared with.
@@ -32,7 +30,7 @@ pub(super) enum Reference {
     Past(f64),
     /// A prediction for each slot, plus what it was off before the change. Without a prediction for
     /// that time (`past`), it is taken as it is.
-    Predicted { course: Course, off: f64, past: Option<f64> },
+    Predicted { course: Predictions, off: f64, past: Option<f64> },
 }
 
 /// Events and exposure of an arm.
@@ -55,8 +53,12 @@ pub(super) struct Point {
     pub(super) doubt: f64,
     /// Mean of the treated units as it was read.
     pub(super) observed: f64,
-    /// By how much the treated units should lie above their past by now.
+    /// By how much the treated units should lie above the old setting by now.
     pub(super) promised: f64,
+    /// Standard error of that.
+    pub(super) promise_doubt: f64,
+    /// Share of new room that is in use, of the unit that has the least; 1 where nothing is promised.
+    pub(super) filled: f64,
     pub(super) tallies: [Tally; 2],
 }
 
@@ -66,8 +68,6 @@ pub(super) struct Contrast {
     pub(super) before: Vec<Point>,
     /// After the change, compared with the old setting.
     pub(super) after: Vec<Point>,
-    /// After the change, compared with what was promised.
-    pub(super) planned: Option<Vec<Point>>,
     /// Whether the mean before the change is part of the difference.
     pub(super) anchored: bool,
     /// Mean of the treated units before the change.
@@ -76,20 +76,31 @@ pub(super) struct Contrast {
     pub(super) controls: Vec<Member>,
 }
 
-#[derive(Default)]
+/// What was promised to a unit.
+#[derive(Debug)]
+pub(super) struct Course {
+    /// In full; negative where lower is better.
+    pub(super) gain: f64,
+    pub(super) error: f64,
+    /// Share that is due, by slot.
+    pub(super) filled: BTreeMap<i64, f64>,
+}
+
 struct Arm {
     deviation: f64,
     weight: f64,
     doubt: f64,
     observed: f64,
     promised: f64,
+    promise_doubt: f64,
+    filled: f64,
     tally: Tally,
 }
 
 impl Reference {
     /// From a prediction and the unit's readings: the error of the time before the change is taken
     /// off when enough of it is known.
-    pub(super) fn predicted(course: Course, slots: &Slots, past: f64, least: usize) -> Self {
+    pub(super) fn predicted(course: Predictions, slots: &Slots, past: f64, least: usize) -> Self {
         let errors: Vec<(f64, f64)> = slots
             .range(..0)
             .filter_map(|(slot, r)| Some((r.value - course.get(slot)?.0, r.weight)))
@@ -119,9 +130,17 @@ impl Reference {
 }
 
 impl Member {
-    fn promised(&self, slot: i64) -> f64 {
-        let plan = self.planned.as_ref().and_then(|plan| plan.at(slot));
-        plan.map_or(0.0, |(value, _)| value - self.past)
+    /// Share of its new room that is in use.
+    fn filled(&self, slot: i64) -> Option<f64> {
+        let course = self.promise.as_ref().filter(|_| slot >= 0)?;
+        Some(course.filled.range(..=slot).next_back().map_or(0.0, |(_, share)| *share))
+    }
+
+    /// Whether its prediction is there for so many of these slots, and what was measured too.
+    fn is_foretold(&self, from: i64, to: i64, least: f64) -> bool {
+        let Reference::Predicted { course, .. } = &self.old else { return false };
+        let both = self.slots.range(from..to).filter(|(slot, _)| course.contains_key(slot)).count();
+        both as f64 >= least
     }
 }
 
@@ -142,38 +161,34 @@ impl Contrast {
         let slots: BTreeSet<i64> =
             treated.iter().flat_map(|member| member.slots.keys().copied()).collect();
         let before = slots.range(..0);
-        let after = slots.range(0..);
-        let against_old = |slot: &i64| point(*slot, &treated, &controls, |m| &m.old);
-        let against_plan = |slot: &i64| {
-            point(*slot, &treated, &controls, |m| m.planned.as_ref().unwrap_or(&m.old))
-        };
-        let has_plan = treated.iter().any(|member| member.planned.is_some());
+        let against_old = |slot: &i64| point(*slot, &treated, &controls);
         let before: Vec<Point> = before.filter_map(against_old).collect();
-        let planned = has_plan.then(|| after.clone().filter_map(against_plan).collect());
-        let after = after.filter_map(against_old).collect();
+        let after = slots.range(0..).filter_map(against_old).collect();
         let anchored = treated.iter().all(|member| member.old.is_anchored());
         let weight: f64 = before.iter().map(|p| p.weight).sum();
         let level = before.iter().map(|p| p.observed * p.weight).sum::<f64>() / weight;
-        Some(Self { before, after, planned, anchored, level, treated, controls })
+        Some(Self { before, after, anchored, level, treated, controls })
     }
 
-    /// What the promised course still holds after this slot, at its end: the most of any unit. 0 without
-    /// a course.
-    pub(super) fn outstanding(&self, slot: i64) -> f64 {
-        let left = |member: &Member| match &member.planned {
-            Some(Reference::Predicted { course, .. }) => {
-                let at = course.range(..=slot).next_back();
-                let end = course.last_key_value();
-                at.zip(end).map_or(0.0, |(at, end)| (end.1.0 - at.1.0).abs())
-            }
-            _ => 0.0,
-        };
-        self.treated.iter().map(left).fold(0.0, f64::max)
+    /// Whether any unit has predictions.
+    pub(super) fn has_predictions(&self) -> bool {
+        self.treated.iter().any(|member| matches!(member.old, Reference::Predicted { .. }))
+    }
+
+    /// Whether anything was promised.
+    pub(super) fn has_promise(&self) -> bool {
+        self.treated.iter().any(|member| member.promise.is_some())
+    }
+
+    /// Whether all treated units have a prediction for at least this share of the slots.
+    pub(super) fn is_foretold(&self, from: i64, to: i64, share: f64) -> bool {
+        let least = share * (to - from) as f64;
+        self.treated.iter().all(|member| member.is_foretold(from, to, least))
     }
 
     /// Largest of the treated units' mean standard errors of what they will be compared with.
     pub(super) fn foreseen_doubt(&self) -> f64 {
-        let mean = |member: &Member| match member.planned.as_ref().unwrap_or(&member.old) {
+        let mean = |member: &Member| match &member.old {
             Reference::Predicted { course, .. } if !course.is_empty() => {
                 course.values().map(|(_, error)| error).sum::<f64>() / course.len() as f64
             }
@@ -183,59 +198,67 @@ impl Contrast {
     }
 }
 
-fn point<'a>(
-    slot: i64,
-    treated: &'a [Member],
-    controls: &'a [Member],
-    reference: impl Fn(&'a Member) -> &'a Reference,
-) -> Option<Point> {
-    let arm = arm(slot, treated, reference)?;
-    let control = if controls.is_empty() {
-        None
-    } else {
-        Some(self::arm(slot, controls, |member| &member.old)?)
-    };
+fn point(slot: i64, treated: &[Member], controls: &[Member]) -> Option<Point> {
+    let treated = arm(slot, treated)?;
+    let control = if controls.is_empty() { None } else { Some(arm(slot, controls)?) };
     Some(Point {
         slot,
-        treated: arm.deviation,
+        treated: treated.deviation,
         control: control.as_ref().map(|arm| arm.deviation),
-        weight: arm.weight,
-        doubt: arm.doubt,
-        observed: arm.observed,
-        promised: arm.promised,
-        tallies: [arm.tally, control.map_or_else(Tally::default, |arm| arm.tally)],
+        weight: treated.weight,
+        doubt: treated.doubt,
+        observed: treated.observed,
+        promised: treated.promised,
+        promise_doubt: treated.promise_doubt,
+        filled: treated.filled,
+        tallies: [treated.tally, control.map_or_else(Tally::default, |arm| arm.tally)],
     })
 }
 
 /// `None` when more than half of its units are missing.
-fn arm<'a>(
-    slot: i64,
-    members: &'a [Member],
-    reference: impl Fn(&'a Member) -> &'a Reference,
-) -> Option<Arm> {
-    let mut arm = Arm::default();
+fn arm(slot: i64, members: &[Member]) -> Option<Arm> {
+    let mut arm = Arm {
+        deviation: 0.0,
+        weight: 0.0,
+        doubt: 0.0,
+        observed: 0.0,
+        promised: 0.0,
+        promise_doubt: 0.0,
+        filled: 1.0,
+        tally: Tally::default(),
+    };
     let mut present = 0;
     for member in members {
         let Some(Reading { value, weight, events, exposure }) = member.slots.get(&slot).copied()
         else {
             continue;
         };
-        let Some((expected, error)) = reference(member).at(slot) else { continue };
+        let Some((expected, error)) = member.old.at(slot) else { continue };
         present += 1;
         arm.weight += weight;
         arm.deviation += weight * (value - expected);
         arm.doubt += weight * error;
         arm.observed += weight * value;
-        arm.promised += weight * member.promised(slot);
         arm.tally.events += events;
         arm.tally.exposure += exposure;
+        if let (Some(course), Some(filled)) = (&member.promise, member.filled(slot)) {
+            arm.promised += weight * filled * course.gain;
+            arm.promise_doubt += weight * filled * course.error;
+            arm.filled = arm.filled.min(filled);
+        }
     }
     if 2 * present < members.len() || present == 0 {
         return None;
     }
-    arm.deviation /= arm.weight;
-    arm.doubt /= arm.weight;
-    arm.observed /= arm.weight;
-    arm.promised /= arm.weight;
+    let weight = arm.weight;
+    for sum in [
+        &mut arm.deviation,
+        &mut arm.doubt,
+        &mut arm.observed,
+        &mut arm.promised,
+        &mut arm.promise_doubt,
+    ] {
+        *sum /= weight;
+    }
     Some(arm)
 }

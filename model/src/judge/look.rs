@@ -11,12 +11,18 @@ use std::cmp::Ordering;
 
 use super::comparison::{Comparison, Gap};
 use super::contrast::Point;
-use super::estimate::{Estimate, Stretch};
+use super::estimate::{Estimate, Measure, Stretch};
 use super::trial::{Limits, Trial};
-use super::verdict::{Effect, Interval, Judgement};
+use super::verdict::{Effect, Facet, Interval, Judgement};
 
 /// Number of windows at a look over that at the one before.
 const GROWTH: f64 = 1.3;
+/// Share of new room in use from which on it counts as filled: replicas, buffers and deleted keys keep a
+/// server from using all of it.
+const FILLED: f64 = 0.9;
+/// Share of a promised gain that has to come. The gain is no straight line of the room, a prediction has
+/// an error of its own, and who gets the larger part has no reason to go back.
+const HALF: f64 = 0.5;
 
 /// What one look shows.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,11 +105,12 @@ fn at(comparisons: &[Result<Comparison, Gap>], place: Place, trial: &Trial) -> L
             Err(gap) => Err(gap.clone()),
         };
         match seen {
-            Ok((effect, claim)) => {
+            Ok(Seen { effect, claim, promise }) => {
                 if let (Ok(comparison), Some(claim)) = (comparison, claim) {
                     claims.push((look.effects.len(), comparison, claim));
                 }
                 look.effects.push(effect);
+                look.effects.extend(promise);
             }
             Err(gap) => look.gaps.push((gap.metric, format!("{}: {}", gap.facet.name(), gap.why))),
         }
@@ -137,21 +144,24 @@ fn claimed(claims: &[(usize, &Comparison, Estimate)], alpha: f64) -> Vec<(usize,
     }
 }
 
-/// What a comparison shows, and the estimate of the gain that it claims.
-fn see(
-    comparison: &Comparison,
-    place: Place,
-    held: bool,
-) -> Result<(Effect, Option<Estimate>), Gap> {
+/// What one comparison shows at a look.
+struct Seen {
+    effect: Effect,
+    /// What a gain is claimed by, where one is.
+    claim: Option<Estimate>,
+    /// Whether a promise is kept, where one was made.
+    promise: Option<Effect>,
+}
+
+fn see(comparison: &Comparison, place: Place, held: bool) -> Result<Seen, Gap> {
     let gap = |why: String| Gap { metric: comparison.metric.clone(), facet: comparison.facet, why };
     let together = comparison.together;
     let from = i64::from(place.from.div_ceil(together));
     let to = i64::from(place.from.saturating_add(place.windows) / together).max(from);
-    let pick = |points: &[Point]| -> Vec<Point> {
-        points.iter().filter(|p| (from..to).contains(&p.slot)).copied().collect()
-    };
-    let contrast = &comparison.contrast;
-    let points = pick(contrast.planned.as_deref().unwrap_or(&contrast.after));
+    let comparison = comparison.within(from, to);
+    let points = &comparison.contrast.after;
+    let points: Vec<Point> =
+        points.iter().filter(|p| (from..to).contains(&p.slot)).copied().collect();
     let least = comparison.least_slots();
     if points.len() < least {
         let seen = points.len();
@@ -159,23 +169,47 @@ fn see(
     }
     let none = || gap("nothing that varies was seen after the change".into());
     let after = Stretch::of(&points, comparison.measure).ok_or_else(none)?;
-    let distance = from.unsigned_abs() as usize;
-    let estimate = comparison.estimate(&after, comparison.is_anchored(), distance);
-    let claim = if held || !comparison.is_claimed() {
-        None
-    } else if contrast.planned.is_some() {
-        let old = pick(&contrast.after);
-        let old = Stretch::of(&old, comparison.measure).ok_or_else(none)?;
-        Some(comparison.estimate(&old, contrast.anchored, distance))
-    } else {
-        Some(estimate.clone())
-    };
+    let estimate = comparison.estimate(&after, from.unsigned_abs() as usize);
+    let claim = (!held && comparison.is_claimed()).then(|| estimate.clone());
     let obstacle = comparison
         .obstacle
         .clone()
-        .or_else(|| comparison.obstacle_in(from, to, &after, &points, "after the change"))
-        .or_else(|| comparison.outstanding(to));
-    Ok((effect(comparison, place, &estimate, &after, obstacle), claim))
+        .or_else(|| comparison.obstacle_in(from, to, &after, &points, "after the change"));
+    let judged = !held && obstacle.is_none() && comparison.contrast.has_promise();
+    let promise = judged.then(|| promise(comparison, place, &points)).flatten();
+    Ok(Seen { effect: effect(comparison, place, &estimate, &after, obstacle), claim, promise })
+}
+
+/// Whether half of what was promised has come. Where the new room is filled in enough windows these count;
+/// else all do, and then too little only keeps from passing: more may come.
+fn promise(comparison: &Comparison, place: Place, points: &[Point]) -> Option<Effect> {
+    let filled: Vec<Point> = points.iter().filter(|p| p.filled >= FILLED).copied().collect();
+    let due = filled.len() >= comparison.least_slots();
+    let points = if due { &filled[..] } else { points };
+    let missing = |p: &Point| Point {
+        treated: p.treated - p.promised,
+        doubt: p.doubt.hypot(p.promise_doubt * HALF),
+        ..*p
+    };
+    let after = Stretch::of(&points.iter().map(missing).collect::<Vec<_>>(), Measure::Mean)?;
+    let first = points.first()?.slot.unsigned_abs() as usize;
+    let estimate = comparison.estimate(&after, first);
+    let weight: f64 = points.iter().map(|p| p.weight).sum();
+    let promised = points.iter().map(|p| p.promised.abs() * p.weight).sum::<f64>() / weight;
+    let alpha = comparison.limits.harm_alpha * place.spend * comparison.share;
+    let surely = comparison.sign * estimate.effect - comparison.halves(&estimate, alpha).0;
+    let broken = surely > promised * HALF && promised > 0.0;
+    let still = "less than half of what the new room promises so far, and it is not filled yet";
+    let mut seen = effect(comparison, place, &estimate, &after, None);
+    seen.facet = Facet::Promise;
+    seen.margin = promised * HALF;
+    seen.result = match (broken, due) {
+        (true, true) => Judgement::Harm,
+        (true, false) => Judgement::Inconclusive,
+        (false, _) => Judgement::Pass,
+    };
+    seen.obstacle = (broken && !due).then(|| still.to_owned());
+    Some(seen)
 }
 
 fn effect(

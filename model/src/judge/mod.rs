@@ -3,10 +3,11 @@
 //! Each metric of the units that got the change is compared with what it would have been without: by
 //! *difference in differences* against each unit's own past and against units without the change, or
 //! against an estimator's prediction of the old setting, or, failing both, against the past alone
-//! (`contrast`). A growing cache is held to the course that was promised ([`Expected::Trajectory`]).
+//! (`contrast`). A growing cache is held to what it promises as it fills ([`Expected::Gain`]).
 //! The effect has an interval that knows how much neighbouring windows resemble each other (`noise`,
 //! `estimate`) and that holds at every look (`look`). Then:
-//! - **harm** when the interval lies beyond the margin: any metric, at full strength;
+//! - **harm** when the interval lies beyond the margin: any metric, at full strength; or when less than
+//!   half of what was promised has come beyond doubt, and nothing more is to come;
 //! - **pass** when for every metric it lies within the margin, and of the targets at least one has
 //!   become better (Holm's correction over them);
 //! - **inconclusive** otherwise. When the time is up, a person decides.
@@ -34,10 +35,11 @@
 //!   copied and empty series never pass; no events at all do, once enough exposure says so;
 //! - (g) more guards turn no harm into anything else;
 //! - (h) harm once found stays found, a pass stays one unless harm is found later;
-//! - (i) within a hold nothing passes, and only harm beyond the wide margin is found.
+//! - (i) within a hold nothing passes, and only harm beyond the wide margin is found;
+//! - (j) predictions of a few windows are as good as none: the past stands for the old setting there;
+//! - (k) no promise is broken while the room that it is about is not filled.
 //!
-//! Error rates are measured, not derived: `tests/judge_calibration.rs` with few runs, and
-//! `examples/judge_calibration.rs` with ten thousand for each kind of noise.
+//! Error rates are measured, not derived: `flyball-bench judge`.
 
 mod comparison;
 mod conclude;
@@ -63,7 +65,7 @@ pub use self::look::{Look, history, looks};
 pub use self::power::{MetricPower, Power, power};
 pub use self::stop::{Bound, ErrorBurst, Facts, HardStop, InForce, Process, StopLimits, hard_stop};
 pub use self::trial::{
-    Arm, Expected, Hold, LATENCY_SPREAD, Limits, Margin, Metric, Predicted, Role, Trial, Unit,
-    Value, Window, Worse,
+    Arm, Expected, Filled, Hold, LATENCY_SPREAD, Limits, Margin, Metric, Predicted, Promise, Role,
+    Trial, Unit, Value, Window, Worse,
 };
 pub use self::verdict::{Effect, Facet, Interval, Judgement, Verdict};

@@ -8,7 +8,6 @@ use super::contrast::{Member, Point};
 use super::estimate::{Measure, Stretch};
 use super::reading::Reading;
 use super::trial::Kind;
-use super::words::number;
 
 /// Differences below this share of the values are rounding.
 const ROUNDING: f64 = 1e-12;
@@ -55,13 +54,6 @@ impl Comparison {
             return Some(format!("treated and control are the same to the last digit {side}"));
         }
         None
-    }
-
-    /// A promise that is not yet due cannot have been kept: more than the margin comes after `to`.
-    pub(super) fn outstanding(&self, to: i64) -> Option<String> {
-        let outstanding = self.contrast.outstanding(to - 1);
-        (self.measure == Measure::Mean && outstanding > self.margin)
-            .then(|| format!("{} of what was promised is still to come", number(outstanding)))
     }
 
     /// No events at all are a number that counting understands, and no sign of being stuck.

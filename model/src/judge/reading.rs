@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::histogram::Histogram;
-use super::trial::{Predicted, Unit, Value, Window};
+use super::trial::{Filled, Predicted, Unit, Value, Window};
 use super::verdict::Facet;
 
 /// Requests beyond a percentile without which it is noise.
@@ -18,7 +18,7 @@ const MOST_TOGETHER: u32 = 64;
 /// Readings by slot.
 pub(super) type Slots = BTreeMap<i64, Reading>;
 /// Values and standard errors by slot.
-pub(super) type Course = BTreeMap<i64, (f64, f64)>;
+pub(super) type Predictions = BTreeMap<i64, (f64, f64)>;
 
 /// What one unit shows in one slot.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,10 +78,10 @@ impl Grid {
     }
 
     /// What is not a number is missing.
-    pub(super) fn course(self, predictions: &[Predicted]) -> Course {
+    pub(super) fn course(self, predictions: &[Predicted]) -> Predictions {
         let known = |p: &&Predicted| p.value.is_finite() && p.standard_error >= 0.0;
         let entry = |p: &Predicted| Some((self.slot(p.start_ms)?, (p.value, p.standard_error)));
-        let mut course = Course::new();
+        let mut course = Predictions::new();
         for (slot, (value, error)) in predictions.iter().filter(known).filter_map(entry) {
             // Of two for one slot the vaguer one, whatever their order; of two as vague the larger.
             let kept = course.entry(slot).or_insert((value, error));
@@ -90,6 +90,20 @@ impl Grid {
             }
         }
         course
+    }
+
+    /// What is not a number is missing; of two for one slot the smaller one counts.
+    pub(super) fn shares(self, filled: &[Filled]) -> BTreeMap<i64, f64> {
+        let mut shares = BTreeMap::new();
+        for filled in filled.iter().filter(|filled| filled.share.is_finite()) {
+            let Some(slot) = self.slot(filled.start_ms) else { continue };
+            let share = filled.share.clamp(0.0, 1.0);
+            shares
+                .entry(slot)
+                .and_modify(|kept: &mut f64| *kept = kept.min(share))
+                .or_insert(share);
+        }
+        shares
     }
 }
 
@@ -149,7 +163,7 @@ fn quantile_of(facet: Facet) -> f64 {
     match facet {
         Facet::P99 => 0.99,
         Facet::P90 | Facet::Spread => 0.9,
-        Facet::P50 | Facet::Mean => 0.5,
+        Facet::P50 | Facet::Mean | Facet::Promise => 0.5,
     }
 }
 

@@ -110,8 +110,9 @@ pub struct Unit {
     /// In any order. Two that differ for the same time count as missing.
     pub windows: Vec<Window>,
     /// What an estimator says the old setting would have given, for the time after the change and,
-    /// if it can, before it: then its error of that time is taken off. Stands for the controls
-    /// of treated units when there are none. Not for latency.
+    /// if it can, before it: then its error of that time is taken off. Stands for the controls of treated
+    /// units when there are none, at looks where it is there for enough windows of all of them; at
+    /// others their own past does. Not for latency.
     pub counterfactual: Vec<Predicted>,
     /// What the change should do to it.
     pub expected: Expected,
@@ -133,9 +134,29 @@ pub enum Arm {
 pub enum Expected {
     /// No harm beyond the margin, compared with the old setting.
     AsBefore,
-    /// This course, for example the miss ratio `m0 KM(u)` of a growing cache while it fills: falling
-    /// short of it by the margin is harm. A gain is still one over the old setting. Not for latency.
-    Trajectory(Vec<Predicted>),
+    /// The same, and a gain over the old setting that comes as new room fills. Not for latency.
+    Gain(Promise),
+}
+
+/// A gain that grows with the share of new room that is in use. Half of it has to come: less, beyond
+/// doubt, is a broken promise once the room is filled, and keeps a trial from passing until then.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Promise {
+    /// When all of the room is filled, in the metric's unit; above 0, whichever way is worse.
+    pub gain: f64,
+    /// Of that gain.
+    pub standard_error: f64,
+    /// For windows after the change. A window that has none is as full as the one before it.
+    pub filled: Vec<Filled>,
+}
+
+/// How much of the new room is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Filled {
+    /// The window's.
+    pub start_ms: i64,
+    /// 0 to 1.
+    pub share: f64,
 }
 
 /// What was predicted for one window.
@@ -270,6 +291,13 @@ impl Metric {
         if !self.units.iter().any(|unit| unit.arm == Arm::Treated) {
             return Some("no unit got the change");
         }
+        let promises = self.units.iter().filter_map(|unit| match &unit.expected {
+            Expected::Gain(promise) => Some(promise),
+            Expected::AsBefore => None,
+        });
+        if promises.into_iter().any(|promise| !promise.is_one()) {
+            return Some("a promised gain is not a number above 0");
+        }
         if has_twice(self.units.iter().map(|unit| unit.name.as_str()).collect()) {
             return Some("two units have the same name");
         }
@@ -290,6 +318,13 @@ impl Metric {
 
     fn values(&self) -> impl Iterator<Item = &Value> {
         self.units.iter().flat_map(|unit| &unit.windows).map(|window| &window.value)
+    }
+}
+
+impl Promise {
+    fn is_one(&self) -> bool {
+        let known = self.standard_error >= 0.0 && self.standard_error.is_finite();
+        self.gain > 0.0 && self.gain.is_finite() && known
     }
 }
 

@@ -93,6 +93,8 @@ pub enum Facet {
     P90,
     /// The latency that one request of a hundred exceeds.
     P99,
+    /// The gain that was promised: harm is what is missing of it, the margin half of it.
+    Promise,
 }
 
 impl Interval {
@@ -122,6 +124,7 @@ impl Facet {
             Self::P50 => "p50",
             Self::P90 => "p90",
             Self::P99 => "p99",
+            Self::Promise => "promise",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Reasons in plain words with their numbers.
 
 use super::look::{Look, looks};
-use super::trial::{Expected, Trial};
+use super::trial::Trial;
 use super::verdict::{Effect, Facet};
 
 /// What is added when nothing was decided up to the last look.
@@ -11,6 +11,15 @@ pub(super) const TIME_IS_UP: &str = "the time is up, a person decides";
 pub(super) fn harm(trial: &Trial, look: &Look, effect: &Effect) -> String {
     let (worse, surely) = (size(effect, effect.harm.value), size(effect, effect.harm_at_least));
     let held = if look.held { " even while it warms up" } else { "" };
+    if effect.facet == Facet::Promise {
+        return format!(
+            "{} does not keep what was promised: the new room is filled, and {surely} of a gain of {} are \
+             missing beyond doubt, where half of it is asked for; {}",
+            effect.metric,
+            size(effect, effect.margin * 2.0),
+            seen(trial, look, effect),
+        );
+    }
     format!(
         "{} is {worse} worse, beyond doubt more than {surely}, where {} is allowed{held}; {}",
         name(effect),
@@ -89,7 +98,7 @@ pub(super) fn too_early(trial: &Trial) -> String {
 
 fn name(effect: &Effect) -> String {
     match effect.facet {
-        Facet::Mean => effect.metric.clone(),
+        Facet::Mean | Facet::Promise => effect.metric.clone(),
         facet => format!("{} ({})", effect.metric, facet.name()),
     }
 }
@@ -97,11 +106,7 @@ fn name(effect: &Effect) -> String {
 /// What was seen and with what it was compared.
 fn seen(trial: &Trial, look: &Look, effect: &Effect) -> String {
     let width = f64::from(trial.window_ms) / 1000.0;
-    let promised =
-        trial.metrics.iter().filter(|metric| metric.name == effect.metric).any(|metric| {
-            metric.units.iter().any(|unit| matches!(unit.expected, Expected::Trajectory(_)))
-        });
-    let word = if promised { "promised" } else { "expected" };
+    let word = if effect.facet == Facet::Promise { "promised" } else { "expected" };
     let (observed, expected) = (number(effect.observed.value), number(effect.expected.value));
     let of = if effect.windows == look.windows {
         format!("{}", look.windows)
@@ -114,7 +119,7 @@ fn seen(trial: &Trial, look: &Look, effect: &Effect) -> String {
 /// A difference without its sign: in percent where the comparison is relative.
 fn size(effect: &Effect, value: f64) -> String {
     match effect.facet {
-        Facet::Mean => number(value.abs()),
+        Facet::Mean | Facet::Promise => number(value.abs()),
         _ => format!("{} %", number(100.0 * value.abs())),
     }
 }

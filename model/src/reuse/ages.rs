@@ -17,13 +17,17 @@
 //! that chance if the key stays until it expires, with none if it is evicted before. Half of it is
 //! taken, and doubted.
 //!
+//! Keys of an age are those of the requests of that time. So each age is counted beside the rate of
+//! requests then ([`Rates`]), and a rate that has doubled meanwhile changes nothing.
+//!
 //! Eviction by samples takes old keys before the oldest, so there are fewer of them than the law
 //! says. Only the youngest [`BELIEVED`] of the keys are believed where keys are evicted.
 //!
 //! Properties, each a test:
 //! - (a) a density that is known is met within its standard error, at every age that is believed;
 //! - (b) knots rise in bytes and keys and fall in misses;
-//! - (c) blocks with different traffic are put together as each tells it.
+//! - (c) blocks with different traffic are put together as each tells it;
+//! - (d) after the rate of requests has doubled or halved the curve is the same as before.
 
 use std::collections::VecDeque;
 
@@ -33,7 +37,7 @@ use super::bins::Bins;
 use super::bootstrap::{draw, jackknife_sd, sd};
 use super::codec::{self, DecodeError};
 use super::monotone::{falling, interpolate};
-use super::{BLOCKS, Memory, Present};
+use super::{BLOCKS, Memory, Present, Rates};
 
 /// Ages in seconds: exact up to 32, then a sixteenth wide.
 const BINS: Bins = Bins::new(4);
@@ -53,6 +57,9 @@ const LEAST_AGES: f64 = 500.0;
 const LEAST_BINS: usize = 3;
 /// Older keys of which so many must be known how much of their time is left.
 const LEAST_TOLD: f64 = 30.0;
+/// Most that there are more or fewer requests now than when a key was used: where there were nearly
+/// none there are nearly no keys either.
+const MOST_UNEVEN: f64 = 20.0;
 const RESAMPLES: usize = 100;
 const SEED: u64 = 0xa9e5;
 
@@ -86,7 +93,7 @@ pub enum Lifetime {
     Left(u64, Option<u64>),
 }
 
-/// Ages and sizes of keys drawn at random. At most 13 blocks of 330 bins of 40 bytes.
+/// Ages and sizes of keys drawn at random. At most 13 blocks of 330 bins of 48 bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ages {
     blocks: VecDeque<Block>,
@@ -110,6 +117,8 @@ struct Bin {
     /// Keys of which it is known what share of their time is left, and the sum of those.
     told: f64,
     left: f64,
+    /// Keys by the requests of their time, as many as there would be at the rate of the block.
+    even: f64,
 }
 
 /// What a server would do that keeps keys up to an age.
@@ -170,10 +179,23 @@ impl Ages {
         found.map(|bin| (BINS.start(bin) + BINS.width(bin)) as f64)
     }
 
-    /// Ends a block: this was the traffic meanwhile. What is not a number or not above 0 makes the
-    /// block worth nothing. [`BLOCKS`] are kept.
+    /// Ends a block: this was the traffic meanwhile, and before. What is not a number or not above 0
+    /// makes the block worth nothing. [`BLOCKS`] are kept.
     pub fn finish_block(&mut self, traffic: Traffic) {
+        self.finish_block_at(traffic, &Rates::default(), 0, 0.0);
+    }
+
+    /// The same of a block of so many seconds that ends now, where it is known how many requests there
+    /// were before. Where that is not known there were as many.
+    pub fn finish_block_at(&mut self, traffic: Traffic, rates: &Rates, now_ms: u64, seconds: f64) {
         let mut block = std::mem::take(&mut self.open);
+        for (i, bin) in block.bins.iter_mut().enumerate() {
+            let from_s = BINS.start(i) as f64;
+            let to_s = from_s + BINS.width(i) as f64 + seconds;
+            let then = rates.between(now_ms, from_s, to_s);
+            let quotient = then.map_or(1.0, |then| traffic.touches_per_second / then);
+            bin.even = bin.keys * quotient.clamp(1.0 / MOST_UNEVEN, MOST_UNEVEN);
+        }
         block.keys_per_touch = traffic.keys / traffic.touches_per_second;
         block.keys = traffic.keys;
         let is_sound = block.keys_per_touch > 0.0 && block.keys_per_touch.is_finite();
@@ -198,7 +220,7 @@ impl Ages {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let ages: Self = codec::decode(bytes)?;
         let is_sound = |bin: &Bin| {
-            let all = [bin.keys, bin.bytes, bin.dying, bin.told, bin.left];
+            let all = [bin.keys, bin.bytes, bin.dying, bin.told, bin.left, bin.even];
             all.into_iter().all(|number| number.is_finite() && number >= 0.0)
         };
         let blocks = || ages.blocks.iter().chain([&ages.open]);
@@ -292,7 +314,7 @@ impl Pooled {
                 bins[i].dying += more.dying;
                 bins[i].told += more.told;
                 bins[i].left += more.left;
-                weights[i] += more.keys * block.keys_per_touch;
+                weights[i] += more.even * block.keys_per_touch;
                 dying[i] += more.dying * block.keys_per_touch;
             }
         }

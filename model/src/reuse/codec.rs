@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Another number is another format.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// Why saved state cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

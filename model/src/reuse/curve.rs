@@ -197,11 +197,13 @@ pub fn curve(
     if !(present.requests > 0.0 && (0.0..=1.0).contains(&present.hit_ratio)) {
         return Err(Refused::NoRequests);
     }
-    let memory = Memory::new(present).ok_or(Refused::Memory)?;
+    let memory = Memory::full(present).ok_or(Refused::Memory)?;
+    let blocks = ghosts.blocks(now_ms);
+    // Ages are those of the keys that it holds on average.
+    let held = memory.with(-tail::room(&blocks, present));
     let is_not_full = present.evictions_per_second <= 0.0;
     // Only a server that evicts by age, or nothing, has the ages that requests make.
-    let below = if present.is_lru() || is_not_full { ages.knots(present, &memory) } else { None };
-    let blocks = ghosts.blocks(now_ms);
+    let below = if present.is_lru() || is_not_full { ages.knots(present, &held) } else { None };
     let evicted: u64 = blocks.iter().map(|block| block.gone[0]).sum();
     let misses: u64 = blocks.iter().map(|block| block.misses).sum();
     let scale = ages.mean_bytes().map_or(1.0, |mean| memory.key_bytes() / mean);

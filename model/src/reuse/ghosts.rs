@@ -37,6 +37,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{self, DecodeError};
+use super::flow::Flow;
 use super::survival::{End, Tail, Worth};
 use crate::mix::mix64;
 
@@ -44,8 +45,9 @@ use crate::mix::mix64;
 pub const BLOCKS: usize = 12;
 /// A second miss within this time belongs to the first: the key is being filled.
 const REFILL_MS: u64 = 1000;
-/// Of a miss saved at the end of a key's time to live so much comes back (measured in process).
-const BACK: f64 = 0.06;
+/// Of a miss saved at the end of a key's time to live so much comes back: 0.06 to 0.18 by workload and
+/// size (measured in process). All of it is doubted.
+const BACK: f64 = 0.12;
 /// A silence of this share of a ghost's age does no harm.
 const SILENCE_SHARE: u64 = 100;
 /// Places where other modules mix the same hash must not coincide with ours.
@@ -83,7 +85,7 @@ pub struct Sampling {
     pub max_rate: f64,
 }
 
-/// Clocks of keys that are gone. About 70 bytes for each of `max_keys`, and at most 20 KiB for each
+/// Clocks of keys that are gone. About 70 bytes for each of `max_keys`, and at most 21 KiB for each
 /// of [`BLOCKS`] blocks. An event takes 5 ns where the key is not sampled and 115 ns where it is
 /// (measured).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -132,6 +134,8 @@ pub(super) struct Block {
     pub(super) misses: u64,
     /// Time heard.
     pub(super) span_ms: u64,
+    /// When keys came and went.
+    pub(super) flow: Flow,
     since_ms: u64,
 }
 
@@ -189,6 +193,10 @@ impl Block {
         let until = until_ms.saturating_sub(entry.since_ms);
         if until >= from {
             self.tails[tail].add(from, until, end, entry.bytes);
+            // One that was dead before it was evicted died nobody knows when there.
+            if is_dead && until > 0 {
+                self.flow.died(until_ms);
+            }
         }
     }
 }
@@ -283,6 +291,9 @@ impl Ghosts {
             return;
         }
         self.block().gone[cause.index()] += 1;
+        if cause != Cause::Evicted {
+            self.block().flow.gone(now_ms);
+        }
         let place = mix64(key_hash ^ SALT);
         if place > self.limit {
             return;
@@ -311,6 +322,7 @@ impl Ghosts {
             return;
         }
         self.block().misses += 1;
+        self.block().flow.missed(now_ms);
         let place = mix64(key_hash ^ SALT);
         let Some(entry) = self.keys.get(&place).copied().filter(|_| place <= self.limit) else {
             return;
@@ -364,6 +376,7 @@ impl Ghosts {
             && KEYS.contains(&ghosts.sampling.max_keys)
             && ghosts.keys.len() <= ghosts.sampling.max_keys
             && ghosts.keys.keys().all(|place| *place <= ghosts.limit)
+            && ghosts.blocks.iter().all(|block| block.flow.is_sound())
             && ghosts.blocks.iter().flat_map(|block| &block.tails).all(Tail::is_sound);
         if !is_sound {
             return Err(DecodeError::Damaged);
@@ -384,7 +397,8 @@ impl Ghosts {
         if self.blocks.len() == BLOCKS {
             self.blocks.pop_front();
         }
-        self.blocks.push_back(Block { since_ms: now_ms, ..Block::default() });
+        let flow = Flow::new(now_ms);
+        self.blocks.push_back(Block { since_ms: now_ms, flow, ..Block::default() });
     }
 
     fn finish_block(&mut self, now_ms: u64) {

@@ -25,7 +25,7 @@ pub fn growth(
     maxmemory_bytes: f64,
     bytes_scale: f64,
 ) -> Vec<Grown> {
-    let Some(memory) = Memory::new(present) else { return Vec::new() };
+    let Some(memory) = Memory::full(present) else { return Vec::new() };
     if maxmemory_bytes <= present.maxmemory_bytes || present.evictions_per_second <= 0.0 {
         return Vec::new();
     }

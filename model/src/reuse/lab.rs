@@ -1,12 +1,13 @@
 //! Servers and workloads for tests: what the estimators are shown comes from a mini-Redis, and so
 //! does what they should have said.
 
-use super::{Ages, Cause, Drawn, Expiry, Ghosts, Lifetime, Present, Sampling, Traffic};
+use super::{Ages, Cause, Drawn, Expiry, Ghosts, Lifetime, Present, Rates, Sampling, Traffic};
 use crate::emulate::{MiniRedis, NEVER, Policy, Settings};
 use crate::mix::{mix64, next_unit};
 
 pub(super) const START_MS: u64 = 1_700_000_000_000;
 const BASE_BYTES: u64 = 900_000;
+const MINUTE_MS: u64 = 60_000;
 
 /// Requests of cache-aside clients.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub(super) enum Kind {
     Drifting,
     /// Keys expire after times that depend on the key.
     Expiring,
+    /// The same, and a fifth of them at each full minute.
+    Together,
     /// Sizes from 50 bytes to 20 kB; what is used more is smaller.
     Sized,
 }
@@ -33,7 +36,6 @@ pub(super) enum Kind {
 pub(super) struct Request {
     pub(super) key: u64,
     pub(super) bytes: u32,
-    pub(super) ttl_ms: Option<u64>,
 }
 
 impl Workload {
@@ -58,7 +60,7 @@ impl Workload {
             let back = -(1.0 - self.unit()).ln() * keys / 40.0;
             let id = (self.sessions - back).floor() as i64 as u64;
             let key = mix64(id ^ 0xface_0000_0000_0000);
-            return Request { key, bytes: 190 + (key % 200) as u32, ttl_ms: None };
+            return Request { key, bytes: 190 + (key % 200) as u32 };
         }
         let drawn = self.unit() * self.cumulated.last().unwrap();
         let rank = self.cumulated.partition_point(|sum| *sum <= drawn) as u64;
@@ -70,17 +72,25 @@ impl Workload {
             let popular = ((rank + 1) as f64 / keys).ln() * 0.3;
             bytes = ((6.5 + popular + 1.2 * noise).exp().clamp(50.0, 20_000.0)) as u32 + 90;
         }
-        Request { key, bytes, ttl_ms: self.ttl_ms(key) }
+        Request { key, bytes }
     }
 
-    /// Time to live of a key.
+    /// Time to live that a key is given, if it is always the same.
     fn ttl_ms(&self, key: u64) -> Option<u64> {
         match (self.kind, key % 5) {
-            (Kind::Expiring, 0) => Some(20_000),
-            (Kind::Expiring, 1) => Some(60_000),
-            (Kind::Expiring, 2 | 3) => Some(300_000),
+            (Kind::Expiring | Kind::Together, 0) => Some(20_000),
+            (Kind::Expiring | Kind::Together, 1) => Some(60_000),
+            (Kind::Expiring, 2 | 3) | (Kind::Together, 2) => Some(300_000),
             _ => None,
         }
+    }
+
+    /// When a key expires that is filled now.
+    fn dies_ms(&self, key: u64, now_ms: u64) -> u64 {
+        if self.kind == Kind::Together && key % 5 == 3 {
+            return (now_ms / MINUTE_MS + 1) * MINUTE_MS;
+        }
+        self.ttl_ms(key).map_or(NEVER, |ttl| now_ms + ttl)
     }
 }
 
@@ -90,6 +100,7 @@ pub(super) struct Lab {
     settings: Settings,
     workload: Workload,
     now: f64,
+    rates: Rates,
 }
 
 /// What estimators were shown.
@@ -107,7 +118,18 @@ impl Lab {
 
     pub(super) fn of(workload: Workload, settings: Settings) -> Self {
         let settings = Settings { base_bytes: BASE_BYTES, ..settings };
-        Self { server: MiniRedis::new(settings), settings, workload, now: START_MS as f64 }
+        Self {
+            server: MiniRedis::new(settings),
+            settings,
+            workload,
+            now: START_MS as f64,
+            rates: Rates::default(),
+        }
+    }
+
+    /// Serves so many requests a second from now on.
+    pub(super) fn pace(&mut self, per_second: f64) {
+        self.workload.per_second = per_second;
     }
 
     /// Serves for so long; `watch` is told what is seen of it. The hit ratio.
@@ -121,12 +143,13 @@ impl Lab {
             self.tell(now, watch);
             if !is_hit {
                 watch(&mut self.server, Told::Missed(request.key, now));
-                let dies = request.ttl_ms.map_or(NEVER, |ttl| now + ttl);
+                let dies = self.workload.dies_ms(request.key, now);
                 self.server.write(request.key, request.bytes, dies, now);
                 self.tell(now, watch);
                 watch(&mut self.server, Told::Filled(request.key, request.bytes, dies, now));
             }
         }
+        self.rates.add(self.now as u64, seconds, requests as f64);
         let after = self.server.counts();
         (after.hits - before.hits) as f64 / requests as f64
     }
@@ -167,9 +190,9 @@ impl Lab {
                         if dies <= now {
                             continue;
                         }
-                        let lifetime = match workload.ttl_ms(key) {
-                            None => Lifetime::Forever,
-                            given => Lifetime::Left(dies - now, given),
+                        let lifetime = match dies {
+                            NEVER => Lifetime::Forever,
+                            dies => Lifetime::Left(dies - now, workload.ttl_ms(key)),
                         };
                         ages.observe(Drawn { idle_s, bytes, lifetime });
                         block_keys += server.keys() as f64;
@@ -182,7 +205,9 @@ impl Lab {
                 Told::Filled(..) => {}
             });
             let touches_per_second = self.workload.per_second;
-            ages.finish_block(Traffic { keys: block_keys / draws, touches_per_second });
+            let traffic = Traffic { keys: block_keys / draws, touches_per_second };
+            let block_s = (self.now - begun) / 1000.0;
+            ages.finish_block_at(traffic, &self.rates, self.now as u64, block_s);
             ghosts.next_block(self.now as u64);
             hits += ratio / f64::from(blocks);
             drawn += draws;

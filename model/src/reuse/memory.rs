@@ -40,6 +40,22 @@ impl Memory {
         (keys >= 1.0 && memory.data_bytes > 0.0 && memory.data_bytes.is_finite()).then_some(memory)
     }
 
+    /// The same with all the keys that fit, of a server that evicts: where many have just expired it
+    /// says so when it is not full.
+    pub(super) fn full(present: &Present) -> Option<Self> {
+        let is_evicting = present.evictions_per_second > 0.0;
+        let room = (present.maxmemory_bytes - present.used_bytes).max(0.0);
+        let memory = Self::new(present)?;
+        Some(if is_evicting { memory.with(room / memory.key_bytes()) } else { memory })
+    }
+
+    /// With so many keys of the mean size more, or fewer.
+    pub(super) fn with(&self, keys: f64) -> Self {
+        let keys = keys.max(1.0 - self.keys);
+        let data_bytes = self.data_bytes + keys * self.key_bytes();
+        Self { data_bytes, keys: self.keys + keys, ..*self }
+    }
+
     /// Bytes of a key on average.
     pub fn key_bytes(&self) -> f64 {
         self.data_bytes / self.keys
@@ -215,6 +231,15 @@ mod tests {
         assert!((memory.key_bytes() - 200.0).abs() < 1e-9, "{memory:?}");
         assert!((memory.used_bytes(1000.0) - present.used_bytes).abs() < 1e-6);
         assert_eq!(Memory::new(&Present { used_bytes: 10.0, ..present }), None);
+        let full = |evictions_per_second: f64| {
+            let maxmemory_bytes = present.used_bytes + 20_000.0;
+            Memory::full(&Present { maxmemory_bytes, evictions_per_second, ..present }).unwrap()
+        };
+        assert_eq!(full(0.0), memory);
+        assert!(
+            (full(1.0).keys - 1100.0).abs() < 1e-9 && (full(1.0).key_bytes() - 200.0).abs() < 1e-9
+        );
+        assert!((full(1.0).with(-9e9).keys - 1.0).abs() < 1e-9);
         assert_eq!(Memory::new(&Present { keys: 0.0, ..present }), None);
         assert_eq!(Memory::new(&Present { keys: f64::NAN, ..present }), None);
     }

@@ -20,6 +20,7 @@ mod bins;
 mod bootstrap;
 mod codec;
 mod curve;
+mod flow;
 mod ghosts;
 mod growth;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod lifetime;
 mod memory;
 mod misses;
 mod monotone;
+mod rates;
 mod survival;
 mod tail;
 
@@ -39,6 +41,7 @@ pub use growth::{Grown, growth};
 pub use lifetime::{Effect, lifetime};
 pub use memory::{Memory, NoRoom, Resident, Room};
 pub use misses::Misses;
+pub use rates::Rates;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,7 @@
 //! From clocks of evicted keys to the hit ratio of larger sizes.
 
 use super::bootstrap::jackknife_sd;
+use super::flow::{Course, PerMs};
 use super::ghosts::Block;
 use super::monotone::interpolate;
 use super::survival::{Step, Tail};
@@ -12,6 +13,8 @@ const FEW_EXPIRE: f64 = 0.01;
 const LEAST_EVENTS: f64 = 50.0;
 /// The normal law's 90 %.
 const Z: f64 = 1.645;
+/// Part of the room that is doubted: it is that of the mean time for which keys are kept.
+const DOUBTED: f64 = 1.0 / 3.0;
 /// Knots are at least so far apart, as a share of the present bytes.
 const APART: f64 = 0.005;
 
@@ -20,9 +23,10 @@ const APART: f64 = 0.005;
 pub(super) struct Knot {
     /// How much longer it keeps keys.
     pub(super) age_ms: f64,
+    /// What must fit for that: what it holds, and the room that it has on average because keys expire.
     pub(super) data_bytes: f64,
     pub(super) keys: f64,
-    /// Share of the present misses that it saves.
+    /// PerMs of the present misses that it saves.
     pub(super) saved: f64,
     pub(super) sd: f64,
 }
@@ -33,6 +37,7 @@ struct Clocks {
     /// Evictions a millisecond, and for each miss.
     per_ms: f64,
     per_miss: f64,
+    course: Course,
 }
 
 /// Knots by growing size; none when too little was seen. `bytes_scale` makes sizes of keys that were
@@ -67,7 +72,7 @@ pub(super) fn knots(
     knots
 }
 
-/// Share of the present misses that any larger server saves at most: all ghosts that still wait where
+/// PerMs of the present misses that any larger server saves at most: all ghosts that still wait where
 /// clocks end would be asked for in time. `None` when too little was seen.
 pub(super) fn most_saved(blocks: &[Block], present: &Present) -> Option<f64> {
     let clocks = Clocks::of(&blocks.iter().collect::<Vec<_>>(), is_expiring(present))?;
@@ -77,12 +82,18 @@ pub(super) fn most_saved(blocks: &[Block], present: &Present) -> Option<f64> {
     Some((clocks.per_miss * (last.gained + last.alive + chance)).min(1.0))
 }
 
+/// Keys that fit beside those that a server holds on average, since many expire at once.
+pub(super) fn room(blocks: &[Block], present: &Present) -> f64 {
+    let clocks = Clocks::of(&blocks.iter().collect::<Vec<_>>(), is_expiring(present));
+    clocks.map_or(0.0, |clocks| clocks.course.room(&PerMs::default()))
+}
+
 /// Whether keys expire, so that it matters when evicted ones would have.
 pub(super) fn is_expiring(present: &Present) -> bool {
     present.expiring_keys > FEW_EXPIRE * present.keys
 }
 
-/// Share of the misses whose key had gone for this reason within the time that clocks tell.
+/// PerMs of the misses whose key had gone for this reason within the time that clocks tell.
 pub(super) fn share(tail: &Tail, gone: u64, misses: u64) -> f64 {
     let gained = tail.survival(1.0).last().map_or(0.0, |step| step.gained);
     if misses == 0 { 0.0 } else { gained * gone as f64 / misses as f64 }
@@ -107,25 +118,46 @@ impl Clocks {
         let gone = sum.gone[0] as f64;
         let (per_ms, per_miss) = (gone / sum.span_ms as f64, gone / sum.misses as f64);
         let is_sound = per_ms > 0.0 && per_ms.is_finite() && per_miss.is_finite();
-        (is_sound && tail.events() >= LEAST_EVENTS).then_some(Self { tail, per_ms, per_miss })
+        let course = Course::of(blocks.iter().map(|block| (&block.flow, block.span_ms)), gone);
+        let is_told = is_sound && tail.events() >= LEAST_EVENTS;
+        is_told.then_some(Self { tail, per_ms, per_miss, course })
+    }
+
+    /// Room in keys that a server has which keeps keys up to this step.
+    fn room(&self, first: &Step, step: &Step) -> f64 {
+        let lost = |step: &Step| (1.0 - step.alive - step.gained).max(0.0);
+        let at_once = lost(first).min(lost(step));
+        self.course.room(&PerMs {
+            saved: self.per_ms * step.gained,
+            evenly: self.per_ms * at_once,
+            died: self.per_ms * (lost(step) - at_once),
+        })
     }
 
     fn knots(&self, memory: &Memory, bytes_scale: f64) -> Vec<Knot> {
         let steps = self.tail.survival(memory.key_bytes() / bytes_scale);
         let mut knots: Vec<Knot> = Vec::new();
         let mut last = memory.data_bytes;
+        let here = self.course.room(&PerMs::default());
         for (i, step) in steps.iter().enumerate() {
-            let data_bytes = memory.data_bytes + self.per_ms * step.byte_ms * bytes_scale;
+            let room = self.room(&steps[0], step) - here;
+            let held_bytes = memory.data_bytes + self.per_ms * step.byte_ms * bytes_scale;
+            let data_bytes = held_bytes + room * memory.key_bytes();
             if data_bytes - last < APART * memory.data_bytes && i + 1 < steps.len() {
                 continue;
             }
             last = data_bytes;
+            // Each key more saves so many of the misses.
+            let by_key = self.per_miss * step.hazard / self.per_ms;
+            let doubt = self.per_miss * step.doubt;
             knots.push(Knot {
                 age_ms: step.age_ms,
                 data_bytes,
-                keys: memory.keys + self.per_ms * step.waited_ms,
+                keys: memory.keys + self.per_ms * step.waited_ms + room,
                 saved: self.per_miss * step.gained,
-                sd: self.per_miss * sd_at(&steps[..=i]).hypot(step.doubt),
+                sd: (self.per_miss * sd_at(&steps[..=i]))
+                    .hypot(doubt)
+                    .hypot(DOUBTED * room * by_key),
             });
         }
         knots

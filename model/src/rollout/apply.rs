@@ -1,7 +1,7 @@
 //! The effect of each transition. One that does not fit the state changes nothing but the sequence,
 //! so that a journal of another version can still be read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::event::Judgement;
@@ -92,10 +92,16 @@ impl State {
                 let (rollout, place) = self.member(rollout, target)?;
                 rollout.set(place, &[Member::Asked], Member::InForce, true)
             }
-            Move::Upset { rollout, target, rejected, old_in_force } => {
+            Move::Upset { rollout, target, rejected, old_in_force, left } => {
                 let (rollout, place) = self.member(rollout, target)?;
                 let upset = Member::Upset(*old_in_force);
                 rollout.set(place, &[Member::Asked, Member::InForce], upset, true)?;
+                if !left.is_empty() {
+                    rollout.left.insert(place, left.clone());
+                    // Of what is left nothing has to come back.
+                    rollout.members[place] =
+                        Member::Upset(*old_in_force || rollout.owed(place).is_empty());
+                }
                 rollout.reason.clone_from(&transition.reason);
                 self.reject(target, rejected.as_ref())
             }
@@ -241,6 +247,7 @@ impl State {
             paused: None,
             members: vec![Member::Untouched; plan.members.len()],
             plan,
+            left: BTreeMap::new(),
             steps: Vec::new(),
             sealed: false,
             back_since: None,
@@ -294,7 +301,7 @@ impl State {
         let old = if self.book(target)?.held_by.as_ref() == Some(id) {
             let (rollout, place) = self.member(id, target)?;
             rollout.set(place, &[Member::Restoring], member, false)?;
-            rollout.plan.members[place].revert_to.clone()
+            rollout.owed(place)
         } else {
             let book = self.book(target)?;
             let owed = book.owed.take_if(|owed| owed.rollout == *id).ok_or(NOT_NOW)?;
@@ -331,7 +338,7 @@ impl State {
             book.broken = true;
             book.owed = (member != Member::Stuck).then(|| Standing {
                 rollout: held_by,
-                values: rollout.plan.members[place].revert_to.clone(),
+                values: rollout.owed(place),
                 persist: rollout.sealed && rollout.plan.limits.persist,
             });
         }

@@ -3,6 +3,8 @@
 //! What is due comes first, so that an event that is too late meets the state that it came too late
 //! for.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use super::event::{Event, Judgement, Verdict};
@@ -49,33 +51,32 @@ pub fn decide(
     now_ms: i64,
     limits: &Limits,
 ) -> Result<Decision, Refusal> {
-    let mut draft =
-        Draft { state: state.clone(), now_ms, limits: limits.clone(), transitions: Vec::new() };
+    let mut draft = Draft { state: Cow::Borrowed(state), now_ms, limits, transitions: Vec::new() };
     draft.settle();
     draft.event(event)?;
     draft.settle();
     Ok(draft.finish(state, event))
 }
 
-/// A state to try a decision on.
-pub(super) struct Draft {
-    pub(super) state: State,
+/// A state to try a decision on. It is copied when something is decided: most events decide nothing.
+pub(super) struct Draft<'a> {
+    pub(super) state: Cow<'a, State>,
     now_ms: i64,
-    limits: Limits,
+    limits: &'a Limits,
     transitions: Vec<Transition>,
 }
 
-impl Draft {
+impl Draft<'_> {
     /// Whether the move was made.
     pub(super) fn make(&mut self, what: Move, actor: Actor, reason: &str, inputs: Value) -> bool {
         let reason = reason.to_owned();
         let transition = Transition { at_ms: self.now_ms, actor, reason, inputs, what };
-        let fits = self.state.apply(&transition);
+        let fits = self.state.to_mut().apply(&transition);
         debug_assert_eq!(fits, Ok(()), "a decided move fits");
         if fits.is_ok() {
             self.transitions.push(transition);
         } else {
-            self.state.sequence -= 1;
+            self.state.to_mut().sequence -= 1;
         }
         fits.is_ok()
     }
@@ -89,6 +90,9 @@ impl Draft {
     }
 
     fn finish(self, before: &State, event: &Event) -> Decision {
+        if self.transitions.is_empty() && !matches!(event, Event::AgentBack { .. }) {
+            return Decision::default();
+        }
         let concerned = self.transitions.iter().flat_map(|made| self.state.concerned(&made.what));
         let mut nodes: Vec<String> = concerned
             .filter_map(|target| Some(self.state.target(&target)?.target.node.clone()))
@@ -198,7 +202,7 @@ impl Draft {
         (absent, nodes_up): (&[String], Option<usize>),
     ) -> Result<(), Refusal> {
         let proposal = &self.proposed(id)?.proposal;
-        let plan = Plan::new(&id.rollout(), proposal, &self.limits)?;
+        let plan = Plan::new(&id.rollout(), proposal, self.limits)?;
         for planned in &plan.members {
             let target = &planned.target.id;
             if absent.contains(&planned.target.node) {

@@ -29,9 +29,10 @@
 //! - (f) a journal that ends anywhere goes on by itself: a restart in every state is harmless;
 //! - (g) what an agent rejected is never offered to it again;
 //! - (h) what is offered is within its bounds, and one step from what was offered before;
-//! - (i) while it restores, exactly the old values are wanted of a touched member, until it has
-//!   shown them; after it has rolled back, nothing of this rollout is;
-//! - (j) a rollout has rolled back only when every touched member has shown its old values;
+//! - (i) while it restores, exactly the old values are wanted of a touched member, but for those that
+//!   another hand has set, until it has shown them; after it has rolled back, nothing of this rollout is;
+//! - (j) a rollout has rolled back only when every touched member has shown its old values, but for
+//!   those;
 //! - (k) from every state, time alone leads to a final state;
 //! - (l) a second tick at the same time decides nothing;
 //! - (m) a revision never falls, and differs when what is wanted differs.

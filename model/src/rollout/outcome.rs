@@ -1,5 +1,7 @@
 //! What follows from an agent's report.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::decide::Draft;
@@ -8,7 +10,22 @@ use super::ids::{Actor, TargetId, Values};
 use super::state::{Member, Rollout, TargetBook};
 use super::transition::Move;
 
-impl Draft {
+impl Rollout {
+    /// Parameters of a member that another hand has set: their values are neither the old ones nor any
+    /// that was wanted.
+    fn foreign(&self, place: usize, outcome: &Outcome) -> BTreeSet<String> {
+        let Applied::Drifted(_) = outcome.result else { return BTreeSet::new() };
+        let planned = &self.plan.members[place];
+        let known = || planned.steps.iter().chain([&planned.revert_to]);
+        let is_foreign = |parameter: &&String| {
+            let found = outcome.in_force.get(*parameter);
+            found.is_some() && known().all(|values| values.get(*parameter) != found)
+        };
+        planned.revert_to.keys().filter(is_foreign).cloned().collect()
+    }
+}
+
+impl Draft<'_> {
     /// An agent's report means what it says only about the values that are wanted now: one on an
     /// older revision cannot show that they are in force. That an agent went back or found other
     /// values is believed of any revision of the same rollout.
@@ -30,7 +47,7 @@ impl Draft {
             if rollout.is_forward() {
                 self.forward(outcome, &rollout, place, current);
             } else if current && rollout.members[place] == Member::Restoring {
-                self.back(outcome, &target, &rollout.plan.members[place].revert_to);
+                self.back(outcome, &target, &rollout.owed(place));
             } else {
                 self.late(outcome, &target);
             }
@@ -102,8 +119,11 @@ impl Draft {
         let rejected = rejects.then(|| rollout.values_at(place, outcome.revision).cloned());
         let rejected = rejected.flatten();
         let old_in_force = current && outcome.shows(&planned.revert_to);
-        let reason = format!("the agent of {target} {what}: {why}");
-        let upset = Move::Upset { rollout: id, target, rejected, old_in_force };
+        let left = rollout.foreign(place, outcome);
+        let kept =
+            left.iter().map(|name| format!("; {name} is left at {}", outcome.in_force[name]));
+        let reason = format!("the agent of {target} {what}: {why}{}", kept.collect::<String>());
+        let upset = Move::Upset { rollout: id, target, rejected, old_in_force, left };
         self.agent(upset, &reason, outcome);
     }
 

@@ -86,7 +86,7 @@ impl State {
         let rollout = self.rollouts.get(book.held_by.as_ref()?)?;
         let place = rollout.place(&book.target.id)?;
         let planned = &rollout.plan.members[place];
-        let restore = || (planned.revert_to.clone(), rollout.restore());
+        let restore = || (rollout.owed(place), rollout.restore());
         let (values, ask) = match (rollout.state, rollout.members[place]) {
             (RolloutState::RolledBack, _)
             | (_, Member::Untouched | Member::Upset(_) | Member::Restored | Member::Stuck) => {

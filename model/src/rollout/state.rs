@@ -80,6 +80,8 @@ pub struct Rollout {
     pub plan: Arc<Plan>,
     /// Where each member is; same places as in the plan.
     pub members: Vec<Member>,
+    /// Parameters that another hand has set meanwhile, by the member's place: not to be put back.
+    pub left: BTreeMap<usize, BTreeSet<String>>,
     /// What was done so far.
     pub steps: Vec<StepRecord>,
     /// Whether its values were ever offered for good.
@@ -340,6 +342,22 @@ impl Rollout {
     /// The place of a member.
     pub fn place(&self, target: &TargetId) -> Option<usize> {
         self.plan.members.iter().position(|member| member.target.id == *target)
+    }
+
+    /// The old values that a member has to get back: all but those that another hand has set.
+    pub fn owed(&self, place: usize) -> Values {
+        let mut values = self.plan.members[place].revert_to.clone();
+        if let Some(left) = self.left.get(&place) {
+            values.retain(|parameter, _| !left.contains(parameter));
+        }
+        values
+    }
+
+    /// When a member was first offered its values, epoch milliseconds; the rollout's start where it was not.
+    pub fn touched_at_ms(&self, place: usize) -> i64 {
+        let has = |wave: usize| self.plan.waves[wave].members.contains(&place);
+        let first = self.steps.iter().find(|step| has(step.wave));
+        first.map_or(self.started_at_ms, |step| step.started_at_ms)
     }
 
     /// The revision of the step that is under way or was last.

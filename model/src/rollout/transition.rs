@@ -3,6 +3,8 @@
 //! A move carries every number that its effect depends on (deadlines, plans), so that applying it
 //! needs neither a clock nor a configuration.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -82,6 +84,9 @@ pub enum Move {
         rejected: Option<Values>,
         /// Whether the agent showed that the old values are in force.
         old_in_force: bool,
+        /// Parameters that another hand has set: they are left as they are.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        left: BTreeSet<String>,
     },
     /// The step is in force everywhere and is held.
     Held {

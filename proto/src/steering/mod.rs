@@ -13,8 +13,8 @@ mod policy;
 mod tests;
 
 pub use cache::{
-    CacheFacts, CachePrediction, CacheReport, CacheState, HitCurve, HitCurvePoint, KeyFinding,
-    KeyFindingKind, MissAttribution, PolicyEstimate, TtlEffect, TtlFindings, TtlGroup,
+    CacheCounters, CacheFacts, CachePrediction, CacheReport, CacheState, HitCurve, HitCurvePoint,
+    KeyFinding, KeyFindingKind, MissAttribution, PolicyEstimate, TtlEffect, TtlFindings, TtlGroup,
 };
 pub use capability::{Bounds, Capability};
 pub use check::clip;

@@ -110,6 +110,22 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn counters()(
+        run_id in "[0-9a-f]{0,40}",
+        commands: u64,
+        known in option::of(any::<[u64; 3]>()),
+    ) -> CacheCounters {
+        CacheCounters {
+            run_id,
+            commands,
+            errors: known.map(|known| known[0]),
+            out_of_memory: known.map(|known| known[1]),
+            rejected_connections: known.map(|known| known[2]),
+        }
+    }
+}
+
+prop_compose! {
     fn curves()(
         measured_at_ms: i64,
         reach_bytes: u64,
@@ -195,14 +211,14 @@ prop_compose! {
         misses in option::of([0.0..1.0, 0.0..1.0, 0.0..1.0, 0.0..1.0]),
         keys in vec(keys(), 0..4),
         (ttl, now) in (option::of(findings()), option::of(predictions())),
-        missing in vec("[ -~]{0,40}", 0..4),
+        (missing, counters) in (vec("[ -~]{0,40}", 0..4), option::of(counters())),
     ) -> CacheReport {
         let misses = misses.map(|[capacity, expired, invalidated, cold]| MissAttribution {
             capacity, expired, invalidated, cold, sampled: 7,
         });
         CacheReport {
             target, measured_at_ms, state, reason, version, role: role.to_owned(), settings, facts, curve, policies,
-            misses, keys, ttl, now, missing,
+            misses, keys, ttl, now, missing, counters,
         }
     }
 }
@@ -336,6 +352,7 @@ fn report() -> v1::CacheReport {
         facts: Some(v1::CacheFacts::default()),
         curve: Some(v1::HitCurve { points: vec![point(1), point(2)], ..v1::HitCurve::default() }),
         misses: Some(v1::MissAttribution::default()),
+        counters: Some(v1::CacheCounters::default()),
         ttl: Some(v1::TtlFindings {
             groups: vec![v1::TtlGroup::default()],
             ..v1::TtlFindings::default()
@@ -354,7 +371,7 @@ fn report() -> v1::CacheReport {
 #[test]
 fn a_broken_report_names_its_field() {
     type Break = fn(&mut v1::CacheReport);
-    let breaks: [(&str, Break); 17] = [
+    let breaks: [(&str, Break); 18] = [
         ("state", |r| r.state = 0),
         ("state", |r| r.state = 99),
         ("role", |r| r.role = "master".into()),
@@ -371,6 +388,7 @@ fn a_broken_report_names_its_field() {
         ("policies[0].paired_delta", |r| r.policies[0].paired_delta = 0.1),
         ("ttl.groups[0].share_of_keys", |r| r.ttl.as_mut().unwrap().groups[0].share_of_keys = -0.1),
         ("missing", |r| r.missing = vec![String::new(); 17]),
+        ("counters.run_id", |r| r.counters.as_mut().unwrap().run_id = "0".repeat(65)),
         ("now.value", |r| r.now.as_mut().unwrap().value = f64::INFINITY),
     ];
     assert!(CacheReport::try_from(report()).is_ok());

@@ -7,6 +7,7 @@ pub mod cache_cost;
 pub mod confirm;
 pub mod disk;
 pub mod harm;
+pub mod judge;
 pub mod latency;
 pub mod outage;
 pub mod query;

@@ -9,8 +9,8 @@ use clap::{Parser, Subcommand};
 use flyball_tests::bench::disk;
 use flyball_tests::bench::table::Table;
 use flyball_tests::bench::{
-    agent, cache, cache_cost, confirm, harm, latency, outage, query, replay, screenshot, start,
-    steer,
+    agent, cache, cache_cost, confirm, harm, judge, latency, outage, query, replay, screenshot,
+    start, steer,
 };
 use flyball_tests::load::{self, Pace, Plan, Scale};
 use flyball_tests::workload::SERIES_PER_NODE;
@@ -139,6 +139,18 @@ enum What {
         /// Changes of each kind.
         #[arg(long, default_value_t = 5)]
         rounds: usize,
+    },
+    /// How often the judge is wrong, computed: rollouts that change nothing, that do harm at several levels of noise, and caches that grow. With the driver's own code and settings.
+    Judge {
+        /// Rollouts without a change for each way to compare, on synthetic and on recorded noise each; others are fewer in proportion.
+        #[arg(long, default_value_t = 10_000)]
+        runs: u64,
+        /// The first seed. Every kind has seeds of its own.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// A twentieth of the runs: shows the way, and whether the bars are met only roughly.
+        #[arg(long)]
+        quick: bool,
     },
     /// ClickHouse away for minutes: memory of the agent, and whether everything is stored afterwards.
     Outage {
@@ -376,6 +388,10 @@ async fn main() -> Result<()> {
             open_files()?;
             steer::run(&mut table, agents, changes, rounds).await?;
             confirm::run(&mut table, agents, confirms).await?;
+        }
+        What::Judge { runs, seed, quick } => {
+            let runs = if quick { runs.div_ceil(20) } else { runs };
+            judge::run(&mut table, judge::Options { runs, seed })?;
         }
         What::Harm { rounds } => harm::run(&mut table, rounds).await?,
         What::Outage { settle, seconds } => {

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use flyball_proto::steering::{CacheFacts, Settings};
+use flyball_proto::steering::{CacheCounters, CacheFacts, Settings};
 
 use crate::redis::{Connection, Error, Info, Instance, Number, Reply, Role};
 use crate::steer::redis::PATTERNS;
@@ -189,6 +189,20 @@ impl Look {
     /// It copies another server, which decides what is evicted.
     pub(super) fn is_replica(&self) -> bool {
         self.info.role == Some(Role::Replica)
+    }
+
+    /// What the server has counted. One that counts errors does not name a kind that it has not seen.
+    pub(super) fn counters(&self) -> CacheCounters {
+        let count = |number| self.info.get(number).and_then(|count| u64::try_from(count).ok());
+        let errors = count(Number::Errors);
+        let refused = self.info.out_of_memory.and_then(|count| u64::try_from(count).ok());
+        CacheCounters {
+            run_id: self.info.run_id.clone(),
+            commands: count(Number::Commands).unwrap_or(0),
+            errors,
+            out_of_memory: refused.or(errors.map(|_| 0)),
+            rejected_connections: count(Number::RejectedConnections),
+        }
     }
 
     /// What decides which keys are there.

@@ -17,7 +17,6 @@ mod estimate;
 mod findings;
 mod hot;
 mod look;
-mod rates;
 mod requests;
 mod state;
 mod worker;

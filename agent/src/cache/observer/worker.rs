@@ -14,7 +14,6 @@ use super::Stop;
 use super::estimate::{self, Change};
 use super::findings::Findings;
 use super::look::{Look, Looker, Regime};
-use super::rates::Rates;
 use super::requests::Requests;
 use super::schedule::{Heard, Ledger, Limits};
 use super::state::{self, Saved};
@@ -76,7 +75,6 @@ pub(super) struct Worker {
     request_s: f64,
     known: Known,
     findings: Findings,
-    rates: Rates,
     requests: Requests,
     resting: &'static str,
     ages_curve: Result<HitCurve, String>,
@@ -152,7 +150,6 @@ impl Worker {
             request_s: 0.0,
             known: Known::default(),
             findings: Findings::default(),
-            rates: Rates::default(),
             requests: Requests::new(instance.clone(), hasher, config),
             resting: "events were not heard yet",
             ages_curve: Err("no keys were drawn yet".to_owned()),
@@ -314,7 +311,9 @@ impl Worker {
     /// What was spent and what was earned since the look before. Returns the processor time that the server takes for others, as a share of a core.
     fn account(&mut self, look: &Look, passed: Duration) -> f64 {
         let Some(since) = &look.since else { return 0.0 };
-        self.rates.add(since.seconds, since.requests());
+        for tap in [&mut self.ages, &mut self.events] {
+            tap.watch.served(since.seconds, since.requests());
+        }
         let heard = self.events.watch.heard();
         let before = self.ledger.debt_s;
         self.requests.account(since, &mut self.ledger);
@@ -399,7 +398,7 @@ impl Worker {
         }
         let ended = self.ages.watch.ended();
         if ended > std::mem::replace(&mut self.ages_ended, ended) {
-            self.ages_curve = self.even().and_then(|()| estimate::curve(&self.ages.watch));
+            self.ages_curve = estimate::curve(&self.ages.watch);
         }
     }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use flyball_model::emulate::Policy;
 use flyball_model::reuse::{Present, Sampling};
 
+use super::Watch;
+use crate::cache::now_ms;
 use crate::cache::probe::Prober;
 use crate::redis::{Error, Info, Reply};
 
@@ -87,6 +89,18 @@ impl Plan {
     pub fn turnover(present: &Present) -> Option<Duration> {
         let seconds = 1.6 * present.keys / present.evictions_per_second;
         Duration::try_from_secs_f64(seconds).ok()
+    }
+}
+
+impl Watch {
+    /// So many requests came in so many seconds up to now: keys of an age are those of its time.
+    pub fn served(&mut self, seconds: f64, requests: f64) {
+        self.rates.add(now_ms(), seconds, requests);
+    }
+
+    /// Whether it is known how many requests there were so many seconds ago.
+    pub fn knows_rate_of(&self, age_s: f64) -> bool {
+        self.rates.between(now_ms(), 0.5 * age_s, 1.5 * age_s).is_some()
     }
 }
 

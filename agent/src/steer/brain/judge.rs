@@ -28,10 +28,25 @@ impl Brain {
         }
     }
 
+    /// The target may no longer be steered: what is on trial or half done is put back, what is permanent is let go of.
+    pub fn let_go(&mut self) {
+        let Some(followed) = &self.record.followed else { return };
+        let is_half_done = followed.lease_ms.is_some() || followed.phase == Phase::Applying;
+        if followed.is_reverting() {
+            return;
+        }
+        if is_half_done {
+            self.revert(Code::Reverted, self.capability.reason.clone());
+        } else {
+            self.record.followed = None;
+            self.is_saved = false;
+        }
+    }
+
     /// Looks whether somebody else has changed what is in force. It is told and left.
     pub(super) fn compare(&mut self, reading: &Reading) -> Act {
         let Some(followed) = &self.record.followed else { return Act::Wait(CHECK) };
-        let expected = differing(&followed.goal, &reading.in_force);
+        let expected = self.missing(reading);
         if expected.is_empty() {
             if followed.phase == Phase::Drifted {
                 self.set_phase(Phase::Held);
@@ -49,6 +64,14 @@ impl Brain {
         }
         self.report(Code::Drifted, reason, &reading.in_force, expected);
         Act::Wait(CHECK)
+    }
+
+    /// What should be in force and is not.
+    pub(super) fn missing(&self, reading: &Reading) -> Settings {
+        let Some(followed) = &self.record.followed else { return Settings::new() };
+        let mut settings = followed.goal.clone();
+        settings.extend(followed.wanted.clone());
+        differing(&settings, &reading.in_force)
     }
 
     /// The target could not be read.

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Properties, each a test: no step is taken before the record that could undo it is on disk; whenever the process is killed and the lease is not renewed, what was before is
-//! in force again in the end, but for what somebody else has set; what somebody else has set is left; a revision that was refused is never tried again; what is in force is not
-//! set again; the same policy again changes nothing.
+//! in force again in the end, but for what somebody else has set; what somebody else has set is left, also by a revision that wants nothing new of that parameter; a revision that was refused is never tried again; a trial that has
+//! ended is not begun again by its rollout; what is in force is not set again; the same policy again changes nothing, whatever its revision.
 
 mod judge;
 mod moves;
@@ -107,6 +107,10 @@ impl Brain {
         record: Record,
         lease_end: Option<Moment>,
     ) -> Self {
+        let mut record = record;
+        if let Some(followed) = record.followed.as_mut().filter(|f| f.wanted.is_empty()) {
+            followed.wanted.clone_from(&followed.goal);
+        }
         Self {
             capability,
             law,

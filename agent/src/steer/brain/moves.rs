@@ -57,6 +57,9 @@ impl Brain {
 
     /// Everything is in force.
     fn hold(&mut self, reading: &Reading) -> Act {
+        if !self.missing(reading).is_empty() {
+            return self.compare(reading);
+        }
         let Some(followed) = &mut self.record.followed else { return Act::Wait(CHECK) };
         if followed.persist && self.persisted.is_none() {
             return Act::Persist;
@@ -66,9 +69,6 @@ impl Brain {
             _ => String::new(),
         };
         followed.identity.clone_from(&reading.identity);
-        if followed.lease_ms.is_none() {
-            followed.before.clear();
-        }
         self.set_phase(Phase::Held);
         self.report(Code::Applied, &note, &reading.in_force, Settings::new());
         self.save()
@@ -124,6 +124,12 @@ impl Brain {
 
     /// From now on what was before is put back.
     pub(super) fn revert(&mut self, result: Code, reason: String) -> Act {
+        if let Some(followed) = &mut self.record.followed
+            && matches!(followed.phase, Phase::Held | Phase::Drifted)
+        {
+            // From there it goes back, and nowhere else it has been since.
+            followed.found.clone_from(&followed.goal);
+        }
         self.set_phase(Phase::Reverting { result, reason });
         self.save()
     }

@@ -30,6 +30,8 @@ struct World {
     /// Parameters that the server refuses to set.
     barred: BTreeSet<String>,
     sets: Vec<Step>,
+    /// How often it was made permanent.
+    persists: usize,
     results: Vec<(u64, PolicyResult, String)>,
 }
 
@@ -41,8 +43,8 @@ impl World {
         let disk = Record::default();
         let brain = brain(&disk, None);
         let (now, used) = (Moment(1_000_000), limit);
-        let (barred, sets, results) = Default::default();
-        Self { brain, server, used, identity: 1, disk, now, barred, sets, results }
+        let (barred, sets, persists, results) = Default::default();
+        Self { brain, server, used, identity: 1, disk, now, barred, sets, persists, results }
     }
 
     /// The limit; none is larger than all.
@@ -80,6 +82,7 @@ impl World {
             }
             Act::Set(step) => self.set(&step, &reading),
             Act::Persist => {
+                self.persists += 1;
                 self.brain.persisted(Ok(()));
                 true
             }
@@ -286,6 +289,195 @@ proptest! {
         prop_assert!(differing(&goal, &world.server).is_empty());
         prop_assert_eq!(world.last(), (2, PolicyResult::Applied));
     }
+}
+
+/// What may happen to a target, in any order.
+#[derive(Debug, Clone)]
+enum Happens {
+    /// Something is wanted: of this target, or the same again because of another one.
+    Offer(Settings, bool),
+    Again,
+    /// A person sets one of them, to what is on nobody's way; noticed at once or not.
+    Person(bool, bool),
+    Killed,
+    LeaseOver,
+}
+
+fn happenings() -> impl Strategy<Value = Happens> {
+    let goals = || (32 * MB..256 * MB, 1_u64..32, 1_u8..4);
+    let some = |(limit, samples, which)| -> Settings {
+        let all = [(1, (MAXMEMORY, limit)), (2, (SAMPLES, samples))];
+        let wanted = all.into_iter().filter(|(bit, _)| which & bit != 0).map(|(_, pair)| pair);
+        settings(&wanted.collect::<Vec<_>>())
+    };
+    prop_oneof![
+        2 => (goals().prop_map(some), any::<bool>()).prop_map(|(goal, on)| Happens::Offer(goal, on)),
+        4 => Just(Happens::Again),
+        4 => any::<(bool, bool)>().prop_map(|(limit, seen)| Happens::Person(limit, seen)),
+        1 => Just(Happens::Killed),
+        1 => Just(Happens::LeaseOver),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn a_persons_value_is_left_by_whatever_says_nothing_new_about_it(
+        happenings in prop::collection::vec(happenings(), 1..30),
+    ) {
+        let mut world = World::new(64 * MB);
+        let mut persons = Settings::new();
+        let mut last = None;
+        for (revision, what) in (1..).zip(happenings) {
+            match what {
+                Happens::Offer(goal, is_trial) => {
+                    let make = if is_trial { canary } else { permanent };
+                    last = Some(make(revision, goal));
+                    // Each decision is a rollout of its own.
+                    last.as_mut().unwrap().policy.rollout_id = revision.to_string();
+                }
+                Happens::Again => {
+                    let Some(last) = &mut last else { continue };
+                    last.revision = revision;
+                }
+                Happens::Person(is_limit, is_seen) => {
+                    let (parameter, value) = if is_limit {
+                        (MAXMEMORY, (300 + revision) * MB)
+                    } else {
+                        (SAMPLES, 40 + revision)
+                    };
+                    world.server.insert(parameter.to_owned(), value.to_string());
+                    persons.insert(parameter.to_owned(), value.to_string());
+                    if is_seen {
+                        world.run();
+                    }
+                    continue;
+                }
+                Happens::Killed => {
+                    world.kill();
+                    continue;
+                }
+                Happens::LeaseOver => {
+                    world.now = world.now.after(LEASE);
+                    world.run();
+                    continue;
+                }
+            }
+            let offer = last.clone().unwrap();
+            let followed = world.brain.record().followed.clone();
+            let is_news = |(parameter, value): (&String, &String)| {
+                let followed = followed.as_ref();
+                followed.is_none_or(|f| f.wanted.get(parameter) != Some(value))
+            };
+            for (parameter, _) in offer.policy.settings.iter().filter(|pair| is_news(*pair)) {
+                persons.remove(parameter);
+            }
+            world.offer(&offer);
+            world.run();
+            for (parameter, value) in &persons {
+                prop_assert_eq!(&world.server[parameter], value, "{}", parameter);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_revision_that_is_about_another_target_overwrites_nobody() {
+    for (offer, notices) in [
+        (permanent as fn(u64, Settings) -> Offer, true),
+        (permanent, false),
+        (canary, true),
+        (canary, false),
+    ] {
+        let mut world = World::new(64 * MB);
+        let mut offer = offer(1, settings(&[(MAXMEMORY, 128 * MB)]));
+        world.offer(&offer);
+        world.run();
+        let sets = world.sets.len();
+        world.server.insert(MAXMEMORY.to_owned(), (200 * MB).to_string());
+        if notices {
+            world.run();
+        }
+        offer.revision = 2;
+        assert_eq!(world.offer(&offer), Taken::Pending);
+        world.run();
+        assert_eq!(world.last(), (2, PolicyResult::Drifted), "{}", world.reason());
+        assert_eq!((world.sets.len(), &*world.server[MAXMEMORY]), (sets, &*(200 * MB).to_string()));
+        let told = world.results.len();
+        assert!(world.results.iter().all(|(_, result, _)| *result != PolicyResult::Rejected));
+        world.now = world.now.after(LEASE.saturating_sub(Duration::from_millis(1)));
+        let renewed = if offer.policy.canary.is_some() { Taken::Renewed } else { Taken::Ignored };
+        assert_eq!(world.offer(&offer), renewed);
+        world.run();
+        assert_eq!(world.results.len(), told, "nothing new");
+    }
+}
+
+#[test]
+fn what_is_made_permanent_is_so_once_whatever_else_is_wanted_of_the_node() {
+    let mut world = World::new(64 * MB);
+    let mut offer = permanent(1, settings(&[(SAMPLES, 9)]));
+    offer.policy.persist = true;
+    world.offer(&offer);
+    world.run();
+    assert_eq!((world.persists, world.last()), (1, (1, PolicyResult::Applied)));
+    offer.revision = 2;
+    world.offer(&offer);
+    world.run();
+    assert_eq!((world.persists, world.last()), (1, (2, PolicyResult::Applied)));
+    world.kill();
+    offer.revision = 3;
+    world.offer(&offer);
+    world.run();
+    assert_eq!((world.persists, world.last()), (1, (3, PolicyResult::Applied)));
+    // A person's passing change beside it is not written down either, and neither is one of its own parameters.
+    world.server.insert(SAMPLES.to_owned(), "3".to_owned());
+    offer.policy.rollout_id = "another".to_owned();
+    offer.revision = 4;
+    world.offer(&offer);
+    world.run();
+    assert_eq!((world.persists, world.last()), (1, (4, PolicyResult::Drifted)));
+    assert_eq!(world.server[SAMPLES], "3");
+}
+
+#[test]
+fn a_value_that_was_changed_meanwhile_is_set_again_when_that_was_decided_on() {
+    let mut world = World::new(64 * MB);
+    world.offer(&permanent(1, settings(&[(MAXMEMORY, 128 * MB)])));
+    world.run();
+    world.server.insert(MAXMEMORY.to_owned(), (64 * MB).to_string());
+    world.run();
+    let mut offer = canary(2, settings(&[(MAXMEMORY, 128 * MB)]));
+    offer.policy.rollout_id = "another".to_owned();
+    offer.policy.canary.as_mut().unwrap().revert_to = settings(&[(MAXMEMORY, 64 * MB)]);
+    world.offer(&offer);
+    world.run();
+    assert_eq!(world.last(), (2, PolicyResult::Applied), "{}", world.reason());
+    assert_eq!(world.server[MAXMEMORY], (128 * MB).to_string());
+}
+
+#[test]
+fn a_trial_that_has_ended_is_not_begun_again_under_another_revision() {
+    let mut world = World::new(64 * MB);
+    let mut offer = canary(1, settings(&[(MAXMEMORY, 128 * MB)]));
+    world.offer(&offer);
+    world.run();
+    world.now = world.now.after(LEASE);
+    // Once while it goes back, once when it has.
+    world.act();
+    for revision in [2, 3] {
+        offer.revision = revision;
+        world.offer(&offer);
+        world.run();
+        assert_eq!(world.last(), (revision, PolicyResult::Reverted));
+        assert_eq!(world.server[MAXMEMORY], (64 * MB).to_string());
+    }
+    offer.revision = 4;
+    offer.policy.rollout_id = "another".to_owned();
+    world.offer(&offer);
+    world.run();
+    assert_eq!(world.last(), (4, PolicyResult::Applied));
 }
 
 #[test]
@@ -545,9 +737,41 @@ fn what_was_before_a_trial_may_be_wanted_again_whatever_it_was() {
     assert_eq!(world.server[MAXMEMORY], "0");
     world.offer(&permanent(4, settings(&[(MAXMEMORY, 40 * MB)])));
     world.run();
-    world.offer(&permanent(5, settings(&[(MAXMEMORY, 0)])));
+    let mut other = permanent(5, settings(&[(MAXMEMORY, 0)]));
+    other.policy.rollout_id = "another".to_owned();
+    world.offer(&other);
     world.run();
     assert_eq!(world.last(), (5, PolicyResult::Rejected), "what was promoted is the state now");
+}
+
+/// A collector that was away does not know that the last step of a rollout is permanent, and wants what was before it.
+#[test]
+fn what_was_before_a_rollout_comes_back_though_its_values_are_permanent() {
+    for (before, wanted, is_killed) in [
+        (0, 160 * MB, false),
+        (0, 160 * MB, true),
+        (16 * MB, 200 * MB, false),
+        (2 << 40, 1 << 40, true),
+    ] {
+        let mut world = World::new(32 * MB);
+        world.server.insert(MAXMEMORY.to_owned(), before.to_string());
+        // As far as one policy may go at a time.
+        for (revision, part) in (1..).zip([16, 4, 1]) {
+            let value = if before < wanted { wanted / part } else { wanted };
+            world.offer(&canary(revision, settings(&[(MAXMEMORY, value)])));
+            world.run();
+        }
+        world.offer(&permanent(5, settings(&[(MAXMEMORY, wanted)])));
+        world.run();
+        assert_eq!(world.last(), (5, PolicyResult::Applied), "{}", world.reason());
+        if is_killed {
+            world.kill();
+        }
+        world.offer(&permanent(6, settings(&[(MAXMEMORY, before)])));
+        world.run();
+        assert_eq!(world.last(), (6, PolicyResult::Applied), "{}", world.reason());
+        assert_eq!(world.server[MAXMEMORY], before.to_string());
+    }
 }
 
 #[test]

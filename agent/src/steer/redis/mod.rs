@@ -69,6 +69,16 @@ impl RedisActuator {
         Self { target, capability, law, instance, connection: None, host }
     }
 
+    /// An instance that may not be steered. What was begun before that was so can be put back.
+    pub fn barred(instance: Instance, settings: &SteerConfig, paths: &HostPaths) -> Self {
+        let mut barred = Self::new(instance, settings, paths);
+        barred.capability.parameters.clear();
+        barred.capability.may_persist = false;
+        let reason = "the agent's configuration does not allow it: steer = true is not set";
+        reason.clone_into(&mut barred.capability.reason);
+        barred
+    }
+
     fn call(&mut self, words: &[&str]) -> Result<Reply, Trouble> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
@@ -93,7 +103,7 @@ impl RedisActuator {
             let reply = self.call(&["CONFIG", "GET", pattern])?;
             let texts: Vec<String> = reply.parts().iter().map(text).collect();
             for pair in texts.chunks_exact(2) {
-                if self.capability.parameters.contains_key(&pair[0]) {
+                if may_be_set(&pair[0]) {
                     settings.insert(pair[0].clone(), pair[1].clone());
                 }
             }
@@ -105,16 +115,6 @@ impl RedisActuator {
 /// How an instance is called as a target.
 fn target(instance: &Instance) -> Target {
     Target::new(KIND, instance.name())
-}
-
-/// An instance that may not be steered.
-pub fn barred(instance: &Instance) -> Capability {
-    Capability {
-        target: target(instance),
-        parameters: BTreeMap::new(),
-        may_persist: false,
-        reason: "the agent's configuration does not allow it: steer = true is not set".to_owned(),
-    }
 }
 
 /// A refusal that passes by itself is no answer.
@@ -131,6 +131,11 @@ fn trouble(error: &Error) -> Trouble {
 
 fn text(reply: &Reply) -> String {
     String::from_utf8_lossy(reply.text().unwrap_or_default()).into_owned()
+}
+
+fn may_be_set(parameter: &str) -> bool {
+    [MAXMEMORY, "maxmemory-policy", "activedefrag"].contains(&parameter)
+        || NUMBERS.iter().any(|(name, ..)| *name == parameter)
 }
 
 /// What may be set when the limit may be `most_bytes` at most.
@@ -244,6 +249,7 @@ mod tests {
             "maxmemory-samples",
         ];
         assert_eq!(names, all);
+        assert!(all.into_iter().all(may_be_set) && !may_be_set("maxmemory-clients"));
         assert_eq!(parameters[MAXMEMORY], Bounds::Number(LEAST_MAXMEMORY, 1 << 30));
     }
 }

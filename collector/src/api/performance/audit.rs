@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::api::params::Params;
 use crate::api::{ApiError, AppState};
-use crate::query::QueryError;
+use crate::query::{QueryError, Violations};
 use crate::steer::journal::{Health, Journal, Verified};
 use crate::steer::show::{IntervalBody, PredictionBody, TargetBody};
 use crate::store::hex;
@@ -135,11 +135,41 @@ pub(in crate::api) async fn audit(
         }
     };
     let (verify, inputs) = (flag("verify", verify), flag("inputs", inputs));
+    let ask = Ask { subject, verify, inputs, limit, cursor };
+    Ok(Json(answer(&state, ask, violations).await?))
+}
+
+/// Which decisions, and what of them.
+#[derive(Debug, Default)]
+pub(in crate::api) struct Ask {
+    /// Only what is about this one.
+    pub(in crate::api) subject: String,
+    /// Check the whole chain.
+    pub(in crate::api) verify: bool,
+    /// Tell what each was computed from.
+    pub(in crate::api) inputs: bool,
+    /// Entries of a page.
+    pub(in crate::api) limit: Option<String>,
+    /// Where the page begins.
+    pub(in crate::api) cursor: Option<String>,
+}
+
+/// A page of decisions.
+///
+/// # Errors
+/// When the question is wrong, or the store does not answer.
+pub(in crate::api) async fn answer(
+    state: &AppState,
+    ask: Ask,
+    mut violations: Violations,
+) -> Result<AuditAnswer, ApiError> {
+    let Ask { subject, verify, inputs, limit, cursor } = ask;
     let limit = limit.map_or(Some(USUAL), |limit| limit.parse().ok());
     let limit = limit.filter(|limit| (1..=MOST).contains(limit));
     if limit.is_none() {
         violations.invalid("limit", format!("must be a whole number of 1 to {MOST}"));
     }
+    let cursor = cursor.filter(|cursor| !cursor.is_empty());
     let before = cursor.map_or(Some(i64::MAX as u64), |cursor| cursor.parse().ok());
     if before.is_none() {
         violations.invalid("cursor", "not one that this collector gave");
@@ -158,7 +188,7 @@ pub(in crate::api) async fn audit(
         None
     };
     let entries = rows.into_iter().map(|row| entry(row, inputs)).collect();
-    Ok(Json(AuditAnswer { entries, next_cursor, journal: journal(&state), verified }))
+    Ok(AuditAnswer { entries, next_cursor, journal: journal(state), verified })
 }
 
 fn journal(state: &AppState) -> JournalBody {

@@ -4,9 +4,11 @@ use flyball_proto::steering::{
     CacheReport, CacheState, HitCurve, HitCurvePoint, KeyFinding, KeyFindingKind, MissAttribution,
     PolicyEstimate,
 };
+use flyball_proto::v1;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::live::now_ms;
 use crate::steer::watch::Cache;
 use crate::suggest::view::{MAXMEMORY_POLICY, target_id};
 
@@ -169,6 +171,18 @@ pub(in crate::api) fn body(cache: &Cache) -> CacheBody {
         policies: report.policies.iter().map(Into::into).collect(),
         key_findings: report.keys.iter().map(Into::into).collect(),
         missing: report.missing.clone(),
+    }
+}
+
+/// A cache as its agent told last, as a message.
+pub(in crate::api) fn message(cache: &Cache) -> v1::FleetCache {
+    let of = &cache.report.target;
+    let age_ms = i64::try_from(cache.received.elapsed().as_millis()).unwrap_or(i64::MAX);
+    v1::FleetCache {
+        id: target_id(cache.node.as_str(), &of.kind, &of.name).0,
+        node: cache.node.as_str().to_owned(),
+        received_at_ms: now_ms().saturating_sub(age_ms),
+        report: Some(cache.report.as_ref().clone().into()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use flyball_model::rollout::MOST_MEMBERS;
+use flyball_model::rollout::{Actor, MOST_MEMBERS};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -89,46 +89,64 @@ pub(in crate::api) async fn propose(
     request: Request,
 ) -> Result<(StatusCode, Json<SuggestionBody>), ApiError> {
     let (by, fields) = asked(&state, params, request).await?;
-    let (targets, wish) = read(fields, &by.name)?;
-    let (id, view) = state.0.suggester.wish(&targets, &wish, by).await?;
-    let found = view.state.suggestion(&id).ok_or_else(|| unknown("suggestion", &id.0))?;
-    Ok((StatusCode::CREATED, Json(show::suggestion(found, true))))
+    let (targets, wish, violations) = read(fields);
+    let made = make(&state, &targets, wish, by, violations).await?;
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
-fn read(mut fields: Fields, by: &str) -> Result<(Vec<String>, Wish), ApiError> {
+/// Proposes what a person wishes for a target, or for several alike.
+///
+/// # Errors
+/// When a field is wrong, no agent that is connected has a target, it may not be now, or the journal
+/// does not take it.
+pub(in crate::api) async fn make(
+    state: &AppState,
+    targets: &[String],
+    wish: Wish,
+    by: Actor,
+    mut violations: Violations,
+) -> Result<SuggestionBody, ApiError> {
+    check_note(&wish.note, &mut violations);
+    if wish.title.as_ref().is_some_and(|title| title.len() > MAX_TITLE_BYTES) {
+        violations.invalid("title", format!("is longer than {MAX_TITLE_BYTES} bytes"));
+    }
+    if targets.iter().all(String::is_empty) {
+        violations.invalid("target", "is missing");
+    }
+    violations.check()?;
+    let wish = Wish { by: by.name.clone(), ..wish };
+    let (id, view) = state.0.suggester.wish(targets, &wish, by).await?;
+    let found = view.state.suggestion(&id).ok_or_else(|| unknown("suggestion", &id.0))?;
+    Ok(show::suggestion(found, true))
+}
+
+fn read(mut fields: Fields) -> (Vec<String>, Wish, Violations) {
     let (target, targets) = (fields.text("target"), fields.texts("targets"));
     let kind = fields.text("kind");
     let (title, note) = (fields.text("title"), fields.text("note").unwrap_or_default());
     let (change, prediction) = (fields.objects("change"), fields.object("prediction"));
     let mut violations = fields.finish();
-    check_note(&note, &mut violations);
-    if title.as_ref().is_some_and(|title| title.len() > MAX_TITLE_BYTES) {
-        violations.invalid("title", format!("is longer than {MAX_TITLE_BYTES} bytes"));
-    }
-    let targets = match (target, targets.is_empty()) {
-        (Some(target), true) => vec![target],
-        (None, false) => {
-            let different: BTreeSet<&String> = targets.iter().collect();
-            if !(2..=MOST_MEMBERS).contains(&targets.len()) || different.len() != targets.len() {
-                violations.invalid("targets", format!("2 to {MOST_MEMBERS} ids, each once"));
-            }
-            targets
-        }
-        (None, true) => {
-            violations.invalid("target", "is missing");
-            Vec::new()
-        }
-        (Some(_), false) => {
-            violations.invalid("targets", "either this or target");
-            Vec::new()
-        }
-    };
+    let targets = which(target, targets, &mut violations);
     let change = change.into_iter().enumerate();
     let change = change.map(|(at, fields)| value(at, fields, &mut violations)).collect();
     let prediction = prediction.map(|fields| expected(fields, &mut violations));
-    violations.check()?;
-    let by = by.to_owned();
-    Ok((targets, Wish { kind, change, prediction, title, note, by }))
+    let wish = Wish { kind, change, prediction, title, note, by: String::new() };
+    (targets, wish, violations)
+}
+
+/// The one target, or several different ones.
+fn which(target: Option<String>, all: Vec<String>, violations: &mut Violations) -> Vec<String> {
+    if all.is_empty() {
+        return target.into_iter().collect();
+    }
+    let different: BTreeSet<&String> = all.iter().collect();
+    if !(2..=MOST_MEMBERS).contains(&all.len()) || different.len() != all.len() {
+        violations.invalid("targets", format!("2 to {MOST_MEMBERS} ids, each once"));
+    }
+    if target.is_some() {
+        violations.invalid("targets", "either this or target");
+    }
+    all
 }
 
 fn value(at: usize, mut fields: Fields, violations: &mut Violations) -> WishedValue {

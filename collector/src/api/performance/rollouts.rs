@@ -6,9 +6,8 @@ use flyball_model::rollout::{Actor, Event, Rollout, RolloutId, RolloutState, Tar
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::suggestions::{readable, unknown};
+use super::suggestions::{Ask, readable, unknown};
 use crate::api::by::{Id, NoteBody, person};
-use crate::api::paging::Page;
 use crate::api::params::Params;
 use crate::api::{ApiError, AppState};
 use crate::live::now_ms;
@@ -51,13 +50,24 @@ pub(in crate::api) async fn rollouts(
     State(state): State<AppState>,
     mut params: Params,
 ) -> Result<Json<RolloutsAnswer>, ApiError> {
-    let (status, kind, target) = (params.one("status"), params.one("kind"), params.one("target"));
-    let page = Page::of(&mut params);
-    let mut violations = params.finish();
-    let page = page(&mut violations);
+    let ask = Ask::of(&mut params);
+    Ok(Json(list(&state, ask, params.finish())?))
+}
+
+/// A page of rollouts.
+///
+/// # Errors
+/// When the question is wrong, or the journal was never read.
+pub(in crate::api) fn list(
+    state: &AppState,
+    ask: Ask,
+    mut violations: Violations,
+) -> Result<RolloutsAnswer, ApiError> {
+    let page = ask.page(&mut violations);
+    let Ask { status, kind, target, .. } = ask;
     let wanted = status.as_deref().map(|status| parse(status, &mut violations));
     violations.check()?;
-    let view = readable(&state)?;
+    let view = readable(state)?;
     let touches = |rollout: &Rollout, id: &String| {
         let members = rollout.plan.members.iter().any(|member| member.target.id.0 == *id);
         let of = view.state.suggestion(&rollout.suggestion);
@@ -71,7 +81,7 @@ pub(in crate::api) async fn rollouts(
     let all: Vec<&Rollout> = view.state.rollouts().filter(is_it).collect();
     let (all, next_cursor) = page.cut(all, |r| (r.started_at_ms, r.id.0.as_str()));
     let rollouts = all.into_iter().map(|found| show::rollout(found, &view.state)).collect();
-    Ok(Json(RolloutsAnswer { rollouts, next_cursor }))
+    Ok(RolloutsAnswer { rollouts, next_cursor })
 }
 
 /// One rollout with every verdict.
@@ -85,10 +95,18 @@ pub(in crate::api) async fn rollout(
     params: Params,
 ) -> Result<Json<RolloutBody>, ApiError> {
     params.none()?;
-    let view = readable(&state)?;
-    let found = view.state.rollout(&RolloutId(id.clone()));
-    let found = found.ok_or_else(|| unknown("rollout", &id))?;
-    Ok(Json(show::rollout(found, &view.state)))
+    Ok(Json(one(&state, &id)?))
+}
+
+/// One rollout.
+///
+/// # Errors
+/// When there is none, or the journal was never read.
+pub(in crate::api) fn one(state: &AppState, id: &str) -> Result<RolloutBody, ApiError> {
+    let view = readable(state)?;
+    let found = view.state.rollout(&RolloutId(id.to_owned()));
+    let found = found.ok_or_else(|| unknown("rollout", id))?;
+    Ok(show::rollout(found, &view.state))
 }
 
 /// Has the old values put back. 409 when it has ended or they are on their way already.
@@ -152,15 +170,28 @@ pub(in crate::api) async fn unlock(
     request: Request,
 ) -> Result<Json<TargetAnswer>, ApiError> {
     let (by, note) = person(&state, params, request).await?;
+    Ok(Json(set_free(&state, id, by, note).await?))
+}
+
+/// Unlocks a target.
+///
+/// # Errors
+/// When it is not locked, or the journal does not take it.
+pub(in crate::api) async fn set_free(
+    state: &AppState,
+    id: String,
+    by: Actor,
+    note: String,
+) -> Result<TargetAnswer, ApiError> {
     let target = TargetId(id.clone());
     let event = Event::Unlock { target: target.clone(), by, note };
     let view = state.0.driver.person(event).await?;
     let book = view.state.target(&target).ok_or_else(|| unknown("target", &id))?;
-    Ok(Json(TargetAnswer {
+    Ok(TargetAnswer {
         target: show::target(&book.target),
         status: book.status(now_ms()).to_owned(),
         failures: book.attempts.values().map(|attempts| attempts.failures).max().unwrap_or(0),
-    }))
+    })
 }
 
 async fn order(
@@ -171,10 +202,22 @@ async fn order(
     event: impl FnOnce(RolloutId, Actor, String) -> Event,
 ) -> Result<Json<RolloutBody>, ApiError> {
     let (by, note) = person(state, params, request).await?;
-    let rollout = RolloutId(id.clone());
-    let view = state.0.driver.person(event(rollout.clone(), by, note)).await?;
-    let found = view.state.rollout(&rollout).ok_or_else(|| unknown("rollout", &id))?;
-    Ok(Json(show::rollout(found, &view.state)))
+    Ok(Json(obey(state, &id, event(RolloutId(id.clone()), by, note)).await?))
+}
+
+/// Has a person's order about a rollout happen.
+///
+/// # Errors
+/// When it may not happen now, or the journal does not take it.
+pub(in crate::api) async fn obey(
+    state: &AppState,
+    id: &str,
+    event: Event,
+) -> Result<RolloutBody, ApiError> {
+    let view = state.0.driver.person(event).await?;
+    let found = view.state.rollout(&RolloutId(id.to_owned()));
+    let found = found.ok_or_else(|| unknown("rollout", id))?;
+    Ok(show::rollout(found, &view.state))
 }
 
 fn parse(status: &str, violations: &mut Violations) -> Option<RolloutState> {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use flyball_model::rollout::{
-    Event, Limits, Proposal, Suggestion, SuggestionId, SuggestionStatus, decide,
+    Actor, Event, Limits, Proposal, Suggestion, SuggestionId, SuggestionStatus, decide,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -73,7 +73,20 @@ pub(in crate::api) async fn optimize(
     let mut fields: Fields = read_json(request, state.0.limits.body_bytes).await?;
     let scope = fields.text("scope").unwrap_or_else(|| "all".to_owned());
     let (target, dry) = (fields.text("target"), fields.flag("dry_run").unwrap_or(false));
-    let mut violations = fields.finish();
+    Ok(Json(look(&state, scope, target, dry, fields.finish()).await?))
+}
+
+/// Looks in `scope`, at one target or at all.
+///
+/// # Errors
+/// When there is no such scope or target, or nothing can be decided at present.
+pub(in crate::api) async fn look(
+    state: &AppState,
+    scope: String,
+    target: Option<String>,
+    dry: bool,
+    mut violations: Violations,
+) -> Result<OptimizeAnswer, ApiError> {
     let caches = match scope.as_str() {
         "all" | "cache" => true,
         "load_balancer" | "host" => false,
@@ -87,7 +100,7 @@ pub(in crate::api) async fn optimize(
     if !caches {
         let reason = format!("there is no advisor for {scope} yet");
         let skipped = vec![Skipped { target: target.unwrap_or_default(), kind: scope, reason }];
-        return Ok(Json(OptimizeAnswer { run_id, suggestions: Vec::new(), skipped }));
+        return Ok(OptimizeAnswer { run_id, suggestions: Vec::new(), skipped });
     }
     let found = state.0.suggester.look(target.as_deref(), dry).await?;
     tracing::info!(
@@ -103,7 +116,7 @@ pub(in crate::api) async fn optimize(
         None => show::suggestion(&tried(proposal), false),
     };
     let suggestions = found.proposals.into_iter().map(body).collect();
-    Ok(Json(OptimizeAnswer { run_id, suggestions, skipped: found.skipped }))
+    Ok(OptimizeAnswer { run_id, suggestions, skipped: found.skipped })
 }
 
 /// A suggestion that was not written down.
@@ -134,13 +147,57 @@ pub(in crate::api) async fn suggestions(
     State(state): State<AppState>,
     mut params: Params,
 ) -> Result<Json<SuggestionsAnswer>, ApiError> {
-    let (status, kind, target) = (params.one("status"), params.one("kind"), params.one("target"));
-    let page = Page::of(&mut params);
-    let mut violations = params.finish();
-    let page = page(&mut violations);
+    let ask = Ask::of(&mut params);
+    Ok(Json(list(&state, ask, params.finish())?))
+}
+
+/// Which suggestions or rollouts.
+#[derive(Debug, Default)]
+pub(in crate::api) struct Ask {
+    /// Only those in this state.
+    pub(in crate::api) status: Option<String>,
+    /// Only those of this kind.
+    pub(in crate::api) kind: Option<String>,
+    /// Only those of this target.
+    pub(in crate::api) target: Option<String>,
+    /// Items of a page.
+    pub(in crate::api) limit: Option<String>,
+    /// Where the page begins.
+    pub(in crate::api) cursor: Option<String>,
+}
+
+impl Ask {
+    /// Of a query string.
+    pub(super) fn of(params: &mut Params) -> Self {
+        Self {
+            status: params.one("status"),
+            kind: params.one("kind"),
+            target: params.one("target"),
+            limit: params.one("limit"),
+            cursor: params.one("cursor"),
+        }
+    }
+
+    /// Which page.
+    pub(super) fn page(&self, violations: &mut Violations) -> Page {
+        Page::parse(self.limit.as_deref(), self.cursor.as_deref(), violations)
+    }
+}
+
+/// A page of suggestions.
+///
+/// # Errors
+/// When the question is wrong, or the journal was never read.
+pub(in crate::api) fn list(
+    state: &AppState,
+    ask: Ask,
+    mut violations: Violations,
+) -> Result<SuggestionsAnswer, ApiError> {
+    let page = ask.page(&mut violations);
+    let Ask { status, kind, target, .. } = ask;
     let wanted = status.as_deref().map(|status| parse(status, &mut violations));
     violations.check()?;
-    let view = readable(&state)?;
+    let view = readable(state)?;
     let is_it = |suggestion: &&Suggestion| {
         wanted.is_none_or(|wanted| wanted == Some(suggestion.status))
             && kind.as_ref().is_none_or(|kind| *kind == suggestion.proposal.kind)
@@ -149,7 +206,7 @@ pub(in crate::api) async fn suggestions(
     let all: Vec<&Suggestion> = view.state.suggestions().filter(is_it).collect();
     let (all, next_cursor) = page.cut(all, |s| (s.created_at_ms, s.proposal.id.0.as_str()));
     let suggestions = all.into_iter().map(|found| show::suggestion(found, false)).collect();
-    Ok(Json(SuggestionsAnswer { suggestions, next_cursor }))
+    Ok(SuggestionsAnswer { suggestions, next_cursor })
 }
 
 /// Whether it would change a target, or is about a group of this id.
@@ -169,16 +226,24 @@ pub(in crate::api) async fn suggestion(
     params: Params,
 ) -> Result<Json<SuggestionBody>, ApiError> {
     params.none()?;
-    let view = readable(&state)?;
-    let found = view.state.suggestion(&SuggestionId(id.clone()));
-    let found = found.ok_or_else(|| unknown("suggestion", &id))?;
-    Ok(Json(show::suggestion(found, true)))
+    Ok(Json(one(&state, &id)?))
+}
+
+/// One suggestion with all that it was computed from.
+///
+/// # Errors
+/// When there is none, or the journal was never read.
+pub(in crate::api) fn one(state: &AppState, id: &str) -> Result<SuggestionBody, ApiError> {
+    let view = readable(state)?;
+    let found = view.state.suggestion(&SuggestionId(id.to_owned()));
+    let found = found.ok_or_else(|| unknown("suggestion", id))?;
+    Ok(show::suggestion(found, true))
 }
 
 /// Says that a suggestion is to be carried out. Its rollout begins at once: the change goes to the canary in bounded steps, is judged, and is promoted or rolled back by itself.
 ///
-/// 409 when it does not wait for a decision, its target is changing, resting or locked, the value in force is another one, its agent is not heard, or too little is known of the
-/// time before to judge it.
+/// 409 when it does not wait for a decision, its target is changing, resting or locked, the value in force is another one, its agent is not heard, too little is known of the
+/// time before to judge it, or its noise would hide what the judge looks for.
 #[utoipa::path(post, path = "/api/performance/suggestions/{id}/confirm", tag = "steering",
     params(("id" = String, Path, description = "id of the suggestion")),
     request_body = NoteBody,
@@ -191,6 +256,19 @@ pub(in crate::api) async fn confirm(
     request: Request,
 ) -> Result<(StatusCode, Json<RolloutBody>), ApiError> {
     let (by, note) = person(&state, params, request).await?;
+    Ok((StatusCode::ACCEPTED, Json(carry_out(&state, id, by, note).await?)))
+}
+
+/// Confirms a suggestion. Gives its rollout.
+///
+/// # Errors
+/// When it may not be now, or the journal does not take it.
+pub(in crate::api) async fn carry_out(
+    state: &AppState,
+    id: String,
+    by: Actor,
+    note: String,
+) -> Result<RolloutBody, ApiError> {
     let suggestion = SuggestionId(id);
     let rollout = suggestion.rollout();
     let past = state.0.suggester.check_past(&suggestion).await;
@@ -210,7 +288,7 @@ pub(in crate::api) async fn confirm(
     let begun = begun.ok_or_else(|| {
         ApiError::Journal("it is confirmed; its rollout has not begun yet".to_owned())
     })?;
-    Ok((StatusCode::ACCEPTED, Json(show::rollout(begun, &view.state))))
+    Ok(show::rollout(begun, &view.state))
 }
 
 /// Says that a suggestion is not wanted. The same is not suggested again for 30 days, unless the value in force changes.
@@ -226,11 +304,24 @@ pub(in crate::api) async fn reject(
     request: Request,
 ) -> Result<Json<SuggestionBody>, ApiError> {
     let (by, note) = person(&state, params, request).await?;
+    Ok(Json(turn_down(&state, id, by, note).await?))
+}
+
+/// Rejects a suggestion.
+///
+/// # Errors
+/// When it may not be now, or the journal does not take it.
+pub(in crate::api) async fn turn_down(
+    state: &AppState,
+    id: String,
+    by: Actor,
+    note: String,
+) -> Result<SuggestionBody, ApiError> {
     let suggestion = SuggestionId(id.clone());
     let event = Event::Rejected { suggestion: suggestion.clone(), by, note };
     let view = state.0.driver.person(event).await?;
     let found = view.state.suggestion(&suggestion).ok_or_else(|| unknown("suggestion", &id))?;
-    Ok(Json(show::suggestion(found, false)))
+    Ok(show::suggestion(found, false))
 }
 
 /// What the journal says, unless it was never read.
@@ -272,6 +363,7 @@ impl From<LookError> for ApiError {
             LookError::Wish(WishError::Stale(refusal)) => refusal.into(),
             LookError::Store(error) => QueryError::from(error).into(),
             LookError::TooEarly(reason) => Self::TooEarly(reason),
+            LookError::TooNoisy(reason) => Self::TooNoisy(reason),
             LookError::Driver(error) => error.into(),
         }
     }

@@ -39,6 +39,11 @@ pub(super) const SUGGEST: &[Key] = &[
         "So many of the kind must have been promoted at a target before, each confirmed by a person.",
         "",
     ),
+    (
+        "check_power",
+        "Refuses a confirmation when noise would hide from the judge what it looks for.",
+        "",
+    ),
 ];
 
 /// `[rollout]`
@@ -108,7 +113,7 @@ pub(super) const JUDGE: &[Key] = &[
     ("margin", "How much hit ratio may be lost beyond what was promised.", ""),
     (
         "hold_windows",
-        "Windows in which a cache under a changed eviction policy may look worse than it is.",
+        "Least windows in which a cache under a changed eviction policy may look worse than it is; more where keys stay for longer. 0: none.",
         "",
     ),
     ("hold_widen", "By which factor the margin is wider meanwhile.", ""),

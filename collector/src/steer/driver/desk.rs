@@ -1,12 +1,11 @@
 //! The task that owns the state.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use flyball_model::rollout::{
-    Decision, Event, Limits, Proposal, Refusal, RolloutId, State, SuggestionId, TargetId, Values,
-    decide,
+    Decision, Event, Limits, Proposal, Refusal, State, SuggestionId, TargetId, Values, decide,
 };
 use flyball_proto::series::NodeName;
 use flyball_proto::steering::{PolicyOutcome, Target as Server};
@@ -15,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::alarms::Alarms;
+use super::judging::Judging;
 use super::measure::Predictions;
 use super::stops::Watch;
 use super::words::{is_done, outcome_of};
@@ -33,6 +33,8 @@ use crate::suggest::gather::ended_lately;
 const TICK: Duration = Duration::from_millis(500);
 /// A report that is older does not say what is in force now.
 const FRESH: Duration = Duration::from_mins(1);
+/// Parameters that each report reads anew; of others it may tell what was a minute ago.
+const READ_ANEW: [&str; 2] = ["maxmemory", "maxmemory-policy"];
 /// Decisions anew after another collector was first.
 const ROUNDS: u32 = 32;
 
@@ -52,10 +54,10 @@ pub(super) struct Desk {
     pub(super) follower: Follower,
     commands: mpsc::Receiver<Command>,
     publish: watch::Sender<Arc<View>>,
-    pub(super) predictions: Predictions,
+    pub(super) predictions: Arc<Predictions>,
     pub(super) stops: Watch,
     alarms: Alarms,
-    pub(super) judged_at: BTreeMap<RolloutId, Instant>,
+    pub(super) judging: Judging,
     pub(super) read_at: Instant,
     pub(super) counted_at: Instant,
     pub(super) checked_at: Instant,
@@ -72,15 +74,16 @@ impl Desk {
     ) -> Self {
         let now = Instant::now();
         parts.policies.set_current(false);
+        let judging = Judging::new(parts.steering.metrics().clone());
         Self {
             follower: Follower::new(parts.journal.clone()),
             parts,
             commands,
             publish,
-            predictions: Predictions::default(),
+            predictions: Arc::default(),
             stops: Watch::default(),
             alarms: Alarms::default(),
-            judged_at: BTreeMap::new(),
+            judging,
             read_at: now,
             counted_at: now,
             checked_at: now,
@@ -107,6 +110,11 @@ impl Desk {
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
                 _ = ticks.tick() => self.tick().await,
+                verdict = self.judging.next() => {
+                    if let Some(verdict) = verdict {
+                        self.machine(verdict).await;
+                    }
+                }
             }
         }
     }
@@ -131,8 +139,6 @@ impl Desk {
             if found.and_then(|found| Details::of(&found.proposal)).is_some_and(|d| d.by_hand) {
                 return Err(DriveError::ByHand(suggestion.clone()));
             }
-        }
-        if let Event::Confirmed { suggestion, .. } = &event {
             self.may_be_heard(suggestion)?;
         }
         let event = self.with_facts(event);
@@ -204,8 +210,7 @@ impl Desk {
         watching.chain(sending).collect::<BTreeSet<_>>().len()
     }
 
-    /// What is in force at a server, as far as it is known. Just after a rollout a report may be older than
-    /// what its agent has read back.
+    /// What is in force at a server, as far as it is known.
     fn in_force(
         &self,
         target: &TargetId,
@@ -215,10 +220,12 @@ impl Desk {
     ) -> Option<Values> {
         let lately = ended_lately(state, target, now_ms(), FRESH.as_millis() as u64);
         let agent = self.parts.steering.agents().get(node).filter(|_| lately);
-        let told = agent.and_then(|agent| Some(agent.outcome(server)?.in_force.clone()));
+        let told = agent.as_ref().and_then(|agent| {
+            Some((&agent.outcome(server)?.in_force, *agent.told_at.get(server)?))
+        });
         let report = self.parts.steering.caches().get(node, server);
         let report = report.filter(|cache| cache.received.elapsed() < FRESH);
-        told.or_else(|| Some(report?.report.settings.clone()))
+        newest(told, report.as_ref().map(|cache| (&cache.report.settings, cache.received)))
     }
 
     async fn propose(&mut self, proposals: Vec<Proposal>) -> Result<Proposed, DriveError> {
@@ -319,14 +326,6 @@ impl Desk {
         let log = self.follower.log();
         let health = self.follower.health();
         let (state, policies) = (log.state(), &self.parts.policies);
-        let changed = if matches!(health, Health::Whole) {
-            let nodes = offers::publish(state, &self.journal_name(), policies);
-            policies.set_current(true);
-            nodes
-        } else {
-            policies.set_current(false);
-            Vec::new()
-        };
         let clocks = self.follower.clocks().map(str::to_owned);
         self.parts.accounts.set(Kind::ClocksDiffer, None, clocks);
         let is_news = {
@@ -335,6 +334,14 @@ impl Desk {
                 || known.health != *health
                 || known.first != self.follower.first()
         };
+        let is_whole = matches!(health, Health::Whole);
+        // Most outcomes of a large fleet change nothing, and looking at every node takes time.
+        let changed = if is_whole && is_news {
+            offers::publish(state, &self.journal_name(), policies)
+        } else {
+            Vec::new()
+        };
+        policies.set_current(is_whole);
         if is_news {
             self.alarms.tell(state, health, &self.parts.accounts);
             self.publish.send_replace(Arc::new(View {
@@ -361,6 +368,24 @@ impl Desk {
     }
 }
 
+/// What is in force by what an agent has read back for a rollout and by its last report, each with the
+/// time when it came: the newer one counts. Only what every report reads anew can be newer in it.
+fn newest(
+    told: Option<(&Values, std::time::Instant)>,
+    report: Option<(&Values, std::time::Instant)>,
+) -> Option<Values> {
+    match (told, report) {
+        (Some((told, told_at)), Some((report, at))) if at > told_at => {
+            let mut values = report.clone();
+            let older = told.iter().filter(|(name, _)| !READ_ANEW.contains(&name.as_str()));
+            values.extend(older.map(|(name, value)| (name.clone(), value.clone())));
+            Some(values)
+        }
+        (Some((one, _)), _) | (None, Some((one, _))) => Some(one.clone()),
+        (None, None) => None,
+    }
+}
+
 /// What follows from an event now. Of two suggestions for the same parameter of a target only one waits,
 /// whoever was first.
 fn decided(state: &State, event: &Event, limits: &Limits) -> Result<Decision, DriveError> {
@@ -370,4 +395,27 @@ fn decided(state: &State, event: &Event, limits: &Limits) -> Result<Decision, Dr
         return Err(DriveError::Open(open));
     }
     Ok(decide(state, event, now_ms(), limits)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newer_of_report_and_outcome_counts() {
+        let values = |limit: &str, samples: &str| -> Values {
+            [("maxmemory", limit), ("maxmemory-samples", samples)]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into()
+        };
+        let early = std::time::Instant::now();
+        let late = early + Duration::from_millis(1);
+        let (told, report) = (values("64", "5"), values("80", "10"));
+        assert_eq!(newest(Some((&told, late)), Some((&report, early))), Some(told.clone()));
+        let mixed = values("80", "5");
+        assert_eq!(newest(Some((&told, early)), Some((&report, late))), Some(mixed));
+        assert_eq!(newest(None, Some((&report, late))), Some(report));
+        assert_eq!(newest(Some((&told, early)), None), Some(told));
+        assert_eq!(newest(None, None), None);
+    }
 }

@@ -5,6 +5,10 @@ use flyball_model::rollout;
 use flyball_service::config::Problems;
 use serde::{Deserialize, Serialize};
 
+/// Windows of a validation that no look sees: that in which it begins is not whole, the last one is told a
+/// window after its end, and the judge is asked once in a window.
+const UNSEEN: i64 = 3;
+
 /// Section `[judge]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -19,7 +23,8 @@ pub struct JudgeSettings {
     pub min_after: u32,
     /// How much hit ratio may be lost.
     pub margin: f64,
-    /// Windows in which a changed eviction policy may look worse than it is.
+    /// Least number of windows in which a changed eviction policy may look worse than it is; 0: none,
+    /// however slowly it takes hold.
     pub hold_windows: u32,
     /// By which factor the margin is wider meanwhile.
     pub hold_widen: f64,
@@ -75,10 +80,17 @@ impl JudgeSettings {
         }
     }
 
-    /// The judge's own limits for a validation that may take so long.
-    pub(super) fn limits(&self, validate_max_ms: i64) -> judge::Limits {
-        let windows = validate_max_ms / i64::from(self.window_ms.max(1));
-        let max_windows = u32::try_from(windows).unwrap_or(u32::MAX).max(self.min_after);
+    /// The judge's own limits for a validation that may take so long, in windows of such a width, when the
+    /// hold comes first: the last look must fall into that time.
+    pub(super) fn limits(
+        &self,
+        validate_max_ms: i64,
+        width_ms: u32,
+        hold: Option<Hold>,
+    ) -> judge::Limits {
+        let held = i64::from(hold.map_or(0, |hold| hold.windows));
+        let windows = validate_max_ms / i64::from(width_ms.max(1)) - held - UNSEEN;
+        let max_windows = u32::try_from(windows.max(0)).unwrap_or(u32::MAX).max(self.min_after);
         judge::Limits {
             min_before: self.min_before,
             min_windows: self.min_after,
@@ -87,9 +99,13 @@ impl JudgeSettings {
         }
     }
 
-    pub(super) fn hold(&self) -> Option<Hold> {
-        let hold = Hold { windows: self.hold_windows, widen: self.hold_widen };
-        (hold.windows > 0).then_some(hold)
+    /// For a change that takes so long to take hold, milliseconds; half of the validation at most.
+    pub(super) fn hold(&self, takes_ms: i64, validate_max_ms: i64, width_ms: u32) -> Option<Hold> {
+        let least_ms = i64::from(self.hold_windows) * i64::from(self.window_ms);
+        let hold_ms = takes_ms.max(least_ms).min(validate_max_ms / 2);
+        let width = i64::from(width_ms.max(1));
+        let windows = u32::try_from((hold_ms + width - 1) / width).unwrap_or(u32::MAX);
+        (self.hold_windows > 0 && windows > 0).then_some(Hold { windows, widen: self.hold_widen })
     }
 
     pub(super) fn stops(&self, silent_ms: i64) -> StopLimits {
@@ -130,9 +146,29 @@ mod tests {
     }
 
     #[test]
-    fn the_judge_looks_as_long_as_a_validation_lasts() {
+    fn the_last_look_falls_into_the_validation() {
         let settings = JudgeSettings::default();
-        assert_eq!(settings.limits(3_600_000).max_windows, 360);
-        assert_eq!(settings.limits(1).max_windows, 12);
+        let last = |validate_max_ms, width, hold| {
+            settings.limits(validate_max_ms, width, hold).max_windows
+        };
+        assert_eq!(last(3_600_000, 10_000, None), 357);
+        assert_eq!(last(3_600_000, 30_000, None), 117, "in windows as long as they are");
+        let hold = settings.hold(0, 3_600_000, 10_000);
+        assert_eq!(last(3_600_000, 10_000, hold), 339);
+        assert_eq!(last(1, 10_000, hold), 12);
+    }
+
+    #[test]
+    fn a_hold_is_as_long_as_the_change_takes() {
+        let settings = JudgeSettings::default();
+        let windows = |settings: &JudgeSettings, takes_ms, width| {
+            settings.hold(takes_ms, 3_600_000, width).map(|hold| hold.windows)
+        };
+        assert_eq!(windows(&settings, 60_000, 10_000), Some(18), "the least");
+        assert_eq!(windows(&settings, 600_001, 10_000), Some(61));
+        assert_eq!(windows(&settings, 600_001, 30_000), Some(21));
+        assert_eq!(windows(&settings, i64::MAX, 10_000), Some(180), "half of the time");
+        let never = JudgeSettings { hold_windows: 0, ..settings };
+        assert_eq!(windows(&never, 600_000, 10_000), None);
     }
 }

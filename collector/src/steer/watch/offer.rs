@@ -51,13 +51,17 @@ pub(super) fn offer(
 fn check(policy: &TargetPolicy, capabilities: &[Capability]) -> Result<bool, String> {
     let capability = capabilities.iter().find(|capability| capability.target == policy.target);
     let capability = capability.ok_or_else(|| format!("{}: no such target", policy.target))?;
+    let persist = policy.persist && capability.may_persist;
+    // What is wanted without a lease was tried before, or is what was before: that may be put back whatever it is, and only the agent knows what it was.
+    if policy.canary.is_none() {
+        return Ok(persist);
+    }
     // Zero is often no limit at all. Whether it may be set depends on whether it was before, which the agent knows.
     let is_plain = |(parameter, value): &(&String, &String)| {
         *value != "0" || !capability.parameters.contains_key(*parameter)
     };
     let settings = policy.settings.iter().filter(is_plain);
     let settings = settings.map(|(parameter, value)| (parameter.clone(), value.clone())).collect();
-    let persist = policy.persist && capability.may_persist;
     let policy = TargetPolicy { settings, persist, ..policy.clone() };
     capability.check(&policy).map_err(|invalid| invalid.to_string())?;
     Ok(persist)
@@ -78,7 +82,9 @@ fn refusal(wanted: &AgentPolicy, policy: &TargetPolicy, reason: &str) -> PolicyO
 
 #[cfg(test)]
 mod tests {
-    use flyball_proto::steering::{Bounds, Revision, Target};
+    use std::time::Duration;
+
+    use flyball_proto::steering::{Bounds, Canary, Revision, Target};
 
     use super::*;
 
@@ -87,7 +93,7 @@ mod tests {
             target: Target::new("redis", *name),
             settings: [("maxmemory".to_owned(), (*limit).to_owned())].into(),
             rollout_id: "r".to_owned(),
-            canary: None,
+            canary: Some(Canary { lease: Duration::from_mins(1), revert_to: Settings::new() }),
             persist: false,
         };
         let targets = limits.iter().map(target).collect();
@@ -129,6 +135,17 @@ mod tests {
             assert_eq!(offer.policy.targets[0].persist, may_persist);
             assert!(offer.refused.is_empty());
         }
+    }
+
+    #[test]
+    fn whether_what_was_before_may_be_set_again_is_left_to_the_agent() {
+        let mut wanted = wanted(7, &[("a", "101")]);
+        wanted.targets[0].canary = None;
+        let barred = Capability { parameters: [].into(), reason: "off".into(), ..capability("a") };
+        for capability in [capability("a"), barred] {
+            assert_eq!(names(&offer(&wanted, &[capability], &[]).policy), ["a"]);
+        }
+        assert_eq!(names(&offer(&wanted, &[], &[]).policy), [""; 0]);
     }
 
     #[test]

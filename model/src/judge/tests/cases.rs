@@ -239,6 +239,49 @@ fn a_prediction_stands_for_the_control() {
     assert_eq!(with(says(0..90, -10.0, 0.1)), Judgement::Harm);
 }
 
+fn said(slots: std::ops::Range<i64>, value: impl FnMut(i64) -> f64) -> Vec<Predicted> {
+    let mut value = value;
+    let of = |slot| Predicted { start_ms: start_ms(slot), value: value(slot), standard_error: 0.1 };
+    slots.map(of).collect()
+}
+
+#[test]
+fn a_late_prediction_hides_no_early_harm() {
+    let world = World { treated: 1, controls: 0, noise: 0.002, effect: 0.1, ..World::default() };
+    let mut trial = world.trial();
+    let early = judge(&trial, World::until(12));
+    assert_eq!(early.result, Judgement::Harm);
+    trial.metrics[0].units[0].counterfactual = said(10..90, |_| 100.0);
+    assert_eq!(judge(&trial, World::until(12)), early);
+}
+
+#[test]
+fn predictions_of_one_unit_are_not_mixed_with_the_past_of_another() {
+    let world = World { treated: 2, controls: 0, noise: 0.002, ..World::default() };
+    let mut trial = world.trial();
+    let none = judge(&trial, world.end());
+    trial.metrics[0].units[0].counterfactual = said(0..90, |_| 50.0);
+    assert_eq!(judge(&trial, world.end()), none);
+    trial.metrics[0].units[1].counterfactual = said(0..90, |_| 50.0);
+    assert_eq!(judge(&trial, world.end()).result, Judgement::Harm);
+}
+
+#[test]
+fn how_surely_it_is_known_by_how_much_an_estimator_is_off_counts() {
+    let world = World { treated: 1, controls: 0, noise: 0.002, ..World::default() };
+    let mut trial = world.trial();
+    let mut harm = |uneven: f64| {
+        let mut random = Random::new(3);
+        trial.metrics[0].units[0].counterfactual =
+            said(-120..90, |slot| 90.0 + if slot < 0 { uneven * random.normal() } else { 0.0 });
+        first_effect(&trial).harm
+    };
+    let (even, uneven) = (harm(0.0), harm(2.0));
+    // Ten off, and so corrected: what is left is noise.
+    assert!(even.value.abs() < 0.5 && uneven.value.abs() < 1.0, "{even:?} {uneven:?}");
+    assert!(uneven.high - uneven.low > 2.0 * (even.high - even.low), "{even:?} {uneven:?}");
+}
+
 #[test]
 fn a_hit_ratio_falls_where_a_miss_ratio_rises() {
     let world = World { shown: Shown::Ratio, effect: -0.1, ..World::default() };

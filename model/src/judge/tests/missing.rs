@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::random::Random;
 use super::world::{Shown, World, start_ms};
 use crate::judge::{
-    Arm, Expected, Histogram, Judgement, Margin, Predicted, Trial, Value, Window, history, judge,
+    Arm, Histogram, Judgement, Margin, Predicted, Trial, Value, Window, history, judge,
 };
 
 /// One that passes when nothing is wrong with it.
@@ -233,12 +233,24 @@ proptest! {
         let of = |(value, standard_error): (f64, f64)| {
             (0..90).map(|slot| Predicted { start_ms: start_ms(slot), value, standard_error }).collect()
         };
+        let none = judge(&trial, World::until(90));
         trial.metrics[0].units[0].counterfactual = of(bad);
-        prop_assert_eq!(result(&trial), Judgement::Inconclusive);
-        trial.metrics[0].units[0].counterfactual = Vec::new();
-        trial.metrics[0].units[0].expected = Expected::Trajectory(of(bad));
-        prop_assert_eq!(result(&trial), Judgement::Inconclusive);
-        trial.metrics[0].units[0].expected = Expected::Trajectory(of((100.0, 0.1)));
+        prop_assert_eq!(judge(&trial, World::until(90)), none);
+        trial.metrics[0].units[0].counterfactual = of((100.0, 0.1));
         prop_assert_eq!(result(&trial), Judgement::Pass);
+    }
+
+    /// (j): predictions of less than four fifths of the windows change nothing.
+    #[test]
+    fn few_predictions_are_as_good_as_none(seed: u64, effect in prop_oneof![Just(0.0), 0.0..0.2]) {
+        let world = World { treated: 1, controls: 0, effect, seed, ..good(Shown::Level) };
+        let none = judge(&world.trial(), World::until(90));
+        let mut few = world.trial();
+        // Of each look's windows less than four fifths, and far from the truth.
+        few.metrics[0].units[0].counterfactual = (0..90)
+            .filter(|slot| slot % 4 != 0)
+            .map(|slot| Predicted { start_ms: start_ms(slot), value: 50.0, standard_error: 0.1 })
+            .collect();
+        prop_assert_eq!(judge(&few, World::until(90)), none);
     }
 }

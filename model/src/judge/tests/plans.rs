@@ -1,10 +1,10 @@
-//! Trajectories and holds.
+//! Promises and holds.
 
 use super::random::{Random, autoregressive};
 use super::world::{CHANGED_AT_MS, WIDTH_MS, World, start_ms};
 use crate::judge::{
-    Arm, Expected, Hold, Judgement, Limits, Margin, Metric, Predicted, Role, Trial, Unit, Value,
-    Window, Worse, judge,
+    Arm, Expected, Filled, Hold, Judgement, Limits, Margin, Metric, Promise, Role, Trial, Unit,
+    Value, Window, Worse, judge,
 };
 
 const BEFORE: i64 = 120;
@@ -46,10 +46,14 @@ fn trial(course: impl Fn(i64) -> f64, expected: Expected) -> Trial {
     }
 }
 
-fn held_to(course: impl Fn(i64) -> f64, standard_error: f64) -> Trial {
-    let value =
-        |slot| Predicted { start_ms: start_ms(slot), value: promised(slot), standard_error };
-    trial(course, Expected::Trajectory((0..AFTER).map(value).collect()))
+/// Promised 0.07, and filled after so many windows.
+fn grown(course: impl Fn(i64) -> f64, standard_error: f64, fills: i64) -> Trial {
+    let filled = (0..AFTER).map(|slot| Filled {
+        start_ms: start_ms(slot),
+        share: (slot as f64 / fills as f64).min(1.0),
+    });
+    let promise = Promise { gain: 0.07, standard_error, filled: filled.collect() };
+    trial(course, Expected::Gain(promise))
 }
 
 fn until(windows: u32) -> i64 {
@@ -57,41 +61,73 @@ fn until(windows: u32) -> i64 {
 }
 
 #[test]
-fn a_growing_cache_that_keeps_its_promise_passes_once_it_is_due() {
-    let trial = held_to(promised, 0.001);
-    let early = judge(&trial, until(12));
-    assert_eq!(early.result, Judgement::Inconclusive);
-    assert!(
-        early.reason.contains("0.0166 of what was promised is still to come"),
-        "{}",
-        early.reason
-    );
-    let verdict = judge(&trial, until(28));
+fn a_growing_cache_that_keeps_its_promise_passes() {
+    let verdict = judge(&grown(promised, 0.001, 30), until(12));
     assert_eq!(verdict.result, Judgement::Pass, "{}", verdict.reason);
-    assert!(verdict.reason.contains("promised 0.1"), "{}", verdict.reason);
 }
 
 #[test]
-fn one_that_changes_nothing_is_found_at_the_first_look() {
-    let verdict = judge(&held_to(|_| 0.16, 0.001), until(12));
+fn one_that_gains_nothing_has_broken_its_promise_once_it_is_filled_and_not_before() {
+    let trial = grown(|_| 0.16, 0.001, 30);
+    for windows in 0..37 {
+        let early = judge(&trial, until(windows));
+        assert_eq!(early.result, Judgement::Inconclusive, "{windows}: {}", early.reason);
+    }
+    let verdict = judge(&trial, until(49));
     assert_eq!(verdict.result, Judgement::Harm, "{}", verdict.reason);
-    let half = judge(&held_to(|slot| f64::midpoint(0.16, promised(slot)), 0.001), until(90));
-    assert_eq!(half.result, Judgement::Harm);
+    let words = "miss_ratio does not keep what was promised: the new room is filled, and 0.06";
+    assert!(verdict.reason.starts_with(words), "{}", verdict.reason);
+    assert!(verdict.reason.contains("promised 0.0"), "{}", verdict.reason);
+}
+
+#[test]
+fn one_that_never_fills_is_not_held_to_its_promise() {
+    let verdict = judge(&grown(|_| 0.16, 0.001, 200), until(90));
+    assert_eq!(verdict.result, Judgement::Inconclusive, "{}", verdict.reason);
+}
+
+#[test]
+fn a_gain_that_is_too_small_by_far_does_not_pass_while_it_fills() {
+    let little = |slot: i64| 0.16 - 0.03 * (0.16 - promised(slot));
+    let mut trial = grown(little, 0.001, 100);
+    let verdict = judge(&trial, until(90));
+    assert_eq!(verdict.result, Judgement::Inconclusive, "{}", verdict.reason);
+    assert!(verdict.reason.contains("it is not filled yet"), "{}", verdict.reason);
+    trial.metrics[0].units[0].expected = Expected::AsBefore;
+    assert_eq!(judge(&trial, until(90)).result, Judgement::Pass);
+}
+
+#[test]
+fn harm_is_harm_though_a_gain_was_promised() {
+    let verdict = judge(&grown(|_| 0.2, 0.001, 200), until(12));
+    assert_eq!(verdict.result, Judgement::Harm, "{}", verdict.reason);
+    assert!(!verdict.reason.contains("promised"), "{}", verdict.reason);
 }
 
 #[test]
 fn a_promise_that_is_not_sure_of_itself_is_not_held_against_the_cache() {
-    let verdict = judge(&held_to(|slot| f64::midpoint(0.16, promised(slot)), 0.02), until(90));
-    assert_eq!(verdict.result, Judgement::Inconclusive);
+    let verdict = judge(&grown(|_| 0.16, 0.05, 30), until(90));
+    assert_eq!(verdict.result, Judgement::Inconclusive, "{}", verdict.reason);
 }
 
 #[test]
-fn a_kept_promise_of_no_gain_is_no_pass_of_a_target() {
-    let flat = |slot| Predicted { start_ms: start_ms(slot), value: 0.16, standard_error: 0.0005 };
-    let mut trial = trial(|_| 0.16, Expected::Trajectory((0..AFTER).map(flat).collect()));
+fn a_source_that_is_stuck_breaks_no_promise() {
+    let mut trial = grown(|_| 0.16, 0.001, 30);
+    let windows = &mut trial.metrics[0].units[0].windows;
+    let last = windows.iter().find(|w| w.start_ms == start_ms(0)).unwrap().value.clone();
+    for window in windows.iter_mut().filter(|w| w.start_ms >= start_ms(0)) {
+        window.value = last.clone();
+    }
     assert_eq!(judge(&trial, until(90)).result, Judgement::Inconclusive);
-    trial.metrics[0].role = Role::Guard;
-    assert_eq!(judge(&trial, until(90)).result, Judgement::Pass);
+}
+
+#[test]
+fn what_is_no_gain_cannot_be_promised() {
+    for gain in [0.0, -0.1, f64::NAN] {
+        let promise = Promise { gain, standard_error: 0.001, filled: Vec::new() };
+        let verdict = judge(&trial(promised, Expected::Gain(promise)), until(90));
+        assert!(verdict.reason.contains("promised gain"), "{}", verdict.reason);
+    }
 }
 
 #[test]

@@ -78,6 +78,69 @@ fn other_sizes_are_met_within_half_a_point_on_average() {
     assert!(outside <= 1, "{all:?}");
 }
 
+/// What expires each minute leaves room, in a larger server for most of the minute.
+#[test]
+fn keys_that_expire_all_at_once_leave_room_in_a_larger_server() {
+    let (mut all, mut outside) = (Vec::new(), 0);
+    for (seed, size) in [(1, SIZE), (2, SIZE), (3, SIZE * 5 / 4)] {
+        let seen = watched(
+            &Workload::new(Kind::Together, KEYS, PER_SECOND, seed),
+            Policy::AllkeysLru,
+            size,
+            1 << 16,
+        );
+        let curve = drawn(&seen);
+        assert_well_formed(&curve);
+        for ratio in [1.5, 1.75, 2.0] {
+            let bytes = (size as f64 * ratio) as u64;
+            let other = Workload::new(Kind::Together, KEYS, PER_SECOND, 100 + seed);
+            // Whole minutes, so that as many keys expire in them as there do.
+            let truth = truth(other, Policy::AllkeysLru, bytes, 240.0);
+            match curve.at(bytes) {
+                Answer::Estimate(point) => {
+                    println!("{seed} x{ratio}: {point:?}, is {truth}");
+                    all.push(100.0 * (point.hit_ratio - truth));
+                    outside += usize::from(truth < point.low || truth > point.high);
+                }
+                Answer::Between(low, high) => {
+                    println!("{seed} x{ratio}: {low} to {high}, is {truth}");
+                    assert!((low..=high).contains(&truth), "{low} {truth} {high}");
+                }
+            }
+        }
+    }
+    let mean = all.iter().sum::<f64>() / all.len() as f64;
+    let worst = all.iter().map(|error| error.abs()).fold(0.0, f64::max);
+    assert!(mean.abs() < 0.35 && worst < 0.75 && outside == 0, "{all:?}");
+}
+
+/// What the old size would hit now, told by a server that has grown, while the rate of requests
+/// changes: that changes nothing of the truth, which is the same at any rate.
+#[test]
+fn twice_or_half_the_requests_change_nothing_of_a_smaller_size() {
+    for kind in [Kind::Still, Kind::Drifting] {
+        let workload = Workload::new(kind, KEYS, PER_SECOND, 6);
+        let before = truth(workload.clone(), Policy::AllkeysLru, SIZE, 150.0);
+        let mut off = Vec::new();
+        for factor in [0.5, 2.0] {
+            let mut lab = Lab::new(workload.clone(), Policy::AllkeysLru, 2 * SIZE);
+            lab.run(200.0, &mut |_: &mut MiniRedis, _| {});
+            lab.pace(factor * PER_SECOND);
+            // Just after it, while keys of both rates are there, and later.
+            for wait_s in [0.0, 10.0, 30.0] {
+                lab.run(wait_s, &mut |_: &mut MiniRedis, _| {});
+                let sampling = Sampling { max_keys: 1 << 12, max_rate: 1.0 };
+                let seen = lab.watch(30.0, 1000.0, sampling);
+                let Answer::Estimate(now) = drawn(&seen).at(SIZE) else { panic!("in reach") };
+                println!("{kind:?} x{factor} after {wait_s}: {now:?}, is {before}");
+                assert!(now.low <= before && before <= now.high, "{now:?} {before}");
+                off.push(100.0 * (now.hit_ratio - before).abs());
+            }
+        }
+        assert!(off.iter().all(|off| *off < 1.0), "{off:?}");
+    }
+}
+
 /// A server that looks at few keys loses what the bend of the curve says.
 #[test]
 fn what_sampling_costs_is_told_by_the_bend_of_the_curve() {

@@ -42,6 +42,34 @@ fn a_good_change_is_promoted_and_stays_wanted() {
 }
 
 #[test]
+fn what_another_hand_has_set_during_a_trial_is_left() {
+    let mut world = validating();
+    let decided = {
+        let outcome = world.outcome(1, Applied::Drifted("a person set it".into()), values(300));
+        world.ok(&Event::Outcome(outcome))
+    };
+    let offers = decided.actions.iter().filter_map(|action| match action {
+        Action::Offer(policy) => Some(policy.parts.len()),
+        Action::Tell { .. } => None,
+    });
+    assert_eq!(offers.collect::<Vec<_>>(), [0], "nothing is wanted of it any more");
+    let rollout = world.rollout("r-1");
+    assert_eq!(rollout.state, RolloutState::RolledBack);
+    assert!(rollout.reason.ends_with("a person set it; maxmemory is left at 300"));
+    assert_eq!(world.state().target(&target(1).id).unwrap().status(world.now), "cooling");
+    world.check_replay();
+
+    // One that is at the old value by itself has nothing to give back either; one that is between steps
+    // has.
+    let mut world = validating();
+    world.report(1, Applied::Drifted("started again".into()), values(100));
+    assert_eq!(world.rollout("r-1").state, RolloutState::RolledBack);
+    let mut world = validating();
+    world.report(1, Applied::Drifted("cannot be put back".into()), values(400));
+    assert_eq!(world.wanted(1), Some((values(100), Ask::Restore { persist: false })));
+}
+
+#[test]
 fn a_pass_of_an_older_step_promotes_nothing() {
     let mut world = validating();
     world.wait(world.limits.validate_min_ms);

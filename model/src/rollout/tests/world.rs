@@ -273,20 +273,23 @@ impl World {
             }
             assert!(rollout.sealed && rollout.members.iter().all(|m| *m == Member::InForce));
         }
-        let members = rollout.plan.members.iter().zip(&rollout.members);
-        for (planned, member) in members.filter(|(_, member)| member.is_touched()) {
+        let members = rollout.plan.members.iter().zip(&rollout.members).enumerate();
+        for (place, (planned, member)) in members.filter(|(_, (_, member))| member.is_touched()) {
             let id = &planned.target.id;
             let wanted = state.wanted(id).filter(|part| part.rollout == rollout.id);
             if let Phase::Restoring { .. } = rollout.phase {
                 let old = wanted.as_ref().map(|part| &part.values);
-                let must = (*member == Member::Restoring).then_some(&planned.revert_to);
+                let owed = rollout.owed(place);
+                let must = (*member == Member::Restoring).then_some(&owed);
                 assert_eq!(old, must, "(i) {member:?}");
             }
             let ended = before.rollout(&rollout.id).is_some_and(|old| !old.state.is_final());
             if rollout.state == RolloutState::RolledBack && ended {
                 assert_eq!(wanted, None, "(i)");
-                let shown = self.shown.get(id).and_then(|shown| shown.get("maxmemory"));
-                assert_eq!(shown, planned.revert_to.get("maxmemory"), "(j)");
+                let shown = self.shown.get(id).cloned().unwrap_or_default();
+                for (parameter, old) in rollout.owed(place) {
+                    assert_eq!(shown.get(&parameter), Some(&old), "(j)");
+                }
             }
         }
     }

@@ -1,8 +1,10 @@
 //! What an agent knows of a cache.
 
+mod counters;
 mod estimates;
 mod findings;
 
+pub use counters::CacheCounters;
 pub use estimates::{CachePrediction, HitCurve, HitCurvePoint, MissAttribution, PolicyEstimate};
 pub use findings::{KeyFinding, KeyFindingKind, TtlEffect, TtlFindings, TtlGroup};
 
@@ -45,6 +47,8 @@ pub struct CacheReport {
     pub now: Option<CachePrediction>,
     /// What is not in this report and why, for people, 16 at most of at most 1024 bytes each.
     pub missing: Vec<String>,
+    /// What the server has counted since it was started.
+    pub counters: Option<CacheCounters>,
 }
 
 /// How the agent gets on with a cache.
@@ -112,6 +116,7 @@ impl CacheReport {
             ttl: None,
             now: None,
             missing: Vec::new(),
+            counters: None,
         }
     }
 }
@@ -174,6 +179,7 @@ impl TryFrom<v1::CacheReport> for CacheReport {
             ttl: part("ttl", report.ttl)?,
             now: part("now", report.now)?,
             missing: report.missing,
+            counters: part("counters", report.counters)?,
         })
     }
 }
@@ -204,6 +210,7 @@ impl From<CacheReport> for v1::CacheReport {
             ttl: report.ttl.map(Into::into),
             now: report.now.map(Into::into),
             missing: report.missing,
+            counters: report.counters.map(Into::into),
         }
     }
 }

@@ -186,7 +186,8 @@ pub(super) fn watch(
     let plan = Plan {
         draws_per_second,
         fills_per_second: draws_per_second / 2.0,
-        block: time / 12,
+        // The last block is cut off where the watch ends.
+        block: time / 11,
         sampling: Sampling { max_keys: MOST_KEYS, max_rate: 1.0 },
         ..Plan::new(lease)
     };

@@ -35,12 +35,13 @@ pub struct Times {
 
 impl Times {
     /// Eleven minutes for a scenario. Each server is looked at when it is as old as the others: its
-    /// first requests for a key become fewer with time.
+    /// first requests for a key become fewer with time. What is watched and what counts are whole
+    /// minutes: keys of one kind expire at each.
     pub const FULL: Self = Self {
         warm: Duration::from_secs(100),
-        watch: Duration::from_secs(230),
-        serve: Duration::from_secs(330),
-        count: Duration::from_secs(150),
+        watch: Duration::from_mins(4),
+        serve: Duration::from_secs(340),
+        count: Duration::from_mins(3),
     };
 }
 

@@ -12,7 +12,6 @@ use crate::cache::config::Observe;
 use crate::cache::now_ms;
 use crate::cache::observer::estimate::{self, Change};
 use crate::cache::observer::look::Look;
-use crate::cache::observer::rates::{self, Uneven};
 use crate::cache::observer::state::{self, ToSave};
 use crate::redis::Role;
 
@@ -24,8 +23,6 @@ const CURVE_KEPT: Duration = Duration::from_hours(6);
 const ANCHOR: f64 = 0.01;
 /// Keys have the ages that the traffic makes when so many times their age has passed since a change.
 const RIPE: f64 = 1.25;
-/// Share of the keys, youngest first, whose ages are believed where keys are evicted.
-const BELIEVED: f64 = 0.55;
 /// Share of the keys, youngest first, of which the oldest has an age that means something.
 const OLDEST: f64 = 0.98;
 
@@ -44,6 +41,7 @@ impl Worker {
         look.info.role.map_or("", Role::as_str).clone_into(&mut report.role);
         report.settings.clone_from(&look.settings);
         report.facts = Some(look.facts);
+        report.counters = Some(look.counters());
         let mut missing = Vec::new();
         let mut lacks = |part: &str, why: &str| missing.push(format!("{part}: {why}"));
         if look.is_replica() {
@@ -150,29 +148,13 @@ impl Worker {
                 let share = (maxmemory as f64 / used_bytes.max(1) as f64).min(OLDEST);
                 let age = self.ages.watch.ages.age_of_share(share);
                 let age = age.ok_or("no keys were drawn since then yet")?;
-                let quotient = self.rates.quotient(age, self.watched_s());
-                let quotient = quotient.map_err(|uneven| uneven.to_string())?;
-                let now = estimate::now(&self.ages.watch, before, maxmemory)?;
-                Ok(rates::put_right(now, quotient))
+                if !self.ages.watch.knows_rate_of(age) {
+                    return Err(format!(
+                        "how many requests there were {age:.0} s ago is not known"
+                    ));
+                }
+                estimate::now(&self.ages.watch, before, maxmemory)
             }
-        }
-    }
-
-    /// How long the blocks of ages are, in seconds.
-    fn watched_s(&self) -> f64 {
-        self.ages.watch.blocks().map(|block| block.seconds).sum()
-    }
-
-    /// Whether there are about as many requests as when the keys were used whose ages are believed.
-    ///
-    /// # Errors
-    /// When there are not, in words.
-    pub(super) fn even(&self) -> Result<(), String> {
-        let Some(age) = self.ages.watch.ages.age_of_share(BELIEVED) else { return Ok(()) };
-        match self.rates.quotient(age, self.watched_s()) {
-            Err(uneven @ Uneven::Different { .. }) => Err(uneven.to_string()),
-            // Of the time before the agent was there nothing is known.
-            Ok(_) | Err(Uneven::Unknown(_)) => Ok(()),
         }
     }
 

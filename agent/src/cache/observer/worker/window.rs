@@ -14,8 +14,8 @@ use crate::redis::Shares;
 
 /// How long events are heard before anything else is looked after.
 const STEP: Duration = Duration::from_millis(100);
-/// Blocks of a window.
-const WINDOW_BLOCKS: u32 = 12;
+/// Whole blocks of a window: one fewer than are kept, since the last one is cut off.
+const WINDOW_BLOCKS: u32 = 11;
 /// Shortest block.
 const LEAST_BLOCK: Duration = Duration::from_millis(500);
 

@@ -8,7 +8,7 @@ use flyball_model::judge::{
 use super::noise::{Random, Shape};
 
 /// Windows on each side of the change.
-pub(crate) const SIDE: usize = 180;
+pub(super) const SIDE: usize = 180;
 const WIDTH_MS: u32 = 10_000;
 const CHANGED_AT_MS: i64 = 1_700_000_000_000;
 /// Requests of a window whose latency was measured.
@@ -16,7 +16,7 @@ const TIMED: usize = 200;
 
 /// What the change does.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Change {
+pub(super) enum Change {
     /// Nothing.
     Nothing,
     /// Three of a hundred requests take ten times as long; the median stays.
@@ -38,7 +38,7 @@ pub(crate) enum Change {
 }
 
 /// All of them.
-pub(crate) const CHANGES: [Change; 9] = [
+pub(super) const CHANGES: [Change; 9] = [
     Change::Nothing,
     Change::Tail,
     Change::Slower,
@@ -52,7 +52,7 @@ pub(crate) const CHANGES: [Change; 9] = [
 
 impl Change {
     /// The metric that shows it.
-    pub(crate) fn metric(self) -> Option<&'static str> {
+    pub(super) fn metric(self) -> Option<&'static str> {
         match self {
             Self::Nothing => None,
             Self::Tail | Self::Slower | Self::MostWindows => Some("latency"),
@@ -64,13 +64,14 @@ impl Change {
     }
 
     /// Whether it is harm rather than missing data.
-    pub(crate) fn is_harm(self) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_harm(self) -> bool {
         !matches!(self, Self::Nothing | Self::Silent | Self::Stuck)
     }
 }
 
 /// The rollout of a seed; and until when it was measured.
-pub(crate) fn trial(change: Change, seed: u64) -> (Trial, i64) {
+pub(super) fn trial(change: Change, seed: u64) -> (Trial, i64) {
     let mut random = Random::new(seed);
     let mut metric = |name: &str, worse, margin, spread, values: &mut Values<'_>| {
         let units = (0..4).map(|i| unit(i, &mut random, values)).collect();

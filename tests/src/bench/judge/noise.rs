@@ -7,7 +7,7 @@ const DAY: f64 = 8640.0;
 
 /// How windows stray.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Shape {
+pub(super) enum Shape {
     /// Independent.
     White,
     /// Each resembles the one before with this correlation.
@@ -23,7 +23,7 @@ pub(crate) enum Shape {
 }
 
 /// All of them.
-pub(crate) const SHAPES: [Shape; 8] = [
+pub(super) const SHAPES: [Shape; 8] = [
     Shape::White,
     Shape::Autoregressive(0.3),
     Shape::Autoregressive(0.6),
@@ -36,7 +36,7 @@ pub(crate) const SHAPES: [Shape; 8] = [
 
 impl Shape {
     /// For tables.
-    pub(crate) fn name(self) -> String {
+    pub(super) fn name(self) -> String {
         match self {
             Self::White => "white".into(),
             Self::Autoregressive(r) => format!("AR(1) {r}"),
@@ -48,7 +48,7 @@ impl Shape {
     }
 
     /// So many windows of it, without what all units share.
-    pub(crate) fn series(self, random: &mut Random, windows: usize) -> Vec<f64> {
+    pub(super) fn series(self, random: &mut Random, windows: usize) -> Vec<f64> {
         let mut white = |n: usize| (0..n).map(|_| random.normal()).collect::<Vec<f64>>();
         match self {
             Self::White | Self::Diurnal => white(windows),
@@ -64,7 +64,7 @@ impl Shape {
     }
 
     /// What all units share besides, as a share of the mean.
-    pub(crate) fn tide(self, random: &mut Random, windows: usize) -> Vec<f64> {
+    pub(super) fn tide(self, random: &mut Random, windows: usize) -> Vec<f64> {
         if self != Self::Diurnal {
             return vec![0.0; windows];
         }
@@ -100,18 +100,18 @@ fn bursts(random: &mut Random, windows: usize) -> Vec<f64> {
 }
 
 /// SplitMix (Steele et al.).
-pub(crate) struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
     /// Sequences of different seeds have nothing in common.
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mut random = Self(seed.wrapping_mul(0xd134_2543_de82_ef95));
         random.unit();
         random
     }
 
     /// From 0 to below 1.
-    pub(crate) fn unit(&mut self) -> f64 {
+    pub(super) fn unit(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -119,7 +119,7 @@ impl Random {
     }
 
     /// Standard normal.
-    pub(crate) fn normal(&mut self) -> f64 {
+    pub(super) fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         radius * (TAU * self.unit()).cos()
     }
@@ -131,7 +131,7 @@ impl Random {
     }
 
     /// A Poisson count.
-    pub(crate) fn poisson(&mut self, mean: f64) -> u64 {
+    pub(super) fn poisson(&mut self, mean: f64) -> u64 {
         let (mut count, mut product, least) = (0, self.unit(), (-mean).exp());
         while product > least {
             count += 1;
