@@ -295,6 +295,7 @@ fn state_of(refusal: &Refusal) -> Option<String> {
         Refusal::RejectedBefore { .. } => "refused",
         Refusal::Stale { .. } => "stale",
         Refusal::AgentAbsent { .. } => "absent",
+        Refusal::AgentAhead { .. } => "ahead",
         Refusal::Crowded { .. } => "crowded",
         Refusal::Restoring(_) => "restoring",
         Refusal::Paused(_) => "paused",

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::by_person::{self, Wish, WishError};
 use super::draft::Details;
 use super::past::Pasts;
-use super::{Advice, Context, Skipped, SuggestSettings, advise, gather, history};
+use super::{Advice, Context, Skipped, SuggestSettings, advise, gather, group, history};
 use crate::live::now_ms;
 use crate::steer::driver::{DriveError, Driver, Foresight, JudgeSettings, View};
 use crate::steer::watch::Steering;
@@ -113,6 +113,7 @@ impl Suggester {
         if !found.proposals.is_empty() {
             let pasts = Pasts::read(&self.store, self.judge.past_ms(), now_ms).await?;
             pasts.pass_over(&mut found.proposals, &mut found.skipped, &view.state);
+            found.proposals = group::alike(found.proposals, view.state.sequence());
         }
         if !dry {
             self.propose(&mut found).await?;
@@ -121,22 +122,34 @@ impl Suggester {
         Ok(found)
     }
 
-    /// Writes down what a person proposes for a target. Gives its id, and what the journal says afterwards.
+    /// Writes down what a person proposes for a target, or for several that then change in waves. Gives its id,
+    /// and what the journal says afterwards.
     ///
     /// # Errors
-    /// When it is not known here, breaks a bound, or the journal does not take it.
+    /// When one is not known here, it breaks a bound of one, or the journal does not take it.
     pub async fn wish(
         &self,
-        target: &str,
+        targets: &[String],
         wish: &Wish,
         by: Actor,
     ) -> Result<(SuggestionId, Arc<View>), LookError> {
         let now_ms = now_ms();
         let view = self.driver.view();
-        let of = (target, &view.state);
-        let known = gather::known(&self.steering, &self.store, &self.settings, of, now_ms).await?;
-        let known = known.ok_or_else(|| LookError::NoSuchTarget(target.to_owned()))?;
-        let proposal = Box::new(by_person::proposal(wish, &known, now_ms)?);
+        let mut proposals = Vec::new();
+        for target in targets {
+            let of = (target.as_str(), &view.state);
+            let known =
+                gather::known(&self.steering, &self.store, &self.settings, of, now_ms).await?;
+            let known = known.ok_or_else(|| LookError::NoSuchTarget(target.clone()))?;
+            let proposal = by_person::proposal(wish, &known, now_ms);
+            proposals.push(proposal.map_err(|wrong| wrong.at(target, targets.len() > 1))?);
+        }
+        let joined = group::joined(proposals, now_ms.unsigned_abs());
+        let mut proposal = joined.ok_or_else(|| LookError::NoSuchTarget(String::new()))?;
+        if let Some(title) = &wish.title {
+            proposal.title.clone_from(title);
+        }
+        let proposal = Box::new(proposal);
         let (id, note) = (proposal.id.clone(), wish.note.clone());
         let view = self.driver.person(Event::ProposedBy { proposal, by, note }).await?;
         Ok((id, view))

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use flyball_collector::config::Config;
@@ -61,6 +62,8 @@ pub struct Server {
     /// Hit ratio by the limit in force.
     pub law: Mutex<fn(u64) -> f64>,
     pub state: Mutex<CacheState>,
+    /// Whether an agent ever set something.
+    changed: AtomicBool,
     pub counters: Mutex<CacheCounters>,
     node: String,
 }
@@ -91,6 +94,7 @@ impl World {
             settings: Mutex::new(settings.map(|(k, v)| (k.to_owned(), v)).into()),
             law: Mutex::new(honest),
             state: Mutex::new(CacheState::Up),
+            changed: AtomicBool::new(false),
             counters: Mutex::default(),
             node: node.to_owned(),
         });
@@ -115,6 +119,11 @@ impl World {
 
     pub fn limit(&self) -> u64 {
         self.server.limit()
+    }
+
+    /// Whether its agent ever set something.
+    pub fn was_changed(&self) -> bool {
+        self.server.changed.load(Ordering::Relaxed)
     }
 
     pub async fn end(self) {
@@ -185,8 +194,10 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(_: &Server, at_ms: i64) -> Self {
-        Self { at_ms, started_ms: at_ms - 1_000_000, hits: 1_000_000, misses: 500_000, number: 0 }
+    fn new(server: &Server, at_ms: i64) -> Self {
+        // Other chance on every node: what is the same to the last digit is no control.
+        let number = server.node.bytes().fold(0, |number, byte| number * 31 + u64::from(byte));
+        Self { at_ms, started_ms: at_ms - 1_000_000, hits: 1_000_000, misses: 500_000, number }
     }
 
     fn next(&mut self, server: &Server) -> CacheRow {
@@ -239,10 +250,21 @@ pub struct Agent {
 
 impl Agent {
     pub async fn begin(grpc: SocketAddr, world: &World, manner: Manner) -> Self {
+        Self::having_seen(grpc, world, manner, (Revision(0), String::new())).await
+    }
+
+    /// The same of one that has followed a revision of a journal.
+    pub async fn having_seen(
+        grpc: SocketAddr,
+        world: &World,
+        manner: Manner,
+        (revision, journal): (Revision, String),
+    ) -> Self {
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{grpc}")).unwrap();
         let mut client = SteeringClient::new(endpoint.connect().await.unwrap());
         let (send, stream) = mpsc::channel::<v1::AgentSteering>(16);
-        send.send(AgentSteering::Hello(hello(&world.server.node)).into()).await.unwrap();
+        let hello = SteeringHello { revision, journal, ..hello(&world.server.node) };
+        send.send(AgentSteering::Hello(hello).into()).await.unwrap();
         let mut policies = client.watch(ReceiverStream::new(stream)).await.unwrap().into_inner();
         let server = Arc::clone(&world.server);
         let task = tokio::spawn(async move {
@@ -291,6 +313,7 @@ fn obey(
         };
         if result == PolicyResult::Applied {
             server.settings.lock().extend(wanted.settings.clone());
+            server.changed.store(true, Ordering::Relaxed);
         }
         *sequence += 1;
         outcomes.push(PolicyOutcome {

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flyball_model::rollout::{Decision, Event, Limits, Proposal, State, TargetId, Values, decide};
+use flyball_model::rollout::{
+    Decision, Event, Limits, Proposal, Refusal, State, SuggestionId, TargetId, Values, decide,
+};
 use flyball_proto::series::NodeName;
 use flyball_proto::steering::{PolicyOutcome, Target as Server};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -17,6 +19,7 @@ use super::measure::Predictions;
 use super::stops::Watch;
 use super::words::{is_done, outcome_of};
 use super::{DriveError, DriverParts, Proposed, View, offers};
+use crate::account::Kind;
 use crate::live::{Change, now_ms};
 use crate::steer::journal::{Follower, Health, Taken};
 use crate::steer::show;
@@ -101,7 +104,8 @@ impl Desk {
                 Some(command) = self.commands.recv() => self.command(command).await,
                 event = agents.recv() => match event {
                     Ok(AgentEvent::Outcome(node, outcome)) => self.told(&node, &outcome).await,
-                    Ok(AgentEvent::Connected(_) | AgentEvent::Gone(_)) => {}
+                    Ok(AgentEvent::Connected(node)) => self.is_behind(&node).await,
+                    Ok(AgentEvent::Gone(_)) => {}
                     Err(broadcast::error::RecvError::Lagged(_)) => self.missed = true,
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
@@ -135,9 +139,46 @@ impl Desk {
             if found.and_then(|found| Details::of(&found.proposal)).is_some_and(|d| d.by_hand) {
                 return Err(DriveError::ByHand(suggestion.clone()));
             }
+            self.may_be_heard(suggestion)?;
         }
         let event = self.with_facts(event);
         self.happen(&event).await
+    }
+
+    /// The number of a decision that an agent has followed, where this journal does not go as far.
+    fn seen_beyond(&self, node: &NodeName) -> Option<u64> {
+        let agent = self.parts.steering.agents().get(node)?;
+        let seen = agent.in_force.0;
+        let head = self.follower.log().head().sequence;
+        (agent.journal == self.journal_name() && seen > head).then_some(seen)
+    }
+
+    /// An agent that has seen more of this journal than there is takes nothing that is decided now: the
+    /// newest decisions are gone, for example since ClickHouse was restored from a backup.
+    async fn is_behind(&mut self, node: &NodeName) {
+        if self.seen_beyond(node).is_none() {
+            return;
+        }
+        // Another collector may have appended since.
+        self.catch_up().await;
+        if let Some(seen) = self.seen_beyond(node) {
+            let last = self.follower.log().head().sequence;
+            tracing::error!(%node, seen, last, "an agent has followed decisions that the journal does not have");
+        }
+    }
+
+    /// Refuses what agents would not take.
+    fn may_be_heard(&self, suggestion: &SuggestionId) -> Result<(), DriveError> {
+        let log = self.follower.log();
+        let members = log.state().suggestion(suggestion).map(|found| &found.proposal.members);
+        for member in members.into_iter().flatten() {
+            let Ok(node) = NodeName::new(&member.target.node) else { continue };
+            if let Some(seen) = self.seen_beyond(&node) {
+                let (node, last) = (member.target.node.clone(), log.head().sequence);
+                return Err(Refusal::AgentAhead { node, seen, last }.into());
+            }
+        }
+        Ok(())
     }
 
     /// A confirmation with what is known of its targets.
@@ -285,6 +326,8 @@ impl Desk {
         let log = self.follower.log();
         let health = self.follower.health();
         let (state, policies) = (log.state(), &self.parts.policies);
+        let clocks = self.follower.clocks().map(str::to_owned);
+        self.parts.accounts.set(Kind::ClocksDiffer, None, clocks);
         let is_news = {
             let known = self.publish.borrow();
             known.head != log.head()
