@@ -117,7 +117,7 @@ async fn an_agent_that_has_seen_more_than_there_is_shows_that_decisions_are_gone
     let suggestion = suggested(&collector).await;
     agent.end().await;
     let first = clickhouse.open.store.decisions(1, 1).await.unwrap().remove(0);
-    let journal: String = first.hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let journal = format!("{:016x}", u64::from_be_bytes(*first.hash.first_chunk().unwrap()));
     let confirm =
         format!("/api/performance/suggestions/{}/confirm", suggestion["id"].as_str().unwrap());
     for (seen, state) in [((Revision(100), journal.clone()), "ahead"), ((Revision(1), journal), "")]
