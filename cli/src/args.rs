@@ -80,8 +80,8 @@ Examples:
 Names: accounting.gap samples do not add up; samples.shed an agent gave up samples; spool.filling, spool.corrupt,
 spool.unwritable an agent's disk; clock.step a host's clock jumped; series.overflow, catalog.full more series than
 the caps allow, kept as sums; series.refused ClickHouse refuses what some series are; journal.broken the log of
-decisions is not whole; target.locked changes failed too often, look and then `flyball unlock`; rollout.asks it waits
-for you.";
+decisions is not whole; clocks.differ those of collectors do; target.locked changes failed too often, look and then
+`flyball unlock`; rollout.asks it waits for you.";
 
 const METRICS_EXAMPLES: &str = "\
 Examples:

@@ -341,7 +341,8 @@ fn decide(
         judge: config.judge.clone(),
         is_alone: query.is_alone,
     });
-    let suggester = Suggester::new(&driver, steering, &query.store, &config.suggest, &config.judge);
+    let judging = (&config.judge, &config.rollout);
+    let suggester = Suggester::new(&driver, steering, &query.store, &config.suggest, judging);
     let tell = tell::run(steering.clone(), query.live.clone(), ending.clone());
     let tasks = [
         tokio::spawn(driving.run(ending.clone())),

@@ -98,8 +98,9 @@ impl Steer {
         let mut mailboxes = Vec::new();
         let (work, working) = mpsc::channel(1);
         capabilities.extend(parts.actuators.iter().map(|one| one.capability()));
-        let was_steered = |one: &Box<dyn Actuator>| store.load(one.target()) != Record::default();
-        let barred = parts.barred.into_iter().filter(was_steered).map(|one| (one, true));
+        let was_steered = |one: &dyn Actuator| store.load(one.target()) != Record::default();
+        let barred = parts.barred.into_iter().filter(|one| was_steered(one.as_ref()));
+        let barred = barred.map(|one| (one, true));
         let steered = parts.actuators.into_iter().map(|one| (one, false));
         for (actuator, is_barred) in barred.chain(steered) {
             let (target, mailbox) = (actuator.target().clone(), Arc::new(Mailbox::default()));

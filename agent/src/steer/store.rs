@@ -74,8 +74,10 @@ impl Store {
     pub fn lost(&self, known: &[Target]) -> Vec<(PathBuf, Followed)> {
         let known: Vec<String> = known.iter().map(|target| file_name(target, "json")).collect();
         let Ok(entries) = read_dir(&self.dir) else { return Vec::new() };
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let others = names.filter(|name| name.ends_with(".json") && !known.contains(name));
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let records = paths.filter(|path| path.extension().is_some_and(|what| what == "json"));
+        let names = records.filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
+        let others = names.filter(|name| !known.contains(name));
         let lost = others.filter_map(|name| {
             let followed = self.read::<Record>(&name)?.followed?;
             let is_trial = followed.lease_ms.is_some() || followed.is_reverting();

@@ -74,6 +74,7 @@ fn advice(state: &str) -> Option<&'static str> {
         "open" => "`flyball suggestions --status proposed` tells it; confirm or reject it first",
         "stale" => "`flyball optimize` looks anew at what is in force now",
         "absent" => "start the agent, or see `flyball nodes`",
+        "ahead" => "decisions are gone from ClickHouse: docs/rollout.md tells what to do",
         "crowded" => {
             "wait until one of `flyball rollouts` has ended; rollout.fleet_share sets how many may go at once"
         }

@@ -117,9 +117,9 @@ fn in_flags(mut problem: Problem, change: &[String]) -> Problem {
         let index = error.field.strip_prefix("change[").and_then(|rest| rest.split_once(']'));
         let index = index.and_then(|(index, _)| index.parse::<usize>().ok());
         if let Some(text) = index.and_then(|index| change.get(index)) {
-            error.field = text.split('=').next().unwrap_or_default().to_owned();
+            text.split('=').next().unwrap_or_default().clone_into(&mut error.field);
         } else if error.field.starts_with("prediction") {
-            error.field = "--expect".to_owned();
+            "--expect".clone_into(&mut error.field);
         }
     }
     problem

@@ -39,6 +39,8 @@ pub enum Kind {
     SeriesRefused,
     /// The journal of decisions is not whole: nothing is decided.
     JournalBroken,
+    /// Collectors date decisions by clocks that differ: one of them ends what it should not.
+    ClocksDiffer,
     /// Changes of a target have failed too often, or it is not known what is in force there.
     TargetLocked,
     /// A rollout waits for a person.
@@ -126,7 +128,7 @@ pub(super) struct Book {
 
 impl Kind {
     /// All kinds.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::AccountingGap,
         Self::SamplesShed,
         Self::SpoolCorrupt,
@@ -137,6 +139,7 @@ impl Kind {
         Self::CatalogFull,
         Self::SeriesRefused,
         Self::JournalBroken,
+        Self::ClocksDiffer,
         Self::TargetLocked,
         Self::RolloutAsks,
     ];
@@ -154,6 +157,7 @@ impl Kind {
             Self::CatalogFull => "catalog.full",
             Self::SeriesRefused => "series.refused",
             Self::JournalBroken => "journal.broken",
+            Self::ClocksDiffer => "clocks.differ",
             Self::TargetLocked => "target.locked",
             Self::RolloutAsks => "rollout.asks",
         }
@@ -166,7 +170,8 @@ impl Kind {
             | Self::SamplesShed
             | Self::SpoolCorrupt
             | Self::SeriesRefused
-            | Self::JournalBroken => Severity::Critical,
+            | Self::JournalBroken
+            | Self::ClocksDiffer => Severity::Critical,
             Self::ClockStep
             | Self::SpoolFilling
             | Self::SpoolUnwritable

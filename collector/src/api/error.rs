@@ -81,6 +81,9 @@ pub enum ApiError {
     /// There is too little to compare a change with.
     #[error("{0}")]
     TooEarly(String),
+    /// The judge could not see its margin in the noise.
+    #[error("{0}")]
+    TooNoisy(String),
     /// The journal of decisions takes and gives nothing for now.
     #[error("{0}")]
     Journal(String),
@@ -186,7 +189,7 @@ impl ApiError {
             }
             Self::NoSuchPath(_) => row("not-found", "not found", S::NOT_FOUND, Code::NotFound),
             Self::Refused(refusal) => refused(refusal.class()),
-            Self::ByHand(_) | Self::Open(_) | Self::TooEarly(_) => conflict(),
+            Self::ByHand(_) | Self::Open(_) | Self::TooEarly(_) | Self::TooNoisy(_) => conflict(),
             Self::Journal(_) => retry(
                 row("journal", "nothing can be decided", S::SERVICE_UNAVAILABLE, Code::Unavailable),
                 2,
@@ -248,6 +251,7 @@ impl ApiError {
             Self::ByHand(_) => Some("by_hand".to_owned()),
             Self::Open(_) => Some("open".to_owned()),
             Self::TooEarly(_) => Some("too_early".to_owned()),
+            Self::TooNoisy(_) => Some("too_noisy".to_owned()),
             _ => None,
         }
     }
@@ -291,6 +295,7 @@ fn state_of(refusal: &Refusal) -> Option<String> {
         Refusal::RejectedBefore { .. } => "refused",
         Refusal::Stale { .. } => "stale",
         Refusal::AgentAbsent { .. } => "absent",
+        Refusal::AgentAhead { .. } => "ahead",
         Refusal::Crowded { .. } => "crowded",
         Refusal::Restoring(_) => "restoring",
         Refusal::Paused(_) => "paused",

@@ -183,9 +183,9 @@ impl Performance for PerformanceService {
         let _in_flight = self.admit(&request)?;
         let by = by::caller(request.remote_addr().map(|peer| peer.ip()));
         let mut request = request.into_inner();
-        let target = std::mem::take(&mut request.target);
+        let targets = [std::mem::take(&mut request.target)];
         let (wish, violations) = (request.into(), Violations::default());
-        let made = propose::make(&self.0, &target, wish, by, violations).await?;
+        let made = propose::make(&self.0, &targets, wish, by, violations).await?;
         Ok(Response::new(made.into()))
     }
 

@@ -239,6 +239,11 @@ impl Store {
         self.settings.retention_days
     }
 
+    /// Days that decisions are kept.
+    pub fn decisions_retention_days(&self) -> u32 {
+        self.settings.decisions_retention_days
+    }
+
     /// All series that are stored.
     ///
     /// # Errors

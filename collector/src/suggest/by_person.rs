@@ -100,6 +100,22 @@ pub enum WishError {
     Stale(Refusal),
 }
 
+impl WishError {
+    /// The same, and at which of several targets.
+    #[must_use]
+    pub fn at(self, target: &str, of_several: bool) -> Self {
+        let Self::Invalid(wrong) = &self else { return self };
+        if !of_several {
+            return self;
+        }
+        let mut violations = Violations::default();
+        for field in wrong.fields() {
+            violations.invalid(field.field.clone(), format!("{target}: {}", field.reason));
+        }
+        Self::Invalid(violations)
+    }
+}
+
 /// The proposal, made at a time.
 ///
 /// # Errors

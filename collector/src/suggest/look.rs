@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flyball_model::rollout::{
-    Actor, Event, Proposal, Rollout, RolloutState, State, Suggestion, SuggestionId,
+    Actor, Event, Limits, Proposal, Rollout, RolloutState, State, Suggestion, SuggestionId,
     SuggestionStatus, TargetId,
 };
 use tokio::time::{MissedTickBehavior, interval};
@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::by_person::{self, Wish, WishError};
 use super::draft::Details;
 use super::past::Pasts;
-use super::{Advice, Context, Skipped, SuggestSettings, advise, gather, history};
+use super::{Advice, Context, Skipped, SuggestSettings, advise, gather, group, history};
 use crate::live::now_ms;
-use crate::steer::driver::{DriveError, Driver, JudgeSettings, View};
+use crate::steer::driver::{DriveError, Driver, Foresight, JudgeSettings, View};
 use crate::steer::watch::Steering;
 use crate::store::{Store, StoreError};
 
@@ -31,8 +31,9 @@ pub struct Suggester {
     steering: Steering,
     store: Store,
     settings: SuggestSettings,
-    /// Time before a change without which it cannot be judged, milliseconds.
-    past_ms: i64,
+    judge: JudgeSettings,
+    /// Of new rollouts.
+    limits: Limits,
 }
 
 /// What was found.
@@ -61,6 +62,9 @@ pub enum LookError {
     /// There is too little to compare it with.
     #[error("{0}")]
     TooEarly(String),
+    /// The judge could not see its margin in the noise.
+    #[error("{0}")]
+    TooNoisy(String),
     /// The journal cannot be read, or did not take a suggestion.
     #[error(transparent)]
     Driver(#[from] DriveError),
@@ -73,14 +77,15 @@ impl Suggester {
         steering: &Steering,
         store: &Store,
         settings: &SuggestSettings,
-        judge: &JudgeSettings,
+        (judge, limits): (&JudgeSettings, &Limits),
     ) -> Self {
         Self {
             driver: driver.clone(),
             steering: steering.clone(),
             store: store.clone(),
             settings: settings.clone(),
-            past_ms: judge.past_ms(),
+            judge: judge.clone(),
+            limits: limits.clone(),
         }
     }
 
@@ -106,8 +111,9 @@ impl Suggester {
         let Advice { proposals, skipped } = advise(&views, &context, &view.state);
         let mut found = Found { proposals, skipped, looked_at: views.len() };
         if !found.proposals.is_empty() {
-            let pasts = Pasts::read(&self.store, self.past_ms, now_ms).await?;
+            let pasts = Pasts::read(&self.store, self.judge.past_ms(), now_ms).await?;
             pasts.pass_over(&mut found.proposals, &mut found.skipped, &view.state);
+            found.proposals = group::alike(found.proposals, view.state.sequence());
         }
         if !dry {
             self.propose(&mut found).await?;
@@ -116,22 +122,34 @@ impl Suggester {
         Ok(found)
     }
 
-    /// Writes down what a person proposes for a target. Gives its id, and what the journal says afterwards.
+    /// Writes down what a person proposes for a target, or for several that then change in waves. Gives its id,
+    /// and what the journal says afterwards.
     ///
     /// # Errors
-    /// When it is not known here, breaks a bound, or the journal does not take it.
+    /// When one is not known here, it breaks a bound of one, or the journal does not take it.
     pub async fn wish(
         &self,
-        target: &str,
+        targets: &[String],
         wish: &Wish,
         by: Actor,
     ) -> Result<(SuggestionId, Arc<View>), LookError> {
         let now_ms = now_ms();
         let view = self.driver.view();
-        let of = (target, &view.state);
-        let known = gather::known(&self.steering, &self.store, &self.settings, of, now_ms).await?;
-        let known = known.ok_or_else(|| LookError::NoSuchTarget(target.to_owned()))?;
-        let proposal = Box::new(by_person::proposal(wish, &known, now_ms)?);
+        let mut proposals = Vec::new();
+        for target in targets {
+            let of = (target.as_str(), &view.state);
+            let known =
+                gather::known(&self.steering, &self.store, &self.settings, of, now_ms).await?;
+            let known = known.ok_or_else(|| LookError::NoSuchTarget(target.clone()))?;
+            let proposal = by_person::proposal(wish, &known, now_ms);
+            proposals.push(proposal.map_err(|wrong| wrong.at(target, targets.len() > 1))?);
+        }
+        let joined = group::joined(proposals, now_ms.unsigned_abs());
+        let mut proposal = joined.ok_or_else(|| LookError::NoSuchTarget(String::new()))?;
+        if let Some(title) = &wish.title {
+            proposal.title.clone_from(title);
+        }
+        let proposal = Box::new(proposal);
         let (id, note) = (proposal.id.clone(), wish.note.clone());
         let view = self.driver.person(Event::ProposedBy { proposal, by, note }).await?;
         Ok((id, view))
@@ -147,11 +165,31 @@ impl Suggester {
         if suggestion.status != SuggestionStatus::Proposed {
             return Ok(());
         }
-        let pasts = Pasts::read(&self.store, self.past_ms, now_ms()).await?;
-        match pasts.lacks(&suggestion.proposal, &view.state) {
-            Some(reason) => Err(LookError::TooEarly(reason)),
+        let (proposal, now_ms) = (&suggestion.proposal, now_ms());
+        let pasts = Pasts::read(&self.store, self.judge.past_ms(), now_ms).await?;
+        if let Some(reason) = pasts.lacks(proposal, &view.state) {
+            return Err(LookError::TooEarly(reason));
+        }
+        match self.noise(proposal, &view.state, now_ms).await? {
+            Some(reason) => Err(LookError::TooNoisy(reason)),
             None => Ok(()),
         }
+    }
+
+    /// What noise would hide from the judge, in words.
+    async fn noise(
+        &self,
+        proposal: &Proposal,
+        state: &State,
+        now_ms: i64,
+    ) -> Result<Option<String>, StoreError> {
+        let is_by_hand = Details::of(proposal).is_some_and(|details| details.by_hand);
+        if is_by_hand || !self.settings.check_power {
+            return Ok(None);
+        }
+        let (limits, judge) = (&self.limits, &self.judge);
+        let foresight = Foresight { store: &self.store, state, limits, judge, now_ms };
+        foresight.lacks(proposal).await
     }
 
     /// Looks from time to time until `ending`.

@@ -4,6 +4,8 @@
 //! why it has none; whoever looks can see all of it. Drafts pass the [`gates`] and become proposals,
 //! with the [track record](flyball_model::record) of their kind and intervals widened by it.
 //!
+//! What is to be done alike to like servers is then [joined](group), so that it goes in waves.
+//!
 //! A new advisor is one file here and one line in [`ADVISORS`].
 //!
 //! Properties, each a test: (a) same inputs, same suggestions, with the same ids, in whatever order the
@@ -21,6 +23,7 @@ pub mod estimate;
 pub mod eviction_policy;
 pub mod gates;
 pub mod gather;
+pub mod group;
 pub mod history;
 pub mod hot_key;
 pub mod look;

@@ -39,6 +39,8 @@ pub struct SuggestSettings {
     pub auto_confirm_risk: RiskLevel,
     /// So many of the kind must have been promoted at a target before.
     pub auto_confirm_after: u32,
+    /// Refuses a confirmation when noise would hide from the judge what it looks for.
+    pub check_power: bool,
 }
 
 /// Kinds that can go without a person: those that an agent can carry out.
@@ -62,6 +64,7 @@ impl Default for SuggestSettings {
             auto_confirm: Vec::new(),
             auto_confirm_risk: RiskLevel::Low,
             auto_confirm_after: 3,
+            check_power: true,
         }
     }
 }

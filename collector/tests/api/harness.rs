@@ -119,8 +119,9 @@ impl Server {
             judge: judge.clone(),
             is_alone: true,
         });
-        let suggester =
-            Suggester::new(&driver, &steering, &open.store, &SuggestSettings::default(), &judge);
+        let judging = (&judge, &rollout::Limits::default());
+        let suggest = SuggestSettings::default();
+        let suggester = Suggester::new(&driver, &steering, &open.store, &suggest, judging);
         let state = AppState::new(Parts {
             query,
             accounts: accounts.clone(),

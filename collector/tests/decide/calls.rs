@@ -198,3 +198,45 @@ async fn a_person_proposes_within_bounds_and_is_named_in_the_journal() {
     collector.stopped().await;
     clickhouse.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_whose_harm_noise_would_hide_is_not_begun() {
+    let clickhouse = ClickHouse::start().await;
+    let collector = Collector::start_with(&clickhouse, |config| {
+        quick(config);
+        // Less than half of what the cache's hit ratio does by itself from one window to the next.
+        config.judge.margin = 0.0005;
+    })
+    .await;
+    let world = World::begin(&clickhouse, "web-1").await;
+    let agent = Agent::begin(collector.grpc, &world, Manner::Willing).await;
+    let suggestion = suggested(&collector).await;
+    let path = format!("{API}/suggestions/{}/confirm", suggestion["id"].as_str().unwrap());
+    let answer = note(&collector, &path).await;
+    assert_eq!((answer.status, &answer.body["state"]), (409, &json!("too_noisy")));
+    let words = answer.body["detail"].as_str().unwrap();
+    for part in ["redis.hit_ratio", "smallest harm", "a pass"] {
+        assert!(words.contains(part), "{words}");
+    }
+    let found = get(&collector, &format!("{API}/suggestions")).await.ok();
+    assert_eq!(found["suggestions"][0]["status"], "proposed", "it may be confirmed later");
+    agent.end().await;
+    collector.stopped().await;
+
+    let collector = Collector::start_with(&clickhouse, |config| {
+        quick(config);
+        config.judge.margin = 0.0005;
+        config.suggest.check_power = false;
+    })
+    .await;
+    let agent = Agent::begin(collector.grpc, &world, Manner::Willing).await;
+    let begun = crate::harness::until("the agent to watch", async || {
+        let answer = note(&collector, &path).await;
+        (answer.body["state"] != "absent").then_some(answer)
+    });
+    assert_eq!(begun.await.status, 202, "who does not care goes on");
+    agent.end().await;
+    world.end().await;
+    collector.stopped().await;
+    clickhouse.stop().await;
+}

@@ -16,4 +16,5 @@ mod harness;
 mod proxy;
 mod rollouts;
 mod several;
+mod waves;
 mod world;

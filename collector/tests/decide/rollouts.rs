@@ -1,13 +1,24 @@
 //! One cache, one collector: what is suggested is carried out, judged, and stays or goes back.
 
-use flyball_proto::steering::CacheState;
+use flyball_proto::steering::{CacheCounters, CacheState};
 use serde_json::json;
 
 use crate::harness::{ClickHouse, Collector, until};
+use crate::proxy::Mode;
 use crate::world::{
     Agent, ID, MIB, Manner, World, confirmed, ended, get, note, perverse, post, quick, rollout,
     suggested,
 };
+
+fn counters(run: &str, commands: u64, errors: u64) -> CacheCounters {
+    CacheCounters {
+        run_id: run.into(),
+        commands,
+        errors: Some(errors),
+        out_of_memory: Some(0),
+        rejected_connections: Some(0),
+    }
+}
 
 async fn audit(collector: &Collector) -> serde_json::Value {
     let answer = get(collector, "/api/performance/audit?verify=true&limit=200").await.ok();
@@ -215,6 +226,72 @@ async fn a_server_or_an_agent_that_is_gone_ends_it_at_once() {
     let again = note(&collector, &unlock).await;
     assert_eq!((again.status, &again.body["state"]), (409, &json!("free")));
     audit(&collector).await;
+    agent.end().await;
+    world.end().await;
+    collector.stopped().await;
+    clickhouse.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_starts_anew_or_fails_its_clients_ends_it() {
+    let clickhouse = ClickHouse::start().await;
+    let collector = Collector::start_with(&clickhouse, |config| {
+        quick(config);
+        config.rollout.hold_ms = 600_000;
+        config.rollout.cool_down_ms = 1;
+    })
+    .await;
+    let world = World::begin(&clickhouse, "web-1").await;
+    // As many errors as there always were are no reason.
+    *world.server.counters.lock() = counters("a", 1_000_000, 100_000);
+    let agent = Agent::begin(collector.grpc, &world, Manner::Willing).await;
+    for (run, commands, errors, why) in
+        [("a", 1_200_000, 200_000, "errors in"), ("b", 10, 0, "started anew")]
+    {
+        let suggestion = suggested(&collector).await;
+        let id = confirmed(&collector, &suggestion).await;
+        rollout(&collector, &id, |rollout| rollout["stage"] == "holding").await;
+        let before = world.server.counters.lock().clone();
+        let usual = before.errors.unwrap() + 1_000;
+        *world.server.counters.lock() = counters("a", before.commands + 10_000, usual);
+        // A pause shows that the rollout has lived through it.
+        note(&collector, &format!("/api/performance/rollouts/{id}/pause")).await.ok();
+        *world.server.counters.lock() = counters(run, commands, errors);
+        let done = ended(&collector, &id).await;
+        assert_eq!(done["state"], "rolled_back", "{done:#}");
+        let reason = done["reason"].as_str().unwrap();
+        assert!(reason.contains("hard stop") && reason.contains(why), "{reason}");
+    }
+    agent.end().await;
+    world.end().await;
+    collector.stopped().await;
+    clickhouse.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_judged_keeps_nothing_else_waiting() {
+    let clickhouse = ClickHouse::start().await;
+    let collector = Collector::start_with(&clickhouse, |config| {
+        quick(config);
+        config.rollout.validate_min_ms = 50_000;
+        config.clickhouse.timeout_ms = 600_000;
+    })
+    .await;
+    let world = World::begin(&clickhouse, "web-1").await;
+    let agent = Agent::begin(collector.grpc, &world, Manner::Willing).await;
+    let suggestion = suggested(&collector).await;
+    let id = confirmed(&collector, &suggestion).await;
+    // What the judge reads is never answered any more.
+    clickhouse.proxy.set(Mode::Hold("argMax(resident_bytes"));
+    rollout(&collector, &id, |rollout| rollout["stage"] == "judging").await;
+    let pause = format!("/api/performance/rollouts/{id}/pause");
+    until("a person's word", async || (note(&collector, &pause).await.status == 200).then_some(()))
+        .await;
+    *world.server.state.lock() = CacheState::Unreachable;
+    let done = ended(&collector, &id).await;
+    assert_eq!(done["state"], "rolled_back", "{done:#}");
+    assert!(done["reason"].as_str().unwrap().contains("hard stop"), "{done:#}");
+    clickhouse.proxy.set(Mode::Pass);
     agent.end().await;
     world.end().await;
     collector.stopped().await;

@@ -1,5 +1,6 @@
 //! Several collectors on one journal, restarts, and a journal that is away or broken.
 
+use flyball_proto::steering::Revision;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
@@ -102,6 +103,39 @@ async fn while_the_journal_is_away_nothing_is_decided_and_then_it_goes_on() {
     let done = ended(&collector, &id).await;
     assert_eq!(done["state"], "promoted", "{done:#}");
     agent.end().await;
+    world.end().await;
+    collector.stopped().await;
+    clickhouse.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_has_seen_more_than_there_is_shows_that_decisions_are_gone() {
+    let clickhouse = ClickHouse::start().await;
+    let collector = Collector::start_with(&clickhouse, quick).await;
+    let world = World::begin(&clickhouse, "web-1").await;
+    let agent = Agent::begin(collector.grpc, &world, Manner::Willing).await;
+    let suggestion = suggested(&collector).await;
+    agent.end().await;
+    let first = clickhouse.open.store.decisions(1, 1).await.unwrap().remove(0);
+    let journal = format!("{:016x}", u64::from_be_bytes(*first.hash.first_chunk().unwrap()));
+    let confirm =
+        format!("/api/performance/suggestions/{}/confirm", suggestion["id"].as_str().unwrap());
+    for (seen, state) in [((Revision(100), journal.clone()), "ahead"), ((Revision(1), journal), "")]
+    {
+        let agent = Agent::having_seen(collector.grpc, &world, Manner::Willing, seen.clone()).await;
+        let answer = until("an answer with the agent there", async || {
+            let answer = note(&collector, &confirm).await;
+            (answer.body["state"] != "absent").then_some(answer)
+        })
+        .await;
+        if state.is_empty() {
+            assert_eq!(answer.status, 202, "{answer:?}");
+        } else {
+            assert_eq!((answer.status, &answer.body["state"]), (409, &json!(state)), "{answer:?}");
+            assert!(answer.body["detail"].as_str().unwrap().contains("ends at 1"), "{answer:?}");
+        }
+        agent.end().await;
+    }
     world.end().await;
     collector.stopped().await;
     clickhouse.stop().await;

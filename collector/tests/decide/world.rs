@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use flyball_collector::config::Config;
@@ -9,9 +10,9 @@ use flyball_collector::store::{CacheRow, Store};
 use flyball_model::rollout::Limits;
 use flyball_proto::series::NodeName;
 use flyball_proto::steering::{
-    AgentPolicy, AgentSteering, Bounds, CacheFacts, CacheReport, CacheState, Capability, HitCurve,
-    HitCurvePoint, MissAttribution, PolicyOutcome, PolicyResult, Revision, Settings, SteeringHello,
-    Target,
+    AgentPolicy, AgentSteering, Bounds, CacheCounters, CacheFacts, CacheReport, CacheState,
+    Capability, HitCurve, HitCurvePoint, MissAttribution, PolicyOutcome, PolicyResult, Revision,
+    Settings, SteeringHello, Target,
 };
 use flyball_proto::v1;
 use flyball_proto::v1::steering_client::SteeringClient;
@@ -61,6 +62,9 @@ pub struct Server {
     /// Hit ratio by the limit in force.
     pub law: Mutex<fn(u64) -> f64>,
     pub state: Mutex<CacheState>,
+    /// Whether an agent ever set something.
+    changed: AtomicBool,
+    pub counters: Mutex<CacheCounters>,
     node: String,
 }
 
@@ -90,6 +94,8 @@ impl World {
             settings: Mutex::new(settings.map(|(k, v)| (k.to_owned(), v)).into()),
             law: Mutex::new(honest),
             state: Mutex::new(CacheState::Up),
+            changed: AtomicBool::new(false),
+            counters: Mutex::default(),
             node: node.to_owned(),
         });
         let mut past = Rows::new(&server, now_ms() - 70_000);
@@ -115,6 +121,11 @@ impl World {
         self.server.limit()
     }
 
+    /// Whether its agent ever set something.
+    pub fn was_changed(&self) -> bool {
+        self.server.changed.load(Ordering::Relaxed)
+    }
+
     pub async fn end(self) {
         let Self { stop, rows, .. } = self;
         drop(stop);
@@ -136,6 +147,7 @@ impl Server {
         report.role = "primary".into();
         report.version = "7.4.0".into();
         report.settings = self.settings.lock().clone();
+        report.counters = Some(self.counters.lock().clone());
         report.facts = Some(CacheFacts {
             used_bytes: limit,
             max_bytes: limit,
@@ -182,8 +194,10 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(_: &Server, at_ms: i64) -> Self {
-        Self { at_ms, started_ms: at_ms - 1_000_000, hits: 1_000_000, misses: 500_000, number: 0 }
+    fn new(server: &Server, at_ms: i64) -> Self {
+        // Other chance on every node: what is the same to the last digit is no control.
+        let number = server.node.bytes().fold(0, |number, byte| number * 31 + u64::from(byte));
+        Self { at_ms, started_ms: at_ms - 1_000_000, hits: 1_000_000, misses: 500_000, number }
     }
 
     fn next(&mut self, server: &Server) -> CacheRow {
@@ -236,10 +250,21 @@ pub struct Agent {
 
 impl Agent {
     pub async fn begin(grpc: SocketAddr, world: &World, manner: Manner) -> Self {
+        Self::having_seen(grpc, world, manner, (Revision(0), String::new())).await
+    }
+
+    /// The same of one that has followed a revision of a journal.
+    pub async fn having_seen(
+        grpc: SocketAddr,
+        world: &World,
+        manner: Manner,
+        (revision, journal): (Revision, String),
+    ) -> Self {
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{grpc}")).unwrap();
         let mut client = SteeringClient::new(endpoint.connect().await.unwrap());
         let (send, stream) = mpsc::channel::<v1::AgentSteering>(16);
-        send.send(AgentSteering::Hello(hello(&world.server.node)).into()).await.unwrap();
+        let hello = SteeringHello { revision, journal, ..hello(&world.server.node) };
+        send.send(AgentSteering::Hello(hello).into()).await.unwrap();
         let mut policies = client.watch(ReceiverStream::new(stream)).await.unwrap().into_inner();
         let server = Arc::clone(&world.server);
         let task = tokio::spawn(async move {
@@ -288,6 +313,7 @@ fn obey(
         };
         if result == PolicyResult::Applied {
             server.settings.lock().extend(wanted.settings.clone());
+            server.changed.store(true, Ordering::Relaxed);
         }
         *sequence += 1;
         outcomes.push(PolicyOutcome {

@@ -15,5 +15,6 @@ mod faults;
 mod harness;
 mod lanes;
 mod outage;
+#[allow(dead_code, reason = "shared with the tests of decisions")]
 mod proxy;
 mod shutdown;

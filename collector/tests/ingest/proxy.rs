@@ -15,6 +15,8 @@ pub enum Mode {
     Cut,
     /// Requests reach ClickHouse, and the connection is cut before the answer to them comes back.
     LoseAnswers,
+    /// Requests with this text in them are held until the mode changes; all others pass.
+    Hold(&'static str),
 }
 
 /// The proxy; it ends with the test's runtime.
@@ -51,6 +53,13 @@ async fn serve(mut client: TcpStream, upstream: String, mut modes: watch::Receiv
     if mode == Mode::LoseAnswers {
         return lose_answer(client, server).await;
     }
+    if let Mode::Hold(text) = mode {
+        tokio::select! {
+            () = pass_unless(client, server, text) => {}
+            _ = modes.changed() => {}
+        }
+        return;
+    }
     tokio::select! {
         _ = copy_bidirectional(&mut client, &mut server) => {}
         _ = modes.changed() => {}
@@ -67,6 +76,28 @@ async fn lose_answer(mut client: TcpStream, mut server: TcpStream) {
             },
             // The first byte of the answer says that ClickHouse has done what was asked.
             _ = server.read(&mut answer) => return,
+        }
+    }
+}
+
+async fn pass_unless(mut client: TcpStream, mut server: TcpStream, text: &str) {
+    let (mut request, mut answer) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut request) => match read {
+                Ok(count @ 1..) => {
+                    let bytes = &request[..count];
+                    if bytes.windows(text.len()).any(|part| part == text.as_bytes()) {
+                        return std::future::pending().await;
+                    }
+                    server.write_all(bytes).await.unwrap();
+                }
+                _ => return,
+            },
+            read = server.read(&mut answer) => match read {
+                Ok(count @ 1..) => client.write_all(&answer[..count]).await.unwrap(),
+                _ => return,
+            },
         }
     }
 }

@@ -102,8 +102,7 @@ impl Comparison {
         let before = Stretch::of(&contrast.before, measure)
             .ok_or("nothing that varies was seen before the change")?;
         let before = match measure {
-            Measure::Mean => before
-                .with_drift(&contrast.before, contrast.controls.is_empty() && contrast.anchored),
+            Measure::Mean => before.with_drift(&contrast.before),
             Measure::Spread => before,
         };
         let lower = metric.worse == Worse::Lower && facet != Facet::Spread;

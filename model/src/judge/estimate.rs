@@ -112,13 +112,13 @@ impl Stretch {
     /// With the drift of these points, as far as it is no chance: what is left of the difference of
     /// its halves when their error is taken off, square from square. The error is that of what
     /// remains without the trend, which would hide itself otherwise.
-    pub(super) fn with_drift(self, points: &[Point], alone: bool) -> Self {
+    pub(super) fn with_drift(self, points: &[Point]) -> Self {
         let values: Vec<f64> = points.iter().map(Point::difference).collect();
         let n = values.len() as f64;
         let (first, second) = values.split_at(values.len() / 2);
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
         let halves = mean(second) - mean(first);
-        let error = if alone { 0.0 } else { 4.0 } * Noise::of(&without_trend(&values)).variance / n;
+        let error = 4.0 * Noise::of(&without_trend(&values)).variance / n;
         let drift = (halves.powi(2) - error).max(0.0).sqrt() / (n / 2.0);
         Self { drift: if drift.is_finite() { drift } else { 0.0 }, ..self }
     }

@@ -152,10 +152,9 @@ impl Draft<'_> {
         let old_in_force = current && outcome.shows(&planned.revert_to);
         let mut left = rollout.foreign(place, outcome);
         left.extend(lost);
-        let mut reason = format!("the agent of {target} {what}: {why}");
-        for parameter in &left {
-            reason += &format!("; {parameter} is left at {}", outcome.in_force[parameter]);
-        }
+        let kept =
+            left.iter().map(|name| format!("; {name} is left at {}", outcome.in_force[name]));
+        let reason = format!("the agent of {target} {what}: {why}{}", kept.collect::<String>());
         let upset = Move::Upset { rollout: id, target, rejected, old_in_force, left };
         self.agent(upset, &reason, outcome);
     }

@@ -85,6 +85,19 @@ pub enum Refusal {
         /// Its node.
         node: String,
     },
+    /// Its agent has followed decisions that the journal does not have any more, so it would ignore what is
+    /// decided now.
+    #[error(
+        "the agent of {node} has followed decision {seen}, and the journal ends at {last}: decisions are gone, for example since a backup was restored"
+    )]
+    AgentAhead {
+        /// Its node.
+        node: String,
+        /// Number of the decision that it has followed.
+        seen: u64,
+        /// Number of the last one that there is.
+        last: u64,
+    },
     /// Too much is on trial already.
     #[error("{on_trial} targets are on trial, and {most} may be at once")]
     Crowded {

@@ -74,8 +74,8 @@ impl RedisActuator {
         let mut barred = Self::new(instance, settings, paths);
         barred.capability.parameters.clear();
         barred.capability.may_persist = false;
-        barred.capability.reason =
-            "the agent's configuration does not allow it: steer = true is not set".to_owned();
+        let reason = "the agent's configuration does not allow it: steer = true is not set";
+        reason.clone_into(&mut barred.capability.reason);
         barred
     }
 

@@ -1,9 +1,11 @@
 //! A suggestion that a person makes.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use flyball_model::rollout::Actor;
+use flyball_model::rollout::{Actor, MOST_MEMBERS};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -23,9 +25,11 @@ const MAX_TITLE_BYTES: usize = 256;
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "describes the body, which is read field by field")]
 pub struct WishBody {
-    /// Id of the server to change.
+    /// Id of the server to change; this or `targets`.
     #[schema(example = "redis:web-1:sessions")]
-    pub target: String,
+    pub target: Option<String>,
+    /// Ids of several servers that are to change alike, each once: a canary first, then the others in waves.
+    pub targets: Option<Vec<String>>,
     /// `cache.size` or `cache.eviction_policy`; what the parameters say when it is not given.
     #[schema(example = "cache.size")]
     pub kind: Option<String>,
@@ -74,7 +78,7 @@ pub struct WishedPredictionBody {
 
 /// Proposes a change by hand. It goes the way of every other: bounded by what the agent allows, written down, and confirmed or rejected; then on trial, judged, and promoted or rolled back.
 ///
-/// The target's agent must be connected to this collector. 409 when another value is in force than `from` says, or a suggestion for the same parameter waits.
+/// Agents of all targets must be connected to this collector. 409 when another value is in force than `from` says, or a suggestion for the same parameter waits.
 #[utoipa::path(post, path = "/api/performance/suggestions", tag = "steering",
     request_body = WishBody,
     responses((status = 201, body = SuggestionBody)),
@@ -85,19 +89,19 @@ pub(in crate::api) async fn propose(
     request: Request,
 ) -> Result<(StatusCode, Json<SuggestionBody>), ApiError> {
     let (by, fields) = asked(&state, params, request).await?;
-    let (target, wish, violations) = read(fields);
-    let made = make(&state, target.as_deref().unwrap_or_default(), wish, by, violations).await?;
+    let (targets, wish, violations) = read(fields);
+    let made = make(&state, &targets, wish, by, violations).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 
-/// Proposes what a person wishes.
+/// Proposes what a person wishes for a target, or for several alike.
 ///
 /// # Errors
-/// When a field is wrong, no agent that is connected has the target, it may not be now, or the journal
+/// When a field is wrong, no agent that is connected has a target, it may not be now, or the journal
 /// does not take it.
 pub(in crate::api) async fn make(
     state: &AppState,
-    target: &str,
+    targets: &[String],
     wish: Wish,
     by: Actor,
     mut violations: Violations,
@@ -106,26 +110,43 @@ pub(in crate::api) async fn make(
     if wish.title.as_ref().is_some_and(|title| title.len() > MAX_TITLE_BYTES) {
         violations.invalid("title", format!("is longer than {MAX_TITLE_BYTES} bytes"));
     }
-    if target.is_empty() {
+    if targets.iter().all(String::is_empty) {
         violations.invalid("target", "is missing");
     }
     violations.check()?;
     let wish = Wish { by: by.name.clone(), ..wish };
-    let (id, view) = state.0.suggester.wish(target, &wish, by).await?;
+    let (id, view) = state.0.suggester.wish(targets, &wish, by).await?;
     let found = view.state.suggestion(&id).ok_or_else(|| unknown("suggestion", &id.0))?;
     Ok(show::suggestion(found, true))
 }
 
-fn read(mut fields: Fields) -> (Option<String>, Wish, Violations) {
-    let (target, kind) = (fields.text("target"), fields.text("kind"));
+fn read(mut fields: Fields) -> (Vec<String>, Wish, Violations) {
+    let (target, targets) = (fields.text("target"), fields.texts("targets"));
+    let kind = fields.text("kind");
     let (title, note) = (fields.text("title"), fields.text("note").unwrap_or_default());
     let (change, prediction) = (fields.objects("change"), fields.object("prediction"));
     let mut violations = fields.finish();
+    let targets = which(target, targets, &mut violations);
     let change = change.into_iter().enumerate();
     let change = change.map(|(at, fields)| value(at, fields, &mut violations)).collect();
     let prediction = prediction.map(|fields| expected(fields, &mut violations));
     let wish = Wish { kind, change, prediction, title, note, by: String::new() };
-    (target, wish, violations)
+    (targets, wish, violations)
+}
+
+/// The one target, or several different ones.
+fn which(target: Option<String>, all: Vec<String>, violations: &mut Violations) -> Vec<String> {
+    if all.is_empty() {
+        return target.into_iter().collect();
+    }
+    let different: BTreeSet<&String> = all.iter().collect();
+    if !(2..=MOST_MEMBERS).contains(&all.len()) || different.len() != all.len() {
+        violations.invalid("targets", format!("2 to {MOST_MEMBERS} ids, each once"));
+    }
+    if target.is_some() {
+        violations.invalid("targets", "either this or target");
+    }
+    all
 }
 
 fn value(at: usize, mut fields: Fields, violations: &mut Violations) -> WishedValue {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use flyball_model::rollout::{
-    Actor, Event, Limits, Suggestion, SuggestionId, SuggestionStatus, decide,
+    Actor, Event, Limits, Proposal, Suggestion, SuggestionId, SuggestionStatus, decide,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -111,11 +111,7 @@ pub(in crate::api) async fn look(
         "looked for something to suggest"
     );
     let view = state.0.driver.view();
-    let body = |proposal: flyball_model::rollout::Proposal| match view
-        .state
-        .suggestion(&proposal.id)
-        .filter(|_| !dry)
-    {
+    let body = |proposal: Proposal| match view.state.suggestion(&proposal.id).filter(|_| !dry) {
         Some(known) => show::suggestion(known, false),
         None => show::suggestion(&tried(proposal), false),
     };
@@ -124,7 +120,7 @@ pub(in crate::api) async fn look(
 }
 
 /// A suggestion that was not written down.
-fn tried(proposal: flyball_model::rollout::Proposal) -> Suggestion {
+fn tried(proposal: Proposal) -> Suggestion {
     let now_ms = now_ms();
     Suggestion {
         proposal,
@@ -205,12 +201,18 @@ pub(in crate::api) fn list(
     let is_it = |suggestion: &&Suggestion| {
         wanted.is_none_or(|wanted| wanted == Some(suggestion.status))
             && kind.as_ref().is_none_or(|kind| *kind == suggestion.proposal.kind)
-            && target.as_ref().is_none_or(|target| *target == suggestion.proposal.target.id.0)
+            && target.as_ref().is_none_or(|target| is_about(&suggestion.proposal, target))
     };
     let all: Vec<&Suggestion> = view.state.suggestions().filter(is_it).collect();
     let (all, next_cursor) = page.cut(all, |s| (s.created_at_ms, s.proposal.id.0.as_str()));
     let suggestions = all.into_iter().map(|found| show::suggestion(found, false)).collect();
     Ok(SuggestionsAnswer { suggestions, next_cursor })
+}
+
+/// Whether it would change a target, or is about a group of this id.
+fn is_about(proposal: &Proposal, target: &str) -> bool {
+    let members = proposal.members.iter().map(|member| &member.target);
+    members.chain([&proposal.target]).any(|of| of.id.0 == target)
 }
 
 /// One suggestion, with all that it was computed from.
@@ -240,8 +242,8 @@ pub(in crate::api) fn one(state: &AppState, id: &str) -> Result<SuggestionBody, 
 
 /// Says that a suggestion is to be carried out. Its rollout begins at once: the change goes to the canary in bounded steps, is judged, and is promoted or rolled back by itself.
 ///
-/// 409 when it does not wait for a decision, its target is changing, resting or locked, the value in force is another one, its agent is not heard, or too little is known of the
-/// time before to judge it.
+/// 409 when it does not wait for a decision, its target is changing, resting or locked, the value in force is another one, its agent is not heard, too little is known of the
+/// time before to judge it, or its noise would hide what the judge looks for.
 #[utoipa::path(post, path = "/api/performance/suggestions/{id}/confirm", tag = "steering",
     params(("id" = String, Path, description = "id of the suggestion")),
     request_body = NoteBody,
@@ -361,6 +363,7 @@ impl From<LookError> for ApiError {
             LookError::Wish(WishError::Stale(refusal)) => refusal.into(),
             LookError::Store(error) => QueryError::from(error).into(),
             LookError::TooEarly(reason) => Self::TooEarly(reason),
+            LookError::TooNoisy(reason) => Self::TooNoisy(reason),
             LookError::Driver(error) => error.into(),
         }
     }

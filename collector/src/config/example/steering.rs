@@ -39,6 +39,11 @@ pub(super) const SUGGEST: &[Key] = &[
         "So many of the kind must have been promoted at a target before, each confirmed by a person.",
         "",
     ),
+    (
+        "check_power",
+        "Refuses a confirmation when noise would hide from the judge what it looks for.",
+        "",
+    ),
 ];
 
 /// `[rollout]`

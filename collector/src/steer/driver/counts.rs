@@ -56,13 +56,13 @@ pub(super) struct Since {
 }
 
 impl Counts {
-    /// Takes note of what a report says.
+    /// Takes note of what a report says. The newest is kept, and of those before it one in five seconds.
     pub(super) fn note(&mut self, counters: &CacheCounters, now_ms: i64) {
-        let is_news = self.0.back().is_none_or(|last| {
-            last.at_ms + SPACING_MS <= now_ms || last.counters.run_id != counters.run_id
-        });
-        if !is_news {
-            return;
+        if let [.., older, last] = self.0.make_contiguous()
+            && last.at_ms < older.at_ms + SPACING_MS
+            && last.counters.run_id == older.counters.run_id
+        {
+            self.0.pop_back();
         }
         self.0.push_back(Counted { at_ms: now_ms, counters: counters.clone() });
         while self.0.front().is_some_and(|first| first.at_ms + KEPT_MS < now_ms) {
@@ -84,7 +84,7 @@ impl Counts {
             count as f64 / commands(&counted.counters, first).max(1) as f64
         };
         let (refused, failed) = (share(|c| c.out_of_memory), share(errors));
-        Some(Base { refused, failed, counted })
+        Some(Base { counted, refused, failed })
     }
 
     /// What was counted since a change.
@@ -205,9 +205,12 @@ mod tests {
         counts.note(&counters("a", 900, 100, 0), 70_000);
         let base = counts.base(60_000).unwrap();
         assert!((base.failed - 0.1).abs() < 1e-9, "of its whole life: {base:?}");
-        counts.note(&counters("a", 901, 100, 0), 70_001);
-        assert_eq!(counts.0.len(), 1, "not more than one in five seconds");
-        counts.note(&counters("a", 901, 100, 0), 70_000 + KEPT_MS + 1);
+        for at_ms in 70_001..70_100 {
+            counts.note(&counters("a", 901, 100, 0), at_ms);
+        }
+        assert_eq!(counts.0.len(), 2, "not more than one in five seconds, and the newest");
+        assert_eq!(counts.base(80_000).unwrap().counted.at_ms, 70_099);
+        counts.note(&counters("a", 901, 100, 0), 70_100 + KEPT_MS);
         assert_eq!(counts.0.len(), 1, "and not for ever");
     }
 }

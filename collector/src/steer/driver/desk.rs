@@ -1,11 +1,11 @@
 //! The task that owns the state.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use flyball_model::rollout::{
-    Decision, Event, Limits, Proposal, RolloutId, State, TargetId, Values, decide,
+    Decision, Event, Limits, Proposal, Refusal, State, SuggestionId, TargetId, Values, decide,
 };
 use flyball_proto::series::NodeName;
 use flyball_proto::steering::{PolicyOutcome, Target as Server};
@@ -14,10 +14,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::alarms::Alarms;
+use super::judging::Judging;
 use super::measure::Predictions;
 use super::stops::Watch;
 use super::words::{is_done, outcome_of};
 use super::{DriveError, DriverParts, Proposed, View, offers};
+use crate::account::Kind;
 use crate::live::{Change, now_ms};
 use crate::steer::journal::{Follower, Health, Taken};
 use crate::steer::show;
@@ -31,6 +33,8 @@ use crate::suggest::gather::ended_lately;
 const TICK: Duration = Duration::from_millis(500);
 /// A report that is older does not say what is in force now.
 const FRESH: Duration = Duration::from_mins(1);
+/// Parameters that each report reads anew; of others it may tell what was a minute ago.
+const READ_ANEW: [&str; 2] = ["maxmemory", "maxmemory-policy"];
 /// Decisions anew after another collector was first.
 const ROUNDS: u32 = 32;
 
@@ -50,10 +54,10 @@ pub(super) struct Desk {
     pub(super) follower: Follower,
     commands: mpsc::Receiver<Command>,
     publish: watch::Sender<Arc<View>>,
-    pub(super) predictions: Predictions,
+    pub(super) predictions: Arc<Predictions>,
     pub(super) stops: Watch,
     alarms: Alarms,
-    pub(super) judged_at: BTreeMap<RolloutId, Instant>,
+    pub(super) judging: Judging,
     pub(super) read_at: Instant,
     pub(super) counted_at: Instant,
     pub(super) checked_at: Instant,
@@ -70,15 +74,16 @@ impl Desk {
     ) -> Self {
         let now = Instant::now();
         parts.policies.set_current(false);
+        let judging = Judging::new(parts.steering.metrics().clone());
         Self {
             follower: Follower::new(parts.journal.clone()),
             parts,
             commands,
             publish,
-            predictions: Predictions::default(),
+            predictions: Arc::default(),
             stops: Watch::default(),
             alarms: Alarms::default(),
-            judged_at: BTreeMap::new(),
+            judging,
             read_at: now,
             counted_at: now,
             checked_at: now,
@@ -99,11 +104,17 @@ impl Desk {
                 Some(command) = self.commands.recv() => self.command(command).await,
                 event = agents.recv() => match event {
                     Ok(AgentEvent::Outcome(node, outcome)) => self.told(&node, &outcome).await,
-                    Ok(AgentEvent::Connected(_) | AgentEvent::Gone(_)) => {}
+                    Ok(AgentEvent::Connected(node)) => self.is_behind(&node).await,
+                    Ok(AgentEvent::Gone(_)) => {}
                     Err(broadcast::error::RecvError::Lagged(_)) => self.missed = true,
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
                 _ = ticks.tick() => self.tick().await,
+                verdict = self.judging.next() => {
+                    if let Some(verdict) = verdict {
+                        self.machine(verdict).await;
+                    }
+                }
             }
         }
     }
@@ -128,9 +139,46 @@ impl Desk {
             if found.and_then(|found| Details::of(&found.proposal)).is_some_and(|d| d.by_hand) {
                 return Err(DriveError::ByHand(suggestion.clone()));
             }
+            self.may_be_heard(suggestion)?;
         }
         let event = self.with_facts(event);
         self.happen(&event).await
+    }
+
+    /// The number of a decision that an agent has followed, where this journal does not go as far.
+    fn seen_beyond(&self, node: &NodeName) -> Option<u64> {
+        let agent = self.parts.steering.agents().get(node)?;
+        let seen = agent.in_force.0;
+        let head = self.follower.log().head().sequence;
+        (agent.journal == self.journal_name() && seen > head).then_some(seen)
+    }
+
+    /// An agent that has seen more of this journal than there is takes nothing that is decided now: the
+    /// newest decisions are gone, for example since ClickHouse was restored from a backup.
+    async fn is_behind(&mut self, node: &NodeName) {
+        if self.seen_beyond(node).is_none() {
+            return;
+        }
+        // Another collector may have appended since.
+        self.catch_up().await;
+        if let Some(seen) = self.seen_beyond(node) {
+            let last = self.follower.log().head().sequence;
+            tracing::error!(%node, seen, last, "an agent has followed decisions that the journal does not have");
+        }
+    }
+
+    /// Refuses what agents would not take.
+    fn may_be_heard(&self, suggestion: &SuggestionId) -> Result<(), DriveError> {
+        let log = self.follower.log();
+        let members = log.state().suggestion(suggestion).map(|found| &found.proposal.members);
+        for member in members.into_iter().flatten() {
+            let Ok(node) = NodeName::new(&member.target.node) else { continue };
+            if let Some(seen) = self.seen_beyond(&node) {
+                let (node, last) = (member.target.node.clone(), log.head().sequence);
+                return Err(Refusal::AgentAhead { node, seen, last }.into());
+            }
+        }
+        Ok(())
     }
 
     /// A confirmation with what is known of its targets.
@@ -162,8 +210,7 @@ impl Desk {
         watching.chain(sending).collect::<BTreeSet<_>>().len()
     }
 
-    /// What is in force at a server, as far as it is known. Just after a rollout a report may be older than
-    /// what its agent has read back.
+    /// What is in force at a server, as far as it is known.
     fn in_force(
         &self,
         target: &TargetId,
@@ -173,10 +220,12 @@ impl Desk {
     ) -> Option<Values> {
         let lately = ended_lately(state, target, now_ms(), FRESH.as_millis() as u64);
         let agent = self.parts.steering.agents().get(node).filter(|_| lately);
-        let told = agent.and_then(|agent| Some(agent.outcome(server)?.in_force.clone()));
+        let told = agent.as_ref().and_then(|agent| {
+            Some((&agent.outcome(server)?.in_force, *agent.told_at.get(server)?))
+        });
         let report = self.parts.steering.caches().get(node, server);
         let report = report.filter(|cache| cache.received.elapsed() < FRESH);
-        told.or_else(|| Some(report?.report.settings.clone()))
+        newest(told, report.as_ref().map(|cache| (&cache.report.settings, cache.received)))
     }
 
     async fn propose(&mut self, proposals: Vec<Proposal>) -> Result<Proposed, DriveError> {
@@ -277,20 +326,22 @@ impl Desk {
         let log = self.follower.log();
         let health = self.follower.health();
         let (state, policies) = (log.state(), &self.parts.policies);
-        let changed = if matches!(health, Health::Whole) {
-            let nodes = offers::publish(state, &self.journal_name(), policies);
-            policies.set_current(true);
-            nodes
-        } else {
-            policies.set_current(false);
-            Vec::new()
-        };
+        let clocks = self.follower.clocks().map(str::to_owned);
+        self.parts.accounts.set(Kind::ClocksDiffer, None, clocks);
         let is_news = {
             let known = self.publish.borrow();
             known.head != log.head()
                 || known.health != *health
                 || known.first != self.follower.first()
         };
+        let is_whole = matches!(health, Health::Whole);
+        // Most outcomes of a large fleet change nothing, and looking at every node takes time.
+        let changed = if is_whole && is_news {
+            offers::publish(state, &self.journal_name(), policies)
+        } else {
+            Vec::new()
+        };
+        policies.set_current(is_whole);
         if is_news {
             self.alarms.tell(state, health, &self.parts.accounts);
             self.publish.send_replace(Arc::new(View {
@@ -317,6 +368,24 @@ impl Desk {
     }
 }
 
+/// What is in force by what an agent has read back for a rollout and by its last report, each with the
+/// time when it came: the newer one counts. Only what every report reads anew can be newer in it.
+fn newest(
+    told: Option<(&Values, std::time::Instant)>,
+    report: Option<(&Values, std::time::Instant)>,
+) -> Option<Values> {
+    match (told, report) {
+        (Some((told, told_at)), Some((report, at))) if at > told_at => {
+            let mut values = report.clone();
+            let older = told.iter().filter(|(name, _)| !READ_ANEW.contains(&name.as_str()));
+            values.extend(older.map(|(name, value)| (name.clone(), value.clone())));
+            Some(values)
+        }
+        (Some((one, _)), _) | (None, Some((one, _))) => Some(one.clone()),
+        (None, None) => None,
+    }
+}
+
 /// What follows from an event now. Of two suggestions for the same parameter of a target only one waits,
 /// whoever was first.
 fn decided(state: &State, event: &Event, limits: &Limits) -> Result<Decision, DriveError> {
@@ -326,4 +395,27 @@ fn decided(state: &State, event: &Event, limits: &Limits) -> Result<Decision, Dr
         return Err(DriveError::Open(open));
     }
     Ok(decide(state, event, now_ms(), limits)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newer_of_report_and_outcome_counts() {
+        let values = |limit: &str, samples: &str| -> Values {
+            [("maxmemory", limit), ("maxmemory-samples", samples)]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into()
+        };
+        let early = std::time::Instant::now();
+        let late = early + Duration::from_millis(1);
+        let (told, report) = (values("64", "5"), values("80", "10"));
+        assert_eq!(newest(Some((&told, late)), Some((&report, early))), Some(told.clone()));
+        let mixed = values("80", "5");
+        assert_eq!(newest(Some((&told, early)), Some((&report, late))), Some(mixed));
+        assert_eq!(newest(None, Some((&report, late))), Some(report));
+        assert_eq!(newest(Some((&told, early)), None), Some(told));
+        assert_eq!(newest(None, None), None);
+    }
 }

@@ -22,13 +22,13 @@ const LFU_DECAY: &str = "lfu-decay-time";
 
 /// What agents have said, by target. In memory only: after a restart the past alone stands for the old
 /// setting until there is enough again.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Predictions {
     by_target: BTreeMap<TargetId, Told>,
 }
 
 /// What was said of one target.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Told {
     /// What the old setting would do, as it was said, by time.
     said: VecDeque<Predicted>,

@@ -20,6 +20,8 @@
 mod alarms;
 mod counts;
 mod desk;
+mod foresight;
+mod judging;
 mod measure;
 mod offers;
 mod rounds;
@@ -35,6 +37,7 @@ use flyball_model::rollout::{Event, Limits, Proposal, Refusal, State, Suggestion
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::desk::{Command, Desk};
+pub use self::foresight::Foresight;
 pub use self::settings::{JudgeSettings, validate_rollout};
 pub use self::trial::{Asked, HIT_RATIO, Measured, Span, trial_of};
 use super::journal::{Health, Journal};

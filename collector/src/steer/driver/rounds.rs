@@ -1,11 +1,10 @@
 //! What the driver does from time to time: deadlines, hard stops, agents that nobody hears, verdicts, and
 //! looks at old rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use flyball_model::judge::judge;
 use flyball_model::rollout::{
     Event, Phase, Rollout, RolloutId, Suggestion, SuggestionStatus, Target, TargetId,
 };
@@ -14,10 +13,11 @@ use flyball_proto::steering::{CacheReport, Target as Server};
 use tokio::time::Instant;
 
 use super::desk::Desk;
-use super::measure::{measure, unchanged_since};
-use super::trial::{inputs, trial};
-use super::words::{outcome_of, verdict_of};
+use super::judging::Look;
+use super::measure::unchanged_since;
+use super::words::outcome_of;
 use crate::live::now_ms;
+use crate::steer::watch::Steering;
 
 /// Time between two reads of the journal where other collectors append to it.
 const READ: Duration = Duration::from_millis(300);
@@ -33,6 +33,13 @@ const CHECK: Duration = Duration::from_hours(1);
 const REMEMBER_MS: i64 = 90 * 24 * 3_600_000;
 /// That an agent reports to another collector is known here so much later at most, milliseconds.
 const ELSEWHERE_LATE_MS: i64 = 15_000;
+
+/// The last report of a target.
+fn report(steering: &Steering, target: &Target) -> Option<Arc<CacheReport>> {
+    let node = NodeName::new(&target.node).ok()?;
+    let server = Server::new(&target.kind, &target.name);
+    Some(steering.caches().get(&node, &server)?.report)
+}
 
 impl Desk {
     pub(super) async fn tick(&mut self) {
@@ -63,9 +70,7 @@ impl Desk {
         if due.is_some_and(|due| due <= now_ms()) {
             self.machine(Event::Tick).await;
         }
-        for rollout in &going {
-            self.judge(rollout, now).await;
-        }
+        self.judge(&going, now);
     }
 
     /// Checks old rows from time to time.
@@ -94,21 +99,22 @@ impl Desk {
 
     fn forget(&mut self, going: &[Rollout]) {
         let ids: Vec<RolloutId> = going.iter().map(|rollout| rollout.id.clone()).collect();
-        self.judged_at.retain(|id, _| ids.contains(id));
+        self.judging.keep(&ids);
         let members = || going.iter().flat_map(|rollout| &rollout.plan.members);
         let targets: Vec<TargetId> = members().map(|member| member.target.id.clone()).collect();
-        self.predictions.keep(&targets);
+        let predictions = Arc::make_mut(&mut self.predictions);
+        predictions.keep(&targets);
         let width = self.parts.judge.window_ms;
         for member in members() {
-            let Some(report) = self.report(&member.target) else { continue };
+            let Some(report) = report(&self.parts.steering, &member.target) else { continue };
             let at = (now_ms(), width);
-            self.predictions.take(&member.target.id, &report, &member.revert_to, at);
+            predictions.take(&member.target.id, &report, &member.revert_to, at);
         }
-        self.note_counts(&ids, targets);
+        self.note_counts(&ids, targets.into_iter().collect());
     }
 
     /// What servers count is noted before a change as well, so that it is known what is usual.
-    fn note_counts(&mut self, going: &[RolloutId], mut targets: Vec<TargetId>) {
+    fn note_counts(&mut self, going: &[RolloutId], mut targets: BTreeSet<TargetId>) {
         let state = self.follower.log().state();
         let waits = |found: &&Suggestion| found.status == SuggestionStatus::Proposed;
         let waiting = state.suggestions().filter(waits).flat_map(|found| &found.proposal.members);
@@ -118,16 +124,10 @@ impl Desk {
         targets.extend(all.iter().map(|target| target.id.clone()));
         self.stops.keep(going, &targets);
         for target in &all {
-            if let Some(report) = self.report(target) {
+            if let Some(report) = report(&self.parts.steering, target) {
                 self.stops.note(&target.id, &report, now_ms());
             }
         }
-    }
-
-    fn report(&self, target: &Target) -> Option<Arc<CacheReport>> {
-        let node = NodeName::new(&target.node).ok()?;
-        let server = Server::new(&target.kind, &target.name);
-        Some(self.parts.steering.caches().get(&node, &server)?.report)
     }
 
     async fn stop(&mut self, rollout: &Rollout) {
@@ -135,7 +135,10 @@ impl Desk {
             .plan
             .members
             .iter()
-            .filter_map(|member| Some((member.target.id.clone(), self.report(&member.target)?)))
+            .filter_map(|member| {
+                let report = report(&self.parts.steering, &member.target)?;
+                Some((member.target.id.clone(), report))
+            })
             .collect();
         let find = |target: &TargetId| reports.get(target).cloned();
         let stop = self.stops.look(rollout, find, &self.parts.judge, now_ms());
@@ -191,40 +194,24 @@ impl Desk {
         agent.is_some_and(|agent| agent.is_connected)
     }
 
-    async fn judge(&mut self, rollout: &Rollout, now: Instant) {
-        if !matches!(rollout.phase, Phase::Validating { .. }) {
-            return;
-        }
+    /// Begins to look at those that are judged; what is found comes back as events.
+    fn judge(&mut self, going: &[Rollout], now: Instant) {
         let period = Duration::from_millis(u64::from(self.parts.judge.window_ms));
-        if self.judged_at.get(&rollout.id).is_some_and(|last| now < *last + period) {
-            return;
-        }
-        if !self.is_ours(rollout) {
-            return;
-        }
-        self.judged_at.insert(rollout.id.clone(), now);
-        let (store, settings) = (self.parts.journal.store(), &self.parts.judge);
-        let at_ms = now_ms();
-        let times = (unchanged_since(self.follower.log().state(), rollout), at_ms);
-        let measured = measure(store, rollout, &self.predictions, settings, times).await;
-        let measured = match measured {
-            Ok(measured) => measured,
-            Err(error) => {
-                tracing::warn!(%error, rollout = %rollout.id, "what is to be judged cannot be read");
-                return;
-            }
+        let is_judged = |rollout: &&Rollout| {
+            matches!(rollout.phase, Phase::Validating { .. }) && self.is_ours(rollout)
         };
+        let due = self.judging.due(going.iter().filter(is_judged), now, period);
         let state = self.follower.log().state();
-        let Some(suggestion) = state.suggestion(&rollout.suggestion) else { return };
-        let prediction = &suggestion.proposal.prediction;
-        let Some(trial) = trial(rollout, prediction, &measured, settings) else { return };
-        let verdict = judge(&trial, at_ms);
-        let event = Event::Judged {
-            rollout: rollout.id.clone(),
-            revision: rollout.revision(),
-            verdict: verdict_of(&verdict),
-            inputs: inputs(&trial),
-        };
-        self.machine(event).await;
+        for rollout in due {
+            let Some(suggestion) = state.suggestion(&rollout.suggestion) else { continue };
+            self.judging.begin(Look {
+                store: self.parts.journal.store().clone(),
+                rollout: rollout.clone(),
+                prediction: suggestion.proposal.prediction.clone(),
+                predictions: Arc::clone(&self.predictions),
+                settings: self.parts.judge.clone(),
+                times: (unchanged_since(state, rollout), now_ms()),
+            });
+        }
     }
 }

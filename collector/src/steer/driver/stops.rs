@@ -5,7 +5,7 @@
 //! delays a stop by that time at most. That an agent is silent, or that another hand changed a setting,
 //! is told by its stream and its outcomes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use flyball_model::judge::{
@@ -61,7 +61,7 @@ impl Watch {
     }
 
     /// Forgets all rollouts and targets but these.
-    pub(super) fn keep(&mut self, going: &[RolloutId], targets: &[TargetId]) {
+    pub(super) fn keep(&mut self, going: &[RolloutId], targets: &BTreeSet<TargetId>) {
         self.gone.retain(|(rollout, _), _| going.contains(rollout));
         self.full.retain(|(rollout, _), _| going.contains(rollout));
         self.bases.retain(|(rollout, _), _| going.contains(rollout));

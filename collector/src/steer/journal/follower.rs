@@ -4,6 +4,10 @@
 //! reason is shown, and nobody may decide on a state that is not sure. The same holds for a row that
 //! this version cannot read, since what it changed is not known. A store that is away is waited for.
 //!
+//! A replica may not have the newest rows yet, or miss some in between: there a row is gone only when it was
+//! not there for some time. Old rows go when their time is over, so those before the first one that was ever
+//! read here cannot be missed; who began to read when they were there can.
+//!
 //! Rows are read a page at a time; what is kept is the state that they add up to.
 
 use std::time::Duration;
@@ -12,13 +16,20 @@ use flyball_model::journal::{Break, Head, Log, Odd, Row, Why, verify_after};
 use flyball_model::rollout::Transition;
 use tokio::time::Instant;
 
-use super::{Append, Journal, JournalError};
+use super::{Append, Journal, JournalError, Verified};
+use crate::live::now_ms;
 use crate::store::StoreError;
 
 /// Replicas fetch rows in any order: a gap is one only after this time.
 const GAP_PATIENCE: Duration = Duration::from_secs(30);
+/// A decision that is dated so much after now, or before the one that it follows, was dated by a clock that
+/// is wrong, milliseconds.
+const CLOCK_MS: i64 = 10_000;
+/// For so long after such a decision it is said that clocks differ.
+const CLOCK_TOLD: Duration = Duration::from_mins(10);
 /// Most odd rows that are remembered.
 const MOST_ODD: usize = 20;
+const DAY_MS: i64 = 24 * 3_600_000;
 /// Most taken rows that are told at once; of more the newest are.
 const MOST_TAKEN: usize = 1_000;
 
@@ -58,12 +69,29 @@ pub struct Follower {
     journal: Journal,
     log: Log,
     health: Health,
-    first: u64,
-    origin: Option<[u8; 32]>,
+    first: First,
     odd: Vec<String>,
+    /// How long a row may be on its way here.
+    patience: Duration,
     gap_since: Option<Instant>,
+    /// The row that a check did not find, and when.
+    suspect: Option<(u64, Instant)>,
+    /// When the newest row was made, by the clock of who made it.
+    last_ms: Option<i64>,
+    /// What tells that clocks differ, and when it was seen.
+    clocks: Option<(String, Instant)>,
     /// The end was reached once: what comes from now on is news.
     has_read: bool,
+}
+
+/// The oldest row.
+#[derive(Debug, Clone, Copy, Default)]
+struct First {
+    /// Its number; 0: there is none.
+    sequence: u64,
+    at_ms: i64,
+    /// Hash of the row that was first when this began: what tells this journal from every other.
+    origin: Option<[u8; 32]>,
 }
 
 impl Health {
@@ -90,14 +118,23 @@ impl Health {
 impl Follower {
     /// Of which nothing was read yet.
     pub fn new(journal: Journal) -> Self {
+        let may_lag = !journal.store().reads_what_is_written();
+        Self::patient(journal, if may_lag { GAP_PATIENCE } else { Duration::ZERO })
+    }
+
+    /// The same, where a row may be on its way for so long.
+    pub fn patient(journal: Journal, patience: Duration) -> Self {
         Self {
             journal,
             log: Log::default(),
             health: Health::Reading,
-            first: 0,
-            origin: None,
+            first: First::default(),
             odd: Vec::new(),
+            patience,
             gap_since: None,
+            suspect: None,
+            last_ms: None,
+            clocks: None,
             has_read: false,
         }
     }
@@ -119,12 +156,18 @@ impl Follower {
 
     /// Number of the first row that is kept; 0: there is none.
     pub fn first(&self) -> u64 {
-        self.first
+        self.first.sequence
     }
 
     /// Hash of that row: what tells this journal from every other.
     pub fn origin(&self) -> Option<[u8; 32]> {
-        self.origin
+        self.first.origin
+    }
+
+    /// What tells that clocks of collectors differ, in words, if something did lately.
+    pub fn clocks(&self) -> Option<&str> {
+        let (text, at) = self.clocks.as_ref()?;
+        (at.elapsed() < CLOCK_TOLD).then_some(text)
     }
 
     /// What was odd about rows that were taken, the newest last.
@@ -154,8 +197,14 @@ impl Follower {
                 }
             };
             let sequence = self.log.head().sequence;
-            if sequence > 0 && page.first().is_some_and(|row| row.sequence != sequence) {
-                self.stop(Break { sequence, why: Why::Gap { expected: sequence } });
+            let missing = match page.first() {
+                _ if sequence == 0 => None,
+                Some(row) if row.sequence == sequence => None,
+                Some(_) => Some(Why::Gap { expected: sequence }.to_string()),
+                None => Some("the newest decisions are gone".to_owned()),
+            };
+            if let Some(reason) = missing {
+                self.is_missing(sequence, reason);
                 break;
             }
             let ended = self.take(&page, &mut taken);
@@ -198,44 +247,76 @@ impl Follower {
     /// Looks at old rows again, where reading on does not. Counting them finds a second one with an old
     /// number and one that is gone; reading `all` of them finds one that was changed, too.
     pub async fn check(&mut self, all: bool) {
-        if !self.health.may_decide() || self.first == 0 || !(all || self.is_off().await) {
+        if !self.health.may_decide() || self.first() == 0 || !(all || self.is_off().await) {
             return;
         }
-        match self.journal.verify().await {
-            Ok(verified) => {
-                if let Some(problem) = verified.problem {
-                    self.breaks(verified.broken_at, problem);
-                } else if verified.last < self.log.head().sequence {
-                    self.breaks(verified.last + 1, "the newest decisions are gone".to_owned());
-                }
+        let verified = match self.journal.verify().await {
+            Ok(verified) => verified,
+            Err(error) => return tracing::warn!(%error, "the journal could not be checked"),
+        };
+        let head = self.log.head().sequence;
+        let gone = if verified.first > self.first() {
+            self.oldest_gone(verified.first).await
+        } else if verified.problem.is_none() && verified.last < head {
+            Some((verified.last + 1, "the newest decisions are gone".to_owned()))
+        } else {
+            verified.gap.map(|missing| (missing, format!("row {missing} is missing")))
+        };
+        match (gone, verified.problem) {
+            (Some((sequence, reason)), _) => self.is_suspect(sequence, reason),
+            (None, Some(problem)) => self.breaks(verified.broken_at, problem),
+            (None, None) => {
+                self.suspect = None;
+                // Kept elsewhere, with the log, it shows a chain that was made anew.
+                let Verified { first, last, hash, .. } = verified;
+                tracing::info!(first, last, hash, "the journal was checked and is whole");
             }
-            Err(error) => tracing::warn!(%error, "the journal could not be checked"),
         }
     }
 
     /// Whether the number of rows is not what it should be.
     async fn is_off(&self) -> bool {
         let Ok(count) = self.journal.store().count_decisions().await else { return false };
-        // Old rows go when their time is over, and others append meanwhile.
+        // Others append meanwhile.
         let expected = count.last.saturating_sub(count.first) + 1;
-        count.rows != expected || count.last < self.log.head().sequence
+        count.rows != expected
+            || count.last < self.log.head().sequence
+            || count.first != self.first()
+    }
+
+    /// The journal begins later than it did. Says so, unless the time of those that are gone was over.
+    async fn oldest_gone(&mut self, now_first: u64) -> Option<(u64, String)> {
+        let kept_ms = i64::from(self.journal.store().decisions_retention_days()) * DAY_MS;
+        if self.first.at_ms > now_ms() - kept_ms {
+            let reason = "the oldest decisions are gone before their time".to_owned();
+            return Some((self.first(), reason));
+        }
+        let (page, _) = self.journal.page(now_first).await.ok()?;
+        let row = page.first()?;
+        (self.first.sequence, self.first.at_ms) = (row.sequence, row.at_ms);
+        None
+    }
+
+    /// A check did not find a row. On a replica it may be on its way: then the next check tells.
+    fn is_suspect(&mut self, sequence: u64, reason: String) {
+        let known = self.suspect.filter(|(known, _)| *known == sequence);
+        let (_, since) = *self.suspect.insert(known.unwrap_or((sequence, Instant::now())));
+        if since.elapsed() >= self.patience {
+            self.breaks(sequence, reason);
+        }
     }
 
     /// Takes a page. True when nothing more can be taken now.
     fn take(&mut self, page: &[Row], taken: &mut Vec<Taken>) -> bool {
-        let head = self.log.head();
         let Some(first) = page.first() else {
-            if head.sequence > 0 {
-                self.breaks(head.sequence, "the newest decisions are gone".to_owned());
-            } else {
-                self.health = Health::Whole;
-            }
+            self.health = Health::Whole;
             return true;
         };
-        if head.sequence == 0 {
-            self.first = first.sequence;
-            self.origin = Some(first.hash);
+        if self.log.head().sequence == 0 {
+            let (sequence, at_ms, origin) = (first.sequence, first.at_ms, Some(first.hash));
+            self.first = First { sequence, at_ms, origin };
             if first.sequence > 1 {
+                tracing::warn!(first = sequence, "older decisions are not kept any more");
                 self.log = Log::after(Head::before(first));
             }
         }
@@ -263,6 +344,7 @@ impl Follower {
         if self.log.head() == before {
             return Ok(());
         }
+        self.look_at_clocks(row);
         let transition = Transition::try_from(row).ok();
         taken.push(Taken { sequence: row.sequence, transition });
         let Some(odd) = odd else { return Ok(()) };
@@ -277,20 +359,48 @@ impl Follower {
         Ok(())
     }
 
+    /// Every collector decides on deadlines by its own clock, so one whose clock is wrong ends rollouts that
+    /// it should not.
+    fn look_at_clocks(&mut self, row: &Row) {
+        let before_ms = self.last_ms.replace(row.at_ms);
+        if !self.has_read {
+            return;
+        }
+        let ahead_ms = row.at_ms - now_ms();
+        let behind_ms = before_ms.map_or(0, |before_ms| before_ms - row.at_ms);
+        let (ms, which) = if ahead_ms > behind_ms {
+            (ahead_ms, "after now")
+        } else {
+            (behind_ms, "before the one that it follows")
+        };
+        if ms < CLOCK_MS {
+            return;
+        }
+        let (sequence, seconds) = (row.sequence, ms / 1_000);
+        let text = format!(
+            "clocks of collectors differ: decision {sequence} is dated {seconds} s {which}"
+        );
+        tracing::error!(sequence, seconds, "clocks of collectors differ");
+        self.clocks = Some((text, Instant::now()));
+    }
+
     /// True: nothing more can be taken now.
     fn stop(&mut self, broken: Break) -> bool {
-        let mut sequence = broken.sequence;
-        if let Why::Gap { expected } = broken.why {
-            sequence = expected;
-            let since = *self.gap_since.get_or_insert_with(Instant::now);
-            let may_come = !self.journal.store().reads_what_is_written();
-            if may_come && since.elapsed() < GAP_PATIENCE {
-                self.health = Health::Reading;
-                return true;
-            }
+        match broken.why {
+            Why::Gap { expected } => self.is_missing(expected, broken.why.to_string()),
+            why => self.breaks(broken.sequence, why.to_string()),
         }
-        self.breaks(sequence, broken.why.to_string());
         true
+    }
+
+    /// A row is not there. On a replica it may be on its way.
+    fn is_missing(&mut self, sequence: u64, reason: String) {
+        let since = *self.gap_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < self.patience {
+            self.health = Health::Reading;
+        } else {
+            self.breaks(sequence, reason);
+        }
     }
 
     fn breaks(&mut self, sequence: u64, reason: String) {

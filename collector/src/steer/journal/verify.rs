@@ -24,6 +24,9 @@ pub struct Verified {
     pub broken_at: u64,
     /// What is wrong with it, in words.
     pub problem: Option<String>,
+    /// Number of the row that is missing, if that is what is wrong.
+    #[serde(skip)]
+    pub(super) gap: Option<u64>,
 }
 
 impl Journal {
@@ -52,10 +55,11 @@ impl Journal {
             }
             (page, more) = self.page(head.sequence).await?;
         }
-        let place = broken.map(|broken| match broken.why {
-            Why::Gap { expected } => expected,
-            _ => broken.sequence,
+        let gap = broken.and_then(|broken| match broken.why {
+            Why::Gap { expected } => Some(expected),
+            _ => None,
         });
+        let place = gap.or(broken.map(|broken| broken.sequence));
         Ok(Verified {
             intact: broken.is_none(),
             rows,
@@ -64,6 +68,7 @@ impl Journal {
             hash: hex::encode(&head.hash),
             broken_at: place.unwrap_or(0),
             problem: broken.map(|broken| broken.why.to_string()),
+            gap,
         })
     }
 }

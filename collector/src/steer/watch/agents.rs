@@ -59,6 +59,8 @@ pub struct AgentState {
     pub capabilities: Arc<[Capability]>,
     /// The newest outcomes of each target, of two revisions at most, the older first.
     pub outcomes: Vec<PolicyOutcome>,
+    /// When the newest outcome of each target was told first.
+    pub told_at: BTreeMap<Target, Instant>,
     /// The last revision of which everything was in force.
     pub in_force: Revision,
     /// The log that it is of.
@@ -138,9 +140,9 @@ impl Agents {
             let oldest = gone.min().map(|(_, node)| node.clone());
             nodes.remove(&oldest.ok_or(Full(self.0.max_nodes))?);
         }
-        let outcomes = known.map_or_else(Vec::new, |older| {
+        let (outcomes, told_at) = known.map_or_else(Default::default, |older| {
             older.replaced.cancel();
-            older.state.outcomes
+            (older.state.outcomes, older.state.told_at)
         });
         let state = AgentState {
             version: hello.agent_version.clone(),
@@ -148,6 +150,7 @@ impl Agents {
             since_ms: now_ms(),
             capabilities: hello.capabilities.clone().into(),
             outcomes,
+            told_at,
             in_force: hello.revision,
             journal: hello.journal.clone(),
             heard_ms: now_ms(),
@@ -214,6 +217,16 @@ impl AgentState {
 
     /// Puts an outcome in the place of that of the same revision, or of the oldest one.
     fn take(&mut self, outcome: PolicyOutcome) {
+        let is_known = self.outcomes.iter().any(|other| {
+            PolicyOutcome {
+                // An agent tells its outcomes again on each new stream.
+                sequence: other.sequence,
+                ..outcome.clone()
+            } == *other
+        });
+        if !is_known {
+            self.told_at.insert(outcome.target.clone(), Instant::now());
+        }
         let is_same = |other: &PolicyOutcome| other.target == outcome.target;
         self.outcomes.retain(|other| !is_same(other) || other.revision != outcome.revision);
         let count = self.outcomes.iter().filter(|other| is_same(other)).count();

@@ -19,6 +19,37 @@ pub struct SteeringMetrics {
     pub(super) reports: Counter,
     pub(super) agents: Gauge,
     pub(super) caches: Gauge,
+    judged: Family<Look, Counter>,
+}
+
+/// What became of a look at a rollout that is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Judged {
+    /// There is a verdict.
+    Judged,
+    /// It was not begun, since enough are under way.
+    Postponed,
+    /// The store did not give what was measured.
+    Failed,
+    /// It took too long.
+    TimedOut,
+}
+
+impl Judged {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Judged => "judged",
+            Self::Postponed => "postponed",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+/// Label of what became of a look.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Look {
+    result: &'static str,
 }
 
 /// Label of a status.
@@ -62,6 +93,21 @@ impl SteeringMetrics {
         own.register("cache_reports", "Reports of caches", self.reports.clone());
         own.register("agents", "Agents that are known", self.agents.clone());
         own.register("caches", "Caches that are known", self.caches.clone());
+        own.register(
+            "looks",
+            "Looks of the judge at rollouts, by what became of them",
+            self.judged.clone(),
+        );
+    }
+
+    /// Counts looks at rollouts that are judged.
+    pub fn judged(&self, how: Judged, count: u64) {
+        self.judged.get_or_create(&Look { result: how.name() }).inc_by(count);
+    }
+
+    /// Looks of which that became.
+    pub fn looks(&self, how: Judged) -> u64 {
+        self.judged.get_or_create(&Look { result: how.name() }).get()
     }
 
     pub(super) fn outcome(&self, result: PolicyResult) {

@@ -19,6 +19,6 @@ mod session;
 
 pub use agents::{AgentEvent, AgentState, Agents};
 pub use caches::{Cache, Caches};
-pub use metrics::SteeringMetrics;
+pub use metrics::{Judged, SteeringMetrics};
 pub use policies::{Policies, PolicyTable};
 pub use service::Steering;

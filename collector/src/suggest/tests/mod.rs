@@ -2,6 +2,7 @@
 
 mod alone;
 mod dangers;
+mod groups;
 mod keys;
 mod repeats;
 mod sizes;

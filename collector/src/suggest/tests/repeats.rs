@@ -186,7 +186,9 @@ fn an_id_comes_once_also_when_what_had_it_is_forgotten() {
     let (mut running, mut rows) = (State::default(), Vec::new());
     let mut happens = |state: &mut State, event: &Event, now_ms: i64| {
         let made = decide(state, event, now_ms, &Limits::default()).unwrap().transitions;
-        made.iter().for_each(|made| state.apply(made).unwrap());
+        for made in &made {
+            state.apply(made).unwrap();
+        }
         rows.extend(made);
     };
     let half_a_year = 180 * 24 * 3_600_000;

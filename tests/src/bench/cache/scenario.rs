@@ -39,9 +39,9 @@ impl Times {
     /// minutes: keys of one kind expire at each.
     pub const FULL: Self = Self {
         warm: Duration::from_secs(100),
-        watch: Duration::from_secs(240),
+        watch: Duration::from_mins(4),
         serve: Duration::from_secs(340),
-        count: Duration::from_secs(180),
+        count: Duration::from_mins(3),
     };
 }
 
