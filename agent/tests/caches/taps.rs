@@ -190,7 +190,8 @@ fn what_is_made_permanent_has_none_of_the_letters_that_a_window_borrows() {
     run(&mut client, &["CONFIG", "SET", "maxmemory-samples", "9"]);
     actuator.persist().unwrap();
     assert!(written().contains("maxmemory-samples 9"), "{}", written());
-    assert!(!written().contains("Eg") && !written().contains("xem"), "{}", written());
+    let has_letters = |line: &str| line.starts_with(SETTING) && !line.ends_with("\"\"");
+    assert!(!written().lines().any(has_letters), "{}", written());
     assert!(setting(&mut client).contains('m'), "the window goes on");
     watch.end(running).unwrap();
     assert_eq!(setting(&mut client), "");
@@ -199,7 +200,7 @@ fn what_is_made_permanent_has_none_of_the_letters_that_a_window_borrows() {
     run(&mut client, &["CONFIG", "SET", "notify-keyspace-events", "Kx"]);
     actuator.persist().unwrap();
     assert_eq!(setting(&mut client), "xK");
-    assert!(written().contains("notify-keyspace-events"), "{}", written());
+    assert!(written().lines().any(has_letters), "{}", written());
     watch.end(running).unwrap();
     assert_eq!(setting(&mut client), "xK");
 }
