@@ -177,8 +177,9 @@ fn steer_parts<'a>(
     let (paths, settings) = (&config.sense.paths, &config.steer);
     let (steered, barred): (Vec<_>, Vec<_>) =
         redis.iter().cloned().partition(|instance| instance.config().steer);
-    let actuator =
-        |instance| -> Box<dyn Actuator> { Box::new(RedisActuator::new(instance, settings, paths)) };
+    let actuator = |instance| -> Box<dyn Actuator> {
+        Box::new(RedisActuator::new(instance, settings, paths).beside(redis))
+    };
     let bar = |instance| -> Box<dyn Actuator> {
         Box::new(RedisActuator::barred(instance, settings, paths))
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::config::RedisConfig;
 use super::dial::Endpoint;
 use super::error::Error;
-use super::shared::{Attribution, Borrowed, Expirations, Observed, Probes, Trial};
+use super::shared::{Attribution, Borrowed, Expirations, Observed, Probes, Promised, Trial};
 
 /// Bounds on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,7 @@ struct Inner {
     attribution: Attribution,
     trial: Trial,
     borrowed: Borrowed,
+    promised: Promised,
     expirations: Expirations,
     observed: Observed,
 }
@@ -74,6 +75,7 @@ impl Instance {
             attribution: Attribution::default(),
             trial: Trial::default(),
             borrowed: Borrowed::default(),
+            promised: Promised::default(),
             expirations: Expirations::default(),
             observed: Observed::default(),
         })))
@@ -117,6 +119,11 @@ impl Instance {
     /// What the observer has set for a while.
     pub fn borrowed(&self) -> &Borrowed {
         &self.0.borrowed
+    }
+
+    /// What it may still take of this host's memory.
+    pub fn promised(&self) -> &Promised {
+        &self.0.promised
     }
 
     /// How many keys expire each second.

@@ -1,7 +1,7 @@
 //! What those who work on an instance tell each other.
 //!
 //! The observer tells the sampler its own lookups, why keys are missed and what it has done; the sampler tells the observer how many keys expire each second,
-//! the actuator what was in force before a trial, and the observer what it must not write down.
+//! the actuator what was in force before a trial, the observer what it must not write down, and all of them what the server may still take.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +43,10 @@ pub struct Shares {
 /// The settings that a trial may have to go back to.
 #[derive(Debug, Default)]
 pub struct Trial(Mutex<Option<BTreeMap<String, String>>>);
+
+/// Memory that a server of this host may still take: its limit less what it uses, in bytes.
+#[derive(Debug, Default)]
+pub struct Promised(AtomicU64);
 
 /// The setting of events while the observer has letters of its own in it: what it was before, and what it is then.
 #[derive(Debug, Default)]
@@ -99,6 +103,18 @@ impl Trial {
     /// What was in force before the trial that runs.
     pub fn get(&self) -> Option<BTreeMap<String, String>> {
         self.0.lock().clone()
+    }
+}
+
+impl Promised {
+    /// So much is in use of this limit; 0 is none, and promises nothing that could be counted.
+    pub fn set(&self, limit: u64, used: u64) {
+        self.0.store(limit.saturating_sub(used), Ordering::Relaxed);
+    }
+
+    /// In bytes; 0 as long as nothing is known.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

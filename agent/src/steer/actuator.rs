@@ -102,6 +102,8 @@ pub struct Facts {
     pub has_volatile: bool,
     /// Memory where it runs; `None`: not known.
     pub memory: Option<Memory>,
+    /// What the agent's other targets on this host may still take of it, in bytes.
+    pub promised_bytes: u64,
 }
 
 /// Memory of a host, or of a control group where that has less.

@@ -68,6 +68,36 @@ async fn more_memory_than_there_is_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_other_servers_of_the_host_may_still_take_is_not_given_away() {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let available = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:")).unwrap();
+    let available_mb = available.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024;
+    let (first, second, mut collector) = (server(64), server(available_mb), Collector::start());
+    let entry = |name: &str, server: &Server| {
+        let url = format!("redis://127.0.0.1:{}", server.port);
+        format!("[[redis]]\nname = '{name}'\nurl = '{url}'\nsteer = true\n")
+    };
+    let settings = entry("sessions", &first) + &entry("second", &second);
+    let mut agent = Agent::of(&collector, &settings);
+    agent.start();
+    let mut other = permanent(1, &[("maxmemory-samples", "9")]);
+    other.targets[0].target.name = "second".to_owned();
+    collector.want(other);
+    collector.outcome(1, PolicyResult::Applied).await;
+    let outcome = rejection(&mut collector, canary(2, &[(LIMIT, &mb(96))], &[])).await;
+    assert!(outcome.reason.contains("are promised to other servers"), "{}", outcome.reason);
+    assert_eq!(in_force(&first, LIMIT), mb(64));
+    // Less is promised when it has less.
+    run(&mut second.connect(), &["CONFIG", "SET", LIMIT, &mb(64)]);
+    let mut other = permanent(3, &[("maxmemory-samples", "8")]);
+    other.targets[0].target.name = "second".to_owned();
+    collector.want(other);
+    collector.outcome(3, PolicyResult::Applied).await;
+    collector.want(canary(4, &[(LIMIT, &mb(96))], &[]));
+    collector.outcome(4, PolicyResult::Applied).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_refuses_is_quoted_and_everything_is_as_it_was() {
     let (server, mut collector) = (server(64), Collector::start());
     let rule = ["ACL", "SETUSER", "default", "-config|set", "-config|rewrite"];

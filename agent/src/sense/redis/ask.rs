@@ -112,6 +112,9 @@ impl Asker {
             answer.took = None;
             return Err(Error::Protocol("INFO has no run_id"));
         }
+        let number = |number| answer.info.get(number).map_or(0, i64::unsigned_abs);
+        let limit = if connection.is_local() { number(Number::MaxMemory) } else { 0 };
+        self.instance.promised().set(limit, number(Number::Used));
         self.backoff.reset();
         self.retry_at = None;
         let is_loading = answer.info.get(Number::Loading) == Some(1);

@@ -97,9 +97,10 @@ impl RedisLaw {
         let share = self.settings.max_memory_share;
         let (more, most) =
             (goal.saturating_sub(reading.facts.used_bytes), available as f64 * share);
-        if more as f64 > most {
+        let promised = reading.facts.promised_bytes;
+        if more.saturating_add(promised) as f64 > most {
             return Err(format!(
-                "{more} bytes more would be used and {available} are available, of which a share of {share} may be taken"
+                "{more} bytes more would be used, {promised} are promised to other servers here and {available} are available, of which a share of {share} may be taken"
             ));
         }
         Ok(())
@@ -413,6 +414,9 @@ mod tests {
         assert!(refusal(&law, &[(MAXMEMORY, "1701")], &scarce).contains("1000 are available"));
         let goal = settings(&[(MAXMEMORY, "1699".to_owned())]);
         assert!(law.plan(&goal, &scarce.in_force, &scarce, Purpose::Change).is_ok());
+        scarce.facts.promised_bytes = 2;
+        let refused = refusal(&law, &[(MAXMEMORY, "1699")], &scarce);
+        assert!(refused.contains("2 are promised to other servers"), "{refused}");
         scarce.facts.memory = None;
         assert!(refusal(&law, &[(MAXMEMORY, "1001")], &scarce).contains("not known"));
         let full = reading(1_000, "noeviction", 1_000);

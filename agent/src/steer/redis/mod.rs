@@ -50,6 +50,10 @@ pub struct RedisActuator {
     capability: Capability,
     law: RedisLaw,
     instance: Instance,
+    /// The agent's other instances.
+    others: Vec<Instance>,
+    /// Memory in use when it was last read.
+    used_bytes: u64,
     connection: Option<Connection>,
     host: Host,
 }
@@ -67,7 +71,24 @@ impl RedisActuator {
             reason: String::new(),
         };
         let law = RedisLaw::new(settings.clone());
-        Self { target, capability, law, instance, connection: None, host }
+        Self {
+            target,
+            capability,
+            law,
+            instance,
+            others: Vec::new(),
+            used_bytes: 0,
+            connection: None,
+            host,
+        }
+    }
+
+    /// Counts what these of the same host may still take as taken. `all` may hold the instance itself.
+    #[must_use]
+    pub fn beside(mut self, all: &[Instance]) -> Self {
+        let others = all.iter().filter(|other| other.name() != self.instance.name());
+        self.others = others.cloned().collect();
+        self
     }
 
     /// An instance that may not be steered. What was begun before that was so can be put back.
@@ -96,6 +117,11 @@ impl RedisActuator {
             }
             trouble(&error)
         })
+    }
+
+    fn note_promise(&self, limit: u64) {
+        let is_local = self.connection.as_ref().is_some_and(Connection::is_local);
+        self.instance.promised().set(if is_local { limit } else { 0 }, self.used_bytes);
     }
 
     fn config(&mut self) -> Result<Settings, Trouble> {
@@ -174,11 +200,21 @@ impl Actuator for RedisActuator {
         let is_local = self.connection.as_ref().is_some_and(Connection::is_local);
         let pid = field(&info, "process_id").and_then(|pid| pid.parse().ok());
         reading.facts.memory = is_local.then(|| self.host.memory(pid)).flatten();
+        reading.facts.promised_bytes =
+            self.others.iter().map(|other| other.promised().get()).fold(0, u64::saturating_add);
+        self.used_bytes = reading.facts.used_bytes;
+        self.note_promise(limit);
         reading.in_force = in_force;
         Ok(reading)
     }
 
     fn apply_step(&mut self, step: &Step) -> Result<(), Trouble> {
+        if step.parameter == MAXMEMORY
+            && let Ok(limit) = step.value.parse::<u64>()
+        {
+            // Before it is so: whoever is about to do the same has to see it.
+            self.note_promise(limit);
+        }
         self.call(&["CONFIG", "SET", &step.parameter, &step.value]).map(|_| ())
     }
 
@@ -216,7 +252,7 @@ fn parse(info: &str, limit: u64) -> Reading {
         is_replica: field(info, "role") == Some("slave"),
         used_bytes,
         has_volatile: info.lines().any(expires),
-        memory: None,
+        ..Facts::default()
     };
     Reading {
         in_force: Settings::new(),
