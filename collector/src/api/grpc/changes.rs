@@ -233,7 +233,7 @@ impl From<AuditAnswer> for v1::AuditResponse {
 
 impl From<Verified> for v1::AuditVerified {
     fn from(of: Verified) -> Self {
-        let Verified { intact, rows, first, last, hash, broken_at, problem } = of;
+        let Verified { intact, rows, first, last, hash, broken_at, problem, .. } = of;
         let problem = problem.unwrap_or_default();
         Self { intact, rows, first, last, hash, broken_at, problem }
     }

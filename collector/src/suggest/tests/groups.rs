@@ -79,7 +79,9 @@ fn the_mean_is_over_the_requests() {
     for (found, expected) in found.into_iter().zip([0.5, 0.6, 0.55, 0.65]) {
         assert!((found - expected).abs() < 1e-12, "{mean:?}");
     }
-    both.iter_mut().for_each(|proposal| proposal.members[0].traffic = 0.0);
+    for proposal in &mut both {
+        proposal.members[0].traffic = 0.0;
+    }
     assert!((alike(both, 7)[0].prediction.before - 0.6).abs() < 1e-12);
 }
 
