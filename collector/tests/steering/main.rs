@@ -114,7 +114,7 @@ async fn a_refused_revision_is_not_offered_again() {
 #[tokio::test]
 async fn what_an_agent_may_not_set_is_refused_here_with_its_reason() {
     let server = Server::start().await;
-    let mut wanted = policy(1, 1_001, None);
+    let mut wanted = policy(1, 1_001, Some(Duration::from_mins(1)));
     let mut elsewhere = wanted.targets[0].clone();
     elsewhere.target.name = "b".to_owned();
     wanted.targets.push(elsewhere);
