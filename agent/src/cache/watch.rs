@@ -154,7 +154,10 @@ impl Watch {
         }
         let events = if hears {
             let events = Events::subscribe(&self.instance, &self.plan.databases)?;
+            let mut borrowed = self.instance.borrowed().lock();
             let lease = Lease::take(prober.connection(), self.plan.lease_file.clone())?;
+            *borrowed = lease.changed().cloned();
+            drop(borrowed);
             self.ghosts.open(now_ms());
             Some((events, lease))
         } else {
@@ -221,7 +224,11 @@ impl Watch {
         let Some((events, lease)) = running.events.take() else { return ended };
         self.ghosts.close(now_ms());
         drop(events);
+        let mut borrowed = self.instance.borrowed().lock();
         let given_back = lease.give_back(running.prober.connection());
+        if given_back.is_ok() {
+            *borrowed = None;
+        }
         ended.and(given_back)
     }
 
