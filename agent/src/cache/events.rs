@@ -18,7 +18,9 @@ use crate::redis::{Connection, Error, Instance, Reply};
 const NEEDED: &str = "Egxem";
 /// What `A` stands for. Newer servers know more letters; none of them is needed here.
 const ALL: &str = "g$lshzxet";
-const SETTING: &[u8] = b"notify-keyspace-events";
+const SETTING: &[u8] = SETTING_NAME.as_bytes();
+/// The setting that a [`Lease`] is of.
+pub(crate) const SETTING_NAME: &str = "notify-keyspace-events";
 
 /// What happened to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +91,11 @@ impl Lease {
             .map_err(|source| Error::File { path: file.clone(), source })?;
         connection.call(&[b"CONFIG", b"SET", SETTING, wanted.as_bytes()])?;
         Ok(Self { file, changed: Some((before, wanted)) })
+    }
+
+    /// What was set before, and what is set now; `None` when nothing had to be changed.
+    pub const fn changed(&self) -> Option<&(String, String)> {
+        self.changed.as_ref()
     }
 
     /// Gives back the setting of before, unless somebody else has changed it since.
@@ -193,7 +200,8 @@ fn letters(setting: &str) -> String {
     letters.into_iter().collect()
 }
 
-fn is_same(a: &str, b: &str) -> bool {
+/// True when two settings ask for the same events.
+pub(crate) fn is_same(a: &str, b: &str) -> bool {
     letters(a) == letters(b)
 }
 

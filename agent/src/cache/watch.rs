@@ -28,17 +28,12 @@ use crate::redis::{Error, Info, Instance, Number};
 mod parts;
 
 pub use parts::{Block, Looked, Plan};
-use parts::{Settings, interval, read_info, read_settings};
+use parts::{HISTOGRAM_BYTES, SCALES, Settings, interval, read_info, read_settings};
 
 /// A missed key has been filled by then, if it is filled at all.
 const FILLED: Duration = Duration::from_millis(200);
 /// Keys that wait to be looked at.
 const MOST_FILLS: usize = 256;
-/// What a server spends on the histogram of a command's times, from its first use on (measured, Redis
-/// 7.0). `used_memory` has it and nothing tells it; a dozen of ours are 0.3 MB.
-const HISTOGRAM_BYTES: f64 = 24_688.0;
-/// What is believed of bytes of INFO for each byte of `MEMORY USAGE`.
-const SCALES: std::ops::RangeInclusive<f64> = 0.9..=1.2;
 /// Keys are counted at most so often beside the draws. Where many expire at once their number goes up
 /// and down within a block, and ages are shares of what it was when they were drawn.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
@@ -154,7 +149,10 @@ impl Watch {
         }
         let events = if hears {
             let events = Events::subscribe(&self.instance, &self.plan.databases)?;
+            let mut borrowed = self.instance.borrowed().lock();
             let lease = Lease::take(prober.connection(), self.plan.lease_file.clone())?;
+            *borrowed = lease.changed().cloned();
+            drop(borrowed);
             self.ghosts.open(now_ms());
             Some((events, lease))
         } else {
@@ -221,7 +219,11 @@ impl Watch {
         let Some((events, lease)) = running.events.take() else { return ended };
         self.ghosts.close(now_ms());
         drop(events);
+        let mut borrowed = self.instance.borrowed().lock();
         let given_back = lease.give_back(running.prober.connection());
+        if given_back.is_ok() {
+            *borrowed = None;
+        }
         ended.and(given_back)
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::config::RedisConfig;
 use super::dial::Endpoint;
 use super::error::Error;
-use super::shared::{Attribution, Expirations, Observed, Probes, Trial};
+use super::shared::{Attribution, Borrowed, Expirations, Observed, Probes, Trial};
 
 /// Bounds on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,7 @@ struct Inner {
     probes: Probes,
     attribution: Attribution,
     trial: Trial,
+    borrowed: Borrowed,
     expirations: Expirations,
     observed: Observed,
 }
@@ -72,6 +73,7 @@ impl Instance {
             probes: Probes::default(),
             attribution: Attribution::default(),
             trial: Trial::default(),
+            borrowed: Borrowed::default(),
             expirations: Expirations::default(),
             observed: Observed::default(),
         })))
@@ -110,6 +112,11 @@ impl Instance {
     /// What a trial may have to go back to.
     pub fn trial(&self) -> &Trial {
         &self.0.trial
+    }
+
+    /// What the observer has set for a while.
+    pub fn borrowed(&self) -> &Borrowed {
+        &self.0.borrowed
     }
 
     /// How many keys expire each second.

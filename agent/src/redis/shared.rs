@@ -1,13 +1,13 @@
 //! What those who work on an instance tell each other.
 //!
 //! The observer tells the sampler its own lookups, why keys are missed and what it has done; the sampler tells the observer how many keys expire each second,
-//! and the actuator what was in force before a trial.
+//! the actuator what was in force before a trial, and the observer what it must not write down.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Seconds of expirations that are kept.
 const KEPT_RATES: usize = 900;
@@ -43,6 +43,10 @@ pub struct Shares {
 /// The settings that a trial may have to go back to.
 #[derive(Debug, Default)]
 pub struct Trial(Mutex<Option<BTreeMap<String, String>>>);
+
+/// The setting of events while the observer has letters of its own in it: what it was before, and what it is then.
+#[derive(Debug, Default)]
+pub struct Borrowed(Mutex<Option<(String, String)>>);
 
 /// How many keys expire, second by second.
 #[derive(Debug, Default)]
@@ -95,6 +99,13 @@ impl Trial {
     /// What was in force before the trial that runs.
     pub fn get(&self) -> Option<BTreeMap<String, String>> {
         self.0.lock().clone()
+    }
+}
+
+impl Borrowed {
+    /// What is borrowed. As long as this is held nobody else borrows, gives back or writes the setting down.
+    pub fn lock(&self) -> MutexGuard<'_, Option<(String, String)>> {
+        self.0.lock()
     }
 }
 

@@ -10,6 +10,10 @@ use flyball_agent::cache::parse::Lines;
 use flyball_agent::cache::probe::Prober;
 use flyball_agent::cache::watch::{Plan, Watch};
 use flyball_agent::redis::{Connection, Info, Number, RedisConfig, Reply};
+use flyball_agent::sense::HostPaths;
+use flyball_agent::steer::SteerConfig;
+use flyball_agent::steer::actuator::Actuator as _;
+use flyball_agent::steer::redis::RedisActuator;
 use flyball_model::reuse::Cause;
 
 use crate::harness::{Server, run};
@@ -169,6 +173,35 @@ fn who_may_not_scan_draws_random_keys() {
     let empty = Server::start(&[]);
     let mut prober = Prober::open(&empty.instance("b"), false).unwrap();
     assert_eq!(prober.draw(100, true).unwrap(), []);
+}
+
+#[test]
+fn what_is_made_permanent_has_none_of_the_letters_that_a_window_borrows() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "maxmemory 64mb\n").unwrap();
+    let server = Server::start_with_file(file.path());
+    let (mut client, instance) = (server.connect(), server.instance("a"));
+    let written = || std::fs::read_to_string(file.path()).unwrap();
+    let plan = Plan::new(server.dir.path().join("events"));
+    let mut watch = Watch::new(instance.clone(), KeyHasher::new(1), plan, None);
+    let mut actuator = RedisActuator::new(instance, &SteerConfig::default(), &HostPaths::default());
+    let running = watch.start(true).unwrap();
+    assert!(setting(&mut client).contains('m'));
+    run(&mut client, &["CONFIG", "SET", "maxmemory-samples", "9"]);
+    actuator.persist().unwrap();
+    assert!(written().contains("maxmemory-samples 9"), "{}", written());
+    assert!(!written().contains("Eg") && !written().contains("xem"), "{}", written());
+    assert!(setting(&mut client).contains('m'), "the window goes on");
+    watch.end(running).unwrap();
+    assert_eq!(setting(&mut client), "");
+    // What somebody else has set is written as it is, also within a window.
+    let running = watch.start(true).unwrap();
+    run(&mut client, &["CONFIG", "SET", "notify-keyspace-events", "Kx"]);
+    actuator.persist().unwrap();
+    assert_eq!(setting(&mut client), "xK");
+    assert!(written().contains("notify-keyspace-events"), "{}", written());
+    watch.end(running).unwrap();
+    assert_eq!(setting(&mut client), "xK");
 }
 
 #[test]

@@ -11,10 +11,12 @@ use super::state::{
 use super::transition::{Cause, Move, Transition};
 
 impl TargetBook {
-    pub(super) fn unlock(&mut self) -> Fit {
-        if !self.is_locked() || self.held_by.is_some() {
+    pub(super) fn unlock(&mut self, sequence: u64) -> Fit {
+        if !self.may_unlock() {
             return Err(NOT_NOW);
         }
+        self.rejected.clear();
+        self.unlocked_at = sequence;
         self.attempts.retain(|_, attempts: &mut Attempts| !attempts.locked);
         self.broken = false;
         self.owed = None;
@@ -22,8 +24,13 @@ impl TargetBook {
     }
 
     pub(super) fn supersede(&mut self, by: &Values) {
+        self.release(&by.keys().cloned().collect());
+    }
+
+    /// These of the promoted values are no longer wanted.
+    pub(super) fn release(&mut self, names: &BTreeSet<String>) {
         if let Some(standing) = &mut self.standing {
-            standing.values.retain(|name, _| !by.contains_key(name));
+            standing.values.retain(|name, _| !names.contains(name));
         }
         self.standing.take_if(|standing| standing.values.is_empty());
     }

@@ -103,6 +103,7 @@ impl State {
                         Member::Upset(*old_in_force || rollout.owed(place).is_empty());
                 }
                 rollout.reason.clone_from(&transition.reason);
+                self.book(target)?.release(left);
                 self.reject(target, rejected.as_ref())
             }
             Move::Refused { target, values } => self.reject(target, Some(values)),
@@ -114,7 +115,7 @@ impl State {
             Move::Freed { target } => self.freed(target, None, false),
             Move::Cooling { target, until_ms } => self.freed(target, Some(*until_ms), false),
             Move::Locked { target } => self.freed(target, None, true),
-            Move::Unlocked { target } => self.book(target)?.unlock(),
+            Move::Unlocked { target } => self.book(target)?.unlock(sequence),
             Move::Released { target, rejected } => {
                 let book = self.book(target)?;
                 book.standing.take().ok_or(NOT_NOW)?;

@@ -1,13 +1,14 @@
 //! One decision: what is due, then the event, then what follows from it.
 //!
 //! What is due comes first, so that an event that is too late meets the state that it came too late
-//! for.
+//! for. That an agent has values in force is another matter: it is so already, and where nobody could
+//! decide for a while it is heard before time limits are.
 
 use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use super::event::{Event, Judgement, Verdict};
+use super::event::{Applied, Event, Judgement, Outcome, Verdict};
 use super::ids::{Actor, RolloutId, SuggestionId, TargetId, Values};
 use super::limits::Limits;
 use super::plan::Plan;
@@ -52,7 +53,10 @@ pub fn decide(
     limits: &Limits,
 ) -> Result<Decision, Refusal> {
     let mut draft = Draft { state: Cow::Borrowed(state), now_ms, limits, transitions: Vec::new() };
-    draft.settle();
+    let is_done = |outcome: &Outcome| outcome.result == Applied::Applied;
+    if !matches!(event, Event::Outcome(outcome) if is_done(outcome)) {
+        draft.settle();
+    }
     draft.event(event)?;
     draft.settle();
     Ok(draft.finish(state, event))
@@ -154,7 +158,7 @@ impl Draft<'_> {
             Event::Unlock { target, by, note } => {
                 let unknown = || Refusal::UnknownTarget(target.clone());
                 let book = self.state.target(target).ok_or_else(unknown)?;
-                if !book.is_locked() || book.held_by.is_some() {
+                if !book.may_unlock() {
                     return Err(Refusal::NotLocked(target.clone()));
                 }
                 let what = Move::Unlocked { target: target.clone() };

@@ -94,6 +94,8 @@ pub const TABLE: &[Edge] = &[
     target("busy", "locked", "freed"),
     target("locked", "free", "unlocked"),
     target("locked", "cooling", "unlocked"),
+    target("free", "free", "unlocked"),
+    target("cooling", "cooling", "unlocked"),
     target("locked", "locked", "refused"),
     target("locked", "locked", "restored"),
     target("locked", "locked", "stuck"),

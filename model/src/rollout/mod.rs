@@ -27,7 +27,7 @@
 //! - (d) a target has at most `attempts` failures of a kind and is locked when it has so many;
 //! - (e) reading the journal again, from any prefix on, gives the same state and the same policies;
 //! - (f) a journal that ends anywhere goes on by itself: a restart in every state is harmless;
-//! - (g) what an agent rejected is never offered to it again;
+//! - (g) what an agent rejected is never offered to it again, unless a person unlocks the target;
 //! - (h) what is offered is within its bounds, and one step from what was offered before;
 //! - (i) while it restores, exactly the old values are wanted of a touched member, but for those that
 //!   another hand has set, until it has shown them; after it has rolled back, nothing of this rollout is;
@@ -35,6 +35,8 @@
 //!   those;
 //! - (k) from every state, time alone leads to a final state;
 //! - (l) a second tick at the same time decides nothing;
+//! - (n) a promoted value is wanted, whatever is tried beside it, until a rollout changes it or an
+//!   agent says that somebody else has; then it never is again by itself;
 //! - (m) a revision never falls, and differs when what is wanted differs.
 
 mod advance;

@@ -10,6 +10,17 @@ use super::ids::{Actor, TargetId, Values};
 use super::state::{Member, Rollout, TargetBook};
 use super::transition::Move;
 
+impl TargetBook {
+    /// Promoted parameters that are not as they were promoted.
+    fn lost(&self, outcome: &Outcome) -> BTreeSet<String> {
+        let standing = self.standing.iter().flat_map(|standing| &standing.values);
+        let is_lost = |(name, value): &(&String, &String)| {
+            outcome.in_force.get(*name).is_some_and(|found| found != *value)
+        };
+        standing.filter(is_lost).map(|(name, _)| name.clone()).collect()
+    }
+}
+
 impl Rollout {
     /// Parameters of a member that another hand has set: their values are neither the old ones nor any
     /// that was wanted.
@@ -22,6 +33,13 @@ impl Rollout {
             found.is_some() && known().all(|values| values.get(*parameter) != found)
         };
         planned.revert_to.keys().filter(is_foreign).cloned().collect()
+    }
+
+    /// Whether a member's change met a value that another hand had set of another parameter.
+    fn was_in_the_way(&self, place: usize) -> bool {
+        let own = &self.plan.members[place].revert_to;
+        let mut left = self.left.get(&place).into_iter().flatten();
+        left.any(|parameter| !own.contains_key(parameter))
     }
 }
 
@@ -45,15 +63,15 @@ impl Draft<'_> {
             let Some(rollout) = self.state.rollout(&outcome.rollout).cloned() else { return };
             let Some(place) = rollout.place(&target) else { return };
             if rollout.is_forward() {
-                self.forward(outcome, &rollout, place, current);
+                self.forward(outcome, &book, &rollout, (place, current));
             } else if current && rollout.members[place] == Member::Restoring {
-                self.back(outcome, &target, &rollout.owed(place));
+                self.back(outcome, &book, &rollout.owed(place));
             } else {
                 self.late(outcome, &target);
             }
-        } else if let Some(owed) = book.owed.filter(|owed| owed.rollout == outcome.rollout) {
+        } else if let Some(owed) = book.owed.as_ref().filter(|o| o.rollout == outcome.rollout) {
             if current {
-                self.back(outcome, &target, &owed.values);
+                self.back(outcome, &book, &owed.values);
             } else {
                 self.late(outcome, &target);
             }
@@ -63,8 +81,10 @@ impl Draft<'_> {
             && let Some((what, why)) = outcome.result.trouble()
             && !outcome.shows(&standing.values)
         {
-            let rejected =
-                matches!(outcome.result, Applied::Rejected(_)).then_some(standing.values);
+            // What a rollout that will reach this target may have to put back is not barred: it is let go of, that is enough.
+            let is_barred =
+                matches!(outcome.result, Applied::Rejected(_)) && book.held_by.is_none();
+            let rejected = is_barred.then_some(standing.values);
             let reason = format!("the agent {what}: {why}; Flyball lets go");
             self.agent(Move::Released { target, rejected }, &reason, outcome);
         } else {
@@ -81,10 +101,12 @@ impl Draft<'_> {
             return;
         };
         let place = rollout.place(target).filter(|_| rollout.back_since.is_some());
+        let place = place.filter(|place| !rollout.was_in_the_way(*place));
         let values = place.and_then(|place| rollout.values_at(place, outcome.revision)).cloned();
         let book = self.state.target(target);
         if let (Some(values), Some(book)) = (values, book)
             && !book.rejected.contains(&values)
+            && outcome.revision >= book.unlocked_at
         {
             let reason = format!("the agent of {target} rejected it: {why}");
             self.agent(Move::Refused { target: target.clone(), values }, &reason, outcome);
@@ -95,7 +117,13 @@ impl Draft<'_> {
         self.make(what, Actor::part("agent"), reason, json!(outcome));
     }
 
-    fn forward(&mut self, outcome: &Outcome, rollout: &Rollout, place: usize, current: bool) {
+    fn forward(
+        &mut self,
+        outcome: &Outcome,
+        book: &TargetBook,
+        rollout: &Rollout,
+        (place, current): (usize, bool),
+    ) {
         let planned = &rollout.plan.members[place];
         let (id, target) = (rollout.id.clone(), planned.target.id.clone());
         let member = rollout.members[place];
@@ -104,7 +132,9 @@ impl Draft<'_> {
         if !matches!(member, Member::Asked | Member::InForce) || outcome.revision < first {
             return;
         }
-        let shown = current && outcome.shows(wanted);
+        let is_heard = current || matches!(outcome.result, Applied::Drifted(_));
+        let lost = if is_heard { book.lost(outcome) } else { BTreeSet::new() };
+        let shown = current && outcome.shows(wanted) && lost.is_empty();
         let (what, why) = match (&outcome.result, outcome.result.trouble()) {
             (Applied::Applied, _) if shown && member == Member::Asked => {
                 let reason = "the agent has read the wanted values back";
@@ -115,11 +145,13 @@ impl Draft<'_> {
             (_, Some(trouble)) => trouble,
             (_, None) => ("says it has set them", "but read back other values"),
         };
-        let rejects = matches!(outcome.result, Applied::Rejected(_));
+        // Where another value was in the way it is not the step that was rejected.
+        let rejects = matches!(outcome.result, Applied::Rejected(_)) && lost.is_empty();
         let rejected = rejects.then(|| rollout.values_at(place, outcome.revision).cloned());
         let rejected = rejected.flatten();
         let old_in_force = current && outcome.shows(&planned.revert_to);
-        let left = rollout.foreign(place, outcome);
+        let mut left = rollout.foreign(place, outcome);
+        left.extend(lost);
         let kept =
             left.iter().map(|name| format!("; {name} is left at {}", outcome.in_force[name]));
         let reason = format!("the agent of {target} {what}: {why}{}", kept.collect::<String>());
@@ -127,9 +159,13 @@ impl Draft<'_> {
         self.agent(upset, &reason, outcome);
     }
 
-    fn back(&mut self, outcome: &Outcome, target: &TargetId, old: &Values) {
-        let (rollout, target) = (outcome.rollout.clone(), target.clone());
-        if outcome.shows(old) {
+    fn back(&mut self, outcome: &Outcome, book: &TargetBook, old: &Values) {
+        let (rollout, target) = (outcome.rollout.clone(), book.target.id.clone());
+        if !book.lost(outcome).is_empty() {
+            // What is wanted without them is another revision, which the agent answers again.
+            let reason = "the agent found other values than were promoted; Flyball lets go";
+            self.agent(Move::Released { target, rejected: None }, reason, outcome);
+        } else if outcome.shows(old) {
             let reason = "the agent has read the old values back";
             self.agent(Move::Restored { rollout, target }, reason, outcome);
         } else if let Applied::Rejected(why) = &outcome.result {

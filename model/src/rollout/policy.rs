@@ -6,7 +6,9 @@
 //!
 //! A member that gets a change has a canary's lease until the rollout is sealed. One that goes back
 //! is asked for its old values until it has shown them, and then for nothing. Promoted values stay
-//! wanted until another rollout touches the same parameters or the agent reports other ones.
+//! wanted until another rollout touches the same parameters or the agent reports other ones. While
+//! one touches others of the same target they are wanted together with its values: so nothing is
+//! set when it ends, and somebody who changes one of them meanwhile is heard.
 
 use super::ids::{RolloutId, Target, TargetId, Values};
 use super::state::{Member, Phase, Rollout, RolloutState, Standing, State, TargetBook};
@@ -79,7 +81,7 @@ impl State {
     fn part(&self, book: &TargetBook) -> Option<Part> {
         let part = self.of_rollout(book).or_else(|| of_standing(book))?;
         // Not even a rollback may offer what the agent has rejected.
-        (!book.rejected.contains(&part.values)).then_some(part)
+        (!book.rejected.contains(&part.values)).then(|| part.beside(book.standing.as_ref()))
     }
 
     fn of_rollout(&self, book: &TargetBook) -> Option<Part> {
@@ -99,6 +101,23 @@ impl State {
         };
         let target = planned.target.clone();
         Some(Part { target, rollout: rollout.id.clone(), values, ask })
+    }
+}
+
+impl Part {
+    /// The same with promoted values that it does not speak of.
+    fn beside(mut self, standing: Option<&Standing>) -> Self {
+        let Some(standing) = standing else { return self };
+        let add = |values: &mut Values| {
+            for (name, value) in &standing.values {
+                values.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        };
+        add(&mut self.values);
+        if let Ask::Canary { revert_to, .. } = &mut self.ask {
+            add(revert_to);
+        }
+        self
     }
 }
 

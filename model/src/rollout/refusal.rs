@@ -55,10 +55,12 @@ pub enum Refusal {
         target: TargetId,
     },
     /// There is nothing to unlock.
-    #[error("target {0} is not locked")]
+    #[error("target {0} is not locked, and its agent has rejected nothing")]
     NotLocked(TargetId),
     /// The target's agent refused these values before.
-    #[error("the agent of target {target} has rejected these values before")]
+    #[error(
+        "the agent of target {target} has rejected these values before, and nobody unlocked it since"
+    )]
     RejectedBefore {
         /// Which.
         target: TargetId,

@@ -225,6 +225,8 @@ pub struct TargetBook {
     pub released_at_ms: Option<i64>,
     /// What its agent rejected.
     pub rejected: BTreeSet<Values>,
+    /// Number of the transition by which a person last unlocked it: what its agent rejected before it is not held against it.
+    pub unlocked_at: u64,
     /// Number of the transition that last changed what is wanted of it.
     pub revision: u64,
 }
@@ -407,6 +409,7 @@ impl TargetBook {
             standing: None,
             released_at_ms: None,
             rejected: BTreeSet::new(),
+            unlocked_at: 0,
             revision: 0,
         }
     }
@@ -414,6 +417,12 @@ impl TargetBook {
     /// Whether a person has to unlock it, for any kind.
     pub fn is_locked(&self) -> bool {
         self.broken || self.attempts.values().any(|attempts| attempts.locked)
+    }
+
+    /// Whether there is anything that a person may allow again: attempts, or values that its agent
+    /// rejected for a reason that is no more.
+    pub fn may_unlock(&self) -> bool {
+        self.held_by.is_none() && (self.is_locked() || !self.rejected.is_empty())
     }
 
     /// `busy`, `locked`, `cooling` or `free`.

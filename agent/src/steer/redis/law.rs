@@ -2,7 +2,8 @@
 //!
 //! Room is made first and taken last. A limit that falls evicts at once, 200,000 keys in a second, so it falls by a share at a time and what is too much is waited for; memory
 //! that is not in use is given up in one step. Properties, each a test: a plan ends at its goal; from there it is empty; a step makes the limit smaller by the
-//! largest share at most; a limit never grows beyond the goal; no step evicts under a policy under which nothing can be evicted.
+//! largest share at most; a limit never grows beyond the goal; what is too much is evicted under that policy of the old and the new one that gives up more; and
+//! no change ends with a full server that cannot evict any more.
 
 use flyball_proto::steering::Settings;
 
@@ -14,6 +15,18 @@ use crate::steer::config::SteerConfig;
 const POLICY: &str = "maxmemory-policy";
 /// The policy that gives up none.
 const NO_EVICTION: &str = "noeviction";
+
+/// Use of the limit from which on a server is as good as full: the next writes reach it.
+const FULL: f64 = 0.95;
+
+/// What a server can give up under a policy, from the least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Gives {
+    Nothing,
+    /// What expires, and there is something that does.
+    Volatile,
+    Any,
+}
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -48,7 +61,7 @@ impl RedisLaw {
         if reading.facts.is_replica {
             return Err("it is a replica: its primary decides what is evicted".to_owned());
         }
-        let Some(limit) = limit else { return Ok(()) };
+        let Some(limit) = limit else { return guard_policy(changes, None, reading) };
         let factor = self.settings.largest_growth;
         if limit.goal > limit.now {
             if limit.goal as f64 > limit.found as f64 * factor {
@@ -57,7 +70,8 @@ impl RedisLaw {
                     limit.found, limit.goal
                 ));
             }
-            return self.guard_memory(limit.goal, reading);
+            self.guard_memory(limit.goal, reading)?;
+            return guard_policy(changes, Some(limit.goal), reading);
         }
         let basis = if limit.found == u64::MAX { reading.facts.used_bytes } else { limit.found };
         if (limit.goal as f64) < basis as f64 / factor {
@@ -66,7 +80,8 @@ impl RedisLaw {
                 limit.goal
             ));
         }
-        guard_eviction(changes, limit.goal, reading)
+        guard_eviction(changes, limit.goal, reading)?;
+        guard_policy(changes, Some(limit.goal), reading)
     }
 
     /// More memory must be there.
@@ -141,6 +156,7 @@ impl Law for RedisLaw {
             None => (Vec::new(), Vec::new()),
         };
         let policy = changes.get(POLICY);
+        let comes_last = policy.is_some_and(|policy| is_stricter(policy, reading));
         let set = |parameter: &str, value: &String| Step {
             parameter: parameter.to_owned(),
             value: value.clone(),
@@ -149,9 +165,9 @@ impl Law for RedisLaw {
         steps.extend(room);
         let others = changes.iter().filter(|(p, _)| ![MAXMEMORY, POLICY].contains(&p.as_str()));
         steps.extend(others.map(|(parameter, value)| set(parameter, value)));
-        steps.extend(policy.filter(|policy| *policy != NO_EVICTION).map(|p| set(POLICY, p)));
+        steps.extend(policy.filter(|_| !comes_last).map(|p| set(POLICY, p)));
         steps.extend(taking);
-        steps.extend(policy.filter(|policy| *policy == NO_EVICTION).map(|p| set(POLICY, p)));
+        steps.extend(policy.filter(|_| comes_last).map(|p| set(POLICY, p)));
         Ok(steps)
     }
 
@@ -178,16 +194,48 @@ fn guard_eviction(changes: &Settings, goal: u64, reading: &Reading) -> Result<()
             reading.facts.used_bytes
         ));
     }
-    if policy.starts_with("volatile-") && !reading.facts.has_volatile {
+    if gives(policy, reading) == Gives::Nothing {
         return Err(format!("under {policy} nothing could be evicted: no key expires"));
     }
     Ok(())
 }
 
-/// The policy under which what is too much is evicted: the new one unless that evicts nothing, since then it comes last.
+/// A full server must go on evicting. `limit`: the new one, if there is one.
+fn guard_policy(changes: &Settings, limit: Option<u64>, reading: &Reading) -> Result<(), String> {
+    let Some(policy) = changes.get(POLICY) else { return Ok(()) };
+    let limit = limit.or_else(|| bytes(reading.in_force.get(MAXMEMORY)?)).unwrap_or(u64::MAX);
+    let used = reading.facts.used_bytes.min(limit);
+    let is_full = used as f64 > limit as f64 * FULL;
+    if is_full && is_stricter(policy, reading) && gives(policy, reading) == Gives::Nothing {
+        return Err(format!(
+            "{used} bytes of {limit} are in use, and under {policy} nothing could be evicted: writes would be refused"
+        ));
+    }
+    Ok(())
+}
+
+/// True when a policy gives up less than the present one.
+fn is_stricter(policy: &str, reading: &Reading) -> bool {
+    gives(policy, reading) < gives(present(reading), reading)
+}
+
+fn gives(policy: &str, reading: &Reading) -> Gives {
+    match policy {
+        NO_EVICTION => Gives::Nothing,
+        _ if policy.starts_with("allkeys-") => Gives::Any,
+        _ if reading.facts.has_volatile => Gives::Volatile,
+        _ => Gives::Nothing,
+    }
+}
+
+fn present(reading: &Reading) -> &str {
+    reading.in_force.get(POLICY).map_or("", String::as_str)
+}
+
+/// The policy under which what is too much is evicted: the new one unless that gives up less, since then it comes last.
 fn evicting_policy<'a>(changes: &'a Settings, reading: &'a Reading) -> &'a str {
-    let present = reading.in_force.get(POLICY).map_or("", String::as_str);
-    changes.get(POLICY).map(String::as_str).filter(|new| *new != NO_EVICTION).unwrap_or(present)
+    let new = changes.get(POLICY).map(String::as_str);
+    new.filter(|policy| !is_stricter(policy, reading)).unwrap_or(present(reading))
 }
 
 fn limit(wanted: &str, found: &Settings, reading: &Reading) -> Result<Limit, String> {
@@ -241,7 +289,7 @@ mod tests {
     fn take(reading: &mut Reading, step: &Step) {
         reading.in_force.insert(step.parameter.clone(), step.value.clone());
         let limit = bytes(&reading.in_force[MAXMEMORY]).unwrap();
-        if reading.in_force[POLICY] != NO_EVICTION {
+        if gives(&reading.in_force[POLICY], reading) != Gives::Nothing {
             reading.facts.used_bytes = reading.facts.used_bytes.min(limit);
         }
     }
@@ -251,9 +299,12 @@ mod tests {
             limit in prop_oneof![Just(0_u64), 1_000_u64..1 << 34],
             policy in prop::sample::select(POLICIES.to_vec()),
             fill in 0.0..1.2,
+            has_volatile: bool,
         ) -> Reading {
             let room = if limit == 0 { 1 << 34 } else { limit };
-            reading(limit, policy, (room as f64 * fill) as u64)
+            let mut reading = reading(limit, policy, (room as f64 * fill) as u64);
+            reading.facts.has_volatile = has_volatile;
+            reading
         }
     }
 
@@ -293,13 +344,22 @@ mod tests {
                 if after < before {
                     let least = (used.min(before) as f64 * (1.0 - shrink)) as u64;
                     prop_assert!(after + 1 >= least.min(before), "{before} to {after} at {used}");
-                    prop_assert!(back || after >= used || policy != NO_EVICTION);
+                    let most = start.in_force[POLICY].clone();
+                    let most = [Some(&most), goal.get(POLICY)].into_iter().flatten();
+                    let most = most.map(|policy| gives(policy, &start)).max();
+                    prop_assert!(after >= used || Some(gives(&policy, &start)) == most);
+                    prop_assert!(back || after >= used || most != Some(Gives::Nothing));
                     prop_assert_eq!(step.settles, after < start.facts.used_bytes);
                 }
                 let (from, to) = (&start.in_force[MAXMEMORY], goal.get(MAXMEMORY));
                 let value = &reading.in_force[MAXMEMORY];
                 prop_assert!(law.is_on_the_way(MAXMEMORY, from, to.unwrap_or(from), value));
             }
+            let gives_none = gives(&reading.in_force[POLICY], &reading) == Gives::Nothing;
+            let limit = bytes(&reading.in_force[MAXMEMORY]).unwrap();
+            let is_full = reading.facts.used_bytes as f64 > limit as f64 * FULL;
+            let was_so = gives(&start.in_force[POLICY], &start) == Gives::Nothing;
+            prop_assert!(back || !gives_none || !is_full || was_so);
             let left = law.plan(&goal, &start.in_force, &reading, purpose);
             prop_assert_eq!(left, Ok(Vec::new()));
         }
@@ -363,12 +423,32 @@ mod tests {
     }
 
     #[test]
+    fn a_full_server_goes_on_evicting() {
+        let law = law(0.5);
+        let mut full = reading(1_000, "allkeys-lru", 960);
+        full.facts.has_volatile = false;
+        for policy in ["noeviction", "volatile-ttl"] {
+            assert!(refusal(&law, &[(POLICY, policy)], &full).contains("nothing could be evicted"));
+            let both = [(MAXMEMORY, "800"), (POLICY, policy)];
+            assert!(refusal(&law, &both, &full).contains("writes would be refused"));
+            let roomy = settings(&[(MAXMEMORY, "2000".to_owned()), (POLICY, policy.to_owned())]);
+            assert!(law.plan(&roomy, &full.in_force, &full, Purpose::Change).is_ok());
+        }
+        let volatile = settings(&[(POLICY, "volatile-ttl".to_owned())]);
+        full.facts.has_volatile = true;
+        assert!(law.plan(&volatile, &full.in_force, &full, Purpose::Change).is_ok());
+        // Nothing is lost where nothing could be evicted before.
+        let stuck = reading(1_000, "noeviction", 1_000);
+        assert!(law.plan(&volatile, &stuck.in_force, &stuck, Purpose::Change).is_ok());
+    }
+
+    #[test]
     fn room_is_made_first_and_taken_last() {
         let law = law(0.5);
         let order = |goal: &[(&str, &str)], reading: &Reading| -> Vec<String> {
             let pairs: Vec<_> = goal.iter().map(|(p, v)| (*p, (*v).to_owned())).collect();
             let plan =
-                law.plan(&settings(&pairs), &reading.in_force, reading, Purpose::Change).unwrap();
+                law.plan(&settings(&pairs), &reading.in_force, reading, Purpose::PutBack).unwrap();
             plan.into_iter().map(|step| format!("{} {}", step.parameter, step.value)).collect()
         };
         let full = reading(1_000, "noeviction", 1_000);
@@ -381,9 +461,21 @@ mod tests {
             ["maxmemory-policy allkeys-lru", "maxmemory 500"]
         );
         let evicting = reading(1_000, "allkeys-lru", 1_000);
+        let smaller = [(MAXMEMORY, "400"), (POLICY, "noeviction")];
         assert_eq!(
-            order(&[(MAXMEMORY, "400"), (POLICY, "noeviction")], &evicting),
+            order(&smaller, &evicting),
             ["maxmemory 500", "maxmemory 400", "maxmemory-policy noeviction"]
+        );
+        // Keys that do not expire can be given up under the old policy only.
+        let smaller = [(MAXMEMORY, "400"), (POLICY, "volatile-lru")];
+        assert_eq!(
+            order(&smaller, &evicting),
+            ["maxmemory 500", "maxmemory 400", "maxmemory-policy volatile-lru"]
+        );
+        let expiring = reading(1_000, "volatile-lru", 1_000);
+        assert_eq!(
+            order(&[(MAXMEMORY, "400"), (POLICY, "allkeys-lru")], &expiring),
+            ["maxmemory-policy allkeys-lru", "maxmemory 500", "maxmemory 400"]
         );
         let empty = reading(1_000, "allkeys-lru", 10);
         assert_eq!(order(&[(MAXMEMORY, "400")], &empty), ["maxmemory 400"]);

@@ -12,6 +12,7 @@ use flyball_proto::steering::{Bounds, Capability, Settings, Target};
 
 use super::actuator::{Actuator, Facts, Law, Reading, Step, Trouble};
 use super::config::SteerConfig;
+use crate::cache::events::{SETTING_NAME, is_same};
 use crate::redis::{Connection, Error, Instance, Refusal, Reply, State};
 use crate::sense::HostPaths;
 use host::Host;
@@ -182,7 +183,20 @@ impl Actuator for RedisActuator {
     }
 
     fn persist(&mut self) -> Result<(), Trouble> {
-        self.call(&["CONFIG", "REWRITE"]).map(|_| ())
+        let instance = self.instance.clone();
+        // The observer waits as long; what happens to keys in that time it does not hear.
+        let borrowed = instance.borrowed().lock();
+        let reply = self.call(&["CONFIG", "GET", SETTING_NAME])?;
+        let present = reply.parts().get(1).map(text).unwrap_or_default();
+        let borrowed = borrowed.as_ref().filter(|(_, set)| is_same(set, &present));
+        if let Some((before, _)) = borrowed {
+            self.call(&["CONFIG", "SET", SETTING_NAME, before])?;
+        }
+        let written = self.call(&["CONFIG", "REWRITE"]);
+        if let Some((_, set)) = borrowed {
+            self.call(&["CONFIG", "SET", SETTING_NAME, set])?;
+        }
+        written.map(|_| ())
     }
 
     fn on_trial(&self, before: Option<&Settings>) {

@@ -173,13 +173,113 @@ fn a_rejected_step_brings_the_old_values_back_and_is_never_offered_again() {
     let mut world = World::new();
     world.propose("s-1", &[1], 100, 600);
     world.confirm("s-1").unwrap();
-    world.report(1, Applied::Rejected("above the host's memory".into()), values(100));
+    let told = world.outcome(1, Applied::Rejected("above the host's memory".into()), values(100));
+    world.ok(&Event::Outcome(told.clone()));
     assert_eq!(world.rollout("r-1").state, RolloutState::RolledBack);
     assert_eq!(world.rollout("r-1").cause, Some(Cause::Agent));
     world.propose("s-2", &[1], 100, 600);
     world.wait(world.limits.cool_down_ms);
     let refusal = Refusal::RejectedBefore { target: target(1).id, values: values(200) };
     assert_eq!(world.confirm("s-2").unwrap_err(), refusal);
+    assert_eq!(world.state().target(&target(1).id).unwrap().status(world.now), "free");
+    // Its reason may be gone: a person says so.
+    let unlock = Event::Unlock { target: target(1).id, by: ana(), note: "more memory".into() };
+    world.ok(&unlock);
+    // Agents tell again what they told, whenever they connect.
+    world.ok(&Event::Outcome(told));
+    assert!(matches!(world.event(&unlock), Err(Refusal::NotLocked(_))), "once");
+    world.confirm("s-2").unwrap();
+    world.check_replay();
+}
+
+/// `maxmemory` of the target 1 is promoted at 150, and another parameter is on trial at 150.
+fn beside() -> World {
+    let mut world = World::new();
+    world.propose("s-1", &[1], 100, 150);
+    world.confirm("s-1").unwrap();
+    world.obey(1);
+    world.wait(world.limits.hold_ms);
+    world.wait(world.limits.validate_min_ms);
+    world.judge("r-1", Judgement::Pass);
+    world.obey(1);
+    assert_eq!(world.rollout("r-1").state, RolloutState::Promoted);
+    world.ok(&Event::Proposed(Box::new(of_samples(proposal("s-2", &[1], 100, 150)))));
+    world.confirm("s-2").unwrap();
+    let (wanted, ask) = world.wanted(1).unwrap();
+    assert_eq!(wanted, both(150, 150));
+    let Ask::Canary { revert_to, .. } = ask else { panic!("{ask:?}") };
+    assert_eq!(revert_to, both(150, 100));
+    world.obey(1);
+    world
+}
+
+fn both(maxmemory: u64, of_samples: u64) -> Values {
+    values(maxmemory).into_iter().chain(samples(of_samples)).collect()
+}
+
+#[test]
+fn promoted_values_stay_wanted_while_others_are_tried_and_after() {
+    let mut world = beside();
+    let mut back = world.clone();
+    world.wait(world.limits.hold_ms);
+    world.wait(world.limits.validate_min_ms);
+    world.judge("r-2", Judgement::Pass);
+    world.obey(1);
+    assert_eq!(world.rollout("r-2").state, RolloutState::Promoted);
+    assert_eq!(world.wanted(1), Some((both(150, 150), Ask::Keep { persist: false })));
+    world.check_replay();
+
+    let rollout = RolloutId("r-2".into());
+    back.ok(&Event::RollBack { rollout, by: ana(), note: String::new() });
+    assert_eq!(back.wanted(1), Some((both(150, 100), Ask::Restore { persist: false })));
+    back.obey(1);
+    assert_eq!(back.rollout("r-2").state, RolloutState::RolledBack);
+    assert_eq!(back.wanted(1), Some((values(150), Ask::Keep { persist: false })));
+    back.check_replay();
+}
+
+#[test]
+fn a_person_who_changes_a_promoted_value_beside_a_trial_ends_that_and_keeps_the_value() {
+    let mut world = beside();
+    world.report(1, Applied::Drifted("somebody else".into()), both(200, 150));
+    let rollout = world.rollout("r-2");
+    assert_eq!((rollout.stage(), rollout.cause), ("restoring", Some(Cause::Agent)));
+    assert!(rollout.reason.ends_with("maxmemory is left at 200"), "{}", rollout.reason);
+    assert_eq!(world.wanted(1), Some((samples(100), Ask::Restore { persist: false })));
+    world.report(1, Applied::Applied, both(200, 100));
+    assert_eq!(world.rollout("r-2").state, RolloutState::RolledBack);
+    assert_eq!(world.wanted(1), None);
+    world.check_replay();
+
+    // The agent has found it only when it was asked for the old values, or for a step.
+    let mut world = beside();
+    let rollout = RolloutId("r-2".into());
+    world.ok(&Event::RollBack { rollout, by: ana(), note: String::new() });
+    world.report(1, Applied::Drifted("somebody else".into()), both(200, 100));
+    assert_eq!(world.wanted(1), Some((samples(100), Ask::Restore { persist: false })));
+    world.report(1, Applied::Applied, both(200, 100));
+    assert_eq!(world.wanted(1), None);
+
+    let mut world = beside();
+    world.report(1, Applied::Rejected("maxmemory is 200".into()), both(200, 100));
+    assert_eq!(world.rollout("r-2").state, RolloutState::RolledBack);
+    let book = world.state().target(&target(1).id).unwrap();
+    assert_eq!((book.rejected.len(), &book.standing), (0, &None), "that was not the step's fault");
+}
+
+#[test]
+fn what_agents_did_while_nobody_could_decide_is_heard_before_time_limits_are() {
+    let mut world = validating();
+    world.wait(world.limits.validate_min_ms);
+    world.judge("r-1", Judgement::Pass);
+    let applied = world.outcome(1, Applied::Applied, values(600));
+    world.now += world.limits.apply_ms;
+    let mut late = world.clone();
+    world.ok(&Event::Outcome(applied.clone()));
+    assert_eq!(world.rollout("r-1").state, RolloutState::Promoted);
+    late.tick();
+    late.ok(&Event::Outcome(applied));
+    assert_eq!(late.rollout("r-1").stage(), "restoring");
 }
 
 #[test]

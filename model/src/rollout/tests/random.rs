@@ -65,6 +65,7 @@ fn outcome(world: &World, pick: u8, how: u8) -> Event {
         9 => (Applied::Rejected(why()), Values::new()),
         10 => (Applied::Reverted(why()), old),
         11 => (Applied::Reverted(why()), Values::new()),
+        12 if pick & 8 != 0 => (Applied::Drifted(why()), one_is_other(wanted, pick)),
         12 => (Applied::Drifted(why()), values(77)),
         13 => (Applied::Drifted(why()), wanted),
         14 => (Applied::Applied, values(78)),
@@ -80,6 +81,13 @@ fn outcome(world: &World, pick: u8, how: u8) -> Event {
     Event::Outcome(outcome)
 }
 
+/// What is wanted, but for one of the values.
+fn one_is_other(mut wanted: Values, pick: u8) -> Values {
+    let at = usize::from(pick) % wanted.len().max(1);
+    wanted.values_mut().skip(at).take(1).for_each(|value| *value = "77".into());
+    wanted
+}
+
 fn event(world: &World, (kind, pick, how, _): Op, count: usize) -> Event {
     let note = String::new;
     let rollout = || rollout(world, pick);
@@ -91,11 +99,13 @@ fn event(world: &World, (kind, pick, how, _): Op, count: usize) -> Event {
             let members: &[usize] = if how.is_multiple_of(3) { &[0, 1, 2, 3, 4] } else { &[n] };
             // Mostly from what is in force.
             let standing = world.state().target(&target(n).id).and_then(|b| b.standing.clone());
-            let from = standing.and_then(|standing| standing.values["maxmemory"].parse().ok());
+            let is_other = how % 7 == 1;
+            let parameter = if is_other { SAMPLES } else { "maxmemory" };
+            let from = standing.and_then(|s| s.values.get(parameter)?.parse().ok());
             let from = from.filter(|_| how < 200).unwrap_or(100);
             let mut proposal = proposal(&id, members, from, to);
-            if how % 7 == 1 {
-                proposal.kind = "cache.eviction_policy".into();
+            if is_other {
+                proposal = of_samples(proposal);
             }
             Event::Proposed(Box::new(proposal))
         }

@@ -95,6 +95,9 @@ fn late() -> Edges {
         kind(&mut world, "s-1", "a", &[1], (100, 350));
         let mut late = world.outcome(1, Applied::Rejected("why".into()), Values::new());
         stop(&mut world, "r-1");
+        let mut sooner = world.clone();
+        sooner.ok(&Event::Outcome(late.clone()));
+        edges.append(&mut sooner.edges);
         world.obey(1);
         late.rollout = RolloutId("r-1".into());
         world.wait(pause);
@@ -112,6 +115,20 @@ fn refused(world: &mut World) {
     world.propose("s-2", &[1], 100, 350);
     let refusal = Refusal::RejectedBefore { target: target(1).id, values: values(200) };
     assert_eq!(world.confirm("s-2").unwrap_err(), refusal);
+}
+
+/// A person allows what an agent rejected, at a target that rests and at one that does not.
+fn allowed() -> Edges {
+    let mut edges = Edges::new();
+    for pause in [0, DAY] {
+        let mut world = World::new();
+        kind(&mut world, "s-1", "a", &[1], (100, 350));
+        world.report(1, Applied::Rejected("why".into()), values(100));
+        world.wait(pause);
+        world.ok(&Event::Unlock { target: target(1).id, by: ana(), note: String::new() });
+        edges.append(&mut world.edges);
+    }
+    edges
 }
 
 /// A collector dies after `rolled_back` is written, and the next one comes after the rest is over.
@@ -185,13 +202,18 @@ fn a_rejection_that_comes_late_is_remembered() {
 }
 
 #[test]
+fn what_was_rejected_may_be_allowed_again() {
+    allowed();
+}
+
+#[test]
 fn a_rest_that_was_not_written_down_is_over_in_time() {
     dies();
 }
 
 /// All edges that are seen here.
 pub(super) fn edges() -> Edges {
-    [two_kinds(), untouched(), late(), dies(), drifting(), harm_at_last()]
+    [two_kinds(), untouched(), late(), allowed(), dies(), drifting(), harm_at_last()]
         .into_iter()
         .flatten()
         .collect()

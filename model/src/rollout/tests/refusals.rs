@@ -162,7 +162,8 @@ fn only_a_locked_target_can_be_unlocked() {
     let unknown = no(world.event(&unlock), RefusalClass::NotFound);
     assert_eq!(unknown, "no rollout has ever touched a target node-1/redis/main");
     world.confirm("s-1").unwrap();
-    assert_eq!(conflict(world.event(&unlock)), "target node-1/redis/main is not locked");
+    let not_locked = "target node-1/redis/main is not locked, and its agent has rejected nothing";
+    assert_eq!(conflict(world.event(&unlock)), not_locked);
 }
 
 #[test]

@@ -13,6 +13,9 @@ pub(super) const DAY: i64 = 24 * 3_600_000;
 /// Machine, from, to, move.
 pub(super) type Edges = BTreeSet<(&'static str, String, String, &'static str)>;
 
+/// A parameter that another kind of change is of.
+pub(super) const SAMPLES: &str = "maxmemory-samples";
+
 /// Every world begins at this time.
 pub(super) const START: i64 = 1_700_000_000_000;
 
@@ -40,6 +43,19 @@ pub(super) fn maxmemory(from: u64, to: u64) -> Change {
     };
     let (from, to) = (from.to_string(), to.to_string());
     Change { parameter: "maxmemory".into(), from, to, unit: "bytes".into(), bound }
+}
+
+/// The same change of another parameter.
+pub(super) fn of_samples(mut proposal: Proposal) -> Proposal {
+    proposal.kind = "cache.eviction_policy".into();
+    for member in &mut proposal.members {
+        member.change[0].parameter = SAMPLES.into();
+    }
+    proposal
+}
+
+pub(super) fn samples(value: u64) -> Values {
+    Values::from([(SAMPLES.to_owned(), value.to_string())])
 }
 
 pub(super) fn proposal(id: &str, targets: &[usize], from: u64, to: u64) -> Proposal {
@@ -137,6 +153,9 @@ impl World {
         for made in &decision.transitions {
             self.append(made);
         }
+        if let Event::Unlock { target, .. } = event {
+            self.rejected.retain(|(id, _)| id != target);
+        }
         // Only now: what was due before the event came was offered before it.
         self.rejected.extend(rejected);
         self.nodes_offer_nothing_rejected();
@@ -167,25 +186,46 @@ impl World {
         let is_it = |book: &&TargetBook| {
             (&book.target.kind, &book.target.name) == (&outcome.kind, &outcome.name)
         };
-        let book = found.into_iter().find(is_it)?;
+        let book = found.into_iter().find(is_it)?.clone();
         let (id, part) = (book.target.id.clone(), self.state().wanted(&book.target.id)?);
         if outcome.revision < book.revision {
             return None;
         }
-        self.shown.insert(id.clone(), outcome.in_force.clone());
+        let is_of_holder = book.held_by.as_ref().is_none_or(|held_by| *held_by == part.rollout);
+        if is_of_holder {
+            self.shown.insert(id.clone(), outcome.in_force.clone());
+        }
+        let standing = book.standing.as_ref().filter(|s| s.rollout != part.rollout);
+        let standing = standing.map(|standing| standing.values.clone()).unwrap_or_default();
+        let is_as_promoted = |(name, value): (&String, &String)| {
+            outcome.in_force.get(name).is_none_or(|found| found == value)
+        };
         let rejects = matches!(outcome.result, Applied::Rejected(_))
             && part.rollout == outcome.rollout
+            && is_of_holder
+            && standing.iter().all(is_as_promoted)
             && !outcome.shows(&part.values);
-        rejects.then_some((id, part.values))
+        let mut values = part.values;
+        values.retain(|name, _| !standing.contains_key(name));
+        rejects.then_some((id, values))
     }
 
     fn nodes_offer_nothing_rejected(&self) {
         for node in self.state().nodes() {
             for part in self.state().policy(node).parts {
-                let what = (part.target.id, part.values);
+                let what = (part.target.id.clone(), self.own(&part));
                 assert!(!self.rejected.contains(&what), "(g) {what:?}");
             }
         }
+    }
+
+    /// What is wanted of a target but for what was promoted before.
+    fn own(&self, part: &Part) -> Values {
+        let book = self.state().target(&part.target.id).unwrap();
+        let standing = book.standing.as_ref().filter(|s| s.rollout != part.rollout);
+        let mut values = part.values.clone();
+        values.retain(|name, _| standing.is_none_or(|s| !s.values.contains_key(name)));
+        values
     }
 
     /// Notes that an agent has these values in force.
@@ -257,6 +297,7 @@ impl World {
             let (old, new) = (before.policy(node), state.policy(node));
             assert!(new.revision >= old.revision, "(m) it fell");
             assert_eq!(new.revision == old.revision, new.parts == old.parts, "(m) {old:?} {new:?}");
+            self.check_promoted(before, node);
             new.parts.into_iter().for_each(|part| self.check_part(part));
         }
     }
@@ -280,7 +321,10 @@ impl World {
             if let Phase::Restoring { .. } = rollout.phase {
                 let old = wanted.as_ref().map(|part| &part.values);
                 let owed = rollout.owed(place);
-                let must = (*member == Member::Restoring).then_some(&owed);
+                let mut must = owed;
+                let standing = state.target(id).unwrap().standing.clone();
+                must.extend(standing.map(|standing| standing.values).unwrap_or_default());
+                let must = (*member == Member::Restoring).then_some(&must);
                 assert_eq!(old, must, "(i) {member:?}");
             }
             let ended = before.rollout(&rollout.id).is_some_and(|old| !old.state.is_final());
@@ -296,16 +340,34 @@ impl World {
 
     fn check_part(&mut self, part: Part) {
         let id = part.target.id.clone();
-        assert!(!self.rejected.contains(&(id.clone(), part.values.clone())), "(g) {part:?}");
-        let number = |values: &Values| values["maxmemory"].parse::<u64>().unwrap();
+        assert!(!self.rejected.contains(&(id.clone(), self.own(&part))), "(g) {part:?}");
         if let Ask::Canary { revert_to, .. } = &part.ask {
             let old = self.offered.get(&(id.clone(), part.rollout.clone())).unwrap_or(revert_to);
-            let (old, new) = (number(old), number(&part.values));
-            assert!((50..=10_000).contains(&new), "(h) {new}");
-            let within = new <= 2 * old && new * 10 >= old * 9;
-            assert!(within, "(h) {old} to {new}");
+            for (name, new) in &part.values {
+                let Some(old) = old.get(name) else { panic!("(h) {name}") };
+                let (old, new) = (old.parse::<u64>().unwrap(), new.parse::<u64>().unwrap());
+                assert!((50..=10_000).contains(&new), "(h) {new}");
+                let within = new <= 2 * old && new * 10 >= old * 9;
+                assert!(within, "(h) {old} to {new}");
+            }
         }
         self.offered.insert((id, part.rollout), part.values);
+    }
+
+    /// (n) What stands of a target is wanted of it, and comes to stand only by a promotion.
+    fn check_promoted(&self, before: &State, node: &str) {
+        for book in self.state().targets_of(node) {
+            let Some(standing) = &book.standing else { continue };
+            let wanted = self.state().wanted(&book.target.id);
+            let is_wanted = |(name, value)| wanted.as_ref()?.values.get(name).map(|v| v == value);
+            let is_silent = wanted.is_none();
+            let all = standing.values.iter().all(|pair| is_wanted(pair) == Some(true));
+            assert!(all || is_silent, "(n) {standing:?} {wanted:?}");
+            let old = before.target(&book.target.id).and_then(|old| old.standing.as_ref());
+            let is_old = |(name, value)| old.and_then(|old| old.values.get(name)) == Some(value);
+            let is_promoted = old.is_none_or(|old| old.rollout != standing.rollout);
+            assert!(is_promoted || standing.values.iter().all(is_old), "(n) {old:?} {standing:?}");
+        }
     }
 
     /// Offers are what the state wants, and exactly where it wants something else than before.
