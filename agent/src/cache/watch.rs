@@ -28,17 +28,12 @@ use crate::redis::{Error, Info, Instance, Number};
 mod parts;
 
 pub use parts::{Block, Looked, Plan};
-use parts::{Settings, interval, read_info, read_settings};
+use parts::{HISTOGRAM_BYTES, SCALES, Settings, interval, read_info, read_settings};
 
 /// A missed key has been filled by then, if it is filled at all.
 const FILLED: Duration = Duration::from_millis(200);
 /// Keys that wait to be looked at.
 const MOST_FILLS: usize = 256;
-/// What a server spends on the histogram of a command's times, from its first use on (measured, Redis
-/// 7.0). `used_memory` has it and nothing tells it; a dozen of ours are 0.3 MB.
-const HISTOGRAM_BYTES: f64 = 24_688.0;
-/// What is believed of bytes of INFO for each byte of `MEMORY USAGE`.
-const SCALES: std::ops::RangeInclusive<f64> = 0.9..=1.2;
 /// Keys are counted at most so often beside the draws. Where many expire at once their number goes up
 /// and down within a block, and ages are shares of what it was when they were drawn.
 const COUNT_EVERY: Duration = Duration::from_secs(1);

@@ -186,16 +186,20 @@ async fn clocks_that_differ_are_told() {
     let now_ms = jiff::Timestamp::now().as_millisecond() - month_ms();
     for (name, after_ms, words) in [
         ("s-a", now_ms, None),
-        ("s-b", now_ms + 60_000, Some("decision 4 is dated 59 s after now")),
-        ("s-c", now_ms, Some("decision 5 is dated 60 s before the one that it follows")),
+        // Less than an hour remains of it when it is read.
+        ("s-b", now_ms + 3_600_000, Some(("decision 4 is dated ", " s after now"))),
+        ("s-c", now_ms, Some(("decision 5 is dated 3600 s before", "the one that it follows"))),
     ] {
         let row = writer.log().row(&proposed(name, after_ms)).unwrap();
         assert!(writer.append(&row).await.unwrap());
         reader.catch_up().await;
-        let told = reader.clocks().map(|told| told.replace("60 s after", "59 s after"));
+        let told = reader.clocks();
         match words {
             None => assert_eq!(told, None),
-            Some(words) => assert!(told.clone().unwrap().contains(words), "{told:?}"),
+            Some((begin, end)) => {
+                let told = told.unwrap();
+                assert!(told.contains(begin) && told.ends_with(end), "{told}");
+            }
         }
     }
     opened.close().await;
