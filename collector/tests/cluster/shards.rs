@@ -240,10 +240,14 @@ async fn a_shard_that_is_killed_refuses_inserts_and_nothing_is_lost_or_doubled_w
     b.kill().await;
     stream.send_frames(&recorder.frames(5, now_ms() + 50)).await;
     stream.wait_for_credit(0).await;
-    until("/readyz says why", async || {
+    let shard = format!("127.0.0.1:{}", b.tcp);
+    until(&format!("/readyz says that {shard} fails"), async || {
         let (status, detail, _) = collector.check("ingest").await;
-        let shard = format!("127.0.0.1:{}", b.tcp);
-        (status == "failing" && detail.contains(&shard)).then_some(())
+        let says_why = status == "failing" && detail.contains(&shard);
+        if !says_why {
+            eprintln!("ingest is {status}: {detail}");
+        }
+        says_why.then_some(())
     })
     .await;
     let (_, detail, _) = collector.check("clickhouse").await;
