@@ -23,7 +23,7 @@ demo: build engine ## the closed loop on a real Redis in under three minutes: fo
 test: ## install what the tests need and run all of them
 	@scripts/test.sh
 
-bench: build engine ## every benchmark as a table (about 90 minutes; QUICK=1 about 15)
+bench: build engine ## every benchmark as a table (about three hours, one of them for what observing costs; QUICK=1 about 25 minutes)
 	@scripts/bench.sh $(RELEASE)
 
 chaos: build engine ## 1,000 faults on real processes, every sample compared (about 30 minutes; FAULTS=n, FLYBALL_CHAOS_SEED=n)

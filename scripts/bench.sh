@@ -10,9 +10,10 @@ if [ -n "${QUICK:-}" ]; then
   agent=(--settle 30 --window 30) ticks=30 millions=1
   flood=(--seconds 20 --rounds 1) fleet=(--agents 2000 --warmup 30 --seconds 60) scale=(--sizes "10,100,1000" --warmup 15 --seconds 30)
   fsync=(--seconds 20) replay=(--rounds 1) outage=(--settle 60 --seconds 60)
+  cost=(--seconds 30 --cycle 0 --rounds 1)
 else
   agent=() ticks=100 millions=10
-  flood=() fleet=(--agents 10000 --warmup 120 --seconds 600) scale=(--warmup 30 --seconds 60) fsync=() replay=() outage=()
+  flood=() fleet=(--agents 10000 --warmup 120 --seconds 600) scale=(--warmup 30 --seconds 60) fsync=() replay=() outage=() cost=(--rounds 1)
 fi
 
 step() { printf '\n### %s\n\n' "$1"; shift; "$@" || status=1; }
@@ -56,9 +57,11 @@ step "The backlog of an hour" "$bench" replay "${replay[@]}"
 step "ClickHouse away" "$bench" outage "${outage[@]}"
 step "Steering: from a wish to its being in force" fleet "$bench" steer
 step "Steering: a harmful change and its way back" "$bench" harm
+step "The judge: nothing changed, harm, growth" "$bench" judge ${QUICK:+--quick}
 step "Rollups" cargo bench --locked --quiet -p flyball-collector --bench rollup
 step "On disk, beside VictoriaMetrics" "$bench" disk --millions "$millions"
 step "Store: ways to insert, fsync, memory" cargo bench --locked --quiet -p flyball-collector --bench store
 step "Caches: other sizes and LFU, predicted and found" caches
+step "Caches: what observing costs (an hour: a whole cycle of windows; quick: without)" "$bench" cache-cost "${cost[@]}"
 step "Agent beside node_exporter" "$bench" agent "${agent[@]}"
 exit $status
