@@ -81,7 +81,8 @@ async fn what_is_closed_is_kept_until_a_late_sample_comes() {
 async fn the_head_of_a_range_is_kept_while_its_tail_is_asked_for_again() {
     let server = server().await;
     let from = closed_ms() - 4 * HOUR_MS;
-    let minutes: Vec<_> = (0..9 * 60).map(|i| (from + i * 60_000, i)).collect();
+    // Up to now and beyond: the tail begins at ten minutes that are not closed yet, and has samples too.
+    let minutes: Vec<_> = (0..9 * 60 + 15).map(|i| (from + i * 60_000, i)).collect();
     server.insert("a", &gauge(), &minutes).await;
     let explain = async |to_ms: i64| {
         let (from, to) = (from.to_string(), to_ms.to_string());

@@ -97,7 +97,13 @@ impl Collector {
     }
 
     pub async fn until_ready(&self) {
-        until("ready", async || (self.get("/readyz").await.status == 200).then_some(())).await;
+        until("ready", async || {
+            assert!(!self.task.is_finished(), "the collector has ended");
+            // The server that says what is waited for gives way to the one that answers: a connection that it had just accepted is closed.
+            let answer = reqwest::get(format!("http://{}/readyz", self.http)).await.ok()?;
+            (answer.status() == 200).then_some(())
+        })
+        .await;
     }
 
     pub async fn channel(&self) -> Channel {
