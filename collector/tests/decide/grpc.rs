@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::harness::{ClickHouse, Collector};
-use crate::world::{Agent, ID, MIB, Manner, World, ended, get, quick, rollout, suggested};
+use crate::world::{Agent, ID, MIB, Manner, World, ended, get, quick, suggested};
 
 async fn client(collector: &Collector) -> PerformanceClient<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{}", collector.grpc)).unwrap();
@@ -65,7 +65,6 @@ async fn a_program_carries_a_change_through_its_life() {
     let again = client.confirm(decision(&id, "")).await.unwrap_err();
     assert_eq!(again.code(), Code::FailedPrecondition);
     assert!(again.message().contains("is confirmed"), "{again}");
-    rollout(&collector, &begun.id, |rollout| rollout["stage"] == "holding").await;
     assert!(client.pause(decision(&begun.id, "wait")).await.unwrap().into_inner().paused);
     let twice = client.pause(decision(&begun.id, "")).await.unwrap_err();
     assert_eq!(twice.code(), Code::FailedPrecondition);
