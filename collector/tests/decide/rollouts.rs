@@ -189,6 +189,7 @@ async fn a_server_or_an_agent_that_is_gone_ends_it_at_once() {
         config.rollout.hold_ms = 600_000;
         config.rollout.cool_down_ms = 1;
         config.rollout.restore_ms = 6_000;
+        config.rollout.silent_ms = 2_000;
     })
     .await;
     let world = World::begin(&clickhouse, "web-1").await;

@@ -1,5 +1,7 @@
 //! A cache in a world where its size decides its hit ratio: its agent on a stream, its rows in `cache_stats`.
 
+use std::cell::RefCell;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,7 +43,7 @@ pub fn quick(config: &mut Config) {
         validate_min_ms: 500,
         validate_max_ms: 60_000,
         restore_ms: 20_000,
-        silent_ms: 2_000,
+        silent_ms: 10_000,
         lease_ms: 5_000,
         cool_down_ms: 600_000,
         ..Limits::default()
@@ -100,16 +102,15 @@ impl World {
         });
         let mut past = Rows::new(&server, now_ms() - 70_000);
         let store = clickhouse.open.store.clone();
-        let rows: Vec<_> = (0..140).map(|_| past.next(&server)).collect();
-        insert(&store, &rows).await;
+        insert(&store, &past.until(now_ms(), &server)).await;
         let stop = CancellationToken::new();
         let (of, ending) = (Arc::clone(&server), stop.clone());
         let rows = tokio::spawn(async move {
             let mut ticks = interval(Duration::from_millis(TICK_MS as u64));
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
             loop {
                 tokio::select! {
-                    _ = ticks.tick() => insert(&store, &[past.next(&of)]).await,
+                    _ = ticks.tick() => insert(&store, &past.until(now_ms(), &of)).await,
                     () = ending.cancelled() => return,
                 }
             }
@@ -195,9 +196,17 @@ struct Rows {
 
 impl Rows {
     fn new(server: &Server, at_ms: i64) -> Self {
-        // Other chance on every node: what is the same to the last digit is no control.
-        let number = server.node.bytes().fold(0, |number, byte| number * 31 + u64::from(byte));
+        // Other chance on every node, far from that of names that are alike: what is the same to the
+        // last digit is no control, also when its rows began a tick later.
+        let number =
+            server.node.bytes().fold(0, |number, byte| number * 31 + u64::from(byte)) << 32;
         Self { at_ms, started_ms: at_ms - 1_000_000, hits: 1_000_000, misses: 500_000, number }
+    }
+
+    /// All rows that are due, in one insert: a slow store makes them late and never later and later.
+    fn until(&mut self, now_ms: i64, server: &Server) -> Vec<CacheRow> {
+        let due = (now_ms - self.at_ms).max(0) / TICK_MS;
+        (0..due).map(|_| self.next(server)).collect()
     }
 
     fn next(&mut self, server: &Server) -> CacheRow {
@@ -441,9 +450,12 @@ pub async fn suggested(collector: &Collector) -> Value {
 
 /// The rollout once it is so.
 pub async fn rollout(collector: &Collector, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-    until("the rollout", async || {
+    let last = RefCell::new(Value::Null);
+    until(fmt::from_fn(|f| write!(f, "the rollout: {:#}", last.borrow())), async || {
         let answer = get(collector, &format!("/api/performance/rollouts/{id}")).await;
-        (answer.status == 200 && is_so(&answer.body)).then_some(answer.body)
+        let is_so = answer.status == 200 && is_so(&answer.body);
+        last.replace(answer.body.clone());
+        is_so.then_some(answer.body)
     })
     .await
 }

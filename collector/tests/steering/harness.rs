@@ -23,7 +23,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Status, Streaming};
 
 /// Nothing here takes longer.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_mins(2);
 /// Silence for this long is taken for silence.
 const SILENCE: Duration = Duration::from_millis(150);
 

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 /// Longest that anything here may take.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 fn collector() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_flyball-collector"))

@@ -10,7 +10,7 @@
 //!   half of what was promised has come beyond doubt, and nothing more is to come;
 //! - **pass** when for every metric it lies within the margin, and of the targets at least one has
 //!   become better (Holm's correction over them);
-//! - **inconclusive** otherwise. When the time is up, a person decides.
+//! - **inconclusive** otherwise. What follows when the time is up is not for the judge to say.
 //!
 //! "No significant difference" is no pass: it is what little data, a dead source and real harm in noise
 //! look like as well. For that reason Kayenta's Mann-Whitney test and plain thresholds were not taken: the

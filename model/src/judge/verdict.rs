@@ -18,7 +18,7 @@ pub struct Verdict {
     pub samples: u64,
     /// Windows after the change that were looked at.
     pub windows: u32,
-    /// The time is up: an inconclusive verdict will stay so, and a person decides.
+    /// The time is up: an inconclusive verdict will stay so, and whoever asked decides.
     pub last: bool,
     /// In plain words with the numbers.
     pub reason: String,

@@ -5,7 +5,7 @@ use super::trial::Trial;
 use super::verdict::{Effect, Facet};
 
 /// What is added when nothing was decided up to the last look.
-pub(super) const TIME_IS_UP: &str = "the time is up, a person decides";
+pub(super) const TIME_IS_UP: &str = "the time is up";
 
 /// Why harm.
 pub(super) fn harm(trial: &Trial, look: &Look, effect: &Effect) -> String {
