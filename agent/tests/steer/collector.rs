@@ -118,17 +118,22 @@ impl Collector {
 
     /// The next outcome of this result for this revision.
     pub(crate) async fn outcome(&mut self, revision: u64, result: PolicyResult) -> PolicyOutcome {
-        loop {
-            match self.next().await {
-                AgentSteering::Outcome(o) if o.revision.0 == revision && o.result == result => {
-                    return o;
+        let wait = async {
+            loop {
+                match self.next().await {
+                    AgentSteering::Outcome(o) if o.revision.0 == revision && o.result == result => {
+                        return o;
+                    }
+                    AgentSteering::Outcome(o) if o.result == PolicyResult::Rejected => {
+                        panic!("rejected: {}", o.reason)
+                    }
+                    _ => {}
                 }
-                AgentSteering::Outcome(o) if o.result == PolicyResult::Rejected => {
-                    panic!("rejected: {}", o.reason)
-                }
-                _ => {}
             }
-        }
+        };
+        // An agent that reports caches is never silent.
+        let found = timeout(DEADLINE * 3, wait).await;
+        found.unwrap_or_else(|_| panic!("{revision} is not told to be {result:?}"))
     }
 
     /// The next outcome of any kind.

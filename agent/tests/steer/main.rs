@@ -7,6 +7,7 @@ mod collector;
 #[allow(dead_code, reason = "shared with the tests of the sampler")]
 mod harness;
 mod kill;
+mod promises;
 mod refusals;
 
 use std::time::Instant;
