@@ -48,3 +48,17 @@ async fn the_dashboard_carries_a_change_through_its_life() -> Result<()> {
     check("changes.mjs", &stack).await?;
     stack.stop().await
 }
+
+#[tokio::test]
+async fn the_dashboard_shows_like_caches_changing_in_waves() -> Result<()> {
+    // Long enough in a wave that a page can be looked at.
+    let patient = ("FLYBALL_ROLLOUT_VALIDATE_MIN_MS", "10000");
+    let stack = Stack::start_with(&[&QUICK[..], &[patient]].concat()).await?;
+    let mut caches = Vec::new();
+    for node in ["web-1", "web-2", "web-3"] {
+        caches.push(Steered::begin(stack.collector.grpc, node, "sessions").await?);
+    }
+    check("group.mjs", &stack).await?;
+    drop(caches);
+    stack.stop().await
+}

@@ -217,6 +217,58 @@ async fn a_person_proposes_a_change_which_goes_the_way_of_every_other() -> Resul
 }
 
 #[tokio::test]
+async fn like_caches_change_together_and_each_is_told() -> Result<()> {
+    let stack = start(&[]).await?;
+    let server = stack.collector.api.base();
+    let mut worlds = Vec::new();
+    for node in ["web-1", "web-2", "web-3"] {
+        worlds.push(Steered::begin(stack.collector.grpc, node, "sessions").await?);
+    }
+    let look = |dry: bool| json!({"scope": "cache", "dry_run": dry});
+    until("all three to be seen", SOON, || async {
+        let tried = stack.collector.api.posted("/api/performance/optimize", &look(true)).await?;
+        let members = tried["suggestions"][0]["members"].as_array().map_or(0, Vec::len);
+        ensure!(members == 3, "{tried}");
+        Ok(())
+    })
+    .await?;
+    let found = stack.collector.api.posted("/api/performance/optimize", &look(false)).await?;
+    let id = text(&found["suggestions"][0]["id"])?;
+    keep(&stack, "suggestion-group", &format!("suggestions/{id}")).await?;
+    let listed = flyball(server, &["suggestions", "--target", "redis:web-2:sessions"]).await?;
+    ensure!(listed.told(&[id, "sessions on 3 nodes"]), "{listed:?}");
+    let shown = flyball(server, &["show", id]).await?;
+    let each = ["sessions on web-1  maxmemory", "sessions on web-2  maxmemory"];
+    ensure!(shown.told(&each) && shown.told(&["NOW", "THEN"]), "{shown:?}");
+    ensure!(flyball(server, &["reject", id]).await?.told(&["is rejected"]));
+
+    let none = flyball(server, &["propose", "redis:*:carts", "maxmemory=72mb"]).await?;
+    ensure!(none.failed_with(1, &["no cache is redis:*:carts", "`flyball caches`"]), "{none:?}");
+    let several = flyball(server, &["propose", "sessions", "maxmemory=72mb"]).await?;
+    ensure!(several.failed_with(2, &["redis:web-1:sessions, redis:web-2:"]), "{several:?}");
+    let two = ["redis:web-1:sessions", "redis:web-3:sessions"];
+    let far = flyball(server, &["propose", two[0], two[1], "maxmemory=1"]).await?;
+    ensure!(far.failed_with(2, &["\n  maxmemory: redis:web-"]), "{far:?}");
+    let made = flyball(server, &["propose", "redis:*:sessions", "maxmemory=72mb"]).await?;
+    ensure!(made.told(&["sessions on 3 nodes", each[0], "64 MiB  72 MiB"]), "{made:?}");
+    let list = stack.collector.api.json("/api/performance/suggestions?status=proposed").await?;
+    let id = text(&list["suggestions"][0]["id"])?;
+    let followed = flyball(server, &["--timeout", "20s", "confirm", id, "--watch"]).await?;
+    let parts = ["1 of wave 1: offered to web-", "1 of wave 3: offered to web-", "promoted"];
+    ensure!(followed.told(&parts), "{followed:?}");
+    ensure!(worlds.iter().all(|world| world.server.limit() == 72 * MIB));
+    let rollout = id.replace("s-", "r-");
+    keep(&stack, "rollout-group", &format!("rollouts/{rollout}")).await?;
+    let shown = flyball(server, &["show", &rollout]).await?;
+    let parts = ["1, canary", "COMPARED WITH", "in force", each[1]];
+    ensure!(shown.told(&parts), "{shown:?}");
+    let all = flyball(server, &["rollouts"]).await?;
+    ensure!(all.told(&[&rollout, "sessions on 3 nodes"]), "{all:?}");
+    drop(worlds);
+    stack.stop().await
+}
+
+#[tokio::test]
 async fn what_cannot_be_is_told_with_what_can() -> Result<()> {
     let stack = start(&[]).await?;
     let server = stack.collector.api.base();

@@ -99,7 +99,7 @@ async fn a_change_is_promoted_made_permanent_and_then_left_to_people() -> Result
 async fn a_server_or_an_agent_that_refuses_leaves_it_as_it_was_and_three_times_lock_it()
 -> Result<()> {
     let settings = quick_with(&[
-        ("FLYBALL_ROLLOUT_COOL_DOWN_MS", "4000"),
+        ("FLYBALL_ROLLOUT_COOL_DOWN_MS", "15000"),
         ("FLYBALL_ROLLOUT_COOL_DOWN_FACTOR", "1"),
     ]);
     let agent = "[steer]\nlargest_growth = 1.5";

@@ -69,7 +69,7 @@ fn advice(state: &str) -> Option<&'static str> {
         "cooling" => "try again when its rest is over; `flyball rollouts` tells what failed",
         "locked" => "look which values are in force, then `flyball unlock TARGET`",
         "refused" => {
-            "`flyball policies` tells what the agent may set; its section [steer] bounds it"
+            "mend why it rejected them (`flyball audit --subject TARGET` tells), then `flyball unlock TARGET` has them offered again"
         }
         "open" => "`flyball suggestions --status proposed` tells it; confirm or reject it first",
         "stale" => "`flyball optimize` looks anew at what is in force now",

@@ -57,8 +57,10 @@ pub(crate) struct Suggestion {
     pub created_at_ms: i64,
     /// Epoch milliseconds.
     pub expires_at_ms: i64,
-    /// Parameters with their old and new values.
+    /// Parameters with their old and new values; of several servers those of the first.
     pub change: Vec<Change>,
+    /// The servers to be changed: one, or several alike.
+    pub members: Vec<Member>,
     /// What it should bring.
     pub prediction: Prediction,
     /// What shows it.
@@ -107,6 +109,32 @@ pub(crate) struct Change {
     pub to: String,
     /// Unit of both; empty for words.
     pub unit: String,
+}
+
+/// One of the servers of a suggestion or rollout.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Member {
+    /// Which.
+    pub target: Target,
+    /// Its parameters with their old and new values.
+    pub change: Vec<Change>,
+    /// Where it is in a rollout: `untouched`, `asked`, `in_force`, `upset`, `restoring`, `restored` or `stuck`.
+    pub state: String,
+    /// A person has to unlock it.
+    pub locked: bool,
+}
+
+/// Servers that change together, by their ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Wave {
+    /// Those that change.
+    pub targets: Vec<String>,
+    /// Those that they are compared with.
+    pub controls: Vec<String>,
+    /// For example `waiting`, `judging` or `passed`.
+    pub state: String,
 }
 
 /// What a change should bring.
@@ -217,8 +245,12 @@ pub(crate) struct Rollout {
     pub target: Option<Target>,
     /// One line.
     pub title: Option<String>,
-    /// Parameters with their old and new values.
+    /// Parameters with their old and new values; of several servers those of the first.
     pub change: Vec<Change>,
+    /// The servers that are changed: one, or several alike.
+    pub members: Vec<Member>,
+    /// Which of them change together, the canary first.
+    pub waves: Vec<Wave>,
     /// What it should bring.
     pub prediction: Option<Prediction>,
     /// `applying`, `holding`, `judging`, `sealing`, `restoring` or `over`.
@@ -431,7 +463,10 @@ impl Rollout {
 impl Suggestion {
     /// What the person who proposed it said.
     pub(crate) fn why(&self) -> &str {
-        let note = self.inputs.as_ref().and_then(|inputs| inputs["note"].as_str());
+        let inputs = self.inputs.as_ref();
+        // Of several servers each has its own inputs, and the same note.
+        let note = inputs.and_then(|all| all.get("note").or_else(|| all.pointer("/0/inputs/note")));
+        let note = note.and_then(Value::as_str);
         note.filter(|_| !self.proposed_by.is_empty()).unwrap_or_default()
     }
 

@@ -34,6 +34,10 @@ Examples:
       a suggestion like any other; nothing changes until it is confirmed
   flyball propose sessions maxmemory=48mb --expect 88%..92% --note 'give memory back'
       judged by what you expect, not by the hit ratio of before
+  flyball propose 'redis:*:sessions' maxmemory=128mb
+      the caches of this name on all nodes at once: one suggestion, which changes one first, then the others in waves
+  flyball propose redis:web-1:sessions redis:web-2:sessions maxmemory=128mb
+      these two
   flyball propose redis:web-1:sessions maxmemory-policy=allkeys-lfu --from maxmemory-policy=allkeys-lru
       refused when somebody has set something else in the meantime
   flyball confirm \"$(flyball -o json propose sessions maxmemory=128mb | jq -r .id)\" --watch
@@ -49,19 +53,21 @@ Examples:
   flyball suggestions
       the newest first, whatever became of them
   flyball suggestions --status proposed --target sessions
-      those of one cache that wait for a decision
+      those of one cache that wait for a decision, also where it is one of several
   flyball --output json suggestions --status proposed | jq -r '.suggestions[].id'
       for programs
 
 PROMISE is the value that is measured now and the one that is expected, with the interval that holds it in 9 of 10
-cases. `flyball show ID` tells what shows it, what can go wrong and how it is undone.";
+cases. Caches that are to change alike are one suggestion; TARGET says on how many nodes, and `flyball show ID` lists
+each with its values. It also tells what shows it, what can go wrong and how it is undone.";
 
 pub(super) const SHOW_EXAMPLES: &str = "\
 Examples:
   flyball show s-1f3a5c7e9b0d2f46
       a suggestion: evidence, promise, risk, undo, track record, and the measured hit ratio by size
   flyball show r-1f3a5c7e9b0d2f46
-      a rollout: what happened when, and what was seen against what was promised
+      a rollout: what happened when, and what was seen against what was promised; of several caches the state of
+      each, and which change together in which wave, compared with which that have not changed yet
   flyball show r-1f3a5c7e9b0d2f46 --watch
       the same, then every change until it has ended
 
@@ -96,7 +102,8 @@ Examples:
       all that was ever changed in one cache
 
 States: canary the values go into force step by step; validating they are in force and judged; promoted they stay;
-rolled_back the old ones were read back; failed it is not known what is in force: look, then `flyball unlock TARGET`.";
+rolled_back the old ones were read back; failed it is not known what is in force: look, then `flyball unlock TARGET`.
+Of several caches the canary changes first, then the others in waves; harm in any wave takes all of them back.";
 
 pub(super) const ROLLBACK_EXAMPLES: &str = "\
 Examples:
@@ -121,8 +128,12 @@ pub(super) const UNLOCK_EXAMPLES: &str = "\
 Examples:
   flyball unlock redis:web-1:sessions --note 'looked: 64mb is in force'
       new attempts are allowed again. First look which values are in force there: `flyball policies`
+  flyball unlock redis:web-1:sessions --note 'maxmemory is allowed now'
+      values that its agent has rejected may be offered to it again: mend first why it did
   flyball unlock sessions
-      the name will do where no other cache has it";
+      the name will do where no other cache has it
+
+Of several caches that changed together each is unlocked by itself; `flyball show r-...` says which are locked.";
 
 pub(super) const POLICIES_EXAMPLES: &str = "\
 Examples:
@@ -218,13 +229,14 @@ impl Scope {
 
 /// `flyball propose`
 #[derive(Debug, Args)]
+#[command(override_usage = "flyball propose [OPTIONS] <TARGET>... <PARAMETER=VALUE>...")]
 pub(crate) struct ProposeArgs {
-    /// What to change: the id of a target, or the name of a cache.
+    /// What to change: the id of a target, or the name of a cache; of several, each or a pattern: * stands for any text.
     #[arg(value_name = "TARGET")]
     pub target: String,
-    /// What it is to be, for example maxmemory=128mb; all of them are changed together.
+    /// What it is to be, for example maxmemory=128mb; all of them are changed together. What has no = is one more target.
     #[arg(value_name = "PARAMETER=VALUE", required = true)]
-    pub change: Vec<String>,
+    pub words: Vec<String>,
     /// Only if this is in force; repeat it for more.
     #[arg(long, value_name = "PARAMETER=VALUE")]
     pub from: Vec<String>,

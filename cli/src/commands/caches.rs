@@ -95,6 +95,36 @@ pub(super) async fn target_id(context: &Context, text: &str) -> Result<String, E
     }
 }
 
+/// Ids of targets that are given by ids, names of caches, or patterns of either; each once.
+///
+/// # Errors
+/// When the collector cannot be reached, a pattern matches nothing, or several caches have a name.
+pub(super) async fn target_ids(context: &Context, texts: &[&str]) -> Result<Vec<String>, Error> {
+    let mut ids: Vec<String> = Vec::new();
+    for text in texts {
+        let found = if text.contains('*') {
+            let body = context.client.get(PATH, &[]).await?;
+            let CachesAnswer { caches } = context.client.parse(&body)?;
+            let is_it =
+                |c: &Cache| pattern::matches(text, &c.id) || pattern::matches(text, &c.name);
+            caches.into_iter().filter(is_it).map(|cache| cache.id).collect()
+        } else {
+            vec![target_id(context, text).await?]
+        };
+        if found.is_empty() {
+            return Err(Error::NotFound(format!(
+                "no cache is {text}; `flyball caches` lists what can be changed"
+            )));
+        }
+        for id in found {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+    }
+    Ok(ids)
+}
+
 fn matches(patterns: &[String], cache: &Cache) -> bool {
     patterns.is_empty()
         || [&cache.name, &cache.node, &cache.id].iter().any(|name| pattern::any(patterns, name))

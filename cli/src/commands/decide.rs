@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::suggestions::{PATH, where_it_is};
+use super::group::where_it_is;
+use super::suggestions::PATH;
 use super::{Context, caches, print, watch};
 use crate::api::segment;
 use crate::api::steering::{Rollout, Suggestion, TargetAnswer};
@@ -10,7 +11,6 @@ use crate::args::{DecideArgs, UnlockArgs, WatchedArgs};
 use crate::config::Output;
 use crate::error::Error;
 use crate::text::clean;
-use crate::text::values::changes;
 
 /// Has a suggestion carried out, and follows that if it is wanted.
 ///
@@ -25,8 +25,8 @@ pub(crate) async fn confirm(context: &Context, args: &WatchedArgs) -> Result<(),
         return print(&body);
     }
     let rollout: Rollout = context.client.parse(&body)?;
-    let at = rollout.target.as_ref().map_or_else(String::new, where_it_is);
-    let (id, at, what) = (clean(&rollout.id), clean(&at), clean(&changes(&rollout.change)));
+    let at = rollout.place().unwrap_or_default();
+    let (id, at, what) = (clean(&rollout.id), clean(&at), clean(&rollout.change_words()));
     print(&format!(
         "rollout {id} begins: {what}, at {at}\n\
          flyball show {id} --watch   follows it\n\

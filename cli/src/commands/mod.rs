@@ -6,6 +6,7 @@ mod cache;
 pub(crate) mod caches;
 mod catalog;
 pub(crate) mod decide;
+mod group;
 pub(crate) mod metrics;
 pub(crate) mod nodes;
 pub(crate) mod policies;

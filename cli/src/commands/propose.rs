@@ -17,8 +17,12 @@ use crate::text::{clean, size, units};
 /// When the flags make no change, or the collector cannot be reached or refuses it.
 pub(crate) async fn run(context: &Context, args: &ProposeArgs) -> Result<(), Error> {
     let mut body = wish(args).map_err(Error::Usage)?;
-    let target = caches::target_id(context, &args.target).await?;
-    body.insert("target".to_owned(), json!(target));
+    let (targets, _) = sorted(args);
+    let targets = caches::target_ids(context, &targets).await?;
+    match targets.as_slice() {
+        [one] => body.insert("target".to_owned(), json!(one)),
+        several => body.insert("targets".to_owned(), json!(several)),
+    };
     let answer = context.client.post(PATH, &Value::Object(body)).await;
     let answer = answer.map_err(|error| told(error, args))?;
     if context.output == Output::Json {
@@ -30,14 +34,25 @@ pub(crate) async fn run(context: &Context, args: &ProposeArgs) -> Result<(), Err
     Ok(())
 }
 
-/// The body, but for the target.
+/// Targets, and what they are to have: each has a `=`, and no target has.
+fn sorted(args: &ProposeArgs) -> (Vec<&str>, Vec<&str>) {
+    let words = args.words.iter().map(String::as_str);
+    let (change, more): (Vec<&str>, Vec<&str>) = words.partition(|word| word.contains('='));
+    ([vec![args.target.as_str()], more].concat(), change)
+}
+
+/// The body, but for the targets.
 fn wish(args: &ProposeArgs) -> Result<Map<String, Value>, String> {
     let mut believed = Vec::new();
     for text in &args.from {
         believed.push(setting(text)?);
     }
+    let (targets, texts) = sorted(args);
+    if texts.is_empty() {
+        return Err(no_setting(targets.last().copied().unwrap_or_default()));
+    }
     let mut change = Vec::new();
-    for text in &args.change {
+    for text in texts {
         let (parameter, to) = setting(text)?;
         let from = believed.iter().position(|(name, _)| *name == parameter);
         let mut one = json!({"parameter": parameter, "to": to});
@@ -61,11 +76,15 @@ fn wish(args: &ProposeArgs) -> Result<Map<String, Value>, String> {
     Ok(body)
 }
 
+fn no_setting(text: &str) -> String {
+    format!("{} is no PARAMETER=VALUE, like maxmemory=128mb", clean(text))
+}
+
 /// Name and value of `maxmemory=128mb`: a size in bytes, anything else as it is.
 fn setting(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
     let Some((name, value)) = pair else {
-        return Err(format!("{} is no PARAMETER=VALUE, like maxmemory=128mb", clean(text)));
+        return Err(no_setting(text));
     };
     if name != "maxmemory" {
         return Ok((name.to_owned(), value.to_owned()));
@@ -107,12 +126,12 @@ fn told(error: Error, args: &ProposeArgs) -> Error {
             "{}; `flyball caches` lists what can be changed",
             clean(&problem.detail)
         )),
-        Error::Api(problem) => Error::Api(Box::new(in_flags(*problem, &args.change))),
+        Error::Api(problem) => Error::Api(Box::new(in_flags(*problem, &sorted(args).1))),
         other => other,
     }
 }
 
-fn in_flags(mut problem: Problem, change: &[String]) -> Problem {
+fn in_flags(mut problem: Problem, change: &[&str]) -> Problem {
     for error in &mut problem.errors {
         let index = error.field.strip_prefix("change[").and_then(|rest| rest.split_once(']'));
         let index = index.and_then(|(index, _)| index.parse::<usize>().ok());
@@ -120,6 +139,8 @@ fn in_flags(mut problem: Problem, change: &[String]) -> Problem {
             text.split('=').next().unwrap_or_default().clone_into(&mut error.field);
         } else if error.field.starts_with("prediction") {
             "--expect".clone_into(&mut error.field);
+        } else if error.field == "targets" {
+            "TARGET".clone_into(&mut error.field);
         }
     }
     problem
@@ -134,7 +155,7 @@ mod tests {
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         ProposeArgs {
             target: "sessions".to_owned(),
-            change: texts(change),
+            words: texts(change),
             from: texts(from),
             expect: expect.map(str::to_owned),
             title: None,
@@ -159,6 +180,16 @@ mod tests {
             "note": "why",
         });
         assert_eq!(Value::Object(body), expected);
+    }
+
+    #[test]
+    fn words_without_a_value_are_more_targets() {
+        let several =
+            args(&["redis:web-2:sessions", "maxmemory=128mb", "redis:*:carts"], &[], None);
+        let (targets, change) = sorted(&several);
+        assert_eq!(targets, ["sessions", "redis:web-2:sessions", "redis:*:carts"]);
+        assert_eq!(change, ["maxmemory=128mb"]);
+        assert_eq!(wish(&several).unwrap()["change"].as_array().unwrap().len(), 1);
     }
 
     #[test]
@@ -190,12 +221,11 @@ mod tests {
     #[test]
     fn a_refusal_names_parameters_and_flags() {
         let error = |field: &str| FieldProblem { field: field.into(), reason: "no".into() };
-        let fields = ["change[1].to", "change[9].to", "prediction.low", "note"];
+        let fields = ["change[1].to", "change[9].to", "prediction.low", "note", "targets"];
         let problem =
             Problem { errors: fields.map(error).to_vec(), status: 400, ..Problem::default() };
-        let change = ["maxmemory=1".to_owned(), "save=x".to_owned()];
-        let told = in_flags(problem, &change);
+        let told = in_flags(problem, &["maxmemory=1", "save=x"]);
         let told: Vec<_> = told.errors.iter().map(|error| error.field.as_str()).collect();
-        assert_eq!(told, ["save", "change[9].to", "--expect", "note"]);
+        assert_eq!(told, ["save", "change[9].to", "--expect", "note", "TARGET"]);
     }
 }

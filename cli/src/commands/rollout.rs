@@ -5,15 +5,14 @@ use std::fmt::Write as _;
 use comfy_table::Cell;
 use serde_json::json;
 
-use super::suggestions::where_it_is;
-use super::{Context, caches, hint, print, watch};
+use super::{Context, caches, group, hint, print, watch};
 use crate::api::segment;
 use crate::api::steering::{Prediction, Rollout, RolloutsAnswer, Step, Verdict};
 use crate::args::{DecideArgs, RolloutsArgs, WatchedArgs};
 use crate::config::Output;
 use crate::error::Error;
 use crate::text::table::{Column, Screen, Tone, plain, render, toned};
-use crate::text::values::{changes, difference, interval, metric, promise, range, unit_of};
+use crate::text::values::{difference, interval, metric, promise, range, unit_of};
 use crate::text::{UNKNOWN, clean, units};
 
 const COLUMNS: [Column<'_>; 7] = [
@@ -128,8 +127,8 @@ fn row(of: &Rollout, now_ms: i64) -> Vec<Cell> {
         plain(&of.id),
         state(of),
         plain(format!("{} ago", units::age(now_ms, Some(of.started_at_ms)))),
-        plain(of.target.as_ref().map_or_else(|| UNKNOWN.to_owned(), where_it_is)),
-        plain(changes(&of.change)),
+        plain(of.place().unwrap_or_else(|| UNKNOWN.to_owned())),
+        plain(of.change_words()),
         plain(seen.unwrap_or_else(|| UNKNOWN.to_owned())),
         plain(what),
     ]
@@ -181,13 +180,13 @@ pub(super) fn stage_words(of: &Rollout) -> String {
 pub(super) fn detail(screen: Screen, of: &Rollout, now_ms: i64) -> String {
     let mut text = format!("{}\n\n", clean(of.name()));
     text.push_str(&render(screen, &[], facts(of, now_ms)));
+    text.push_str(&group::course(screen, of));
     text.push('\n');
     text.push_str(&render(screen, &[], timeline(of, now_ms)));
     let id = clean(&of.id);
     let next = match (of.is_over(), of.stage.as_str(), of.paused) {
         (true, ..) if of.state == "failed" => {
-            let target = of.target.as_ref().map_or("TARGET", |target| target.id.as_str());
-            format!("look which values are in force, then flyball unlock {}", clean(target))
+            format!("look which values are in force, then {}", of.unlocking())
         }
         (true, ..) => format!("flyball audit --subject {id} tells who decided what"),
         (_, "restoring", _) => format!("flyball show {id} --watch"),
@@ -207,10 +206,10 @@ fn facts(of: &Rollout, now_ms: i64) -> Vec<Vec<Cell>> {
     if !of.is_over() {
         rows.push(row("now", present(of, now_ms)));
     }
-    if let Some(target) = &of.target {
-        rows.push(row("target", format!("{} ({})", where_it_is(target), target.id)));
+    if let Some((target, place)) = of.target.as_ref().zip(of.place()) {
+        rows.push(row("target", format!("{place} ({})", target.id)));
     }
-    rows.push(row("change", changes(&of.change)));
+    rows.push(row("change", of.change_words()));
     if let Some(promised) = &of.prediction {
         rows.push(row("promise", promise_words(promised)));
     }
@@ -282,8 +281,7 @@ fn moment(at_ms: i64, what: &str, tone: Tone, words: String) -> Vec<Cell> {
 
 /// `1 of wave 1, offered to web-1 as revision 3`
 pub(super) fn step_words(of: &Rollout, step: &Step) -> String {
-    let waves = of.steps.iter().map(|step| step.wave).max().unwrap_or(1);
-    let wave = if waves > 1 { format!(" of wave {}", step.wave) } else { String::new() };
+    let wave = if of.wave_count() > 1 { format!(" of wave {}", step.wave) } else { String::new() };
     let (nodes, revision) = (step.nodes.join(", "), step.revision);
     format!("{}{wave}: offered to {nodes} as revision {revision}", step.place)
 }
@@ -320,6 +318,7 @@ pub(super) mod tests {
         let body = match name {
             "promoted" => include_str!("../../answers/rollout-promoted.json"),
             "rolled_back" => include_str!("../../answers/rollout-rolled-back.json"),
+            "group" => include_str!("../../answers/rollout-group.json"),
             _ => include_str!("../../answers/rollout-going.json"),
         };
         serde_json::from_str(body).unwrap()
@@ -327,7 +326,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_life_of_a_rollout() {
-        for name in ["promoted", "rolled_back", "going"] {
+        for name in ["promoted", "rolled_back", "going", "group"] {
             let of = recorded(name);
             let now_ms = of.ended_at_ms.unwrap_or(of.started_at_ms) + 1_000;
             snapshot::check(&format!("show-rollout-{name}"), &detail(PIPE, &of, now_ms));
@@ -336,7 +335,7 @@ pub(super) mod tests {
 
     #[test]
     fn each_rollout_is_a_row() {
-        let all = ["promoted", "rolled_back", "going"].map(recorded);
+        let all = ["promoted", "rolled_back", "going", "group"].map(recorded);
         let now_ms = all.iter().map(|of| of.started_at_ms).max().unwrap() + 60_000;
         snapshot::check("rollouts", &table(PIPE, &all, now_ms));
     }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use comfy_table::Cell;
 
-use super::suggestions::{risk, status, where_it_is};
-use super::{Context, cache, print, rollout, watch};
+use super::suggestions::{risk, status};
+use super::{Context, cache, group, print, rollout, watch};
 use crate::api::segment;
 use crate::api::steering::{Evidence, Suggestion, TrackRecord};
 use crate::args::ShowArgs;
@@ -13,7 +13,7 @@ use crate::config::Output;
 use crate::error::Error;
 use crate::text::curve::{Mark, picture};
 use crate::text::table::{Column, Screen, plain, render};
-use crate::text::values::{changes, human, metric, promise, range};
+use crate::text::values::{human, metric, promise, range};
 use crate::text::{clean, units};
 
 /// Prints it.
@@ -73,6 +73,7 @@ fn unknown(id: &str) -> Error {
 pub(super) fn suggestion(screen: Screen, of: &Suggestion, now_ms: i64) -> String {
     let mut text = format!("{}\n\n", clean(&of.title));
     text.push_str(&render(screen, &[], facts(of, now_ms)));
+    text.push_str(&group::members(screen, &of.members));
     text.push('\n');
     text.push_str(&render(screen, &EVIDENCE, of.evidence.iter().map(evidence).collect()));
     if let Some(curve) = of.curve() {
@@ -148,8 +149,8 @@ fn facts(of: &Suggestion, now_ms: i64) -> Vec<Vec<Cell>> {
         rows.push(row("decided", said(&who, &decided.note)));
     }
     rows.extend([
-        row("target", format!("{} ({})", where_it_is(&of.target), of.target.id)),
-        row("change", changes(&of.change)),
+        row("target", format!("{} ({})", of.place(), of.target.id)),
+        row("change", of.change_words()),
         row("promise", format!("{} {}{interval}", metric(&prediction.metric), promise(prediction))),
         row("record", record(&of.track_record, &prediction.unit)),
         vec![plain("risk"), risk(&of.risk.level)],
@@ -197,6 +198,13 @@ mod tests {
         let body = include_str!("../../answers/suggestion.json");
         let of: Suggestion = serde_json::from_str(body).unwrap();
         snapshot::check("show-suggestion", &suggestion(PIPE, &of, of.created_at_ms + 65_000));
+    }
+
+    #[test]
+    fn a_suggestion_for_several_lists_each_with_its_values() {
+        let body = include_str!("../../answers/suggestion-group.json");
+        let of: Suggestion = serde_json::from_str(body).unwrap();
+        snapshot::check("show-suggestion-group", &suggestion(PIPE, &of, of.created_at_ms + 65_000));
     }
 
     #[test]

@@ -6,13 +6,13 @@ use comfy_table::Cell;
 use serde_json::json;
 
 use super::{Context, caches, hint, print};
-use crate::api::steering::{OptimizeAnswer, Skipped, Suggestion, SuggestionsAnswer, Target};
+use crate::api::steering::{OptimizeAnswer, Skipped, Suggestion, SuggestionsAnswer};
 use crate::args::{OptimizeArgs, SuggestionsArgs};
 use crate::config::Output;
 use crate::error::Error;
 use crate::text::table::{Column, Screen, Tone, plain, render, toned};
 use crate::text::units;
-use crate::text::values::{changes, promise, range};
+use crate::text::values::{promise, range};
 
 const COLUMNS: [Column<'_>; 7] = [
     Column::Text("ID"),
@@ -136,19 +136,11 @@ fn row(of: &Suggestion, now_ms: i64) -> Vec<Cell> {
         plain(&of.id),
         status(&of.status),
         plain(units::age(now_ms, Some(of.created_at_ms))),
-        plain(where_it_is(&of.target)),
-        plain(format!("{}{by_hand}", changes(&of.change))),
+        plain(of.place()),
+        plain(format!("{}{by_hand}", of.change_words())),
         plain(format!("{}{interval}", promise(prediction))),
         risk(&of.risk.level),
     ]
-}
-
-/// `sessions on web-1`
-pub(super) fn where_it_is(target: &Target) -> String {
-    match target.node.as_str() {
-        "" => target.name.clone(),
-        node => format!("{} on {node}", target.name),
-    }
 }
 
 /// What became of a suggestion.
@@ -192,5 +184,13 @@ mod tests {
         let answer: SuggestionsAnswer = serde_json::from_str(body).unwrap();
         let now_ms = answer.suggestions[0].created_at_ms + 3_700_000;
         snapshot::check("suggestions", &table(PIPE, &answer.suggestions, now_ms));
+    }
+
+    #[test]
+    fn a_group_is_a_row_that_tells_how_many_nodes() {
+        let of: Suggestion =
+            serde_json::from_str(include_str!("../../answers/suggestion-group.json")).unwrap();
+        let now_ms = of.created_at_ms + 60_000;
+        snapshot::check("suggestions-group", &table(PIPE, &[of], now_ms));
     }
 }

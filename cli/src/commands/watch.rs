@@ -318,8 +318,7 @@ impl<'a> Teller<'a> {
         let (id, state) = (clean(&of.id), clean(&of.state).replace('_', " "));
         let next = match of.state.as_str() {
             "failed" => {
-                let target = of.target.as_ref().map_or("TARGET", |target| target.id.as_str());
-                format!("; look which values are in force, then `flyball unlock {}`", clean(target))
+                format!("; look which values are in force, then `{}`", of.unlocking())
             }
             _ => String::new(),
         };

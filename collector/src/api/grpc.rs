@@ -183,8 +183,11 @@ impl Performance for PerformanceService {
         let _in_flight = self.admit(&request)?;
         let by = by::caller(request.remote_addr().map(|peer| peer.ip()));
         let mut request = request.into_inner();
-        let targets = [std::mem::take(&mut request.target)];
-        let (wish, violations) = (request.into(), Violations::default());
+        let mut violations = Violations::default();
+        let target = given(std::mem::take(&mut request.target));
+        let targets = std::mem::take(&mut request.targets);
+        let targets = propose::which(target, targets, &mut violations);
+        let wish = request.into();
         let made = propose::make(&self.0, &targets, wish, by, violations).await?;
         Ok(Response::new(made.into()))
     }

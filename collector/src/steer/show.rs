@@ -3,12 +3,13 @@
 //! Names are those of the public interface; what stands here beyond it is told in the description of
 //! the API.
 
+mod group;
+
 use std::collections::BTreeSet;
 
-use flyball_model::rollout::canary::Wave;
 use flyball_model::rollout::{
-    Candidate, Change as StateChange, Interval, Move, Phase, Plan, Rollout, RolloutId, State,
-    StepRecord, Subject, Suggestion, SuggestionId, Target, Verdict,
+    Change as StateChange, Interval, Move, Phase, Rollout, RolloutId, State, StepRecord, Subject,
+    Suggestion, SuggestionId, Target, Verdict,
 };
 use flyball_proto::series::NodeName;
 use flyball_proto::steering::PolicyOutcome;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+pub use self::group::{MemberBody, RolloutMemberBody, WaveBody};
 use super::journal::Taken;
 use crate::live::Change;
 use crate::suggest::draft::{Details, Evidence, Risk, RiskLevel, TrackRecord};
@@ -97,24 +99,6 @@ pub struct ChangeBody {
     pub unit: String,
 }
 
-/// One of the servers to be changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct MemberBody {
-    /// Which.
-    pub target: TargetBody,
-    /// Its parameters with their old and new values.
-    pub change: Vec<ChangeBody>,
-}
-
-/// Servers that change together, by their ids.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct WaveBody {
-    /// Those that change.
-    pub targets: Vec<String>,
-    /// Those that they are compared with, which have not changed yet.
-    pub controls: Vec<String>,
-}
-
 /// What a change should bring.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct PredictionBody {
@@ -163,7 +147,9 @@ pub struct RolloutBody {
     pub attempt: u8,
     /// What was done so far.
     pub steps: Vec<StepBody>,
-    /// Which servers change together, the canary first.
+    /// The servers that are changed: one, or several alike.
+    pub members: Vec<RolloutMemberBody>,
+    /// Which of them change together, the canary first.
     pub waves: Vec<WaveBody>,
     /// Why it goes back or how it ended; empty while all is well.
     pub reason: String,
@@ -274,7 +260,7 @@ pub fn suggestion(of: &Suggestion, inputs: bool) -> SuggestionBody {
         created_at_ms: of.created_at_ms,
         expires_at_ms: of.expires_at_ms,
         change: changes(proposal.change()),
-        members: proposal.members.iter().map(member).collect(),
+        members: proposal.members.iter().map(group::member).collect(),
         prediction,
         evidence: details.evidence,
         risk: details.risk,
@@ -299,7 +285,8 @@ pub fn rollout(of: &Rollout, state: &State) -> RolloutBody {
         state: of.state.name().to_owned(),
         attempt: of.attempt,
         steps: of.steps.iter().map(step).collect(),
-        waves: of.plan.waves.iter().map(|wave| self::wave(wave, &of.plan)).collect(),
+        members: group::members(of, state),
+        waves: group::waves(of),
         reason: of.reason.clone(),
         kind: of.kind.clone(),
         target: proposal.map(|proposal| target(&proposal.target)),
@@ -372,17 +359,6 @@ pub fn target(of: &Target) -> TargetBody {
         kind: of.kind.clone(),
         name: of.name.clone(),
     }
-}
-
-fn member(of: &Candidate) -> MemberBody {
-    MemberBody { target: target(&of.target), change: changes(&of.change) }
-}
-
-fn wave(of: &Wave, plan: &Plan) -> WaveBody {
-    let ids = |places: &[usize]| {
-        places.iter().map(|&place| plan.members[place].target.id.0.clone()).collect()
-    };
-    WaveBody { targets: ids(&of.members), controls: ids(&of.controls) }
 }
 
 fn changes(all: &[StateChange]) -> Vec<ChangeBody> {

@@ -1,100 +1,86 @@
 //! Several like caches in one suggestion: a canary first, compared with those that have not changed.
 
+use std::cmp::Ordering;
+
 use serde_json::{Value, json};
 
-use crate::harness::{ClickHouse, Collector, until};
-use crate::world::{
-    Agent, MIB, Manner, World, confirmed, ended, get, perverse, post, quick, rollout,
-};
+use crate::harness::until;
+use crate::world::{Fleet, MIB, confirmed, ended, get, perverse, post, rollout};
 
 const NODES: [&str; 3] = ["web-1", "web-2", "web-3"];
-
-/// Like caches on so many nodes, and their agents.
-async fn begin(
-    clickhouse: &ClickHouse,
-    collector: &Collector,
-    count: usize,
-) -> Vec<(World, Agent)> {
-    let mut all = Vec::new();
-    for node in &NODES[..count] {
-        let world = World::begin(clickhouse, node).await;
-        let agent = Agent::begin(collector.grpc, &world, Manner::Willing).await;
-        all.push((world, agent));
-    }
-    all
-}
-
-async fn end(all: Vec<(World, Agent)>, collector: Collector, clickhouse: ClickHouse) {
-    for (world, agent) in all {
-        agent.end().await;
-        world.end().await;
-    }
-    collector.stopped().await;
-    clickhouse.stop().await;
-}
 
 fn ids(all: &Value) -> Vec<&str> {
     all.as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect()
 }
 
+fn state(of: &Value) -> &str {
+    of["state"].as_str().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn like_caches_change_in_waves_and_are_compared_with_those_that_have_not() {
-    let clickhouse = ClickHouse::start().await;
-    let collector = Collector::start_with(&clickhouse, quick).await;
-    let all = begin(&clickhouse, &collector, 3).await;
+    let fleet = Fleet::begin(&NODES, |_| ()).await;
+    let (collector, all) = (&fleet.collector, &fleet.caches);
     let look = |dry: bool| json!({"scope": "cache", "dry_run": dry});
     until("all three to be seen", async || {
-        let tried = post(&collector, "/api/performance/optimize", &look(true)).await.ok();
+        let tried = post(collector, "/api/performance/optimize", &look(true)).await.ok();
         (tried["suggestions"][0]["members"].as_array()?.len() == 3).then_some(())
     })
     .await;
-    let found = post(&collector, "/api/performance/optimize", &look(false)).await.ok();
+    let found = post(collector, "/api/performance/optimize", &look(false)).await.ok();
     let suggestion = &found["suggestions"][0];
     assert_eq!(found["suggestions"].as_array().unwrap().len(), 1, "{found:#}");
     assert_eq!(suggestion["target"]["id"], "redis:*:sessions");
     assert!(suggestion["title"].as_str().unwrap().ends_with("on 3 nodes"), "{suggestion:#}");
     let of_one = "/api/performance/suggestions?target=redis:web-2:sessions";
-    let of_one = get(&collector, of_one).await.ok();
+    let of_one = get(collector, of_one).await.ok();
     assert_eq!(of_one["suggestions"][0]["id"], suggestion["id"]);
 
-    let id = confirmed(&collector, suggestion).await;
+    let id = confirmed(collector, suggestion).await;
     for wave in 1..=3 {
-        let judging = rollout(&collector, &id, |rollout| {
+        let judging = rollout(collector, &id, |rollout| {
             rollout["stage"] == "judging" && rollout["steps"].as_array().unwrap().len() == wave
                 || rollout["ended_at_ms"].is_i64()
         })
         .await;
         let grown = all.iter().filter(|(world, _)| world.limit() > 64 * MIB).count();
         assert_eq!(grown, wave, "{judging:#}");
+        let states: Vec<_> = judging["waves"].as_array().unwrap().iter().map(state).collect();
+        let expected = (1..=3).map(|place: usize| match place.cmp(&wave) {
+            Ordering::Less => "passed",
+            Ordering::Equal => "judging",
+            Ordering::Greater => "waiting",
+        });
+        assert_eq!(states, expected.collect::<Vec<_>>(), "{judging:#}");
     }
-    let done = ended(&collector, &id).await;
+    let done = ended(collector, &id).await;
     assert_eq!(done["state"], "promoted", "{done:#}");
     assert!(all.iter().all(|(world, _)| world.limit() > 64 * MIB));
     let waves = done["waves"].as_array().unwrap();
     let mut changed: Vec<&str> = Vec::new();
     for (place, wave) in waves.iter().enumerate() {
         let (targets, controls) = (ids(&wave["targets"]), ids(&wave["controls"]));
+        assert_eq!(state(wave), "promoted");
         assert_eq!((targets.len(), controls.len()), (1, usize::from(place < 2)), "{wave:#}");
         changed.extend(&targets);
         assert!(controls.iter().all(|control| !changed.contains(control)), "{waves:#?}");
     }
     changed.sort_unstable();
     assert_eq!(changed, NODES.map(|node| format!("redis:{node}:sessions")));
-    let audit = get(&collector, "/api/performance/audit?inputs=true&limit=200").await.ok();
+    let audit = get(collector, "/api/performance/audit?inputs=true&limit=200").await.ok();
     let control = format!("{}", waves[0]["controls"][0]);
     let judged = audit["entries"].as_array().unwrap().iter().rev().find(|entry| {
         entry["rollout_id"] == json!(id) && entry["verdict"].as_str().is_some_and(|v| v != "none")
     });
     assert!(judged.unwrap()["inputs"].to_string().contains(&control), "{judged:#?}");
-    end(all, collector, clickhouse).await;
+    fleet.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn harm_at_the_canary_spares_the_others_and_a_person_may_name_several() {
-    let clickhouse = ClickHouse::start().await;
-    let collector = Collector::start_with(&clickhouse, quick).await;
-    let all = begin(&clickhouse, &collector, 2).await;
-    for (world, _) in &all {
+    let fleet = Fleet::begin(&NODES[..2], |_| ()).await;
+    let (collector, all) = (&fleet.collector, &fleet.caches);
+    for (world, _) in all {
         *world.server.law.lock() = perverse;
     }
     let wish = |targets: &[&str], to: u64| {
@@ -110,14 +96,14 @@ async fn harm_at_the_canary_spares_the_others_and_a_person_may_name_several() {
         (wish(&both, 1), 400, "change[0].to"),
     ] {
         let answer = until("the agents to watch", async || {
-            let answer = post(&collector, path, &body).await;
+            let answer = post(collector, path, &body).await;
             (answer.status == status).then_some(answer)
         })
         .await;
         assert_eq!(answer.body["errors"][0]["field"], field, "{body} {:#}", answer.body);
     }
     let made = until("a suggestion for both", async || {
-        let answer = post(&collector, path, &wish(&both, 128 * MIB)).await;
+        let answer = post(collector, path, &wish(&both, 128 * MIB)).await;
         (answer.status == 201).then_some(answer.body)
     })
     .await;
@@ -125,13 +111,15 @@ async fn harm_at_the_canary_spares_the_others_and_a_person_may_name_several() {
         (made["members"].as_array().unwrap().len(), &made["kind"]),
         (2, &json!("cache.size"))
     );
-    let id = confirmed(&collector, &made).await;
-    let done = ended(&collector, &id).await;
+    let id = confirmed(collector, &made).await;
+    let done = ended(collector, &id).await;
     assert_eq!(done["state"], "rolled_back", "{done:#}");
     assert!(done["reason"].as_str().unwrap().contains("harm"), "{done:#}");
     assert_eq!(done["steps"].as_array().unwrap().len(), 1, "no other wave: {done:#}");
+    let waves: Vec<_> = done["waves"].as_array().unwrap().iter().map(state).collect();
+    assert_eq!(waves, ["restored", "untouched"], "{done:#}");
     let touched: Vec<bool> = all.iter().map(|(world, _)| world.was_changed()).collect();
     assert_eq!(touched.iter().filter(|touched| **touched).count(), 1, "{touched:?}");
     assert!(all.iter().all(|(world, _)| world.limit() == 64 * MIB));
-    end(all, collector, clickhouse).await;
+    fleet.end().await;
 }

@@ -365,6 +365,41 @@ fn hello(node: &str) -> SteeringHello {
     }
 }
 
+/// A collector on a ClickHouse of its own, and caches of one name with willing agents.
+pub struct Fleet {
+    pub clickhouse: ClickHouse,
+    pub collector: Collector,
+    pub caches: Vec<(World, Agent)>,
+}
+
+impl Fleet {
+    /// One cache on each node, with [`quick`] settings but for what `adapt` changes.
+    pub async fn begin(nodes: &[&str], adapt: impl FnOnce(&mut Config)) -> Self {
+        let clickhouse = ClickHouse::start().await;
+        let collector = Collector::start_with(&clickhouse, |config| {
+            quick(config);
+            adapt(config);
+        })
+        .await;
+        let mut caches = Vec::new();
+        for node in nodes {
+            let world = World::begin(&clickhouse, node).await;
+            let agent = Agent::begin(collector.grpc, &world, Manner::Willing).await;
+            caches.push((world, agent));
+        }
+        Self { clickhouse, collector, caches }
+    }
+
+    pub async fn end(self) {
+        for (world, agent) in self.caches {
+            agent.end().await;
+            world.end().await;
+        }
+        self.collector.stopped().await;
+        self.clickhouse.stop().await;
+    }
+}
+
 /// An answer.
 #[derive(Debug)]
 pub struct Answer {

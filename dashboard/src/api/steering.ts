@@ -152,7 +152,10 @@ export interface Suggestion {
   status: SuggestionStatus;
   created_at_ms: number;
   expires_at_ms: number;
+  /** Of several servers those of the first. */
   change: Change[];
+  /** The servers to be changed: one, or several alike. */
+  members?: Member[] | null;
   prediction: Prediction;
   evidence: Evidence[];
   risk: { level: string; reasons: string[] };
@@ -167,7 +170,26 @@ export interface Suggestion {
   /** Its rollout, once it is confirmed. */
   rollout_id?: string | null;
   /** What it was computed from; missing in lists. */
-  inputs?: { more?: { curve?: HitCurve | null } | null; note?: string | null } | null;
+  inputs?: Inputs | MemberInputs[] | null;
+}
+
+/** What a suggestion for one server was computed from. */
+export interface Inputs {
+  more?: { curve?: HitCurve | null } | null;
+  /** What the person who proposed it said. */
+  note?: string | null;
+}
+
+/** The same of one of several servers; null for all but the first few. */
+export interface MemberInputs {
+  target: string;
+  inputs: Inputs | null;
+}
+
+/** One of the servers to be changed. */
+export interface Member {
+  target: Target;
+  change: Change[];
 }
 
 /** Who decided. */
@@ -223,6 +245,23 @@ export interface RolloutStep {
   step?: number | null;
 }
 
+/** One of the servers that a rollout changes. */
+export interface RolloutMember extends Member {
+  /** untouched, asked, in_force, upset, restoring, restored or stuck. */
+  state: string;
+  /** Nothing is tried there until somebody unlocks it. */
+  locked: boolean;
+}
+
+/** Servers that change together, by their ids. */
+export interface Wave {
+  targets: string[];
+  /** Those that they are compared with, which have not changed yet. */
+  controls: string[];
+  /** waiting, applying, holding, judging, passed, promoted, restoring, restored, failed or untouched. */
+  state: string;
+}
+
 export interface Rollout {
   id: string;
   suggestion_id: string;
@@ -234,7 +273,12 @@ export interface Rollout {
   kind?: string | null;
   target?: Target | null;
   title?: string | null;
+  /** Of several servers those of the first. */
   change?: Change[] | null;
+  /** The servers that are changed: one, or several alike. */
+  members?: RolloutMember[] | null;
+  /** Which of them change together, the canary first. */
+  waves?: Wave[] | null;
   /** What the change should bring. */
   prediction?: Prediction | null;
   /** Where it is within its state: applying, holding, judging, sealing, restoring, over. */

@@ -1,5 +1,5 @@
 /** Values of settings and measurements in the units that the collector names, as people read them. */
-import type { Change, Interval, Prediction } from "../api/steering";
+import type { Change, Interval, Member, Prediction } from "../api/steering";
 import { bytes, count, duration, points, seconds, share, significant } from "../lib/format";
 
 /** A value in its unit. Units are those of the collector: `bytes`, `ratio`, `ms`, `s`, `1/s`; others stand as they are. */
@@ -67,6 +67,19 @@ export function changeText(change: Change): string {
   const { parameter, from, to, unit } = change;
   const [before, after] = [settingText(parameter, from, unit), settingText(parameter, to, unit)];
   return `${parameterWords(parameter)} ${before} → ${after}`;
+}
+
+/** Whether all of several caches get the same from the same. */
+export function areAlike(members: readonly Member[]): boolean {
+  const [first, ...others] = members.map(({ change }) => JSON.stringify(change));
+  return others.every((other) => other === first);
+}
+
+/** The changes in lines; where they differ among several caches those of the first, and how many more there are. */
+export function changeLines(change: readonly Change[], members: readonly Member[]): string[] {
+  const lines = change.map(changeText);
+  if (!areAlike(members)) lines.push(`and ${members.length - 1} more like it`);
+  return lines;
 }
 
 const METRICS: Readonly<Record<string, string>> = {

@@ -1,6 +1,7 @@
 /** Kinds, states and verdicts in words. */
 import type {
   Judgement,
+  Member,
   Prediction,
   RolloutState,
   SuggestionStatus,
@@ -67,6 +68,38 @@ export const STATES: Readonly<Record<RolloutState, Words>> = {
     meaning: "The old values could not be shown to be in force. Somebody must look; the target is locked.",
   },
 };
+
+/** Where one of several caches is in a rollout. */
+export const MEMBER_STATES: Readonly<Record<string, Words>> = {
+  untouched: { name: "as it was", tone: "calm", meaning: "It was not changed." },
+  asked: { name: "offered", tone: "warn", meaning: "Its agent is asked to put the values into force." },
+  in_force: { name: "in force", tone: "good", meaning: "Its agent has read the new values back." },
+  upset: { name: "not in force", tone: "bad", meaning: "The values are not in force, and will not be." },
+  restoring: { name: "going back", tone: "warn", meaning: "The old values are wanted." },
+  restored: { name: "taken back", tone: "calm", meaning: "The old values were read back." },
+  stuck: { name: "stuck", tone: "bad", meaning: "Its agent refuses the old values: look there." },
+};
+
+/** Where a wave is. */
+export const WAVE_STATES: Readonly<Record<string, Words>> = {
+  waiting: { name: "waiting", tone: "calm", meaning: "Its turn is when the one before has passed." },
+  applying: { name: "applying", tone: "warn", meaning: "Agents are asked to put the values into force." },
+  holding: { name: "holding", tone: "warn", meaning: "In force, held under hard stops." },
+  judging: { name: "judging", tone: "warn", meaning: "Compared with those that have not changed yet." },
+  passed: { name: "passed", tone: "good", meaning: "The judge found no harm." },
+  promoted: { name: "promoted", tone: "good", meaning: "It proved right and stays." },
+  restoring: { name: "going back", tone: "warn", meaning: "The old values are wanted." },
+  restored: { name: "taken back", tone: "calm", meaning: "The old values were read back." },
+  failed: { name: "failed", tone: "bad", meaning: "It is not known that the old values are in force." },
+  untouched: { name: "not reached", tone: "calm", meaning: "The rollout ended before its turn." },
+};
+
+/** On how many nodes several caches are; nothing of none. */
+export function placeWords(members: readonly Member[]): string {
+  const nodes = new Set(members.map(({ target }) => target.node)).size;
+  if (nodes === 0) return "";
+  return nodes === 1 ? "1 node" : `${nodes} nodes`;
+}
 
 const FINAL: readonly RolloutState[] = ["promoted", "rolled_back", "failed"];
 

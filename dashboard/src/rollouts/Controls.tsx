@@ -4,6 +4,7 @@ import { orderRollout, unlockTarget } from "../api/changes";
 import type { Rollout } from "../api/steering";
 import { Dialog } from "../ui/Dialog";
 import { type Order, ordersFor, QUESTIONS } from "./orders";
+import { lockedOf } from "./waves";
 
 interface Props {
   rollout: Rollout;
@@ -16,7 +17,7 @@ export function Controls({ rollout, onDone }: Props) {
   const order = asked.value;
   const question = order && QUESTIONS[order];
   const act = async (note: string): Promise<void> => {
-    if (order === "unlock") await unlockTarget(rollout.target?.id ?? "", note);
+    if (order === "unlock") for (const id of lockedOf(rollout)) await unlockTarget(id, note);
     else if (order) await orderRollout(rollout.id, order, note);
     onDone();
   };

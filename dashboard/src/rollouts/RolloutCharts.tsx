@@ -10,6 +10,7 @@ import { fixedRange, type TimeRange } from "../lib/range";
 import type { AnyPanel } from "../node/panel";
 import { nowMs, serverNow } from "../state/clock";
 import { judgedNotes, marksOf, rangeOf } from "./notes";
+import { seenBy } from "./waves";
 
 /** The metric that the chart of hit ratios is of. */
 const METRIC = "redis.hit_ratio";
@@ -48,7 +49,7 @@ export function RolloutCharts({ rollout, target }: { rollout: Rollout; target: T
   useEffect(() => {
     history.notes.value = {
       "": { marks: marksOf(rollout) },
-      [HIT_RATIO.id]: judgedNotes(rollout, METRIC, now),
+      [HIT_RATIO.id]: judgedNotes(seenBy(rollout, target.id), METRIC, now),
     };
   }, [rollout, now]);
   return (

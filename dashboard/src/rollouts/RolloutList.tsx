@@ -29,7 +29,7 @@ export function RolloutList({ rollouts }: { rollouts: readonly Rollout[] }) {
 }
 
 function Item({ rollout }: { rollout: Rollout }) {
-  const { id, kind, target, state, attempt } = rollout;
+  const { id, kind, target, members, state, attempt } = rollout;
   return (
     <li class="card" data-rollout={id} data-state={state}>
       <div class="card-what">
@@ -38,7 +38,7 @@ function Item({ rollout }: { rollout: Rollout }) {
         </p>
         <p class="muted">
           {kind && `${kindWords(kind)} of `}
-          {target && <TargetLink target={target} />}
+          {target && <TargetLink target={target} members={members} />}
           {attempt > 1 && ` attempt ${attempt}`}
         </p>
       </div>

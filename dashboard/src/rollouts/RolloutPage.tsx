@@ -1,12 +1,13 @@
 /** One rollout: where it stands, what was expected and what came, and everything that happened. */
+import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { fetchRollout, fetchSuggestion } from "../api/changes";
 import { ApiError } from "../api/client";
-import type { Prediction, Rollout, Suggestion } from "../api/steering";
+import type { Prediction, Rollout, Suggestion, Target } from "../api/steering";
 import { CACHE_METRICS } from "../caches/panels";
 import { InForce } from "../changes/InForce";
 import { TargetLink, targetHref } from "../changes/TargetLink";
-import { changeText, predictionSentence } from "../changes/values";
+import { changeLines, predictionSentence } from "../changes/values";
 import { isOver, kindWords } from "../changes/words";
 import { follow } from "../state/live";
 import { pageHref } from "../state/route";
@@ -19,6 +20,8 @@ import { RolloutStatePill } from "./RolloutList";
 import { Timeline } from "./Timeline";
 import { lastVerdict, rolloutTitle, timelineOf } from "./timeline";
 import { VerdictView } from "./VerdictView";
+import { Waves } from "./Waves";
+import { isGroup, shownOf } from "./waves";
 
 const POLL_MS = 5000;
 
@@ -44,7 +47,9 @@ export function RolloutPage({ id }: { id: string }) {
     ask: (signal) => ask(id, signal),
   }));
   const known = poller.value.value;
-  const node = targetOf(known)?.node ?? "";
+  const picked = useSignal<string | null>(null);
+  const shown = known && shownOf(known.rollout, targetOf(known), picked.value);
+  const node = shown?.node ?? "";
   useEffect(() => follow(node, CACHE_METRICS), [node]);
   if (!known)
     return poller.problem.value?.status === 404 ? (
@@ -60,7 +65,8 @@ export function RolloutPage({ id }: { id: string }) {
       <Head {...known} />
       <OldFigures source={poller} />
       <Controls rollout={withTarget(known)} onDone={poller.pollNow} />
-      <Course {...known} />
+      {isGroup(known.rollout) && <Waves rollout={known.rollout} />}
+      <Course {...known} shown={shown} onPick={(id) => (picked.value = id)} />
     </div>
   );
 }
@@ -88,8 +94,8 @@ function Head({ rollout, suggestion }: Known) {
       </div>
       <p class="muted">
         {kind && `${kindWords(kind)} of `}
-        {target && <TargetLink target={target} />}, attempt {rollout.attempt}:{" "}
-        {change.map(changeText).join("; ")} ·{" "}
+        {target && <TargetLink target={target} members={rollout.members} />}, attempt {rollout.attempt}:{" "}
+        {changeLines(change, rollout.members ?? []).join("; ")} ·{" "}
         <a href={pageHref("suggestions", rollout.suggestion_id)}>Why it was suggested</a> ·{" "}
         <a href={pageHref("audit", rollout.id)}>Every decision about it</a>
       </p>
@@ -97,8 +103,13 @@ function Head({ rollout, suggestion }: Known) {
   );
 }
 
-function Course({ rollout, suggestion }: Known) {
-  const target = targetOf({ rollout, suggestion });
+interface CourseProps extends Known {
+  /** What the charts are of. */
+  shown: Target | null;
+  onPick(id: string): void;
+}
+
+function Course({ rollout, suggestion, shown: target, onPick }: CourseProps) {
   const verdict = lastVerdict(rollout);
   const promised = rollout.prediction ?? suggestion?.prediction ?? null;
   return (
@@ -113,9 +124,12 @@ function Course({ rollout, suggestion }: Known) {
               <NotJudged rollout={rollout} promised={promised} />
             )}
           </div>
-          {target?.node && <InForce target={target} />}
+          {target?.node && <InForce key={target.id} target={target} />}
         </div>
-        {target?.kind === "redis" && <RolloutCharts rollout={rollout} target={target} />}
+        {target && isGroup(rollout) && <Picker rollout={rollout} shown={target} onPick={onPick} />}
+        {target?.node && target.kind === "redis" && (
+          <RolloutCharts key={target.id} rollout={rollout} target={target} />
+        )}
       </section>
       <section class="section" id="section-timeline">
         <h2>What happened</h2>
@@ -126,6 +140,26 @@ function Course({ rollout, suggestion }: Known) {
         />
       </section>
     </>
+  );
+}
+
+/** Which of several caches the charts are of. */
+function Picker({
+  rollout,
+  shown,
+  onPick,
+}: { rollout: Rollout; shown: Target } & Pick<CourseProps, "onPick">) {
+  return (
+    <label class="picker muted">
+      Measured at{" "}
+      <select value={shown.id} onChange={(event) => onPick(event.currentTarget.value)}>
+        {rollout.members?.map(({ target }) => (
+          <option key={target.id} value={target.id}>
+            {target.name} on {target.node}
+          </option>
+        ))}
+      </select>
+    </label>
   );
 }
 

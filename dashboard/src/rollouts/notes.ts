@@ -12,12 +12,19 @@ export function beginOf({ started_at_ms: started, steps }: Rollout): number | nu
 /** Moments worth a line in a chart of its target: each step, and the end. */
 export function marksOf(rollout: Rollout): Mark[] {
   const { steps, state, ended_at_ms: ended } = rollout;
-  const marks: Mark[] = steps.map(({ started_at_ms: tsMs }, at) => ({
-    tsMs,
-    label: at === 0 ? "change" : `step ${at + 1}`,
+  const marks: Mark[] = steps.map((step, at) => ({
+    tsMs: step.started_at_ms,
+    label: at === 0 ? "change" : markLabel(steps, at),
   }));
   if (ended != null) marks.push({ tsMs: ended, label: wordsOf(STATES, state).name });
   return marks;
+}
+
+/** A new wave, or a further step of the same one. */
+function markLabel(steps: readonly RolloutStep[], at: number): string {
+  const { wave, step } = steps[at] ?? {};
+  if (wave && wave !== steps[at - 1]?.wave) return `wave ${wave}`;
+  return `step ${step ?? at + 1}`;
 }
 
 /** When a step was over: the next one began, the rollout ended, or not yet. */

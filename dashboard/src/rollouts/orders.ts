@@ -40,21 +40,25 @@ export const QUESTIONS: Readonly<Record<Order, Question>> = {
     button: "Unlock target…",
     title: "Unlock this target?",
     action: "Unlock",
-    about: "Allows new attempts at it. First see for yourself which values are in force there.",
+    about:
+      "Allows new attempts at it; of several caches, at each that is locked. First see for yourself which values are in force there.",
   },
 };
 
 /** Failed attempts after which a target is locked. */
 const ATTEMPTS = 3;
 
-/** Whether the target of a rollout that has ended may be locked since. */
-function mayBeLocked(state: string, attempt: number): boolean {
+/** Whether a target of a rollout that has ended is locked, or may be where that is not told. */
+function mayBeLocked({ members, target, state, attempt }: Rollout): boolean {
+  if (members && members.length > 0) return members.some(({ locked }) => locked);
+  if (!target) return false;
   return state === "failed" || (state === "rolled_back" && attempt >= ATTEMPTS);
 }
 
 /** What is possible in the present state. */
-export function ordersFor({ state, stage, paused, target, attempt }: Rollout): Order[] {
-  if (isOver(state)) return target && mayBeLocked(state, attempt) ? ["unlock"] : [];
+export function ordersFor(rollout: Rollout): Order[] {
+  const { state, stage, paused } = rollout;
+  if (isOver(state)) return mayBeLocked(rollout) ? ["unlock"] : [];
   if (stage === "restoring") return [];
   return [paused ? "resume" : "pause", "rollback"];
 }

@@ -82,9 +82,10 @@ function isSaidAgain(before: Verdict, after: Verdict): boolean {
   return !isNumber && before.result === after.result && before.reason === after.reason;
 }
 
-function stepTitle({ steps }: Rollout, { wave, step }: RolloutStep, at: number): string {
-  if (steps.length === 1) return "Offered to the agent";
-  const waves = Math.max(...steps.map((each) => each.wave ?? 1));
+function stepTitle(rollout: Rollout, { wave, step }: RolloutStep, at: number): string {
+  const { steps } = rollout;
+  const waves = Math.max(rollout.waves?.length ?? 1, ...steps.map((each) => each.wave ?? 1));
+  if (steps.length === 1 && waves === 1) return "Offered to the agent";
   return waves > 1 ? `Wave ${wave ?? 1}, step ${step ?? at + 1}` : `Step ${step ?? at + 1}`;
 }
 

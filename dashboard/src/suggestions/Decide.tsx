@@ -3,8 +3,8 @@ import { useSignal } from "@preact/signals";
 import { confirmSuggestion, rejectSuggestion } from "../api/changes";
 import { ApiError } from "../api/client";
 import type { Suggestion } from "../api/steering";
-import { changeText } from "../changes/values";
-import { expiryWords, STATUSES, wordsOf } from "../changes/words";
+import { changeLines } from "../changes/values";
+import { expiryWords, placeWords, STATUSES, wordsOf } from "../changes/words";
 import { decidedWords } from "../rollouts/timeline";
 import { nowMs } from "../state/clock";
 import { open, pageHref } from "../state/route";
@@ -19,6 +19,7 @@ interface Props {
 export function Decide({ suggestion, onDecided }: Props) {
   const asked = useSignal<"confirm" | "reject" | null>(null);
   const refusal = useSignal("");
+  const members = suggestion.members ?? [];
   const close = (): void => {
     asked.value = null;
   };
@@ -68,10 +69,16 @@ export function Decide({ suggestion, onDecided }: Props) {
       {asked.value === "confirm" && (
         <Dialog title="Carry this out?" action="Confirm" onDo={confirm} onClose={close}>
           <ul class="dialog-changes">
-            {suggestion.change.map((change) => (
-              <li key={change.parameter}>{changeText(change)}</li>
+            {changeLines(suggestion.change, members).map((line) => (
+              <li key={line}>{line}</li>
             ))}
           </ul>
+          {members.length > 1 && (
+            <p>
+              {members.length} caches on {placeWords(members)} change in waves: one or a few first, compared
+              with others that wait. Harm in any wave takes all of them back.
+            </p>
+          )}
           <p>
             It goes into force in bounded steps, is compared with what was promised, and is taken back by
             itself when it does harm. You can pause it or take it back at any time.

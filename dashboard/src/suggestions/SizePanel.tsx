@@ -5,9 +5,11 @@ import { curveShown, pointWords } from "../caches/curve";
 import { CurveChart } from "../chart/CurveChart";
 import { ago, bytes } from "../lib/format";
 import { nowMs } from "../state/clock";
+import { curveOf } from "./inputs";
 
-export function SizePanel({ suggestion: { change, inputs } }: { suggestion: Suggestion }) {
-  const curve = inputs?.more?.curve ?? null;
+export function SizePanel({ suggestion }: { suggestion: Suggestion }) {
+  const { change } = suggestion;
+  const curve = curveOf(suggestion);
   const size = change.find(({ parameter }) => parameter === "maxmemory");
   const key = JSON.stringify([curve, size]);
   const shown = useMemo(

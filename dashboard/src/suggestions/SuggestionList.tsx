@@ -1,7 +1,7 @@
 /** Suggestions in short: what, what for, how risky, how long it stands. */
 import type { Suggestion } from "../api/steering";
 import { TargetLink } from "../changes/TargetLink";
-import { changeText, difference, metricWords, rangeText } from "../changes/values";
+import { changeLines, difference, metricWords, rangeText } from "../changes/values";
 import { expiryWords, kindWords, RISKS, STATUSES, wordsOf } from "../changes/words";
 import { ago } from "../lib/format";
 import { nowMs } from "../state/clock";
@@ -19,7 +19,7 @@ export function SuggestionList({ suggestions }: { suggestions: readonly Suggesti
 }
 
 function Item({ suggestion }: { suggestion: Suggestion }) {
-  const { id, title, kind, target, change, prediction, risk, status } = suggestion;
+  const { id, title, kind, target, change, members, prediction, risk, status } = suggestion;
   const { metric, before, after, low, high, unit } = prediction;
   const words = wordsOf(STATUSES, status);
   return (
@@ -29,12 +29,12 @@ function Item({ suggestion }: { suggestion: Suggestion }) {
           <a href={pageHref("suggestions", id)}>{title}</a>
         </p>
         <p class="muted">
-          {kindWords(kind)} of <TargetLink target={target} />
+          {kindWords(kind)} of <TargetLink target={target} members={members} />
         </p>
       </div>
       <p class="card-change">
-        {change.map((each) => (
-          <span key={each.parameter}>{changeText(each)}</span>
+        {changeLines(change, members ?? []).map((line) => (
+          <span key={line}>{line}</span>
         ))}
       </p>
       <p class="card-gain">

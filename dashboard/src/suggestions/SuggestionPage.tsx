@@ -3,7 +3,6 @@ import { useEffect } from "preact/hooks";
 import { fetchSuggestion } from "../api/changes";
 import type { Suggestion } from "../api/steering";
 import { TargetLink } from "../changes/TargetLink";
-import { changeSize, parameterWords, settingText } from "../changes/values";
 import { kindWords, STATUSES, wordsOf } from "../changes/words";
 import { ago } from "../lib/format";
 import { nowMs } from "../state/clock";
@@ -11,8 +10,10 @@ import { pageHref } from "../state/route";
 import { usePoller } from "../state/usePoller";
 import { OldFigures } from "../ui/OldFigures";
 import { Pill } from "../ui/Pill";
+import { ChangePanel } from "./ChangePanel";
 import { Decide } from "./Decide";
 import { EvidenceTable } from "./EvidenceTable";
+import { noteOf } from "./inputs";
 import { PromisePanel, RiskPanel } from "./panels";
 import { SizePanel } from "./SizePanel";
 
@@ -59,7 +60,8 @@ export function SuggestionPage({ id }: { id: string }) {
 }
 
 function Head({ suggestion }: { suggestion: Suggestion }) {
-  const { title, kind, target, status, created_at_ms: created, proposed_by: proposed, inputs } = suggestion;
+  const { title, kind, target, members, status, created_at_ms: created, proposed_by: proposed } = suggestion;
+  const note = noteOf(suggestion);
   const words = wordsOf(STATUSES, status);
   return (
     <header class="identity">
@@ -70,9 +72,9 @@ function Head({ suggestion }: { suggestion: Suggestion }) {
         </Pill>
       </div>
       <p class="muted">
-        {kindWords(kind)} of <TargetLink target={target} />,{" "}
+        {kindWords(kind)} of <TargetLink target={target} members={members} />,{" "}
         {proposed ? `proposed by ${proposed}` : "suggested"} <Ago tsMs={created} />
-        {proposed && inputs?.note && `: “${inputs.note}”`}
+        {proposed && note && `: “${note}”`}
       </p>
     </header>
   );
@@ -81,46 +83,6 @@ function Head({ suggestion }: { suggestion: Suggestion }) {
 /** Reads the ticking clock itself. */
 function Ago({ tsMs }: { tsMs: number }) {
   return <>{ago(tsMs, nowMs.value)}</>;
-}
-
-function ChangePanel({ suggestion: { change } }: { suggestion: Suggestion }) {
-  return (
-    <figure class="panel">
-      <figcaption>
-        <h3>What changes</h3>
-      </figcaption>
-      <table class="list changes-table">
-        <thead>
-          <tr>
-            <th scope="col">Setting</th>
-            <th scope="col" class="num">
-              Now
-            </th>
-            <th scope="col" class="num">
-              Then
-            </th>
-            <th scope="col" class="num">
-              <span class="sr">Difference</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {change.map((each) => (
-            <tr key={each.parameter} data-parameter={each.parameter}>
-              <th scope="row">
-                {parameterWords(each.parameter)} <code>{each.parameter}</code>
-              </th>
-              <td class="num">{settingText(each.parameter, each.from, each.unit)}</td>
-              <td class="num">
-                <b>{settingText(each.parameter, each.to, each.unit)}</b>
-              </td>
-              <td class="num muted">{changeSize(each)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </figure>
-  );
 }
 
 function Unknown({ id }: { id: string }) {

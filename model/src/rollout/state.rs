@@ -396,6 +396,19 @@ impl Member {
     pub const fn is_touched(self) -> bool {
         !matches!(self, Self::Untouched)
     }
+
+    /// As in the interface.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Untouched => "untouched",
+            Self::Asked => "asked",
+            Self::InForce => "in_force",
+            Self::Upset(_) => "upset",
+            Self::Restoring => "restoring",
+            Self::Restored => "restored",
+            Self::Stuck => "stuck",
+        }
+    }
 }
 
 impl TargetBook {

@@ -8,8 +8,8 @@ use super::super::performance::suggestions::{OptimizeAnswer, SuggestionsAnswer};
 use super::given;
 use crate::steer::journal::Verified;
 use crate::steer::show::{
-    ChangeBody, DecidedBody, IntervalBody, PredictionBody, RolloutBody, StepBody, SuggestionBody,
-    TargetBody, VerdictBody,
+    ChangeBody, DecidedBody, IntervalBody, MemberBody, PredictionBody, RolloutBody,
+    RolloutMemberBody, StepBody, SuggestionBody, TargetBody, VerdictBody, WaveBody,
 };
 use crate::suggest::Skipped;
 use crate::suggest::by_person::{Wish, WishedPrediction, WishedValue};
@@ -39,9 +39,9 @@ impl From<Skipped> for v1::Skipped {
 }
 
 impl From<v1::ProposeRequest> for Wish {
-    /// All but the target, which it is not part of, and the person, whom the caller knows.
+    /// All but the targets, which are not part of it, and the person, whom the caller knows.
     fn from(request: v1::ProposeRequest) -> Self {
-        let v1::ProposeRequest { target: _, kind, change, prediction, title, note } = request;
+        let v1::ProposeRequest { kind, change, prediction, title, note, .. } = request;
         Self {
             kind: given(kind),
             change: all(change),
@@ -109,6 +109,7 @@ impl From<SuggestionBody> for v1::Suggestion {
             rollout_id: of.rollout_id.unwrap_or_default(),
             inputs: json(of.inputs),
             proposed_by: of.proposed_by,
+            members: all(of.members),
         }
     }
 }
@@ -174,7 +175,30 @@ impl From<RolloutBody> for v1::Rollout {
             paused: of.paused,
             started_at_ms: of.started_at_ms,
             ended_at_ms: of.ended_at_ms,
+            members: all(of.members),
+            waves: all(of.waves),
         }
+    }
+}
+
+impl From<MemberBody> for v1::ChangeMember {
+    fn from(of: MemberBody) -> Self {
+        let MemberBody { target, change } = of;
+        Self { target: Some(target.into()), change: all(change) }
+    }
+}
+
+impl From<RolloutMemberBody> for v1::RolloutMember {
+    fn from(of: RolloutMemberBody) -> Self {
+        let RolloutMemberBody { target, change, state, locked } = of;
+        Self { target: Some(target.into()), change: all(change), state, locked }
+    }
+}
+
+impl From<WaveBody> for v1::RolloutWave {
+    fn from(of: WaveBody) -> Self {
+        let WaveBody { targets, controls, state } = of;
+        Self { targets, controls, state }
     }
 }
 

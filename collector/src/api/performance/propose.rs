@@ -135,7 +135,11 @@ fn read(mut fields: Fields) -> (Vec<String>, Wish, Violations) {
 }
 
 /// The one target, or several different ones.
-fn which(target: Option<String>, all: Vec<String>, violations: &mut Violations) -> Vec<String> {
+pub(in crate::api) fn which(
+    target: Option<String>,
+    all: Vec<String>,
+    violations: &mut Violations,
+) -> Vec<String> {
     if all.is_empty() {
         return target.into_iter().collect();
     }

@@ -157,7 +157,9 @@ pub(in crate::api) async fn resume(
     order(&state, id, params, request, event).await
 }
 
-/// Allows new attempts at a target that was locked, after three failed ones or because it was not known what is in force. 409 when it is not locked.
+/// Allows new attempts at a target: one that is locked, after three failed ones or because it is not known what is in force, or one whose agent has rejected values, which may be offered to it again then.
+///
+/// First look which values are in force there (`GET /api/performance/policies`), or mend why they were rejected. 404 when nothing was ever changed there, 409 when it is not locked and its agent has rejected nothing, or a rollout is changing it. The target is one server: of a group each member that is `locked`.
 #[utoipa::path(post, path = "/api/performance/targets/{id}/unlock", tag = "steering",
     params(("id" = String, Path, description = "id of the target")),
     request_body = NoteBody,
@@ -176,7 +178,7 @@ pub(in crate::api) async fn unlock(
 /// Unlocks a target.
 ///
 /// # Errors
-/// When it is not locked, or the journal does not take it.
+/// When there is nothing to allow again, or the journal does not take it.
 pub(in crate::api) async fn set_free(
     state: &AppState,
     id: String,
