@@ -1,6 +1,6 @@
 //! What is refused, with its reason, and everything as it was.
 
-use flyball_proto::steering::{AgentPolicy, PolicyOutcome, PolicyResult};
+use flyball_proto::steering::{AgentPolicy, Growth, PolicyOutcome, PolicyResult};
 
 use crate::collector::{Agent, Collector, canary, eventually, in_force, permanent};
 use crate::harness::{Server, run};
@@ -58,6 +58,8 @@ async fn more_memory_than_there_is_is_refused() {
     let (server, mut collector) = (server(total_mb / 2), Collector::start());
     let settings = "[steer]\nmax_memory_share = 0.9\nlargest_growth = 4.0";
     let _agent = Agent::started(&collector, &server, settings);
+    let capability = collector.hello().await.capabilities.remove(0);
+    assert_eq!(capability.largest_growth, Growth::new(4.0));
     let most_mb = total_mb * 9 / 10;
     let outcome = rejection(&mut collector, canary(1, &[(LIMIT, &mb(most_mb + 8))], &[])).await;
     assert!(outcome.reason.contains("is not from 1048576 to "), "{}", outcome.reason);
@@ -160,7 +162,7 @@ async fn a_target_that_may_not_be_steered_says_so() {
     std::fs::write(&file, settings.replace("steer = true", "steer = false")).unwrap();
     agent.start();
     let capability = collector.hello().await.capabilities.remove(0);
-    assert!(capability.parameters.is_empty());
+    assert!(capability.parameters.is_empty() && capability.largest_growth.is_none());
     assert!(capability.reason.contains("steer = true is not set"), "{}", capability.reason);
     let outcome = rejection(&mut collector, permanent(1, &[(LIMIT, &mb(65))])).await;
     assert_eq!(outcome.reason, capability.reason);

@@ -11,14 +11,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flyball_model::rollout::{
-    Bound, Candidate, Change, Prediction, Proposal, Refusal, Target, Values,
+    Bound, Candidate, Change, MOST_STEPS, Prediction, Proposal, Refusal, StepError, Target, Values,
 };
-use flyball_proto::steering::Bounds;
+use flyball_proto::steering::{Bounds, Growth};
 use serde_json::json;
 
-use super::cache_size::{GRAIN, GROWTH_STEP, SHRINK_STEP};
+use super::cache_size::{GROWTH_STEP, SHRINK_STEP};
 use super::draft::{Details, Evidence, Risk, RiskLevel, TrackRecord, bytes, id, key};
 use super::eviction_policy;
+use super::limit::Limit;
 use super::view::{MAXMEMORY, MAXMEMORY_POLICY, Recent};
 use crate::query::Violations;
 
@@ -81,6 +82,8 @@ pub struct Known {
     pub settable: BTreeMap<String, Bounds>,
     /// Why nothing may be set, where that is so.
     pub unsettable: String,
+    /// How far one policy may move the limit of memory; `None` of agents that do not say.
+    pub largest_growth: Option<Growth>,
     /// What is in force, as far as it is known.
     pub in_force: Values,
     /// Its traffic of late.
@@ -187,31 +190,48 @@ fn one(wished: &WishedValue, of: &Known) -> Result<Change, Wrong> {
     if *from == wished.to {
         return Err(Wrong::Field("to", format!("it is {from} already")));
     }
-    Ok(Change {
-        parameter: name.clone(),
-        from: from.clone(),
-        to: wished.to.clone(),
-        unit: if name == MAXMEMORY { "bytes".to_owned() } else { String::new() },
-        bound: bound(name, &wished.to, bounds, of),
-    })
+    match (bounds, from.parse(), wished.to.parse()) {
+        (Bounds::Number(least, most), Ok(from), Ok(to)) if name == MAXMEMORY => {
+            let limit = Limit { least: *least, most: *most, growth: of.largest_growth };
+            let change = limit.change(from, to, Some(of.used_bytes.max(to)));
+            reachable(change)
+        }
+        _ => Ok(Change {
+            parameter: name.clone(),
+            from: from.clone(),
+            to: wished.to.clone(),
+            unit: String::new(),
+            bound: bound(bounds),
+        }),
+    }
 }
 
-/// A limit goes in the steps that advisors' changes go in; a number that evicts nothing goes at once.
-fn bound(name: &str, to: &str, bounds: &Bounds, of: &Known) -> Bound {
+/// Refuses a limit that the agent's steps do not lead to.
+fn reachable(change: Change) -> Result<Change, Wrong> {
+    match change.steps() {
+        Err(StepError::TooFar { from, to, farthest }) => {
+            let end = if to > from { "largest" } else { "smallest" };
+            let reason = format!(
+                "{farthest} is the {end}: {MOST_STEPS} steps as its agent takes them lead no further"
+            );
+            Err(Wrong::Field("to", reason))
+        }
+        _ => Ok(change),
+    }
+}
+
+/// A number that evicts nothing goes at once.
+fn bound(bounds: &Bounds) -> Bound {
     match bounds {
         Bounds::OneOf(words) => Bound::OneOf(words.clone()),
-        Bounds::Number(min, max) => {
-            let is_limit = name == MAXMEMORY;
-            let to = to.parse().unwrap_or(*max);
-            Bound::Number {
-                min: *min,
-                max: *max,
-                largest_growth: GROWTH_STEP,
-                largest_shrink: SHRINK_STEP,
-                always: if is_limit { GRAIN } else { *max },
-                zero_is: is_limit.then(|| of.used_bytes.max(to)),
-            }
-        }
+        Bounds::Number(min, max) => Bound::Number {
+            min: *min,
+            max: *max,
+            largest_growth: GROWTH_STEP,
+            largest_shrink: SHRINK_STEP,
+            always: *max,
+            zero_is: None,
+        },
     }
 }
 
@@ -354,6 +374,7 @@ mod tests {
             },
             settable: settable.into(),
             unsettable: String::new(),
+            largest_growth: None,
             in_force: in_force.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
             recent: Some(recent),
             used_bytes: 60 * MIB,
@@ -420,6 +441,26 @@ mod tests {
         assert_eq!(wrong(&odd, &known), ["prediction"]);
         let silent = Known { recent: None, ..known.clone() };
         assert_eq!(wrong(&wish(&[(MAXMEMORY_POLICY, "allkeys-lfu")]), &silent), ["prediction"]);
+    }
+
+    #[test]
+    fn a_limit_goes_as_far_as_the_steps_of_its_agent() {
+        let by = |factor| Known { largest_growth: Growth::new(factor), ..known() };
+        let to = |mib: u64| (mib * MIB).to_string();
+        let made = proposal(&wish(&[(MAXMEMORY, &to(128))]), &by(1.5), 5).unwrap();
+        assert_eq!(made.members[0].steps().unwrap().len(), 2, "larger than one policy may be");
+        let Err(WishError::Invalid(violations)) =
+            proposal(&wish(&[(MAXMEMORY, &to(128))]), &by(1.01), 5)
+        else {
+            panic!("64 hundredths do not double it")
+        };
+        let [field] = violations.fields() else { panic!("{violations:?}") };
+        assert_eq!(field.field, "change[0].to");
+        let largest = field.reason.split(' ').next().unwrap();
+        assert!(field.reason.contains("is the largest"), "{}", field.reason);
+        assert!(proposal(&wish(&[(MAXMEMORY, largest)]), &by(1.01), 5).is_ok());
+        let more = (largest.parse::<u64>().unwrap() + 1).to_string();
+        assert_eq!(wrong(&wish(&[(MAXMEMORY, &more)]), &by(1.01)), ["change[0].to"]);
     }
 
     #[test]

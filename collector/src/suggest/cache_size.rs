@@ -18,14 +18,14 @@
 //! (e) same inputs, same answer.
 
 use flyball_model::record::Better;
-use flyball_model::rollout::{Bound, Change};
-use flyball_proto::steering::{Bounds, CacheFacts, HitCurve};
+use flyball_proto::steering::{CacheFacts, HitCurve};
 use serde_json::json;
 
 use super::draft::{Draft, Evidence, Gain, Risk, RiskLevel, bytes, percent};
 use super::estimate::{Estimate, ModelError, at};
+use super::limit::Limit;
 use super::settings::SuggestSettings;
-use super::view::{CacheView, MAXMEMORY, MAXMEMORY_POLICY, Recent, curve_json};
+use super::view::{CacheView, MAXMEMORY_POLICY, Recent, curve_json};
 use super::{Advisor, Context};
 
 /// Sizes are multiples of this.
@@ -59,8 +59,7 @@ struct Scene<'a> {
     curve: &'a HitCurve,
     /// The curve at the present size.
     here: Estimate,
-    least: u64,
-    most: u64,
+    limit: Limit,
     widening: f64,
     settings: &'a SuggestSettings,
 }
@@ -103,11 +102,9 @@ impl<'a> Scene<'a> {
             let (says, is) = (percent(here.value), percent(hit_ratio));
             return Err(format!("its curve says {says} at its present size, and {is} is measured"));
         }
-        let Bounds::Number(least, most) = *view.settable(MAXMEMORY)? else {
-            return Err("its agent takes no number for maxmemory".to_owned());
-        };
+        let limit = view.limit()?;
         let widening = context.widening(kind, &view.target());
-        Ok(Self { view, facts, recent, curve, here, least, most, widening, settings })
+        Ok(Self { view, facts, recent, curve, here, limit, widening, settings })
     }
 
     fn misses(&self) -> f64 {
@@ -174,7 +171,8 @@ impl<'a> Scene<'a> {
         let limits = [
             (self.curve.reach_bytes, "what was measured reaches no further"),
             (grown, "suggest.max_growth"),
-            (self.most, "its agent sets no more"),
+            (self.limit.most, "its agent sets no more"),
+            (self.limit.reach(size, self.limit.most), "its agent takes no larger steps"),
             (room(self.facts, self.settings)?, "its host has no memory for more"),
         ];
         let (limit, why) = limits.into_iter().min_by_key(|limit| limit.0).unwrap_or((0, ""));
@@ -187,10 +185,12 @@ impl<'a> Scene<'a> {
         if (self.facts.used_bytes as f64) < FULL * size as f64 {
             return Err("it is not full".to_owned());
         }
-        let floor = ((size as f64 * LEAST_LEFT) as u64).max(self.least);
+        let floor = ((size as f64 * LEAST_LEFT) as u64).max(self.limit.least);
+        let floor = self.limit.reach(size, floor.min(size));
         let points = self.curve.points.iter().map(|point| point.bytes.div_ceil(GRAIN) * GRAIN);
         let sizes = points.chain([floor.div_ceil(GRAIN) * GRAIN]);
-        let sizes = sizes.filter(|bytes| (floor..size).contains(bytes) && *bytes <= self.most);
+        let sizes =
+            sizes.filter(|bytes| (floor..size).contains(bytes) && *bytes <= self.limit.most);
         let harmless = sizes.filter_map(|size| {
             let delta = self.delta(size).ok()?.within(-1.0, 0.0);
             (-delta.low <= self.settings.max_loss).then_some((size, delta))
@@ -217,7 +217,7 @@ impl<'a> Scene<'a> {
         Draft {
             kind: "cache.size",
             title: String::new(),
-            change: vec![change(self.facts.max_bytes, to, self.least, self.most, None)],
+            change: vec![self.limit.change(self.facts.max_bytes, to, None)],
             metric: "redis.hit_ratio",
             unit: "ratio",
             before,
@@ -256,24 +256,6 @@ impl<'a> Scene<'a> {
             all.push(Evidence::reported(view, "host memory available", available as f64, "By"));
         }
         all
-    }
-}
-
-/// Change of `maxmemory`. `zero_is`: where steps begin when there was no limit.
-pub fn change(from: u64, to: u64, least: u64, most: u64, zero_is: Option<u64>) -> Change {
-    Change {
-        parameter: MAXMEMORY.to_owned(),
-        from: from.to_string(),
-        to: to.to_string(),
-        unit: "bytes".to_owned(),
-        bound: Bound::Number {
-            min: least,
-            max: most,
-            largest_growth: GROWTH_STEP,
-            largest_shrink: SHRINK_STEP,
-            always: GRAIN,
-            zero_is,
-        },
     }
 }
 

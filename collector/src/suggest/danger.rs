@@ -14,7 +14,7 @@ use super::cache_size::{self, GRAIN, PROCESS_SLOPE};
 use super::draft::{Draft, Evidence, Gain, Risk, RiskLevel, bytes, percent};
 use super::estimate::{Estimate, ModelError};
 use super::eviction_policy;
-use super::view::{CacheView, MAXMEMORY, MAXMEMORY_POLICY};
+use super::view::{CacheView, MAXMEMORY_POLICY};
 use super::{Advisor, Context};
 
 /// Share of the limit from which on a cache that evicts nothing will refuse writes soon.
@@ -78,20 +78,18 @@ fn no_limit(view: &CacheView, facts: &CacheFacts, context: &Context<'_>) -> Foun
     if share < OF_HOST / 2.0 {
         return Ok(None);
     }
-    let Bounds::Number(least, most) = *view.settable(MAXMEMORY)? else {
-        return Err("its agent takes no number for maxmemory".to_owned());
-    };
+    let limit = view.limit()?;
     let room = cache_size::room(facts, context.settings)?;
     let reserve = host as f64 * (1.0 - context.settings.host_reserve) / PROCESS_SLOPE;
-    let to = room.min(reserve as u64).min(most) / GRAIN * GRAIN;
-    if (to as f64) < facts.used_bytes as f64 * ROOM || to < least {
+    let to = room.min(reserve as u64).min(limit.most) / GRAIN * GRAIN;
+    if (to as f64) < facts.used_bytes as f64 * ROOM || to < limit.least {
         return Err(format!(
             "it has no maxmemory and uses {} of {}: a limit would evict at once",
             bytes(facts.used_bytes),
             bytes(host)
         ));
     }
-    let mut change = vec![cache_size::change(0, to, least, most, Some(to))];
+    let mut change = vec![limit.change(0, to, Some(to))];
     let policy = view.setting(MAXMEMORY_POLICY)?;
     if policy == "noeviction" && is_cache(facts) {
         change.extend(instead_of_none(view, facts)?);

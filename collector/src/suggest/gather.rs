@@ -91,6 +91,7 @@ pub async fn known(
         },
         settable: parameters(&capability).into_iter().collect(),
         unsettable: capability.reason.clone(),
+        largest_growth: capability.largest_growth,
         in_force,
         recent: traffic.as_ref().map(recent),
         used_bytes: now.map_or(0, |now| now.used_bytes),
@@ -143,6 +144,7 @@ fn view(steering: &Steering, cache: Cache, recent: Option<Recent>, now_ms: i64) 
         node: cache.node,
         settable: settable.into_iter().collect(),
         unsettable,
+        largest_growth: capability.and_then(|capability| capability.largest_growth),
         recent,
     }
 }

@@ -26,6 +26,7 @@ pub mod gather;
 pub mod group;
 pub mod history;
 pub mod hot_key;
+pub mod limit;
 pub mod look;
 mod past;
 pub mod settings;

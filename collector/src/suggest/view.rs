@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use flyball_model::rollout::{Target, TargetId};
 use flyball_proto::series::NodeName;
-use flyball_proto::steering::{Bounds, CacheFacts, CacheReport, CacheState, HitCurve};
+use flyball_proto::steering::{Bounds, CacheFacts, CacheReport, CacheState, Growth, HitCurve};
 use serde_json::{Value, json};
 
+use super::limit::Limit;
 use super::settings::SuggestSettings;
 
 /// Requests below which a hit ratio is not taken for one.
@@ -32,6 +33,8 @@ pub struct CacheView {
     pub settable: BTreeMap<String, Bounds>,
     /// Why nothing may be set, where that is so.
     pub unsettable: String,
+    /// How far one policy may move its limit; `None` of agents that do not say.
+    pub largest_growth: Option<Growth>,
     /// What its traffic was lately.
     pub recent: Option<Recent>,
 }
@@ -158,6 +161,17 @@ impl CacheView {
             let why = if self.unsettable.is_empty() { "" } else { ": " };
             format!("its agent may not set {parameter}{why}{}", self.unsettable)
         })
+    }
+
+    /// What bounds its limit of memory.
+    ///
+    /// # Errors
+    /// Why it may not be set.
+    pub fn limit(&self) -> Result<Limit, String> {
+        let Bounds::Number(least, most) = *self.settable(MAXMEMORY)? else {
+            return Err("its agent takes no number for maxmemory".to_owned());
+        };
+        Ok(Limit { least, most, growth: self.largest_growth })
     }
 
     /// The value of a parameter that is in force.

@@ -41,6 +41,7 @@ fn hello(node: &str) -> SteeringHello {
         parameters: [("maxmemory".to_owned(), Bounds::Number(1, 1_000))].into(),
         may_persist: false,
         reason: reason.to_owned(),
+        largest_growth: None,
     };
     let barred = Capability { parameters: [].into(), ..capability("queue", "steer is off") };
     SteeringHello {

@@ -360,6 +360,7 @@ fn hello(node: &str) -> SteeringHello {
             parameters: parameters.into(),
             may_persist: false,
             reason: String::new(),
+            largest_growth: None,
         }],
     }
 }

@@ -149,6 +149,7 @@ pub fn hello(node: &str) -> SteeringHello {
         parameters: [("maxmemory".to_owned(), Bounds::Number(1, 1_000))].into(),
         may_persist: false,
         reason: String::new(),
+        largest_growth: None,
     };
     SteeringHello {
         node: name(node),

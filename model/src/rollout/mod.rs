@@ -73,5 +73,5 @@ pub use self::state::{
     Attempts, Member, Pause, Phase, Rollout, RolloutState, Standing, State, StepRecord, Suggestion,
     SuggestionStatus, TargetBook,
 };
-pub use self::steps::{Bound, Change, StepError};
+pub use self::steps::{Bound, Change, MOST_STEPS, StepError};
 pub use self::transition::{Cause, Move, Subject, Transition};

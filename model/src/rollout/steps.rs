@@ -80,6 +80,8 @@ pub enum StepError {
         from: u64,
         /// The wanted value.
         to: u64,
+        /// Where the last step that is allowed leads.
+        farthest: u64,
     },
 }
 
@@ -144,7 +146,7 @@ impl Step {
             let stuck = next == value && value != to;
             // Coming from outside the bounds the first step must reach them.
             if stuck || !(min..=max).contains(&next) || values.len() == MOST_STEPS {
-                return Err(StepError::TooFar { from, to });
+                return Err(StepError::TooFar { from, to, farthest: value });
             }
             values.push(next.to_string());
             value = next;

@@ -19,6 +19,26 @@ pub struct Capability {
     pub may_persist: bool,
     /// Why nothing may be set.
     pub reason: String,
+    /// How far one policy may move the limit of memory; older agents do not say.
+    pub largest_growth: Option<Growth>,
+}
+
+/// Largest factor by which one policy makes a number larger, or smaller, in thousandths: above 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Growth(u32);
+
+impl Growth {
+    /// The factor, rounded down to thousandths; `None` when that lets nothing move.
+    pub fn new(factor: f64) -> Option<Self> {
+        // A product may be less by the last digit: 1.001 is 1001 thousandths.
+        let milli = (factor * 1_000.0 + 1e-6).floor();
+        (milli > 1_000.0).then(|| Self(milli.min(f64::from(u32::MAX)) as u32))
+    }
+
+    /// The factor.
+    pub fn factor(self) -> f64 {
+        f64::from(self.0) / 1_000.0
+    }
 }
 
 /// Values that a parameter may be given.
@@ -97,7 +117,18 @@ impl TryFrom<v1::Capability> for Capability {
             parameters,
             may_persist: capability.may_persist,
             reason: capability.reason,
+            largest_growth: growth(capability.largest_growth_milli)?,
         })
+    }
+}
+
+fn growth(milli: u32) -> Result<Option<Growth>, Invalid> {
+    match milli {
+        0 => Ok(None),
+        1..=1_000 => {
+            Err(Invalid::new("largest_growth_milli", "not above 1000: nothing grows by it"))
+        }
+        _ => Ok(Some(Growth(milli))),
     }
 }
 
@@ -120,6 +151,7 @@ impl From<Capability> for v1::Capability {
             parameters: capability.parameters.into_iter().map(bounds).collect(),
             may_persist: capability.may_persist,
             reason: capability.reason,
+            largest_growth_milli: capability.largest_growth.map_or(0, |growth| growth.0),
         }
     }
 }

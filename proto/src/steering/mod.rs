@@ -16,7 +16,7 @@ pub use cache::{
     CacheCounters, CacheFacts, CachePrediction, CacheReport, CacheState, HitCurve, HitCurvePoint,
     KeyFinding, KeyFindingKind, MissAttribution, PolicyEstimate, TtlEffect, TtlFindings, TtlGroup,
 };
-pub use capability::{Bounds, Capability};
+pub use capability::{Bounds, Capability, Growth};
 pub use check::clip;
 pub use outcome::{PolicyOutcome, PolicyResult};
 pub use policy::{AgentPolicy, Canary, Revision, Settings, Target, TargetPolicy};

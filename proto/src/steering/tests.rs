@@ -230,11 +230,14 @@ prop_compose! {
         words in btree_map("[A-Z]{1,9}", vec("[a-z-]{0,20}", 1..4), 0..4),
         may_persist: bool,
         reason in "[ -~]{0,60}",
+        growth in prop::option::of(1.001..100.0_f64),
     ) -> Capability {
         let number = |(key, [a, b]): (String, [u64; 2])| (key, Bounds::Number(a.min(b), a.max(b)));
         let numbers = numbers.into_iter().map(number);
         let words = words.into_iter().map(|(key, words)| (key, Bounds::OneOf(words)));
-        Capability { target, parameters: numbers.chain(words).collect(), may_persist, reason }
+        let parameters = numbers.chain(words).collect();
+        let largest_growth = growth.and_then(Growth::new);
+        Capability { target, parameters, may_persist, reason, largest_growth }
     }
 }
 
@@ -418,6 +421,7 @@ fn a_policy_is_held_to_the_capability() {
         parameters: parameters.into(),
         may_persist: false,
         reason: String::new(),
+        largest_growth: None,
     };
     let wanted = |parameter: &str, value: &str, persist| TargetPolicy {
         target: Target::new("redis", "a"),
@@ -443,4 +447,34 @@ fn a_policy_is_held_to_the_capability() {
     let nothing = Capability { parameters: [].into(), reason: "off".into(), ..capability };
     let refused = nothing.check(&wanted("maxmemory", "1", false)).unwrap_err();
     assert_eq!((refused.field.as_str(), refused.reason.as_str()), ("redis/a", "off"));
+}
+
+#[test]
+fn how_far_a_limit_may_move_is_told_in_thousandths() {
+    for (factor, told) in [(1.001, 1_001), (1.01, 1_010), (1.5, 1_500), (2.0009, 2_000)] {
+        let growth = Growth::new(factor).unwrap();
+        let capability = Capability {
+            target: Target::new("redis", "a"),
+            parameters: [].into(),
+            may_persist: false,
+            reason: String::new(),
+            largest_growth: Some(growth),
+        };
+        assert_eq!(v1::Capability::from(capability).largest_growth_milli, told);
+        assert!(growth.factor() <= factor && growth.factor() > factor - 0.001, "{factor}");
+    }
+    for none in [1.0, 1.000_9, 0.5, f64::NAN] {
+        assert_eq!(Growth::new(none), None, "{none}");
+    }
+    let told = |largest_growth_milli| {
+        let (kind, name) = ("redis".to_owned(), "a".to_owned());
+        Capability::try_from(v1::Capability {
+            kind,
+            name,
+            largest_growth_milli,
+            ..v1::Capability::default()
+        })
+    };
+    assert_eq!(told(0).unwrap().largest_growth, None, "an older agent");
+    assert_eq!(told(1_000).unwrap_err().field, "largest_growth_milli");
 }

@@ -234,6 +234,7 @@ impl Actuator for InMemory {
             parameters: [(PARAMETER.to_owned(), Bounds::Number(1, 64))].into(),
             may_persist: false,
             reason: String::new(),
+            largest_growth: None,
         }
     }
 

@@ -86,6 +86,7 @@ fn hello(server: &Server) -> Result<SteeringHello> {
             parameters: parameters.into(),
             may_persist: false,
             reason: String::new(),
+            largest_growth: None,
         }],
     })
 }

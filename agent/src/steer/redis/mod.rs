@@ -8,7 +8,7 @@ mod law;
 
 use std::collections::BTreeMap;
 
-use flyball_proto::steering::{Bounds, Capability, Settings, Target};
+use flyball_proto::steering::{Bounds, Capability, Growth, Settings, Target};
 
 use super::actuator::{Actuator, Facts, Law, Reading, Step, Trouble};
 use super::config::SteerConfig;
@@ -69,6 +69,7 @@ impl RedisActuator {
             parameters: parameters(settings.most_bytes(total)),
             may_persist: settings.allow_rewrite,
             reason: String::new(),
+            largest_growth: Growth::new(settings.largest_growth),
         };
         let law = RedisLaw::new(settings.clone());
         Self {
@@ -96,6 +97,7 @@ impl RedisActuator {
         let mut barred = Self::new(instance, settings, paths);
         barred.capability.parameters.clear();
         barred.capability.may_persist = false;
+        barred.capability.largest_growth = None;
         let reason = "the agent's configuration does not allow it: steer = true is not set";
         reason.clone_into(&mut barred.capability.reason);
         barred

@@ -106,6 +106,7 @@ mod tests {
             parameters: [("maxmemory".to_owned(), Bounds::Number(1, 100))].into(),
             may_persist: false,
             reason: String::new(),
+            largest_growth: None,
         }
     }
 

@@ -95,6 +95,7 @@ pub(super) fn view(truth: Truth, size: u64) -> CacheView {
         received_at_ms: NOW_MS - 500,
         settable: settable(),
         unsettable: String::new(),
+        largest_growth: None,
         recent: Some(recent(hit_ratio)),
     }
 }

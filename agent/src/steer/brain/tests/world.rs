@@ -153,7 +153,8 @@ pub(super) fn brain(record: &Record, lease_end: Option<Moment>) -> Brain {
         (SAMPLES.to_owned(), Bounds::Number(1, 64)),
     ]);
     let target = Target::new("redis", "a");
-    let capability = Capability { target, parameters, may_persist: true, reason: String::new() };
+    let (reason, largest_growth) = (String::new(), None);
+    let capability = Capability { target, parameters, may_persist: true, reason, largest_growth };
     let law = RedisLaw::new(SteerConfig { largest_growth: 4.0, ..SteerConfig::default() });
     Brain::new(capability, Box::new(law), record.clone(), lease_end)
 }
