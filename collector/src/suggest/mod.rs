@@ -28,6 +28,7 @@ pub mod history;
 pub mod hot_key;
 pub mod look;
 mod past;
+pub mod room;
 pub mod settings;
 #[cfg(test)]
 mod tests;

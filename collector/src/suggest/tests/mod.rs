@@ -5,6 +5,7 @@ mod dangers;
 mod groups;
 mod keys;
 mod repeats;
+mod room;
 mod sizes;
 
 use std::collections::BTreeMap;
@@ -96,6 +97,7 @@ pub(super) fn view(truth: Truth, size: u64) -> CacheView {
         settable: settable(),
         unsettable: String::new(),
         recent: Some(recent(hit_ratio)),
+        memory: None,
     }
 }
 
