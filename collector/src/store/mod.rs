@@ -34,7 +34,7 @@ use std::time::Duration;
 use clickhouse::Client;
 use tokio_util::sync::CancellationToken;
 
-pub use self::cache_reads::{CacheNow, CacheSince, CacheTick, CacheTraffic};
+pub use self::cache_reads::{CacheMemory, CacheNow, CacheSince, CacheTick, CacheTraffic};
 pub use self::catalog::{Catalog, CatalogFull, SeriesId};
 pub use self::client::{Endpoint, configured_endpoints};
 pub use self::config::{ClickHouseSettings, EngineSettings, Layout, Secret, StoreConfig};

@@ -24,6 +24,7 @@ use serde_json::json;
 use super::draft::{Draft, Evidence, Gain, Risk, RiskLevel, bytes, percent};
 use super::estimate::{Estimate, ModelError, at};
 use super::limit::Limit;
+use super::room::HostRoom;
 use super::settings::SuggestSettings;
 use super::view::{CacheView, MAXMEMORY_POLICY, Recent, curve_json};
 use super::{Advisor, Context};
@@ -34,10 +35,6 @@ pub const GRAIN: u64 = 1 << 20;
 pub const SHRINK_STEP: f64 = 0.05;
 /// Largest factor of one step of a growth.
 pub const GROWTH_STEP: f64 = 2.0;
-/// Bytes of the process for each byte of the limit: the allocator's slope, measured 1.06.
-pub const PROCESS_SLOPE: f64 = 1.15;
-/// Share of the process that is copied while a replica is synchronized or a dump is written.
-const COPIED: f64 = 0.3;
 /// Misses that an attribution must have been taken from.
 const LEAST_MISSES: u64 = 50;
 /// The curve may be this far from the measured hit ratio, besides the noise of the latter.
@@ -61,6 +58,7 @@ struct Scene<'a> {
     here: Estimate,
     limit: Limit,
     widening: f64,
+    room: Result<HostRoom, String>,
     settings: &'a SuggestSettings,
 }
 
@@ -104,7 +102,8 @@ impl<'a> Scene<'a> {
         }
         let limit = view.limit()?;
         let widening = context.widening(kind, &view.target());
-        Ok(Self { view, facts, recent, curve, here, limit, widening, settings })
+        let room = HostRoom::new(view, facts, context);
+        Ok(Self { view, facts, recent, curve, here, limit, widening, room, settings })
     }
 
     fn misses(&self) -> f64 {
@@ -120,7 +119,8 @@ impl<'a> Scene<'a> {
 
     fn more(&self) -> Result<Draft, String> {
         let for_want = self.for_want_of_memory()?;
-        let (size, limit) = (self.facts.max_bytes, self.largest()?);
+        let room = self.room.as_ref().map_err(String::clone)?;
+        let (size, limit) = (self.facts.max_bytes, self.largest(room)?);
         let doubling = self.settings.min_gain;
         let worth = |size: u64| -> Option<(u64, Estimate, f64)> {
             let delta = self.delta(size).ok()?.within(-1.0, for_want);
@@ -138,9 +138,11 @@ impl<'a> Scene<'a> {
         super::gates::worth(&gain, self.settings)?;
         let risk = Risk::low("memory is given, nothing is evicted").and(
             RiskLevel::Low,
-            format!("the server's process grows by up to {}", bytes(grown(to - size))),
+            format!("the server's process grows by up to {}", bytes(room.growth_to(to))),
         );
         let mut draft = self.draft(to, delta, gain, risk);
+        draft.evidence.extend(room.evidence(self.view, to));
+        draft.inputs["room"] = room.inputs();
         let (name, was) = (&self.view.report.target.name, bytes(size));
         draft.title = format!("Grow {name} from {was} to {}", bytes(to));
         draft.undo = format!(
@@ -165,19 +167,20 @@ impl<'a> Scene<'a> {
     }
 
     /// The largest size that reach, settings, agent and host allow.
-    fn largest(&self) -> Result<u64, String> {
+    fn largest(&self, room: &HostRoom) -> Result<u64, String> {
         let size = self.facts.max_bytes;
         let grown = (size as f64 * self.settings.max_growth) as u64;
         let limits = [
-            (self.curve.reach_bytes, "what was measured reaches no further"),
-            (grown, "suggest.max_growth"),
-            (self.limit.most, "its agent sets no more"),
-            (self.limit.reach(size, self.limit.most), "its agent takes no larger steps"),
-            (room(self.facts, self.settings)?, "its host has no memory for more"),
+            (self.curve.reach_bytes, "what was measured reaches no further".to_owned()),
+            (grown, "suggest.max_growth".to_owned()),
+            (self.limit.most, "its agent sets no more".to_owned()),
+            (self.limit.reach(size, self.limit.most), "its agent takes no larger steps".to_owned()),
+            (room.largest(), room.lack()),
         ];
-        let (limit, why) = limits.into_iter().min_by_key(|limit| limit.0).unwrap_or((0, ""));
+        let least = limits.into_iter().min_by_key(|limit| limit.0);
+        let (limit, why) = least.unwrap_or_default();
         let limit = limit / GRAIN * GRAIN;
-        if limit > size { Ok(limit) } else { Err(why.to_owned()) }
+        if limit > size { Ok(limit) } else { Err(why) }
     }
 
     fn less(&self) -> Result<Draft, String> {
@@ -252,28 +255,6 @@ impl<'a> Scene<'a> {
                 all.push(Evidence::reported(view, &name, point.value, "ratio"));
             }
         }
-        if let Some(available) = facts.host_available_bytes {
-            all.push(Evidence::reported(view, "host memory available", available as f64, "By"));
-        }
         all
     }
-}
-
-/// What the server's process grows by when the limit does.
-fn grown(bytes: u64) -> u64 {
-    (bytes as f64 * PROCESS_SLOPE) as u64
-}
-
-/// The largest limit that the host has room for: what is in use now, and what is free beyond the
-/// reserve. With replicas a part of the process is copied while one is synchronized.
-///
-/// # Errors
-/// When the host's memory is not known.
-pub fn room(facts: &CacheFacts, settings: &SuggestSettings) -> Result<u64, String> {
-    let known = facts.host_memory_bytes.zip(facts.host_available_bytes);
-    let (host, available) = known.ok_or("how much memory its host has is not known")?;
-    let process = facts.rss_bytes.unwrap_or(facts.used_bytes).max(facts.used_bytes) as f64;
-    let copied = if facts.replicas > 0 { COPIED * process } else { 0.0 };
-    let free = available as f64 - host as f64 * settings.host_reserve - copied;
-    Ok(facts.used_bytes.saturating_add((free.max(0.0) / PROCESS_SLOPE) as u64))
 }

@@ -10,10 +10,11 @@ use flyball_model::rollout::{Bound, Change};
 use flyball_proto::steering::{Bounds, CacheFacts};
 use serde_json::json;
 
-use super::cache_size::{self, GRAIN, PROCESS_SLOPE};
+use super::cache_size::GRAIN;
 use super::draft::{Draft, Evidence, Gain, Risk, RiskLevel, bytes, percent};
 use super::estimate::{Estimate, ModelError};
 use super::eviction_policy;
+use super::room::HostRoom;
 use super::view::{CacheView, MAXMEMORY_POLICY};
 use super::{Advisor, Context};
 
@@ -79,9 +80,8 @@ fn no_limit(view: &CacheView, facts: &CacheFacts, context: &Context<'_>) -> Foun
         return Ok(None);
     }
     let limit = view.limit()?;
-    let room = cache_size::room(facts, context.settings)?;
-    let reserve = host as f64 * (1.0 - context.settings.host_reserve) / PROCESS_SLOPE;
-    let to = room.min(reserve as u64).min(limit.most) / GRAIN * GRAIN;
+    let room = HostRoom::new(view, facts, context)?;
+    let to = room.largest().min(limit.most) / GRAIN * GRAIN;
     if (to as f64) < facts.used_bytes as f64 * ROOM || to < limit.least {
         return Err(format!(
             "it has no maxmemory and uses {} of {}: a limit would evict at once",
@@ -99,10 +99,13 @@ fn no_limit(view: &CacheView, facts: &CacheFacts, context: &Context<'_>) -> Foun
         kind: "cache.size",
         title: format!("Limit {name}, which uses {} and may use all, to {}", percent(share), bytes(to)),
         change,
-        evidence: vec![
+        evidence: [
             Evidence::reported(view, "memory in use", facts.used_bytes as f64, "By"),
             Evidence::reported(view, "memory of the host", host as f64, "By"),
-        ],
+        ]
+        .into_iter()
+        .chain(room.evidence(view, to))
+        .collect(),
         risk: Risk::low("the limit is above what is in use: nothing is evicted for it").and(
             RiskLevel::Medium,
             "under noeviction writes fail at the limit, where without one the host runs out of memory",

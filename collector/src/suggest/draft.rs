@@ -196,6 +196,15 @@ impl Evidence {
         Self::over(name, value, unit, window(view).2, query)
     }
 
+    /// What resident memory and memory in use of a cache over a time tell, in bytes.
+    pub fn memory(view: &CacheView, name: &str, value: f64, (from_ms, to_ms): (i64, i64)) -> Self {
+        let [rss, used] = ["redis.memory.rss", "redis.memory.used"]
+            .map(|metric| call_over(view, metric, (from_ms, to_ms)));
+        let query =
+            format!("{rss} for the resident memory, {used} for that in use: the line through them");
+        Self::over(name, value, "By", to_ms - from_ms, query)
+    }
+
     /// The hit ratio of a cache over its window.
     pub fn hit_ratio(view: &CacheView, value: f64) -> Self {
         Self::lookups(view, "redis.hit_ratio", "hits / (hits + misses)", value, "ratio")
@@ -212,6 +221,11 @@ fn window(view: &CacheView) -> (i64, i64, i64) {
 /// The call that gives a metric of a cache over its window.
 fn call(view: &CacheView, metric: &str) -> String {
     let (from_ms, to_ms, _) = window(view);
+    call_over(view, metric, (from_ms, to_ms))
+}
+
+/// The call that gives a metric of a cache over a time.
+fn call_over(view: &CacheView, metric: &str, (from_ms, to_ms): (i64, i64)) -> String {
     format!(
         "GET /api/performance/metrics?metric={metric}&node={}&filter=cache={}&from={from_ms}&to={to_ms}",
         view.node, view.report.target.name

@@ -5,14 +5,18 @@
 
 use std::collections::HashMap;
 
+use flyball_model::reuse::Moments;
 use flyball_model::rollout::{State, Target, TargetId, Values};
 use flyball_proto::steering::{Bounds, Capability};
 
 use super::by_person::Known;
 use super::settings::SuggestSettings;
-use super::view::{CacheView, MAXMEMORY, MAXMEMORY_POLICY, Recent, target_id};
+use super::view::{CacheView, MAXMEMORY, MAXMEMORY_POLICY, MemoryPast, Recent, target_id};
 use crate::steer::watch::{Cache, Steering};
-use crate::store::{CacheTraffic, Store, StoreError};
+use crate::store::{CacheMemory, CacheTraffic, Store, StoreError};
+
+/// Time over which resident memory is compared with that in use.
+const MEMORY_MS: i64 = 24 * 3_600_000;
 
 /// All caches that are known here, by node and name.
 ///
@@ -31,9 +35,13 @@ pub async fn views(
     let traffic = store.cache_traffic(now_ms - settings.window_ms as i64, now_ms).await?;
     let of = |t: CacheTraffic| ((t.node.clone(), t.cache.clone()), recent(&t));
     let traffic: HashMap<_, _> = traffic.into_iter().map(of).collect();
+    let memory = store.cache_memory(now_ms - MEMORY_MS, now_ms).await?;
+    let of = |m: CacheMemory| ((m.node.clone(), m.cache.clone()), past(&m));
+    let memory: HashMap<_, _> = memory.into_iter().map(of).collect();
     let view = |cache: Cache| {
         let key = (cache.node.as_str().to_owned(), cache.report.target.name.clone());
-        view(steering, cache, traffic.get(&key).copied(), now_ms)
+        let recent = traffic.get(&key).copied();
+        CacheView { recent, memory: memory.get(&key).copied(), ..view(steering, cache, now_ms) }
     };
     Ok(caches.into_iter().map(view).collect())
 }
@@ -126,7 +134,23 @@ fn recent(traffic: &CacheTraffic) -> Recent {
     }
 }
 
-fn view(steering: &Steering, cache: Cache, recent: Option<Recent>, now_ms: i64) -> CacheView {
+fn past(memory: &CacheMemory) -> MemoryPast {
+    MemoryPast {
+        from_ms: memory.from_ms,
+        to_ms: memory.to_ms,
+        moments: Moments {
+            count: memory.rows,
+            used_mean: memory.used_mean,
+            resident_mean: memory.resident_mean,
+            used_variance: memory.used_variance,
+            resident_variance: memory.resident_variance,
+            covariance: memory.covariance,
+        },
+    }
+}
+
+/// Without what is stored of it.
+fn view(steering: &Steering, cache: Cache, now_ms: i64) -> CacheView {
     let agent = steering.agents().get(&cache.node);
     let is_it = |capability: &&Capability| capability.target == cache.report.target;
     let capability = agent.as_ref().and_then(|agent| agent.capabilities.iter().find(is_it));
@@ -145,7 +169,8 @@ fn view(steering: &Steering, cache: Cache, recent: Option<Recent>, now_ms: i64) 
         settable: settable.into_iter().collect(),
         unsettable,
         largest_growth: capability.and_then(|capability| capability.largest_growth),
-        recent,
+        recent: None,
+        memory: None,
     }
 }
 

@@ -29,6 +29,7 @@ pub mod hot_key;
 pub mod limit;
 pub mod look;
 mod past;
+pub mod room;
 pub mod settings;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use flyball_model::reuse::Moments;
 use flyball_model::rollout::{Target, TargetId};
 use flyball_proto::series::NodeName;
 use flyball_proto::steering::{Bounds, CacheFacts, CacheReport, CacheState, Growth, HitCurve};
@@ -37,6 +38,19 @@ pub struct CacheView {
     pub largest_growth: Option<Growth>,
     /// What its traffic was lately.
     pub recent: Option<Recent>,
+    /// How its process grew with the memory in use.
+    pub memory: Option<MemoryPast>,
+}
+
+/// Memory in use and resident memory of a cache since its last start, or over a day.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MemoryPast {
+    /// The first sample, epoch milliseconds.
+    pub from_ms: i64,
+    /// The last one.
+    pub to_ms: i64,
+    /// Both together.
+    pub moments: Moments,
 }
 
 /// Traffic of a cache over some time.
@@ -205,6 +219,15 @@ impl CacheView {
                 "hits": recent.hits, "misses": recent.misses, "clients": recent.clients,
             })
         });
+        let memory = self.memory.map(|memory| {
+            let seen = memory.moments;
+            json!({
+                "from_ms": memory.from_ms, "to_ms": memory.to_ms, "count": seen.count,
+                "used_mean": seen.used_mean, "resident_mean": seen.resident_mean,
+                "used_variance": seen.used_variance,
+                "resident_variance": seen.resident_variance, "covariance": seen.covariance,
+            })
+        });
         let misses = report.misses.map(|misses| {
             json!({
                 "capacity": misses.capacity, "expired": misses.expired,
@@ -214,7 +237,7 @@ impl CacheView {
         json!({
             "measured_at_ms": report.measured_at_ms, "received_at_ms": self.received_at_ms,
             "version": report.version, "settings": report.settings,
-            "facts": facts, "recent": recent, "misses": misses,
+            "facts": facts, "recent": recent, "memory": memory, "misses": misses,
         })
     }
 }

@@ -95,7 +95,24 @@ fn buckets_of(keys: f64) -> f64 {
     if keys < 1.0 { 0.0 } else { keys.log2().ceil().exp2().max(FIRST_BUCKETS) }
 }
 
-/// Resident memory by `used_memory`: a line through what was seen, `bytes = slope * used + offset`.
+/// What was seen of `used_memory` and `used_memory_rss` together: sums that tell the line through them.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Moments {
+    /// Pairs.
+    pub count: u64,
+    /// Mean of `used_memory`, bytes.
+    pub used_mean: f64,
+    /// Mean of `used_memory_rss`, bytes.
+    pub resident_mean: f64,
+    /// Variance of `used_memory`, over all pairs.
+    pub used_variance: f64,
+    /// Variance of `used_memory_rss`.
+    pub resident_variance: f64,
+    /// Covariance of both.
+    pub covariance: f64,
+}
+
+/// Resident memory by `used_memory`: a line, `bytes = slope * used + offset`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Resident {
     /// Bytes for each used byte.
@@ -114,45 +131,48 @@ pub struct Room {
     pub limit_bytes: f64,
     /// What must stay free.
     pub reserve_bytes: f64,
-    /// Share of the keys that a snapshot copies while it is written, where snapshots are made.
+    /// Share of the process that is copied while a snapshot of it is written, where that happens.
     pub fork_share: f64,
 }
 
-/// Why a server may not grow.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-#[error("it would take {needed_bytes:.0} bytes of {allowed_bytes:.0}")]
-pub struct NoRoom {
-    /// Resident memory, with what a snapshot copies, and the reserve.
-    pub needed_bytes: f64,
-    /// The limit.
-    pub allowed_bytes: f64,
-}
-
 impl Resident {
+    /// The slope where none was seen: the allocator's, measured 1.06, and some more.
+    pub const ASSUMED_SLOPE: f64 = 1.15;
     /// Least and greatest slope that are believed: below 1 memory would come from nowhere.
     const SLOPES: std::ops::RangeInclusive<f64> = 1.0..=1.5;
     /// The spread of `used_memory`, as a share of its mean, that a slope can be seen in.
     const LEAST_SPREAD: f64 = 0.05;
+    /// Pairs that a line needs.
+    const LEAST_COUNT: u64 = 60;
 
-    /// The line through pairs of `used_memory` and `used_memory_rss`; `None` without any. Where
-    /// `used_memory` was always about the same the slope is 1: what a server takes beside is much
-    /// the same at any size.
-    pub fn fit(seen: &[(f64, f64)]) -> Option<Self> {
-        let count = seen.len() as f64;
-        let mean = |of: fn(&(f64, f64)) -> f64| seen.iter().map(of).sum::<f64>() / count;
-        let (used, resident) = (mean(|pair| pair.0), mean(|pair| pair.1));
-        if seen.is_empty() || !used.is_finite() || !resident.is_finite() {
+    /// The line with the least squares; `None` of too little: few pairs, or a `used_memory` that was
+    /// always about the same. Where memory that was freed is still resident the slope is 1.
+    pub fn fit(seen: &Moments) -> Option<Self> {
+        let Moments { count, used_mean, resident_mean, used_variance, covariance, .. } = *seen;
+        // What is no number is not spread.
+        let is_spread = used_variance.sqrt() > Self::LEAST_SPREAD * used_mean;
+        if count < Self::LEAST_COUNT || !is_spread {
             return None;
         }
-        let sum = |of: &dyn Fn(f64, f64) -> f64| {
-            seen.iter().map(|pair| of(pair.0 - used, pair.1 - resident)).sum::<f64>()
-        };
-        let square = sum(&|x, _| x * x);
-        let is_spread = (square / count).sqrt() > Self::LEAST_SPREAD * used;
-        let fitted = if is_spread { sum(&|x, y| x * y) / square } else { 1.0 };
-        let slope = fitted.clamp(*Self::SLOPES.start(), *Self::SLOPES.end());
-        let sd_bytes = (sum(&|x, y| (y - slope * x).powi(2)) / count).sqrt();
-        Some(Self { slope, offset_bytes: resident - slope * used, sd_bytes })
+        let slope = (covariance / used_variance).clamp(*Self::SLOPES.start(), *Self::SLOPES.end());
+        let off = seen.resident_variance + slope * (slope * used_variance - 2.0 * covariance);
+        let offset_bytes = resident_mean - slope * used_mean;
+        let line = Self { slope, offset_bytes, sd_bytes: off.max(0.0).sqrt() };
+        (slope.is_finite() && offset_bytes.is_finite() && off.is_finite()).then_some(line)
+    }
+
+    /// A line with the assumed slope through what is measured now.
+    pub fn assumed(used_bytes: f64, resident_bytes: f64) -> Self {
+        let slope = Self::ASSUMED_SLOPE;
+        Self { slope, offset_bytes: resident_bytes - slope * used_bytes, sd_bytes: 0.0 }
+    }
+
+    /// The same line, raised where more is measured now than it says. Where less is, some of the
+    /// process may be swapped out.
+    #[must_use]
+    pub fn raised(self, used_bytes: f64, resident_bytes: f64) -> Self {
+        let more = (resident_bytes - self.at(used_bytes)).max(0.0);
+        Self { offset_bytes: self.offset_bytes + more, ..self }
     }
 
     /// Resident memory at this `used_memory`.
@@ -160,21 +180,17 @@ impl Resident {
         self.slope * used_bytes + self.offset_bytes
     }
 
-    /// Whether a server may use so much.
-    ///
-    /// # Errors
-    /// When twice the standard deviation above the line, with the copies of a snapshot, does not
-    /// leave the reserve.
-    pub fn check(&self, used_bytes: f64, room: &Room) -> Result<(), NoRoom> {
-        let resident = self.at(used_bytes) + 2.0 * self.sd_bytes;
-        let needed_bytes = resident * (1.0 + room.fork_share) + room.reserve_bytes;
-        let allowed_bytes = room.limit_bytes;
-        // What is no number is no room.
-        if needed_bytes <= allowed_bytes {
-            Ok(())
-        } else {
-            Err(NoRoom { needed_bytes, allowed_bytes })
-        }
+    /// Resident memory that is reckoned with at this `used_memory`: twice the standard deviation above
+    /// the line.
+    pub fn at_most(&self, used_bytes: f64) -> f64 {
+        self.at(used_bytes) + 2.0 * self.sd_bytes
+    }
+
+    /// The `used_memory` whose resident memory, with the copies of a snapshot, just leaves the
+    /// reserve; negative when nothing does.
+    pub fn largest(&self, room: &Room) -> f64 {
+        let resident = (room.limit_bytes - room.reserve_bytes) / (1.0 + room.fork_share);
+        (resident - 2.0 * self.sd_bytes - self.offset_bytes) / self.slope
     }
 }
 
@@ -244,28 +260,73 @@ mod tests {
         assert_eq!(Memory::new(&Present { keys: f64::NAN, ..present }), None);
     }
 
-    #[test]
-    fn resident_memory_is_a_line_and_never_less_than_what_is_used() {
-        let seen: Vec<_> =
-            (1..10).map(|n| f64::from(n) * 1e7).map(|u| (u, u * 1.1 + 14e6)).collect();
-        let line = Resident::fit(&seen).unwrap();
-        assert!((line.slope - 1.1).abs() < 1e-9 && (line.offset_bytes - 14e6).abs() < 1.0);
-        let still = Resident::fit(&[(64e6, 76e6), (64.1e6, 76e6), (64e6, 78e6)]).unwrap();
-        assert!((still.slope - 1.0).abs() < 1e-9);
-        assert!((still.at(128e6) - 140.6e6).abs() < 1e6, "{still:?}");
-        assert_eq!(Resident::fit(&[]), None);
-        assert_eq!(Resident::fit(&[(f64::NAN, 1.0)]), None);
-        let shrunk = Resident::fit(&[(64e6, 80e6), (32e6, 80e6)]).unwrap();
-        assert!((shrunk.slope - 1.0).abs() < 1e-9, "freed memory is not given back: {shrunk:?}");
+    fn moments(seen: &[(f64, f64)]) -> Moments {
+        let mean =
+            |of: &dyn Fn(&(f64, f64)) -> f64| seen.iter().map(of).sum::<f64>() / seen.len() as f64;
+        let (used, resident) = (mean(&|pair| pair.0), mean(&|pair| pair.1));
+        Moments {
+            count: seen.len() as u64,
+            used_mean: used,
+            resident_mean: resident,
+            used_variance: mean(&|pair| (pair.0 - used).powi(2)),
+            resident_variance: mean(&|pair| (pair.1 - resident).powi(2)),
+            covariance: mean(&|pair| (pair.0 - used) * (pair.1 - resident)),
+        }
+    }
+
+    /// A server that grew from nothing to this size.
+    fn filled(resident: impl Fn(f64) -> f64) -> Moments {
+        let used = (1..=100).map(|n| f64::from(n) * 1e7);
+        moments(&used.map(|used| (used, resident(used))).collect::<Vec<_>>())
     }
 
     #[test]
-    fn growth_beyond_the_limit_is_refused() {
-        let line = Resident { slope: 1.0, offset_bytes: 14e6, sd_bytes: 1e6 };
-        let room = Room { limit_bytes: 200e6, reserve_bytes: 20e6, fork_share: 0.0 };
-        assert_eq!(line.check(164e6, &room), Ok(()));
-        assert!(line.check(165e6, &room).unwrap_err().to_string().contains("200000000"));
-        assert!(line.check(100e6, &Room { fork_share: 1.0, ..room }).is_err());
-        assert!(line.check(1e6, &Room { limit_bytes: f64::NAN, ..room }).is_err());
+    fn resident_memory_is_a_line() {
+        let line = Resident::fit(&filled(|used| 1.1 * used + 14e6)).unwrap();
+        assert!((line.slope - 1.1).abs() < 1e-9 && (line.offset_bytes - 14e6).abs() < 10.0);
+        assert!(line.sd_bytes < 100.0, "{line:?}");
+        let noise = |used: f64| if (used / 1e7) as u64 % 2 == 0 { 5e6 } else { -5e6 };
+        let line = Resident::fit(&filled(|used| used + noise(used))).unwrap();
+        assert!((line.sd_bytes - 5e6).abs() < 1e4, "{line:?}");
+        assert!((line.at_most(1e9) - line.at(1e9) - 2.0 * line.sd_bytes).abs() < 1.0);
+        let shrunk = Resident::fit(&filled(|_| 1e9)).unwrap();
+        assert!((shrunk.slope - 1.0).abs() < 1e-9, "freed memory is not given back: {shrunk:?}");
+        assert!((Resident::fit(&filled(|used| 3.0 * used)).unwrap().slope - 1.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn of_too_little_there_is_no_line() {
+        let seen = filled(|used| used + 14e6);
+        assert!(Resident::fit(&seen).is_some());
+        assert_eq!(Resident::fit(&Moments { count: 59, ..seen }), None);
+        let still: Vec<_> = (0..100).map(|n| (64e6 + f64::from(n) * 1e3, 76e6)).collect();
+        assert_eq!(Resident::fit(&moments(&still)), None, "a full server is always as large");
+        assert_eq!(Resident::fit(&Moments::default()), None);
+        assert_eq!(Resident::fit(&Moments { used_variance: f64::NAN, ..seen }), None);
+        assert_eq!(Resident::fit(&Moments { resident_variance: f64::NAN, ..seen }), None);
+        assert_eq!(Resident::fit(&Moments { covariance: f64::NAN, ..seen }), None);
+    }
+
+    #[test]
+    fn a_line_goes_through_what_is_measured_now_or_above() {
+        let line = Resident { slope: 1.1, offset_bytes: 0.0, sd_bytes: 1e6 };
+        assert_eq!(line.raised(100e6, 50e6), line, "swapped out");
+        let raised = line.raised(100e6, 150e6);
+        assert!((raised.at(100e6) - 150e6).abs() < 1.0 && (raised.at(200e6) - 260e6).abs() < 1.0);
+        let assumed = Resident::assumed(100e6, 150e6);
+        assert!((assumed.at(200e6) - 265e6).abs() < 1.0 && assumed.sd_bytes.abs() < 1e-9);
+    }
+
+    proptest! {
+        #[test]
+        fn the_largest_just_leaves_the_reserve(
+            slope in 1.0..1.5_f64, offset in -1e9..1e9_f64, sd in 0.0..1e9_f64,
+            limit in 0.0..1e12_f64, reserve in 0.0..1e11_f64, fork_share in 0.0..1.0_f64,
+        ) {
+            let line = Resident { slope, offset_bytes: offset, sd_bytes: sd };
+            let room = Room { limit_bytes: limit, reserve_bytes: reserve, fork_share };
+            let needed = line.at_most(line.largest(&room)) * (1.0 + fork_share) + reserve;
+            prop_assert!((needed - limit).abs() < 1.0, "{needed} {limit}");
+        }
     }
 }

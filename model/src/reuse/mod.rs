@@ -39,7 +39,7 @@ pub use curve::{Answer, Curve, Method, Point, Priors, Refused, curve};
 pub use ghosts::{BLOCKS, Cause, Expiry, Ghosts, Sampling};
 pub use growth::{Grown, growth};
 pub use lifetime::{Effect, lifetime};
-pub use memory::{Memory, NoRoom, Resident, Room};
+pub use memory::{Memory, Moments, Resident, Room};
 pub use misses::Misses;
 pub use rates::Rates;
 

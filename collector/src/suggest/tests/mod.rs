@@ -5,6 +5,7 @@ mod dangers;
 mod groups;
 mod keys;
 mod repeats;
+mod room;
 mod sizes;
 
 use std::collections::BTreeMap;
@@ -97,6 +98,7 @@ pub(super) fn view(truth: Truth, size: u64) -> CacheView {
         unsettable: String::new(),
         largest_growth: None,
         recent: Some(recent(hit_ratio)),
+        memory: None,
     }
 }
 

@@ -5,9 +5,9 @@ use flyball_proto::steering::PolicyEstimate;
 use proptest::prelude::*;
 
 use super::*;
-use crate::suggest::cache_size::room;
 use crate::suggest::draft::Gain;
 use crate::suggest::eviction_policy::EvictionPolicy;
+use crate::suggest::room::HostRoom;
 
 prop_compose! {
     fn truths()(most in 0.3..0.999_f64, scale in 4e6..4e9_f64) -> Truth {
@@ -56,7 +56,8 @@ proptest! {
         prop_assert!(curve.points[0].bytes <= to && to <= curve.reach_bytes);
         prop_assert!((8 * MIB..=40 << 30).contains(&to));
         if to > now {
-            prop_assert!(to <= room(facts, settings()).unwrap());
+            let room = HostRoom::new(&view, facts, &context(&[])).unwrap();
+            prop_assert!(to <= room.largest());
             prop_assert!(to <= now * 2);
             prop_assert!(view.report.misses.unwrap().capacity > 0.0);
         } else {
@@ -205,15 +206,6 @@ fn what_cannot_be_relied_on_is_passed_over_with_the_reason() {
         let reason = size(&view).unwrap_err();
         assert!(reason.contains(words), "{words}: {reason}");
     }
-}
-
-#[test]
-fn a_host_without_room_or_unknown_is_not_asked_for_more() {
-    let mut view = view(STEEP, 64 * MIB);
-    facts(&mut view).host_available_bytes = Some(6 << 30);
-    assert!(size(&view).unwrap_err().contains("its host has no memory for more"));
-    facts(&mut view).host_memory_bytes = None;
-    assert!(size(&view).unwrap_err().contains("is not known"));
 }
 
 fn estimate(policy: &str, delta: f64, half: f64) -> PolicyEstimate {
