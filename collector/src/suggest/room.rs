@@ -66,6 +66,10 @@ impl HostRoom {
 
     /// The largest limit that fits.
     pub fn largest(&self) -> u64 {
+        // A line may be below zero where nothing is: what has no room at all gets none.
+        if self.room.limit_bytes <= self.room.reserve_bytes {
+            return 0;
+        }
         // Below zero, and what is no number, is none.
         self.line.largest(&self.room) as u64
     }
