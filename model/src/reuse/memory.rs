@@ -285,7 +285,7 @@ mod tests {
         let line = Resident::fit(&filled(|used| 1.1 * used + 14e6)).unwrap();
         assert!((line.slope - 1.1).abs() < 1e-9 && (line.offset_bytes - 14e6).abs() < 10.0);
         assert!(line.sd_bytes < 100.0, "{line:?}");
-        let noise = |used: f64| if (used / 1e7) as u64 % 2 == 0 { 5e6 } else { -5e6 };
+        let noise = |used: f64| if ((used / 1e7) as u64).is_multiple_of(2) { 5e6 } else { -5e6 };
         let line = Resident::fit(&filled(|used| used + noise(used))).unwrap();
         assert!((line.sd_bytes - 5e6).abs() < 1e4, "{line:?}");
         assert!((line.at_most(1e9) - line.at(1e9) - 2.0 * line.sd_bytes).abs() < 1.0);

@@ -4,6 +4,7 @@
 //! aimed at the stage of a change that was interrupted least.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -27,6 +28,9 @@ const AIM: Duration = Duration::from_secs(10);
 /// milliseconds: a stage may be over in a tenth of a second.
 const LOOK: Duration = Duration::from_millis(2);
 const LATER_MS: std::ops::Range<u64> = 0..20;
+
+/// Kills between two lines that tell how far it is.
+const PROGRESS: usize = 10;
 
 /// Where changes were when a collector was killed, and how often.
 pub(super) type Interrupted = BTreeMap<&'static str, usize>;
@@ -61,6 +65,10 @@ pub(super) async fn kill(
         sleep(Duration::from_millis(random.random_range(DOWN_MS))).await;
         unit.run()?;
         ready(unit, &apis[victim]).await?;
+        if (number + 1) % PROGRESS == 0 {
+            let done = number + 1;
+            let _ = writeln!(io::stderr(), "rollout: {done} of {kills} kills, {interrupted:?}");
+        }
     }
     Ok(interrupted)
 }
