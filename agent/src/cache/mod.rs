@@ -8,7 +8,7 @@
 //! - probes ([`probe`]): keys drawn at random with their age, size and time to live. They leave the
 //!   ages alone, and what the server counts of them among its hits is told to the sampler;
 //! - `MONITOR` ([`monitor`]): every request, for half a second at most, and never where the server's
-//!   buffer for it could push out keys.
+//!   buffer for it could push out keys. It is one [`source`] of requests; others may take its place.
 //!
 //! [`watch`] puts the first two together and feeds the estimators of [`flyball_model::reuse`]. Keys
 //! are hashed with a salt before anything is kept. [`observer`] decides when which of them is used, and
@@ -30,6 +30,7 @@ pub mod observer;
 pub mod parse;
 mod prefix;
 pub mod probe;
+pub mod source;
 pub mod watch;
 
 /// The one way by which taps reach an instance.

@@ -2,7 +2,7 @@
 //!
 //! Words are quoted as in C. A key is needed as it is, so that it is hashed as elsewhere; of values
 //! only the length is. What a command does to a key is told by its name; commands that are not known
-//! here are passed over and counted, since a cache that lives by them cannot be emulated.
+//! here are told apart, since a cache that lives by them cannot be emulated.
 
 use flyball_model::emulate::{Expiry, Request, What, string_bytes};
 
@@ -16,35 +16,42 @@ const MOST_KEYS: usize = 1024;
 pub struct Lines {
     hasher: KeyHasher,
     words: Vec<Vec<u8>>,
-    /// Commands that a request was made of.
-    pub known: u64,
-    /// Commands that may use keys and are not known here.
-    pub unknown: u64,
+}
+
+/// What is told of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// What it does to its keys: its requests.
+    Known,
+    /// It may use keys in a way that is not known here.
+    Unknown,
+    /// It uses no key, or not in a way that matters to what is kept.
+    Harmless,
 }
 
 impl Lines {
     /// Hashes keys like this.
     pub const fn new(hasher: KeyHasher) -> Self {
-        Self { hasher, words: Vec::new(), known: 0, unknown: 0 }
+        Self { hasher, words: Vec::new() }
     }
 
-    /// Gives the requests of a line to `out`.
-    pub fn read(&mut self, line: &[u8], out: &mut impl FnMut(Request)) {
+    /// Gives the requests of a line to `out`. What is no line is harmless.
+    pub fn read(&mut self, line: &[u8], out: &mut impl FnMut(Request)) -> Told {
         let mut words = std::mem::take(&mut self.words);
-        if let Some((at_us, database)) = split(line, &mut words) {
-            self.command(at_us, database, &words, out);
-        }
+        let told = split(line, &mut words)
+            .map_or(Told::Harmless, |(at_us, database)| self.command(at_us, database, &words, out));
         self.words = words;
+        told
     }
 
     fn command(
-        &mut self,
+        &self,
         at_us: u64,
         database: u32,
         words: &[Vec<u8>],
         out: &mut impl FnMut(Request),
-    ) {
-        let Some((name, arguments)) = words.split_first() else { return };
+    ) -> Told {
+        let Some((name, arguments)) = words.split_first() else { return Told::Harmless };
         let at_ms = at_us / 1000;
         let mut give = |key: &Vec<u8>, what| {
             out(Request { at_ms, key_hash: self.hasher.of(database, key), what });
@@ -92,12 +99,10 @@ impl Lines {
                 }
             }
             b"persist" => all.take(1).for_each(|key| give(key, What::Expire(Expiry::Never))),
-            _ => {
-                self.unknown += u64::from(!is_harmless(&name));
-                return;
-            }
+            _ if is_harmless(&name) => return Told::Harmless,
+            _ => return Told::Unknown,
         }
-        self.known += 1;
+        Told::Known
     }
 }
 
@@ -254,18 +259,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_counted() {
+    fn what_is_not_known_is_told() {
         let mut lines = Lines::new(KeyHasher::new(7));
-        for words in [
-            "\"ping\"",
-            "\"OBJECT\" \"idletime\" \"k\"",
-            "\"eval\" \"x\"",
-            "\"get\" \"k\"",
-            "\"hset\" \"k\"",
+        for (words, told) in [
+            ("\"ping\"", Told::Harmless),
+            ("\"OBJECT\" \"idletime\" \"k\"", Told::Harmless),
+            ("\"eval\" \"x\"", Told::Unknown),
+            ("\"get\" \"k\"", Told::Known),
+            ("\"hset\" \"k\"", Told::Unknown),
+            ("no words", Told::Harmless),
         ] {
-            lines.read(format!("1.2 [0 lua] {words}").as_bytes(), &mut |_| {});
+            let line = format!("1.2 [0 lua] {words}");
+            assert_eq!(lines.read(line.as_bytes(), &mut |_| {}), told, "{words}");
         }
-        assert_eq!((lines.known, lines.unknown), (1, 2));
     }
 
     #[test]

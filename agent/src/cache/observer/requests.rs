@@ -19,10 +19,10 @@ use super::hot::Hot;
 use super::look::{Look, Since};
 use super::schedule::Ledger;
 use crate::cache::config::{Monitor, ObserveConfig};
-use crate::cache::hash::KeyHasher;
-use crate::cache::monitor::{Burst, End, burst_until};
+use crate::cache::monitor::{Burst, End};
 use crate::cache::now_ms;
-use crate::cache::parse::Lines;
+use crate::cache::parse::Told;
+use crate::cache::source::RequestSource;
 use crate::recorder::overhead;
 use crate::redis::{Error, Instance};
 
@@ -51,7 +51,7 @@ const POLICIES: [Policy; 3] = [Policy::AllkeysLru, Policy::AllkeysLfu, Policy::A
 pub(super) struct Requests {
     mode: Monitor,
     instance: Instance,
-    hasher: KeyHasher,
+    source: Arc<dyn RequestSource>,
     reading: Option<Reading>,
     burst_due: Instant,
     session_due: Instant,
@@ -78,31 +78,37 @@ struct Reading {
 }
 
 /// What the thread feeds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Fed {
-    lines: Lines,
-    count: u64,
+    commands: u64,
+    known: u64,
+    unknown: u64,
     hot: Hot,
     trials: Option<(Trials, Vec<Policy>)>,
 }
 
 impl Fed {
-    fn line(&mut self, line: &[u8]) {
-        self.count += 1;
-        let Self { lines, hot, trials, .. } = self;
-        lines.read(line, &mut |request: Request| {
+    fn command(&mut self, told: Told, requests: &[Request]) {
+        self.commands += 1;
+        self.known += u64::from(told == Told::Known);
+        self.unknown += u64::from(told == Told::Unknown);
+        for request in requests {
             if request.what == What::Read {
-                hot.count(request.key_hash);
+                self.hot.count(request.key_hash);
             }
-            if let Some((trials, _)) = trials {
-                trials.request(&request);
+            if let Some((trials, _)) = &mut self.trials {
+                trials.request(request);
             }
-        });
+        }
     }
 }
 
 impl Requests {
-    pub(super) fn new(instance: Instance, hasher: KeyHasher, config: &ObserveConfig) -> Self {
+    pub(super) fn new(
+        instance: Instance,
+        source: Arc<dyn RequestSource>,
+        config: &ObserveConfig,
+    ) -> Self {
         let (mode, now) = (instance.config().monitor, Instant::now());
         let never = match mode {
             Monitor::Never => "no request is read (monitor = \"never\")",
@@ -112,7 +118,7 @@ impl Requests {
         Self {
             mode,
             instance,
-            hasher,
+            source,
             reading: None,
             burst_due: now,
             session_due: now,
@@ -209,7 +215,8 @@ impl Requests {
     pub(super) fn account(&mut self, since: &Since, ledger: &mut Ledger) {
         let Some(reading) = &mut self.reading else { return };
         let fed = reading.fed.lock();
-        ledger.read(fed.count - std::mem::replace(&mut reading.accounted, fed.count));
+        let commands = fed.commands - std::mem::replace(&mut reading.accounted, fed.commands);
+        ledger.read(commands, self.source.command_s());
         let Some((trials, _)) = &fed.trials else { return };
         match &mut reading.compared {
             Some((from_ms, hits, misses)) => {
@@ -260,8 +267,7 @@ impl Requests {
 
     fn begin(&mut self, trials: Option<(Trials, Vec<Policy>)>) -> bool {
         let is_session = trials.is_some();
-        let (lines, hot) = (Lines::new(self.hasher), Hot::default());
-        let fed = Arc::new(Mutex::new(Fed { lines, count: 0, hot, trials }));
+        let fed = Arc::new(Mutex::new(Fed { trials, ..Fed::default() }));
         let stop = Arc::new(AtomicBool::new(false));
         let mut bounds = Burst::default();
         if self.mode == Monitor::Always {
@@ -271,12 +277,13 @@ impl Requests {
         if is_session {
             (bounds.longest, bounds.look_every) = (self.longest, SESSION_LOOK);
         }
-        let (instance, own, is_over) = (self.instance.clone(), Arc::clone(&fed), Arc::clone(&stop));
+        let (source, own, is_over) =
+            (Arc::clone(&self.source), Arc::clone(&fed), Arc::clone(&stop));
         let name = format!("read-{}", self.instance.name());
         let thread = std::thread::Builder::new().name(name).stack_size(super::STACK_BYTES).spawn(
             move || {
-                let result =
-                    burst_until(&instance, &bounds, &is_over, |line| own.lock().line(line));
+                let mut each = |told, requests: &[Request]| own.lock().command(told, requests);
+                let result = source.read(&bounds, &is_over, &mut each);
                 // All that this thread has done.
                 let mut counted = Duration::ZERO;
                 overhead::amortize(&mut counted);
@@ -318,10 +325,7 @@ impl Requests {
             }
             Err(_) => "reading requests has failed".clone_into(&mut self.reason),
         }
-        let fed = std::mem::replace(
-            &mut *reading.fed.lock(),
-            Fed { lines: Lines::new(self.hasher), count: 0, hot: Hot::default(), trials: None },
-        );
+        let fed = std::mem::take(&mut *reading.fed.lock());
         match fed.hot.found() {
             Some(found) => (self.hot, self.hot_reason) = (found, String::new()),
             None if self.hot.is_empty() => self.hot_reason.clone_from(&self.reason),
@@ -333,7 +337,7 @@ impl Requests {
     }
 
     fn compare(&mut self, fed: &Fed, compared: Option<(u64, f64, f64)>) {
-        let (known, unknown) = (fed.lines.known as f64, fed.lines.unknown as f64);
+        let (known, unknown) = (fed.known as f64, fed.unknown as f64);
         let (Some((from_ms, hits, misses)), Some((trials, others))) = (compared, &fed.trials)
         else {
             self.reason = format!("{known:.0} requests were read, and that was not long enough");
@@ -396,5 +400,71 @@ fn settings(look: &Look, watched: &Present) -> Option<Settings> {
 impl Drop for Requests {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::redis::RedisConfig;
+
+    /// Requests as they were written down, and a command that nobody knows.
+    #[derive(Debug)]
+    struct Recorded(Vec<Request>);
+
+    impl RequestSource for Recorded {
+        fn command_s(&self) -> f64 {
+            0.5
+        }
+
+        fn read(
+            &self,
+            _: &Burst,
+            is_over: &AtomicBool,
+            each: &mut (dyn FnMut(Told, &[Request]) + Send),
+        ) -> Result<End, Error> {
+            for request in self.0.iter().take_while(|_| !is_over.load(Ordering::Relaxed)) {
+                each(Told::Known, std::slice::from_ref(request));
+            }
+            each(Told::Unknown, &[]);
+            Ok(End::Time)
+        }
+    }
+
+    fn since() -> Since {
+        Since { seconds: 1.0, hits: 0.0, misses: 0.0, evicted: 0.0, expired: 0.0, cpu_s: 0.0 }
+    }
+
+    #[test]
+    fn requests_of_any_source_tell_hot_keys_and_what_they_cost() {
+        let config = RedisConfig { monitor: Monitor::Guarded, ..RedisConfig::default() };
+        let config = RedisConfig { url: "redis://h".to_owned(), ..config };
+        let instance = Instance::new(config, Path::new("/nonexistent")).unwrap();
+        // One key in ten requests is written, which does not make it hot.
+        let request = |i: u64| Request {
+            at_ms: i,
+            key_hash: if i.is_multiple_of(2) { 7 } else { 1_000 + i },
+            what: if i.is_multiple_of(10) { What::Delete } else { What::Read },
+        };
+        let source = Recorded((0..2_000).map(request).collect());
+        let mut requests = Requests::new(instance, Arc::new(source), &ObserveConfig::default());
+        assert_eq!(requests.hot(), Err("requests were not read yet"));
+        assert!(requests.begin(None) && requests.is_reading());
+        let reading = requests.reading.as_mut().unwrap();
+        while !reading.thread.is_finished() {
+            std::thread::yield_now();
+        }
+        let mut ledger = Ledger::default();
+        requests.account(&since(), &mut ledger);
+        assert!((ledger.debt_s - 2_001.0 / 2.0).abs() < 1e-9, "{}", ledger.debt_s);
+        requests.account(&since(), &mut ledger);
+        assert!((ledger.debt_s - 2_001.0 / 2.0).abs() < 1e-9, "nothing is paid for twice");
+        requests.finish();
+        let hot = requests.hot().unwrap();
+        assert_eq!((hot.len(), &*hot[0].key_hash), (1, "0000000000000007"));
+        assert!((hot[0].share_of_requests - 800.0 / 1_800.0).abs() < 0.01, "{hot:?}");
+        assert!(!requests.is_reading());
     }
 }

@@ -20,8 +20,6 @@ use std::time::Duration;
 /// Cost of an event, of a key that is asked for, and of INFO with its settings, in seconds.
 const EVENT_S: f64 = 4e-6;
 const KEY_S: f64 = 6e-6;
-/// Cost of a request that is read.
-const LINE_S: f64 = 3.6e-6;
 const LOOK_S: f64 = 200e-6;
 /// What an event may be believed to cost.
 const EVENT_COSTS: std::ops::RangeInclusive<f64> = 3e-6..=20e-6;
@@ -148,9 +146,9 @@ impl Ledger {
         }
     }
 
-    /// So many requests were read.
-    pub fn read(&mut self, lines: u64) {
-        self.debt_s += lines as f64 * LINE_S;
+    /// So many commands were read, each of which costs the server so many seconds.
+    pub fn read(&mut self, commands: u64, command_s: f64) {
+        self.debt_s += commands as f64 * command_s;
     }
 
     /// What to do next with a server that could be watched.

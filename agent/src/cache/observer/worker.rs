@@ -19,6 +19,7 @@ use super::schedule::{Heard, Ledger, Limits};
 use super::state::{self, Saved};
 use crate::cache::config::{Observe, ObserveConfig};
 use crate::cache::hash::KeyHasher;
+use crate::cache::source::MonitorSource;
 use crate::cache::watch::{Looked, Plan, Running, Watch};
 use crate::cache::{events, now_ms};
 use crate::recorder::overhead;
@@ -132,6 +133,7 @@ impl Worker {
             let away = Duration::from_millis(now_ms().saturating_sub(saved.at_ms));
             ledger.rest(away, config.limits().spare(0.0, config.report.0));
         }
+        let source = MonitorSource::new(instance.clone(), hasher);
         let now = Instant::now();
         Self {
             level: instance.config().observe,
@@ -150,7 +152,7 @@ impl Worker {
             request_s: 0.0,
             known: Known::default(),
             findings: Findings::default(),
-            requests: Requests::new(instance.clone(), hasher, config),
+            requests: Requests::new(instance.clone(), Arc::new(source), config),
             resting: "events were not heard yet",
             ages_curve: Err("no keys were drawn yet".to_owned()),
             ages_ended: 0,
