@@ -31,6 +31,30 @@ const FROM: u64 = 8 * MIB;
 /// # Errors
 /// When a harmful change is not found, or something is not put back.
 pub async fn run(table: &mut Table, rounds: usize) -> Result<()> {
+    let (mut verdicts, mut backs, mut alone) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        // A cache that was harmed fills again for minutes, which is no past to judge by: each has its own.
+        let (stack, cache) = begin().await?;
+        let (verdict_ms, back_ms) = harm(&stack, &cache).await?;
+        verdicts.push(verdict_ms);
+        backs.push(back_ms);
+        stack.stop().await?;
+    }
+    let (mut stack, cache) = begin().await?;
+    for _ in 0..rounds {
+        alone.push(killed(&mut stack, &cache).await?);
+        // The third in a row locks it.
+        let _ = say(&stack.collector.api, &format!("targets/{ID}/unlock")).await?;
+    }
+    stack.stop().await?;
+    table.push("half of the memory in force -> harm found, s", verdicts, None);
+    table.push("harm found -> old value in force, ms", backs, Some(BAR));
+    table.push("collector killed -> old value in force (lease 5 s), ms", alone, Some(LEASE_BAR));
+    Ok(())
+}
+
+/// A cache that is full, with half a minute of past, its agent and a collector.
+async fn begin() -> Result<(Stack, Cache)> {
     let mut stack = Stack::start_with(QUICK).await?;
     let cache = Cache::start(stack.dir(), "sessions", FROM, NEEDS_ROOM).await?;
     let file = agent_settings(stack.dir(), &[("sessions", &cache)], "")?;
@@ -40,22 +64,7 @@ pub async fn run(table: &mut Table, rounds: usize) -> Result<()> {
         Ok(())
     })
     .await?;
-    let (mut verdicts, mut backs, mut alone) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        let (verdict_ms, back_ms) = harm(&stack, &cache).await?;
-        verdicts.push(verdict_ms);
-        backs.push(back_ms);
-        // The third in a row locks it.
-        let _ = say(&stack.collector.api, &format!("targets/{ID}/unlock")).await?;
-    }
-    for _ in 0..rounds {
-        alone.push(killed(&mut stack, &cache).await?);
-        let _ = say(&stack.collector.api, &format!("targets/{ID}/unlock")).await?;
-    }
-    table.push("half of the memory in force -> harm found, s", verdicts, None);
-    table.push("harm found -> old value in force, ms", backs, Some(BAR));
-    table.push("collector killed -> old value in force (lease 5 s), ms", alone, Some(LEASE_BAR));
-    Ok(())
+    Ok((stack, cache))
 }
 
 /// Half of the memory: seconds until it is found to be harm, and milliseconds from then until the old value is in force.

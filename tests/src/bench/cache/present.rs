@@ -227,7 +227,7 @@ fn monitor(
     loop {
         let longest = time.saturating_sub(begun.elapsed());
         let bounds = Burst { longest, most_used: 2.0, ..Burst::default() };
-        match burst(instance, &bounds, |line| lines.read(line, &mut take)) {
+        match burst(instance, &bounds, |line| _ = lines.read(line, &mut take)) {
             Ok(End::Time) => break,
             result if breaks == MOST_BREAKS => bail!("requests are not told: {result:?}"),
             _ => breaks += 1,
