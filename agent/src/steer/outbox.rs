@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 
 use flyball_proto::steering::{
-    AgentPolicy, AgentSteering, CacheReport, MAX_TARGETS, PolicyOutcome, PolicyResult, Target,
+    AgentPolicy, AgentSteering, BalancerReport, CacheReport, MAX_TARGETS, PolicyOutcome,
+    PolicyResult, Target,
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -41,6 +42,8 @@ struct Inner {
     sent: u64,
     caches: HashMap<Target, CacheReport>,
     unsent_caches: BTreeSet<Target>,
+    balancers: HashMap<Target, BalancerReport>,
+    unsent_balancers: BTreeSet<Target>,
     dropped: u64,
     /// The policy that is followed, and the targets in it.
     policy: Option<(NodeRecord, Vec<Target>)>,
@@ -73,6 +76,20 @@ impl Outbox {
         }
         inner.caches.insert(target.clone(), report);
         inner.unsent_caches.insert(target);
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// Sets what is known of a load balancer.
+    pub fn balancer(&self, report: BalancerReport) {
+        let mut inner = self.inner.lock();
+        let target = report.target.clone();
+        if inner.balancers.len() >= MAX_TARGETS && !inner.balancers.contains_key(&target) {
+            inner.dropped += 1;
+            return;
+        }
+        inner.balancers.insert(target.clone(), report);
+        inner.unsent_balancers.insert(target);
         drop(inner);
         self.changed.notify_one();
     }
@@ -110,6 +127,7 @@ impl Outbox {
         let mut inner = self.inner.lock();
         inner.sent = 0;
         inner.unsent_caches = inner.caches.keys().cloned().collect();
+        inner.unsent_balancers = inner.balancers.keys().cloned().collect();
     }
 
     /// The next message of this stream; outcomes first.
@@ -120,8 +138,12 @@ impl Outbox {
             inner.sent = sequence;
             return Some(AgentSteering::Outcome(outcome));
         }
-        let target = inner.unsent_caches.pop_first()?;
-        inner.caches.get(&target).map(|report| AgentSteering::Cache(Box::new(report.clone())))
+        if let Some(target) = inner.unsent_caches.pop_first() {
+            let report = inner.caches.get(&target)?;
+            return Some(AgentSteering::Cache(Box::new(report.clone())));
+        }
+        let target = inner.unsent_balancers.pop_first()?;
+        inner.balancers.get(&target).map(|report| AgentSteering::Balancer(Box::new(report.clone())))
     }
 
     /// Waits until there may be something new. One at a time.
@@ -191,7 +213,7 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use flyball_proto::steering::{CacheState, Revision, Settings, TargetPolicy};
+    use flyball_proto::steering::{BalancerState, CacheState, Revision, Settings, TargetPolicy};
 
     use super::*;
 
@@ -295,6 +317,23 @@ mod tests {
             outbox.cache(report(&n.to_string(), 0));
         }
         assert_eq!(all().len(), MAX_TARGETS - 2);
+    }
+
+    #[test]
+    fn of_each_balancer_the_newest_report_is_told() {
+        let outbox = outbox();
+        for at in 0..3 {
+            let target = Target::new("haproxy", "edge");
+            outbox.balancer(BalancerReport::new(target, BalancerState::Up, at));
+        }
+        let next = || match outbox.next()? {
+            AgentSteering::Balancer(report) => Some(report.measured_at_ms),
+            other => panic!("{other:?}"),
+        };
+        let all = || std::iter::from_fn(next).collect::<Vec<_>>();
+        assert_eq!((all(), all()), (vec![2], vec![]));
+        outbox.rewind();
+        assert_eq!(all(), [2], "told again on a new stream");
     }
 
     #[test]

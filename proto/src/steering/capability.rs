@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::check::{at_most, name, text};
+use super::check::{self, at_most, text};
 use super::policy::TargetPolicy;
 use super::{MAX_REASON_BYTES, MAX_SETTINGS, MAX_VALUE_BYTES, Target};
 use crate::series::Invalid;
@@ -13,7 +13,7 @@ use crate::v1;
 pub struct Capability {
     /// The target.
     pub target: Target,
-    /// What may be set; empty: nothing, for `reason`.
+    /// What may be set; empty: nothing, for `reason`. A name that ends in `*` is about all parameters that begin so.
     pub parameters: BTreeMap<String, Bounds>,
     /// Settings may be made to outlive a restart of the target.
     pub may_persist: bool,
@@ -60,7 +60,7 @@ impl Capability {
             return Err(Invalid::new(self.target.to_string(), self.reason.clone()));
         }
         for (parameter, value) in &policy.settings {
-            let bounds = self.parameters.get(parameter);
+            let bounds = self.bounds(parameter);
             let bounds =
                 bounds.ok_or_else(|| Invalid::new(parameter, "may not be set on this target"))?;
             bounds.check(value).map_err(|reason| Invalid::new(parameter, reason))?;
@@ -71,6 +71,17 @@ impl Capability {
             return Err(Invalid::new("persist", reason));
         }
         Ok(())
+    }
+}
+
+impl Capability {
+    /// What a parameter may be set to: its own bounds, or else those of the longest name with `*` that it begins as.
+    pub fn bounds(&self, parameter: &str) -> Option<&Bounds> {
+        let begins = |(name, _): &(&String, &Bounds)| {
+            name.strip_suffix('*').is_some_and(|prefix| parameter.starts_with(prefix))
+        };
+        let of_all = || self.parameters.iter().filter(begins).max_by_key(|(name, _)| name.len());
+        self.parameters.get(parameter).or_else(|| of_all().map(|(_, bounds)| bounds))
     }
 }
 
@@ -106,7 +117,7 @@ impl TryFrom<v1::Capability> for Capability {
         let mut parameters = BTreeMap::new();
         for (index, bounds) in capability.parameters.into_iter().enumerate() {
             let within = |error: Invalid| error.within(format_args!("parameters[{index}]"));
-            name("parameter", &bounds.parameter).map_err(within)?;
+            check::parameter(&bounds.parameter).map_err(within)?;
             let parameter = bounds.parameter.clone();
             if parameters.insert(parameter, bounds.try_into().map_err(within)?).is_some() {
                 return Err(within(Invalid::new("parameter", "given twice")));

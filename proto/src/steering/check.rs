@@ -2,7 +2,7 @@
 
 use crate::series::Invalid;
 
-use super::MAX_NAME_BYTES;
+use super::{MAX_NAME_BYTES, MAX_PARAMETER_BYTES};
 
 /// A part that must be there.
 pub(super) fn required<T>(field: &str, part: Option<T>) -> Result<T, Invalid> {
@@ -15,6 +15,14 @@ pub(super) fn name(field: &str, name: &str) -> Result<(), Invalid> {
         return Err(Invalid::new(field, "empty"));
     }
     text(field, name, MAX_NAME_BYTES)
+}
+
+/// A name of a parameter: it may hold a group and a backend.
+pub(super) fn parameter(parameter: &str) -> Result<(), Invalid> {
+    if parameter.is_empty() {
+        return Err(Invalid::new("parameter", "empty"));
+    }
+    text("parameter", parameter, MAX_PARAMETER_BYTES)
 }
 
 /// A text that may be empty.

@@ -3,6 +3,7 @@
 //! The types here are what both sides work with; messages are turned into them at the edge, where every text, list and number is held to a bound, so that
 //! neither side can be made to hold or to show what it should not. The error names the field.
 
+mod balancer;
 mod cache;
 mod capability;
 mod check;
@@ -12,6 +13,10 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
+pub use balancer::{
+    BackendGroup, BackendServer, BackendState, BalancerReport, BalancerState, UtilizationSource,
+    WeightMeaning,
+};
 pub use cache::{
     CacheCounters, CacheFacts, CachePrediction, CacheReport, CacheState, HitCurve, HitCurvePoint,
     KeyFinding, KeyFindingKind, MissAttribution, PolicyEstimate, TtlEffect, TtlFindings, TtlGroup,
@@ -25,8 +30,10 @@ use crate::series::{Invalid, NodeName};
 use crate::v1;
 use check::{at_most, each, name, required, text};
 
-/// Longest kind or name of a target, parameter, policy or metric, in bytes.
+/// Longest kind or name of a target, policy or metric, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
+/// Longest name of a parameter, in bytes: some name a backend and its group.
+pub const MAX_PARAMETER_BYTES: usize = 160;
 /// Longest value of a setting, in bytes.
 pub const MAX_VALUE_BYTES: usize = 256;
 /// Longest text for people, in bytes. Longer ones are [clipped](clip) before they are sent.
@@ -34,7 +41,11 @@ pub const MAX_REASON_BYTES: usize = 1_024;
 /// Most targets of an agent.
 pub const MAX_TARGETS: usize = 64;
 /// Most settings of a target.
-pub const MAX_SETTINGS: usize = 32;
+pub const MAX_SETTINGS: usize = 512;
+/// Most groups of backends in a report of a balancer.
+pub const MAX_GROUPS: usize = 64;
+/// Most backends in all groups of a report.
+pub const MAX_BACKENDS: usize = 512;
 /// Most points of a curve.
 pub const MAX_POINTS: usize = 256;
 /// Most findings of one kind in a report.
@@ -53,6 +64,8 @@ pub enum AgentSteering {
     Outcome(PolicyOutcome),
     /// What the agent knows of one cache.
     Cache(Box<CacheReport>),
+    /// What the agent knows of one load balancer.
+    Balancer(Box<BalancerReport>),
 }
 
 /// The first message of a stream.
@@ -88,6 +101,10 @@ impl TryFrom<v1::AgentSteering> for AgentSteering {
                 let report = CacheReport::try_from(report).map_err(|e| e.within("cache"))?;
                 Ok(Self::Cache(Box::new(report)))
             }
+            Kind::Balancer(report) => {
+                let report = BalancerReport::try_from(report).map_err(|e| e.within("balancer"))?;
+                Ok(Self::Balancer(Box::new(report)))
+            }
         }
     }
 }
@@ -99,6 +116,7 @@ impl From<AgentSteering> for v1::AgentSteering {
             AgentSteering::Hello(hello) => Kind::Hello(hello.into()),
             AgentSteering::Outcome(outcome) => Kind::Outcome(outcome.into()),
             AgentSteering::Cache(report) => Kind::Cache((*report).into()),
+            AgentSteering::Balancer(report) => Kind::Balancer((*report).into()),
         };
         Self { kind: Some(kind) }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
-use super::check::{at_most, each, name, text};
+use super::check::{self, at_most, each, text};
 use super::{MAX_NAME_BYTES, MAX_SETTINGS, MAX_TARGETS, MAX_VALUE_BYTES};
 use crate::series::Invalid;
 use crate::v1;
@@ -26,7 +26,7 @@ pub struct Target {
     pub name: String,
 }
 
-/// Values by parameter, both as the target writes them: numbers in decimal and bytes without a unit. At most 32 are sent, names of 64 bytes and values of 256.
+/// Values by parameter, both as the target writes them: numbers in decimal and bytes without a unit. At most 512 are sent, names of 160 bytes and values of 256.
 pub type Settings = BTreeMap<String, String>;
 
 /// The whole state that is wanted of one agent; what is not listed stays as it is.
@@ -49,7 +49,7 @@ pub struct AgentPolicy {
 pub struct TargetPolicy {
     /// The target.
     pub target: Target,
-    /// 1 to 32 settings; other parameters stay as they are.
+    /// 1 to 512 settings; other parameters stay as they are.
     pub settings: Settings,
     /// The rollout that this belongs to; empty: none.
     pub rollout_id: String,
@@ -205,7 +205,7 @@ pub(super) fn settings(field: &str, list: Vec<v1::Setting>) -> Result<Settings, 
     let mut settings = Settings::new();
     for (index, v1::Setting { parameter, value }) in list.into_iter().enumerate() {
         let within = |error: Invalid| error.within(format_args!("{field}[{index}]"));
-        name("parameter", &parameter).map_err(within)?;
+        check::parameter(&parameter).map_err(within)?;
         text("value", &value, MAX_VALUE_BYTES).map_err(within)?;
         if settings.insert(parameter, value).is_some() {
             return Err(within(Invalid::new("parameter", "given twice")));

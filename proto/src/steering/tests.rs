@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod balancers;
+
 fn names() -> impl Strategy<Value = String> {
     "[a-z][a-z0-9._-]{0,62}"
 }
@@ -275,6 +277,7 @@ proptest! {
         hellos().prop_map(AgentSteering::Hello),
         outcomes().prop_map(AgentSteering::Outcome),
         reports().prop_map(|report| AgentSteering::Cache(Box::new(report))),
+        balancers::reports().prop_map(|report| AgentSteering::Balancer(Box::new(report))),
     ]) {
         let back = AgentSteering::try_from(v1::AgentSteering::from(message.clone()));
         prop_assert_eq!(back, Ok(message));
@@ -324,7 +327,7 @@ fn a_broken_policy_names_its_field() {
         ("targets[0].kind", |p| p.targets[0].kind.clear()),
         ("targets[0].name", |p| p.targets[0].name = "a\nb".into()),
         ("targets[0].settings", |p| p.targets[0].settings.clear()),
-        ("targets[0].settings", |p| p.targets[0].settings = vec![v1::Setting::default(); 33]),
+        ("targets[0].settings", |p| p.targets[0].settings = vec![v1::Setting::default(); 513]),
         ("targets[0].settings[0].parameter", |p| p.targets[0].settings[0].parameter.clear()),
         ("targets[0].settings[0].value", |p| p.targets[0].settings[0].value = "9".repeat(257)),
         ("targets[0].settings[1].parameter", |p| {
@@ -443,6 +446,22 @@ fn a_policy_is_held_to_the_capability() {
         ("maxmemory", "7", true, "persist"),
     ] {
         assert_eq!(capability.check(&wanted(parameter, value, persist)).unwrap_err().field, field);
+    }
+    let all = [
+        ("weight:*".to_owned(), Bounds::Number(0, 256)),
+        ("weight:web/*".to_owned(), Bounds::Number(1, 256)),
+        ("weight:web/a".to_owned(), Bounds::Number(1, 9)),
+    ];
+    let all = Capability { parameters: all.into(), ..capability.clone() };
+    for (parameter, value, is_allowed) in [
+        ("weight:api/a", "0", true),
+        ("weight:web/b", "0", false),
+        ("weight:web/b", "10", true),
+        ("weight:web/a", "10", false),
+        ("maxconn:web/a", "1", false),
+    ] {
+        let checked = all.check(&wanted(parameter, value, false));
+        assert_eq!(checked.is_ok(), is_allowed, "{parameter} = {value}");
     }
     let nothing = Capability { parameters: [].into(), reason: "off".into(), ..capability };
     let refused = nothing.check(&wanted("maxmemory", "1", false)).unwrap_err();

@@ -17,8 +17,10 @@ pub struct SteeringMetrics {
     pub(super) renewals: Counter,
     pub(super) outcomes: Family<Outcome, Counter>,
     pub(super) reports: Counter,
+    pub(super) balancer_reports: Counter,
     pub(super) agents: Gauge,
     pub(super) caches: Gauge,
+    pub(super) balancers: Gauge,
     judged: Family<Look, Counter>,
 }
 
@@ -91,6 +93,12 @@ impl SteeringMetrics {
             self.outcomes.clone(),
         );
         own.register("cache_reports", "Reports of caches", self.reports.clone());
+        own.register(
+            "balancer_reports",
+            "Reports of load balancers",
+            self.balancer_reports.clone(),
+        );
+        own.register("balancers", "Load balancers that are known", self.balancers.clone());
         own.register("agents", "Agents that are known", self.agents.clone());
         own.register("caches", "Caches that are known", self.caches.clone());
         own.register(

@@ -15,9 +15,9 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::agents::Agents;
-use super::caches::Caches;
 use super::metrics::{Code, SteeringMetrics};
 use super::policies::Policies;
+use super::reports::{Balancers, Caches};
 use super::session::{Message, Outbound, Session};
 use crate::live::Live;
 
@@ -27,8 +27,8 @@ const OUTBOUND: usize = 2;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two looks for what is to be forgotten.
 const SWEEP: Duration = Duration::from_mins(1);
-/// Caches of one agent, on average, that there is room for.
-const CACHES_PER_AGENT: usize = 4;
+/// Caches, and load balancers, of one agent, on average, that there is room for.
+const TARGETS_PER_AGENT: usize = 4;
 
 /// What steers the agents. Cheap to clone; all clones are the same.
 #[derive(Debug, Clone)]
@@ -43,6 +43,7 @@ pub(super) struct Shared {
     pub(super) policies: Arc<dyn Policies>,
     pub(super) agents: Agents,
     pub(super) caches: Caches,
+    pub(super) balancers: Balancers,
     pub(super) live: Live,
     pub(super) metrics: SteeringMetrics,
     pub(super) shutdown: CancellationToken,
@@ -61,7 +62,8 @@ impl Steering {
         let shared = Shared {
             policies,
             agents: Agents::new(max_agents),
-            caches: Caches::new(max_agents.saturating_mul(CACHES_PER_AGENT)),
+            caches: Caches::new(max_agents.saturating_mul(TARGETS_PER_AGENT)),
+            balancers: Balancers::new(max_agents.saturating_mul(TARGETS_PER_AGENT)),
             live,
             metrics: SteeringMetrics::default(),
             shutdown,
@@ -74,6 +76,11 @@ impl Steering {
     /// The agents that watch or have watched.
     pub fn agents(&self) -> &Agents {
         &self.shared.agents
+    }
+
+    /// What agents know of load balancers.
+    pub fn balancers(&self) -> &Balancers {
+        &self.shared.balancers
     }
 
     /// What agents know of caches.
@@ -108,6 +115,7 @@ impl Steering {
             let now = Instant::now();
             self.shared.metrics.agents.set(self.shared.agents.sweep(now) as i64);
             self.shared.metrics.caches.set(self.shared.caches.sweep(now) as i64);
+            self.shared.metrics.balancers.set(self.shared.balancers.sweep(now) as i64);
         }
         self.tasks.close();
         self.tasks.wait().await;

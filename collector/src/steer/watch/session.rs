@@ -123,6 +123,11 @@ impl Session {
                 self.shared.metrics.reports.inc();
                 self.shared.caches.set(&self.place.node, *report);
             }
+            AgentSteering::Balancer(report) => {
+                self.place.heard();
+                self.shared.metrics.balancer_reports.inc();
+                self.shared.balancers.set(&self.place.node, *report);
+            }
             AgentSteering::Hello(_) => return Err(Status::invalid_argument("a second hello")),
         }
         Ok(())

@@ -1,11 +1,11 @@
-//! What agents know of caches: the last report of each. Bounded; reports that are not renewed are forgotten in time.
+//! What agents know of caches and load balancers: the last report of each. Bounded; reports that are not renewed are forgotten in time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flyball_proto::series::NodeName;
-use flyball_proto::steering::{CacheReport, Target};
+use flyball_proto::steering::{BalancerReport, CacheReport, Target};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -13,57 +13,97 @@ use tokio::sync::watch;
 const STALE: Duration = Duration::from_mins(15);
 
 /// See the module. Cheap to clone; all clones are the same.
-#[derive(Debug, Clone)]
-pub struct Caches(Arc<Inner>);
+#[derive(Debug)]
+pub struct Reports<R>(Arc<Inner<R>>);
+
+/// What agents know of caches.
+pub type Caches = Reports<CacheReport>;
+/// What agents know of load balancers.
+pub type Balancers = Reports<BalancerReport>;
+/// The last report of a cache.
+pub type Cache = Reported<CacheReport>;
+/// The last report of a load balancer.
+pub type Balancer = Reported<BalancerReport>;
+
+/// Something that is known of a target.
+pub trait Report {
+    /// Which.
+    fn target(&self) -> &Target;
+}
+
+impl Report for CacheReport {
+    fn target(&self) -> &Target {
+        &self.target
+    }
+}
+
+impl Report for BalancerReport {
+    fn target(&self) -> &Target {
+        &self.target
+    }
+}
 
 #[derive(Debug)]
-struct Inner {
-    reports: Mutex<BTreeMap<(NodeName, Target), Cache>>,
-    max_caches: usize,
+struct Inner<R> {
+    reports: Mutex<BTreeMap<(NodeName, Target), Reported<R>>>,
+    most: usize,
     changes: watch::Sender<u64>,
 }
 
 /// A report and when it came.
-#[derive(Debug, Clone)]
-pub struct Cache {
-    /// The node that the cache is on.
+#[derive(Debug)]
+pub struct Reported<R> {
+    /// The node that its target is on.
     pub node: NodeName,
     /// What its agent knows.
-    pub report: Arc<CacheReport>,
+    pub report: Arc<R>,
     /// When the report came, by the collector's clock.
     pub received: Instant,
 }
 
-impl Caches {
-    /// At most `max_caches` caches; above it the one that was not reported for longest is forgotten.
-    pub fn new(max_caches: usize) -> Self {
+impl<R> Clone for Reports<R> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<R> Clone for Reported<R> {
+    fn clone(&self) -> Self {
+        let (node, report) = (self.node.clone(), Arc::clone(&self.report));
+        Self { node, report, received: self.received }
+    }
+}
+
+impl<R: Report> Reports<R> {
+    /// At most `most` targets; above it the one that was not reported for longest is forgotten.
+    pub fn new(most: usize) -> Self {
         let changes = watch::Sender::new(0);
-        Self(Arc::new(Inner { reports: Mutex::default(), max_caches, changes }))
+        Self(Arc::new(Inner { reports: Mutex::default(), most, changes }))
     }
 
     /// Takes a report.
-    pub fn set(&self, node: &NodeName, report: CacheReport) {
-        let key = (node.clone(), report.target.clone());
-        let cache =
-            Cache { node: node.clone(), report: Arc::new(report), received: Instant::now() };
+    pub fn set(&self, node: &NodeName, report: R) {
+        let key = (node.clone(), report.target().clone());
+        let report =
+            Reported { node: node.clone(), report: Arc::new(report), received: Instant::now() };
         let mut reports = self.0.reports.lock();
-        if reports.len() >= self.0.max_caches && !reports.contains_key(&key) {
-            let oldest = reports.iter().min_by_key(|(_, cache)| cache.received);
+        if reports.len() >= self.0.most && !reports.contains_key(&key) {
+            let oldest = reports.iter().min_by_key(|(_, one)| one.received);
             let oldest = oldest.map(|(key, _)| key.clone());
             oldest.map(|oldest| reports.remove(&oldest));
         }
-        reports.insert(key, cache);
+        reports.insert(key, report);
         drop(reports);
         self.0.changes.send_modify(|count| *count += 1);
     }
 
-    /// The last report of one cache.
-    pub fn get(&self, node: &NodeName, target: &Target) -> Option<Cache> {
+    /// The last report of one target.
+    pub fn get(&self, node: &NodeName, target: &Target) -> Option<Reported<R>> {
         self.0.reports.lock().get(&(node.clone(), target.clone())).cloned()
     }
 
-    /// The last reports of all caches, by node and name.
-    pub fn all(&self) -> Vec<Cache> {
+    /// The last reports of all targets, by node and name.
+    pub fn all(&self) -> Vec<Reported<R>> {
         self.0.reports.lock().values().cloned().collect()
     }
 
@@ -75,7 +115,7 @@ impl Caches {
     /// Forgets what was not reported for long. Returns how many are known.
     pub fn sweep(&self, now: Instant) -> usize {
         let mut reports = self.0.reports.lock();
-        reports.retain(|_, cache| now.saturating_duration_since(cache.received) < STALE);
+        reports.retain(|_, one| now.saturating_duration_since(one.received) < STALE);
         reports.len()
     }
 }
