@@ -3,7 +3,7 @@
 //! In this order; the first that says no holds everything back:
 //!
 //! 1. the law itself wants no push;
-//! 2. fewer than 3 windows since the start in which at least half of the pool was measured;
+//! 2. fewer than 3 windows since the start in which at least half of the pool had sound reports;
 //! 3. panic: more than 50 % of backends are not measured or not healthy. Then what is known says more about how we measure than about backends;
 //! 4. weights are brought within the band that was confirmed for each backend;
 //! 5. backends at the floor have at most 30 % of all capacity; others stay where they are. The worst go first, failing ones before slow ones;
@@ -165,7 +165,7 @@ pub fn guard(
         return held(Reason::WarmUp { windows: state.valid_windows, needed });
     }
     let of = outcome.backends.len();
-    let lost = |one: &&BackendOutcome| !one.valid() || facts.unhealthy.contains(&one.id);
+    let lost = |one: &&BackendOutcome| one.lost() || facts.unhealthy.contains(&one.id);
     let lost = outcome.backends.iter().filter(lost).count();
     if lost as f64 > settings.panic * of as f64 {
         return held(Reason::Panic { lost, of });

@@ -8,9 +8,10 @@ use flyball_balance_sim::{matrix, plot};
 /// Seeds of each scenario.
 const SEEDS: u64 = 3;
 
-/// `flyball-simulate [SVG]`: prints the table, and draws it to the file.
+/// `flyball-simulate [SVG [WORD]]`: prints the table, and draws it to the file; only scenarios with the word in their name.
 fn main() -> io::Result<()> {
     let picture = std::env::args_os().nth(1).map(PathBuf::from);
+    let word = std::env::args().nth(2).unwrap_or_default();
     let mut errors = io::stderr();
     let live = errors.is_terminal();
     let mut progress = |part: f64, what: &str| {
@@ -20,7 +21,7 @@ fn main() -> io::Result<()> {
             drop(errors.flush());
         }
     };
-    let rows = matrix(SEEDS, &mut progress);
+    let rows = matrix(SEEDS, &word, &mut progress);
     if live {
         writeln!(io::stderr())?;
     }

@@ -63,9 +63,10 @@ fn controls(window_s: f64) -> Vec<Control> {
     ]
 }
 
-/// Runs the whole matrix; `progress` is told the part that is done and what comes next.
-pub fn matrix(seeds: u64, progress: &mut dyn FnMut(f64, &str)) -> Vec<Row> {
-    let shapes = shapes();
+/// Runs the matrix, only scenarios with `word` in their name; `progress` is told the part that is done and what comes next.
+pub fn matrix(seeds: u64, word: &str, progress: &mut dyn FnMut(f64, &str)) -> Vec<Row> {
+    let mut shapes = shapes();
+    shapes.retain(|(name, _)| name.contains(word));
     let count = shapes.len() as f64;
     let mut rows = Vec::new();
     for (at, (name, shape)) in shapes.into_iter().enumerate() {
@@ -91,7 +92,8 @@ impl Row {
 
     /// A line: p99 in ms of steady state, weight variation, windows until settled.
     pub fn markdown(&self) -> String {
-        let cells: Vec<String> = self.cells.iter().map(|(_, outcomes)| cell(outcomes)).collect();
+        let cells: Vec<String> =
+            self.cells.iter().map(|(name, outcomes)| cell(name, outcomes)).collect();
         format!("| {} | {} |", self.name, cells.join(" | "))
     }
 
@@ -104,7 +106,7 @@ impl Row {
     }
 }
 
-fn cell(outcomes: &[Outcome]) -> String {
+fn cell(name: &str, outcomes: &[Outcome]) -> String {
     let count = outcomes.len() as f64;
     let mean = |of: &dyn Fn(&Outcome) -> f64| outcomes.iter().map(of).sum::<f64>() / count;
     let (all, steady) = (mean(&|one| one.p99_ms), mean(&|one| one.steady_p99_ms));
@@ -113,5 +115,6 @@ fn cell(outcomes: &[Outcome]) -> String {
     let settled = settled
         .and_then(|windows| windows.into_iter().max())
         .map_or_else(|| "never".to_owned(), |windows| windows.to_string());
+    let settled = if name == Control::LeastConnections.name() { "-".to_owned() } else { settled };
     format!("{steady:.0} ({all:.0}) / {variation:.1} % / {settled}")
 }

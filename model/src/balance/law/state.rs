@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendWindow, Settings};
+use super::{BackendWindow, Gathered, Settings};
 use crate::balance::envelope::Verdict;
 use crate::balance::{MAX_WEIGHT, median};
 
@@ -13,6 +13,10 @@ use crate::balance::{MAX_WEIGHT, median};
 pub struct BackendState {
     /// Capacity as believed, `s`: a logarithm, beside other backends of the pool only. `None`: never measured, or failing.
     pub smoothed: Option<f64>,
+    /// Logarithm of the capacity of the last reading, `z`; `None`: none yet, or failing.
+    pub measured: Option<f64>,
+    /// Windows that wait for enough requests.
+    pub gathered: Gathered,
     /// Mean absolute innovation, `mad`.
     pub mad: f64,
     /// Windows in a row that said that it can do more than is believed.
@@ -38,7 +42,7 @@ pub struct BackendState {
 pub struct PoolState {
     /// By name of the backend.
     pub backends: BTreeMap<String, BackendState>,
-    /// Windows since the start in which at least half of the pool was measured. The envelope lets nothing through before the third.
+    /// Windows since the start in which at least half of the pool had sound reports. The envelope lets nothing through before the third.
     pub valid_windows: u32,
     /// When weights were pushed last.
     pub pushed_at_ms: Option<i64>,
@@ -123,7 +127,9 @@ impl PoolState {
             });
             if window.is_new && !known.was_new && !first && settings.slow_start_ms > 0 {
                 known.ramp_since_ms = Some(now_ms);
-                (known.smoothed, known.mad, known.up_windows) = (None, 0.0, 0);
+                (known.smoothed, known.measured) = (None, None);
+                (known.mad, known.up_windows) = (0.0, 0);
+                known.gathered = Gathered::default();
             }
             known.was_new = window.is_new;
             known.seen_at_ms = now_ms;
@@ -139,7 +145,8 @@ impl PoolState {
 impl BackendState {
     /// Puts right what cannot have come from the law: a stored state may be anything.
     fn tidy(&mut self, settings: &Settings) {
-        self.smoothed = self.smoothed.filter(|s| s.is_finite()).map(|s| s.clamp(-50.0, 50.0));
+        let sound = |log: Option<f64>| log.filter(|log| log.is_finite() && log.abs() <= 100.0);
+        (self.smoothed, self.measured) = (sound(self.smoothed), sound(self.measured));
         self.capacity_per_second = self.capacity_per_second.filter(|c| c.is_finite() && *c > 0.0);
         if !(self.mad.is_finite() && self.mad >= 0.0) {
             self.mad = 0.0;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::quantise::moved;
+use super::reading::{Reading, Readings, error_ratio, per_second, read};
 use super::state::elapsed;
 use super::{
     BackendOutcome, BackendState, BackendWindow, Hold, LawOutcome, PoolState, Push, Rule, Settings,
@@ -10,24 +11,10 @@ use super::{
 };
 use crate::balance::{MAX_WEIGHT, median};
 
-/// Utilisation counts as at least this: below, `q/u` is noise divided by nothing.
-const LEAST_UTILIZATION: f64 = 0.02;
-/// Latency counts as at most this many times the median, and at least as that part of it.
-const LATENCY_RANGE: f64 = 4.0;
 /// Part of the distance by which `mad` follows.
 const MAD_GAIN: f64 = 0.1;
 /// Hysteresis, least and most, as logarithms.
 const HYSTERESIS: (f64, f64) = (0.05, 0.15);
-
-/// A valid window of one backend.
-#[derive(Debug, Clone, Copy)]
-struct Reading {
-    utilization: f64,
-    error_ratio: f64,
-    latency_ms: Option<f64>,
-    failing: bool,
-    z: f64,
-}
 
 /// What a window made of one backend's state.
 #[derive(Debug, Clone, Copy)]
@@ -47,13 +34,19 @@ pub(super) fn step(
     let windows: BTreeMap<&str, &BackendWindow> =
         windows.iter().map(|window| (window.id.as_str(), window)).collect();
     state.admit(settings, &windows, now_ms);
-    let (readings, held, trim, mean_utilization) = read(settings, &windows);
-    if !readings.is_empty() && 2 * readings.len() >= windows.len() {
+    let Readings { valid: readings, held, trim, mean_utilization } =
+        read(settings, state, &windows);
+    let lost = held.values().filter(|hold| !matches!(hold, Hold::FewRequests { .. })).count();
+    if !windows.is_empty() && 2 * lost <= windows.len() {
         state.valid_windows = state.valid_windows.saturating_add(1);
     }
     let mut updates = learn(settings, state, &readings, now_ms);
-    walk(settings, state, &readings, &mut updates);
-    wait(settings, state, &held, &mut updates, readings.len(), now_ms);
+    let fresh: Vec<&str> = (windows.keys().copied())
+        .filter(|&id| elapsed(state.backends[id].valid_at_ms, now_ms) < settings.expiry_ms)
+        .filter(|&id| state.backends[id].measured.is_some())
+        .collect();
+    walk(settings, state, &readings, &fresh, &mut updates);
+    wait(settings, state, &held, &fresh, &mut updates, now_ms);
     normalise(settings, state, &windows);
 
     let wanted: Vec<(f64, f64)> = (windows.keys())
@@ -75,7 +68,7 @@ pub(super) fn step(
             BackendOutcome {
                 id: window.id.clone(),
                 requests_per_second: per_second(settings, window),
-                error_ratio: error_ratio(window),
+                error_ratio: error_ratio(window.errors, window.requests),
                 utilization: reading.map(|reading| reading.utilization),
                 capacity_per_second: reading.map(|reading| reading.z.exp()),
                 rule: update.rule,
@@ -94,71 +87,7 @@ pub(super) fn step(
     LawOutcome { backends, valid: readings.len(), mean_utilization, trim, push }
 }
 
-type Readings<'a> = BTreeMap<&'a str, Reading>;
 type Updates<'a> = BTreeMap<&'a str, Update>;
-
-fn per_second(settings: &Settings, window: &BackendWindow) -> f64 {
-    window.requests as f64 * 1_000.0 / settings.window_ms.max(1) as f64
-}
-
-fn error_ratio(window: &BackendWindow) -> f64 {
-    (window.errors as f64 / window.requests.max(1) as f64).min(1.0)
-}
-
-/// Which windows are valid, and what they say; the exponent of latency and the mean utilisation.
-fn read<'a>(
-    settings: &Settings,
-    windows: &BTreeMap<&'a str, &BackendWindow>,
-) -> (Readings<'a>, BTreeMap<&'a str, Hold>, f64, f64) {
-    let (mut readings, mut held) = (Readings::new(), BTreeMap::new());
-    for (&id, window) in windows {
-        match valid(settings, window) {
-            Ok(reading) => drop(readings.insert(id, reading)),
-            Err(hold) => drop(held.insert(id, hold)),
-        }
-    }
-    let errors = median(readings.values().map(|reading| reading.error_ratio)).unwrap_or(0.0);
-    let latency = median(readings.values().filter_map(|reading| reading.latency_ms));
-    let sum: f64 = readings.values().map(|reading| reading.utilization).sum();
-    let mean = if readings.is_empty() { 0.0 } else { sum / readings.len() as f64 };
-    // Half of the bound at which the loop through latency becomes unstable.
-    let trim = if mean > 0.0 { settings.trim.min(0.5 * (1.0 - mean) / mean).max(0.0) } else { 0.0 };
-    for reading in readings.values_mut() {
-        let excess = reading.error_ratio - errors;
-        reading.failing =
-            reading.error_ratio >= settings.failing_ratio && excess >= settings.failing_ratio / 2.0;
-        if let (Some(own), Some(usual)) = (reading.latency_ms, latency) {
-            let ratio = (own / usual).clamp(1.0 / LATENCY_RANGE, LATENCY_RANGE);
-            reading.z -= trim * ratio.ln();
-        }
-    }
-    (readings, held, trim, mean)
-}
-
-fn valid(settings: &Settings, window: &BackendWindow) -> Result<Reading, Hold> {
-    let limit_ms = settings.window_ms.saturating_mul(2);
-    if window.age_ms >= limit_ms {
-        return Err(Hold::Stale { age_ms: window.age_ms, limit_ms });
-    }
-    let needed = settings.min_requests.max(1);
-    if window.requests < needed {
-        return Err(Hold::FewRequests { requests: window.requests, needed });
-    }
-    let utilization = match window.utilization {
-        Some(utilization) if utilization.is_finite() && utilization > 0.0 => utilization,
-        _ => return Err(Hold::NoUtilization),
-    };
-    let utilization = utilization.clamp(LEAST_UTILIZATION, 1.0);
-    let error_ratio = error_ratio(window);
-    let cost = utilization + settings.error_penalty * error_ratio;
-    Ok(Reading {
-        utilization,
-        error_ratio,
-        latency_ms: window.latency_ms.filter(|latency| latency.is_finite() && *latency > 0.0),
-        failing: false,
-        z: (per_second(settings, window) / cost).ln(),
-    })
-}
 
 /// The mean, or 0 of nothing.
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
@@ -170,24 +99,33 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 fn learn<'a>(
     settings: &Settings,
     state: &mut PoolState,
-    readings: &Readings<'a>,
+    readings: &BTreeMap<&'a str, Reading>,
     now_ms: i64,
 ) -> Updates<'a> {
-    let sound = || readings.iter().filter(|(_, reading)| !reading.failing);
-    let believed = |id: &str| state.backends.get(id).and_then(|known| known.smoothed);
-    let known: Vec<f64> =
-        sound().filter_map(|(id, reading)| Some(reading.z - believed(id)?)).collect();
-    let common = if known.is_empty() {
-        mean(sound().map(|(_, reading)| reading.z))
+    for (&id, reading) in readings {
+        let known = state.backends.get_mut(id).expect("every backend of a window is admitted");
+        known.valid_at_ms = now_ms;
+        if reading.failing {
+            (known.smoothed, known.mad, known.up_windows) = (None, 0.0, 0);
+        }
+        known.measured = (!reading.failing).then_some(reading.z);
+    }
+    // What is common to all is the load's, not a backend's. It is taken of the last reading of each: of those that come with this window alone, a single one would always
+    // be as expected.
+    let fresh = || {
+        let fresh = |known: &&BackendState| elapsed(known.valid_at_ms, now_ms) < settings.expiry_ms;
+        state.backends.values().filter(fresh)
+    };
+    let residual = |known: &BackendState| Some(known.measured? - known.smoothed?);
+    let common = if fresh().any(|known| residual(known).is_some()) {
+        median(fresh().filter_map(residual)).unwrap_or(0.0)
     } else {
-        mean(known.into_iter())
+        median(fresh().filter_map(|known| known.measured)).unwrap_or(0.0)
     };
     let mut updates = Updates::new();
     for (&id, reading) in readings {
         let known = state.backends.get_mut(id).expect("every backend of a window is admitted");
-        known.valid_at_ms = now_ms;
         let (rule, innovation, gate) = if reading.failing {
-            (known.smoothed, known.mad, known.up_windows) = (None, 0.0, 0);
             (Rule::Failing, 0.0, settings.gate)
         } else {
             known.capacity_per_second = Some(reading.z.exp());
@@ -225,7 +163,7 @@ fn believe(settings: &Settings, known: &mut BackendState, v: f64) -> (Rule, f64,
     };
     *smoothed += match rule {
         Rule::FastDown | Rule::ConfirmedUp => innovation,
-        _ => settings.gain * innovation,
+        _ => settings.gain.min((0.02 / known.mad).max(0.1)) * innovation,
     };
     (rule, innovation, gate)
 }
@@ -234,11 +172,13 @@ fn believe(settings: &Settings, known: &mut BackendState, v: f64) -> (Rule, f64,
 fn walk(
     settings: &Settings,
     state: &mut PoolState,
-    readings: &Readings<'_>,
+    readings: &BTreeMap<&str, Reading>,
+    fresh: &[&str],
     updates: &mut Updates<'_>,
 ) {
     let distance = |known: &BackendState| Some(known.smoothed? - known.weight.ln());
-    let centre = mean(readings.keys().filter_map(|&id| distance(&state.backends[id])));
+    let centre =
+        median(fresh.iter().filter_map(|&id| distance(&state.backends[id]))).unwrap_or(0.0);
     for (&id, reading) in readings {
         let known = state.backends.get_mut(id).expect("every backend of a window is admitted");
         if reading.failing {
@@ -259,17 +199,18 @@ fn wait<'a>(
     settings: &Settings,
     state: &mut PoolState,
     held: &BTreeMap<&'a str, Hold>,
+    fresh: &[&str],
     updates: &mut Updates<'a>,
-    valid: usize,
     now_ms: i64,
 ) {
-    let usual = median(updates.keys().map(|&id| state.backends[id].weight));
+    // Where hardly anybody is measured nobody is moved: what was learnt is all there is.
+    let enough = 2 * fresh.len() >= held.len() + updates.len();
+    let usual = median(fresh.iter().map(|&id| state.backends[id].weight)).filter(|_| enough);
     for (&id, &hold) in held {
         let known = state.backends.get_mut(id).expect("every backend of a window is admitted");
-        known.up_windows = 0;
         let mut update =
             Update { rule: Rule::Held(hold), innovation: 0.0, gate: settings.gate, step: 0.0 };
-        if let Some(usual) = usual.filter(|_| valid >= held.len())
+        if let Some(usual) = usual
             && elapsed(known.valid_at_ms, now_ms) >= settings.expiry_ms
         {
             update.rule = Rule::Expired(hold);
