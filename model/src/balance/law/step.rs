@@ -13,6 +13,10 @@ use crate::balance::{MAX_WEIGHT, median};
 
 /// Part of the distance by which `mad` follows.
 const MAD_GAIN: f64 = 0.1;
+/// With a `mad` above this over the gain the gain falls, so that what is believed scatters no more.
+const QUIET: f64 = 0.02;
+/// The gain falls no further: within 10 windows what is believed has gone two thirds of any way.
+const LEAST_GAIN: f64 = 0.1;
 /// Hysteresis, least and most, as logarithms.
 const HYSTERESIS: (f64, f64) = (0.05, 0.15);
 
@@ -149,7 +153,6 @@ fn believe(settings: &Settings, known: &mut BackendState, v: f64) -> (Rule, f64,
         return (Rule::First, 0.0, gate);
     };
     let innovation = v - *smoothed;
-    known.mad += MAD_GAIN * (innovation.abs().min(2.0 * gate) - known.mad);
     known.up_windows = if innovation > gate { known.up_windows.saturating_add(1) } else { 0 };
     let rule = if innovation < -gate {
         Rule::FastDown
@@ -161,10 +164,13 @@ fn believe(settings: &Settings, known: &mut BackendState, v: f64) -> (Rule, f64,
     } else {
         Rule::Unconfirmed
     };
-    *smoothed += match rule {
-        Rule::FastDown | Rule::ConfirmedUp => innovation,
-        _ => settings.gain.min((0.02 / known.mad).max(0.1)) * innovation,
-    };
+    // A change is no noise, and says nothing of how noisy windows are.
+    let changed = matches!(rule, Rule::FastDown | Rule::ConfirmedUp);
+    if !changed {
+        known.mad += MAD_GAIN * (innovation.abs().min(2.0 * gate) - known.mad);
+    }
+    let quiet = settings.gain.min((QUIET / known.mad).max(LEAST_GAIN));
+    *smoothed += if changed { innovation } else { quiet * innovation };
     (rule, innovation, gate)
 }
 
