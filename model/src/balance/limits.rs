@@ -44,7 +44,7 @@ impl Default for Settings {
 pub struct Flow {
     /// Name of the balancer.
     pub balancer: String,
-    /// Requests under way; what is not a number above 0 counts as 0.
+    /// Requests under way; what is not a number above 0 counts as 0, above 1e12 as that.
     pub under_way: f64,
 }
 
@@ -82,7 +82,7 @@ pub fn split(settings: &Settings, total: u32, flows: &[Flow]) -> Limit {
         |flow: &Flow| if flow.under_way.is_finite() { flow.under_way.max(0.0) } else { 0.0 };
     let sum: f64 = flows.iter().map(sound).sum();
     let part = |flow: &Flow| {
-        if sum > 0.0 && sum.is_finite() { sound(flow) / sum } else { 1.0 / f64::from(count) }
+        if sum > 0.0 { sound(flow) / sum } else { 1.0 / f64::from(count) }
     };
     // What each would have in proportion, of which the least is taken first.
     let wanted: Vec<f64> = flows
@@ -103,6 +103,7 @@ pub fn split(settings: &Settings, total: u32, flows: &[Flow]) -> Limit {
         rest(b)
             .total_cmp(&rest(a))
             .then(exact[b].total_cmp(&exact[a]))
+            .then(sound(&flows[b]).total_cmp(&sound(&flows[a])))
             .then_with(|| flows[a].balancer.cmp(&flows[b].balancer))
     });
     for &at in order.iter().cycle().take(total.saturating_sub(given) as usize) {

@@ -16,6 +16,7 @@ pub(crate) struct Recorder {
     steady_from: usize,
     fault_at: usize,
     fault: Fault,
+    failed: u64,
     all_s: Vec<f32>,
     steady_s: Vec<f32>,
     windows: Vec<Seen>,
@@ -42,6 +43,8 @@ pub struct Outcome {
     pub sum_error: f64,
     /// Windows from the fault until the failing backend has at most the floor's share; `None`: never, or nothing fails.
     pub floored: Option<usize>,
+    /// Share of requests that failed, of those that ended since the start.
+    pub failed: f64,
     /// Windows after which shares were others than before.
     pub pushes: usize,
     /// Shares of the last window.
@@ -54,13 +57,19 @@ impl Recorder {
             steady_from: scenario.steady_from(),
             fault_at: scenario.fault_at(),
             fault: scenario.fault,
+            failed: 0,
             all_s: Vec::new(),
             steady_s: Vec::new(),
             windows: Vec::new(),
         }
     }
 
-    /// A request that ended.
+    /// A request that failed.
+    pub(crate) fn failure(&mut self) {
+        self.failed += 1;
+    }
+
+    /// A request that was served.
     pub(crate) fn request(&mut self, window: usize, latency_s: f64) {
         self.all_s.push(latency_s as f32);
         if window >= self.steady_from {
@@ -93,6 +102,7 @@ impl Recorder {
             least_weight: self.windows.iter().map(over).fold(1.0, f64::min),
             sum_error: sums.fold(0.0, f64::max),
             floored: self.floored(),
+            failed: self.failed as f64 / (self.failed as f64 + self.all_s.len() as f64).max(1.0),
             pushes: moved,
             shares: self.windows.last().map(|seen| seen.shares.clone()).unwrap_or_default(),
             p99_ms: p99_ms(&mut self.all_s),

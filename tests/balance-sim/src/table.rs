@@ -116,5 +116,9 @@ fn cell(name: &str, outcomes: &[Outcome]) -> String {
         .and_then(|windows| windows.into_iter().max())
         .map_or_else(|| "never".to_owned(), |windows| windows.to_string());
     let settled = if name == Control::LeastConnections.name() { "-".to_owned() } else { settled };
-    format!("{steady:.0} ({all:.0}) / {variation:.1} % / {settled}")
+    let failed = match mean(&|one| one.failed) * 100.0 {
+        failed if failed > 0.0 => format!(", {failed:.1} % failed"),
+        _ => String::new(),
+    };
+    format!("{steady:.0} ({all:.0}) / {variation:.1} % / {settled}{failed}")
 }

@@ -256,7 +256,9 @@ impl<'a> World<'a> {
         backend.done += 1;
         backend.errors += u64::from(done.failed);
         backend.latency_s += latency_s;
-        if !done.failed {
+        if done.failed {
+            self.recorder.failure();
+        } else {
             self.recorder.request(self.window, latency_s);
         }
         if let Some(next) = self.backends[done.backend].queue.pop_front() {

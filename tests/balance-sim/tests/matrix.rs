@@ -117,6 +117,18 @@ fn what_fails_fast_is_at_the_floor_within_two_windows() {
 }
 
 #[test]
+fn the_penalty_alone_would_be_too_slow() {
+    let Control::Law(settings, envelope) = Control::shipped(5.0) else { unreachable!() };
+    // An error ratio never gets there.
+    let settings = flyball_model::balance::law::Settings { failing_ratio: 2.0, ..settings };
+    let control = Control::Law(settings, envelope);
+    let failing = Scenario { fault: Fault::FastFailing, ..Scenario::new(0, control) };
+    for one in runs(&failing) {
+        assert!(one.floored.is_none_or(|windows| windows > 2), "{one:?}");
+    }
+}
+
+#[test]
 fn after_a_restart_it_waits_three_windows_and_goes_on() {
     for one in runs(&Scenario { fault: Fault::Restart, ..law(5.0) }) {
         assert!(one.settled.is_some_and(|windows| (2..=5).contains(&windows)), "{one:?}");

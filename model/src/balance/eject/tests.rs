@@ -29,7 +29,8 @@ fn decide_once(evidence: &[Evidence]) -> Decision {
 fn a_failing_backend_goes_and_says_why() {
     let decision = decide_once(&pool(&["c"]));
     let [ejection] = &decision.eject[..] else { panic!("{decision:?}") };
-    let words = "c: 78 % of its requests fail, 0.2 % at the others, seen by 2 balancers; out for 30 s";
+    let words =
+        "c: 78 % of its requests fail, 0.2 % at the others, seen by 2 balancers; out for 30 s";
     assert_eq!(ejection.to_string(), words);
     assert!((decision.share_out - 0.1).abs() < 1e-9);
 }

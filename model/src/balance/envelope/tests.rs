@@ -172,9 +172,13 @@ fn any_pool() -> impl Strategy<Value = (Vec<(u16, f64, f64)>, f64)> {
 }
 
 fn any_bands() -> impl Strategy<Value = BTreeMap<String, Band>> {
-    let band = (1..=256_u16, 1..=256_u16)
-        .prop_map(|(a, b)| Band { least: a.min(b), most: a.max(b) });
-    prop::collection::btree_map(prop::sample::select(&NAMES[..]).prop_map(str::to_owned), band, 0..4)
+    let band =
+        (1..=256_u16, 1..=256_u16).prop_map(|(a, b)| Band { least: a.min(b), most: a.max(b) });
+    prop::collection::btree_map(
+        prop::sample::select(&NAMES[..]).prop_map(str::to_owned),
+        band,
+        0..4,
+    )
 }
 
 proptest! {

@@ -18,12 +18,12 @@
 //! failing  : e >= 0.5, and 0.25 above the median of the pool           -> w = floor at once, s forgotten
 //! z        = ln( q / (max(u, 0.02) + 1.0 e) )                          gRFC A58 with its error penalty
 //! z       -= b ln( clamp(L / median L, 1/4, 4) )                       b = min(trim, (1-U) / 2U), U = mean of u; off unless set
-//! x        = z - s - m,  m = mean of the last z - s of each            innovation
-//! gate     = max(0.25, 4 mad) ; mad += 0.1 (min(|x|, 2 gate) - mad)
+//! x        = z - s - m,  m = median of the last z - s of each          innovation
+//! gate     = max(0.25, 4 mad)
 //! s       += x      if x < -gate                                       fast down, at once
 //!          += x      if x > gate, the second time in a row             confirmed up
-//!          += 0.3 x  otherwise
-//! d        = (s - ln w) - mean of that over all that were measured within 3 minutes
+//!          += g x    otherwise, g = min(0.3, max(0.1, 0.02 / mad)) ; mad += 0.1 (min(|x|, 2 gate) - mad)
+//! d        = (s - ln w) - median of that over all that were measured within 3 minutes
 //! step     = 0 if |d| < clamp(mad/2, 0.05, 0.15), else clamp(d, -0.70, 0.25)
 //! w       := max(w exp(step), 0.03 max w)
 //! wanted   = w max(0.1, age / 60 s)                                    slow start of a new backend
@@ -33,7 +33,11 @@
 //! `q / u` is the estimate of gRFC A58 (weighted round robin). Both factors are of the same window, so the delay until a weight acts is not part of the loop,
 //! and with `u = u0 + q/c` its linear pole is `1 - (q/c)/u`: stable for every load. A law on `1/latency` has none of that: `d ln(1/L) / d ln w = -u/(1-u)` for
 //! M/M/1, which is below -1 from half load on (it is in the simulation as a control that must fail). Averaging harder is no way out of noise: at high
-//! load what a slow average costs while a queue builds up is more than noise costs. Hence the gate: change detection, and an average of what is left.
+//! load what a slow average costs while a queue builds up is more than noise costs. Hence the gate: change detection, and an average of what is left. What is a
+//! change is not counted as noise, else the gate would open and the average slow down just when something has happened.
+//!
+//! What is common to all backends is the load's and moves no weight. It is taken as a median: with the mean, two of 16 that lose half take everybody else 9 % up,
+//! which then is averaged in slowly.
 //!
 //! What is not valid *holds*: its weight stays what it was beside those of others. After three minutes without a reading it moves to the median of others,
 //! by the same steps (A58's expiry), provided that at least half of the pool was measured in that time: where nobody is measured nobody is moved.

@@ -105,7 +105,7 @@ impl Gathered {
             _ => return Err(Hold::NoUtilization),
         };
         let longest = settings.expiry_ms / settings.window_ms.max(1);
-        if u64::from(self.windows) >= longest.max(1) || !self.sound() {
+        if u64::from(self.windows) >= longest.max(1) {
             *self = Self::default();
         }
         self.windows += 1;
@@ -123,12 +123,12 @@ impl Gathered {
         Ok(std::mem::take(self).reading(settings))
     }
 
-    /// Whether the sums are ones that windows can make: a stored state may be anything.
-    fn sound(&self) -> bool {
-        self.utilization.is_finite()
-            && self.utilization >= 0.0
-            && self.latency_ms.is_finite()
-            && self.latency_ms >= 0.0
+    /// Begins anew if the sums are none that windows can make: a stored state may be anything.
+    pub(super) fn tidy(&mut self) {
+        let sound = |sum: f64| sum.is_finite() && sum >= 0.0;
+        if !(sound(self.utilization) && sound(self.latency_ms)) {
+            *self = Self::default();
+        }
     }
 
     fn reading(self, settings: &Settings) -> Reading {

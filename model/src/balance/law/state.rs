@@ -145,6 +145,7 @@ impl PoolState {
 impl BackendState {
     /// Puts right what cannot have come from the law: a stored state may be anything.
     fn tidy(&mut self, settings: &Settings) {
+        self.gathered.tidy();
         let sound = |log: Option<f64>| log.filter(|log| log.is_finite() && log.abs() <= 100.0);
         (self.smoothed, self.measured) = (sound(self.smoothed), sound(self.measured));
         self.capacity_per_second = self.capacity_per_second.filter(|c| c.is_finite() && *c > 0.0);

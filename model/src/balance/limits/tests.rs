@@ -55,7 +55,9 @@ proptest! {
         prop_assert!(parts.iter().all(|part| *part >= 2));
         for (a, x) in parts.iter().zip(&under_way) {
             for (b, y) in parts.iter().zip(&under_way) {
-                prop_assert!(!(x > y && x.is_finite() && y.is_finite()) || a >= b, "{parts:?} {under_way:?}");
+                let sound = |x: f64| if x.is_nan() { 0.0 } else { x.min(1e12) };
+                let (x, y) = (sound(*x), sound(*y));
+                prop_assert!(!(x > y) || a >= b, "{parts:?} {under_way:?}");
             }
         }
     }

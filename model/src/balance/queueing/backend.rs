@@ -4,8 +4,8 @@ use super::{Algorithm, Forecast, Interval, Load, STRAY, Server, Unpredictable};
 
 /// Utilisations of the upper end of an interval are larger by this factor.
 const DOUBT: f64 = 1.05;
-/// Part of the wait that is left with constant service times.
-const LEAST_WAIT: f64 = 0.5;
+/// Part of the wait at the lower end of an interval.
+const LEAST_WAIT: f64 = 0.25;
 
 /// A backend at a rate of requests.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +89,34 @@ fn mixture(stations: &[Station]) -> (f64, f64) {
     (mean * 1_000.0, high * 1_000.0)
 }
 
+/// Backends as queues with all rates times `factor`, waits times `part` and shares as `of` says.
+fn stations(
+    servers: &[Server],
+    rate: f64,
+    part: f64,
+    of: impl Fn(&Server) -> f64,
+) -> Result<Vec<Station>, Unpredictable> {
+    let station = |(backend, server): (usize, &Server)| {
+        let (share, capacity) = (of(server), server.capacity_per_second);
+        Station::new(share, share * rate, capacity, server.workers)
+            .map(|station| station.with_wait(part))
+            .ok_or(Unpredictable::Saturated { backend, utilization: share * rate / capacity })
+    };
+    servers.iter().enumerate().map(station).collect()
+}
+
+fn total(servers: &[Server]) -> f64 {
+    servers.iter().map(|server| server.capacity_per_second).sum()
+}
+
+/// Balancers for each request under way in the pool: how little each of them sees.
+fn sparse(servers: &[Server], load: &Load) -> Result<f64, Unpredictable> {
+    let (rate, total) = (load.requests_per_second, total(servers));
+    let alone = stations(servers, rate, 1.0, |server| server.capacity_per_second / total)?;
+    let under_way: f64 = alone.iter().map(|station| station.under_way(station.share * rate)).sum();
+    Ok(f64::from(load.balancers) / under_way.max(1e-9))
+}
+
 /// Mean and 99th percentile in milliseconds with all rates times `factor` and waits times `part`.
 fn at(
     servers: &[Server],
@@ -96,48 +124,34 @@ fn at(
     factor: f64,
     part: f64,
 ) -> Result<(f64, f64), Unpredictable> {
-    let total: f64 = servers.iter().map(|server| server.capacity_per_second).sum();
     let rate = load.requests_per_second * factor;
-    let by_shares = |server: &Server| server.share * rate;
-    let by_capacity = |server: &Server| server.capacity_per_second / total * rate;
-    let stations = |of: &dyn Fn(&Server) -> f64| -> Result<Vec<Station>, Unpredictable> {
-        let station = |(backend, server): (usize, &Server)| {
-            let (own, capacity) = (of(server), server.capacity_per_second);
-            Station::new(own / rate, own, capacity, server.workers)
-                .map(|station| station.with_wait(part))
-                .ok_or(Unpredictable::Saturated { backend, utilization: own / capacity })
-        };
-        servers.iter().enumerate().map(station).collect()
-    };
     if load.algorithm == Algorithm::RoundRobin {
-        return Ok(mixture(&stations(&by_shares)?));
+        return Ok(mixture(&stations(servers, rate, part, |server| server.share)?));
     }
     // What looks at requests under way follows capacity by itself; no queue forms while a worker is idle anywhere, at best.
-    let alone = stations(&by_capacity)?;
+    let (total, sparse) = (total(servers), sparse(servers, load)?);
+    let alone = stations(servers, rate, part, |server| server.capacity_per_second / total)?;
     let workers = servers.iter().map(|server| server.workers).sum();
-    let pooled: Vec<Station> = (servers.iter().zip(&alone))
-        .filter_map(|(server, station)| {
+    let pooled: Vec<Station> = (alone.iter())
+        .filter_map(|station| {
             let shared = Station::new(station.share, rate, total, workers)?;
-            let worker = server.capacity_per_second / f64::from(server.workers);
-            Some(Station { worker, ..shared }.with_wait(part))
+            Some(Station { worker: station.worker, ..shared }.with_wait(part))
         })
         .collect();
-    let under_way: f64 = (servers.iter().zip(&alone))
-        .map(|(server, station)| station.under_way(by_capacity(server)))
-        .sum();
-    let sparse = f64::from(load.balancers) / under_way.max(1e-9);
     let (apart, together) = (mixture(&alone), mixture(&pooled));
     // One balancer sees all; the more there are, the more each backend's queue is its own.
     let own = if load.balancers <= 1 { 0.0 } else { (sparse / (1.0 + sparse)).sqrt() };
     let blend = |together: f64, apart: f64| together + own * (apart - together);
     let (mean, p99) = (blend(together.0, apart.0), blend(together.1, apart.1));
-    let stray = match load.algorithm {
-        Algorithm::LeastConnections if load.balancers > 1 && unlike(servers) => {
-            1.0 + STRAY.0 * sparse.powf(STRAY.1)
-        }
-        _ => 1.0,
-    };
-    Ok((mean * stray, p99 * stray))
+    if load.algorithm != Algorithm::LeastConnections || load.balancers <= 1 || !unlike(servers) {
+        return Ok((mean, p99));
+    }
+    let stray = 1.0 + STRAY.0 * sparse.powf(STRAY.1);
+    // It is never worse than not looking at all, where that is no overload.
+    let equal = 1.0 / servers.len() as f64;
+    let blind = stations(servers, rate, part, |_| equal).map(|stations| mixture(&stations));
+    let (worst_mean, worst_p99) = blind.unwrap_or((f64::INFINITY, f64::INFINITY));
+    Ok(((mean * stray).min(worst_mean.max(mean)), (p99 * stray).min(worst_p99.max(p99))))
 }
 
 /// Whether workers of some backends are a quarter faster than those of others, or some have a quarter more of all.
@@ -152,8 +166,7 @@ pub(super) fn forecast(servers: &[Server], load: &Load) -> Result<Forecast, Unpr
     let (mean, p99) = at(servers, load, 1.0, 1.0)?;
     let (mean_low, p99_low) = at(servers, load, 1.0, LEAST_WAIT)?;
     let high = at(servers, load, DOUBT, 1.0).ok();
-    let total: f64 = servers.iter().map(|server| server.capacity_per_second).sum();
-    let overall = load.requests_per_second / total;
+    let overall = load.requests_per_second / total(servers);
     let utilization: Vec<f64> = match load.algorithm {
         Algorithm::RoundRobin => (servers.iter())
             .map(|server| load.requests_per_second * server.share / server.capacity_per_second)

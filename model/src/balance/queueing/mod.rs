@@ -23,8 +23,10 @@
 //! backends its 99th percentile was 113, 141 and 516 ms with 1, 8 and 64 balancers where weights gave 112, 117 and 130 ms (16 backends of 4 workers, load 0.7), which is
 //! `1 + 1.9 (k/f)^1.27` times that of weights. [`STRAY`] is that fit; for a pool of equal backends it is not applied.
 //!
-//! **The interval is not a confidence interval of statistics** but what is not known of the service time: the lower end has half of the wait (constant service times, M/D/c, is
-//! about half of M/M/c), the upper end has utilisations 5 % higher. Where that saturates a backend, there is no upper end.
+//! It is never taken as worse than equal shares, where those overload nobody.
+//!
+//! **The interval is not a confidence interval of statistics** but what is not known of arrivals and service times: the lower end has a quarter of the wait (rounds are more even than
+//! chance, services more even than exponential; constant service times alone are half), the upper end has utilisations 5 % higher. Where that saturates a backend, there is no upper end.
 
 mod advise;
 mod backend;
