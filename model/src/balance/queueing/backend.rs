@@ -5,7 +5,7 @@ use super::{Algorithm, Forecast, Interval, Load, STRAY, Server, Unpredictable};
 /// Utilisations of the upper end of an interval are larger by this factor.
 const DOUBT: f64 = 1.05;
 /// Part of the wait at the lower end of an interval.
-const LEAST_WAIT: f64 = 0.25;
+const LEAST_WAIT: f64 = 0.5;
 
 /// A backend at a rate of requests.
 #[derive(Debug, Clone, Copy)]
@@ -54,8 +54,8 @@ impl Station {
     }
 
     fn with_wait(mut self, part: f64) -> Self {
-        // Both factors of the mean wait: what waits waits as long, but less does.
-        self.waits *= part;
+        // As many wait, but not as long.
+        self.drain /= part;
         self
     }
 }
@@ -89,17 +89,19 @@ fn mixture(stations: &[Station]) -> (f64, f64) {
     (mean * 1_000.0, high * 1_000.0)
 }
 
-/// Backends as queues with all rates times `factor`, waits times `part` and shares as `of` says.
+/// Backends as queues at `rate` requests a second, with waits times `part` and shares as `of` says. Balancers go in turn (Allen and Cunneen).
 fn stations(
     servers: &[Server],
+    balancers: u32,
     rate: f64,
     part: f64,
     of: impl Fn(&Server) -> f64,
 ) -> Result<Vec<Station>, Unpredictable> {
     let station = |(backend, server): (usize, &Server)| {
         let (share, capacity) = (of(server), server.capacity_per_second);
+        let arrivals = 1.0 - (1.0 - share).powf(f64::from(balancers));
         Station::new(share, share * rate, capacity, server.workers)
-            .map(|station| station.with_wait(part))
+            .map(|station| station.with_wait(part * f64::midpoint(arrivals, 1.0)))
             .ok_or(Unpredictable::Saturated { backend, utilization: share * rate / capacity })
     };
     servers.iter().enumerate().map(station).collect()
@@ -112,7 +114,8 @@ fn total(servers: &[Server]) -> f64 {
 /// Balancers for each request under way in the pool: how little each of them sees.
 fn sparse(servers: &[Server], load: &Load) -> Result<f64, Unpredictable> {
     let (rate, total) = (load.requests_per_second, total(servers));
-    let alone = stations(servers, rate, 1.0, |server| server.capacity_per_second / total)?;
+    let alone =
+        stations(servers, load.balancers, rate, 1.0, |server| server.capacity_per_second / total)?;
     let under_way: f64 = alone.iter().map(|station| station.under_way(station.share * rate)).sum();
     Ok(f64::from(load.balancers) / under_way.max(1e-9))
 }
@@ -126,11 +129,12 @@ fn at(
 ) -> Result<(f64, f64), Unpredictable> {
     let rate = load.requests_per_second * factor;
     if load.algorithm == Algorithm::RoundRobin {
-        return Ok(mixture(&stations(servers, rate, part, |server| server.share)?));
+        return Ok(mixture(&stations(servers, load.balancers, rate, part, |server| server.share)?));
     }
     // What looks at requests under way follows capacity by itself; no queue forms while a worker is idle anywhere, at best.
     let (total, sparse) = (total(servers), sparse(servers, load)?);
-    let alone = stations(servers, rate, part, |server| server.capacity_per_second / total)?;
+    let alone =
+        stations(servers, load.balancers, rate, part, |server| server.capacity_per_second / total)?;
     let workers = servers.iter().map(|server| server.workers).sum();
     let pooled: Vec<Station> = (alone.iter())
         .filter_map(|station| {
@@ -149,7 +153,8 @@ fn at(
     let stray = 1.0 + STRAY.0 * sparse.powf(STRAY.1);
     // It is never worse than not looking at all, where that is no overload.
     let equal = 1.0 / servers.len() as f64;
-    let blind = stations(servers, rate, part, |_| equal).map(|stations| mixture(&stations));
+    let blind =
+        stations(servers, load.balancers, rate, part, |_| equal).map(|stations| mixture(&stations));
     let (worst_mean, worst_p99) = blind.unwrap_or((f64::INFINITY, f64::INFINITY));
     Ok(((mean * stray).min(worst_mean.max(mean)), (p99 * stray).min(worst_p99.max(p99))))
 }

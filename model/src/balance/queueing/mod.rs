@@ -9,12 +9,15 @@
 //! P(T > t) = (1 - C) e^(-m t) + C (g e^(-m t) - m e^(-g t)) / (g - m),  g = c m - l
 //! ```
 //!
+//! In turn means evenly: with shares `p` and `k` balancers that each go in turn, arrivals at a backend have a squared coefficient of variation of about `1 - (1-p)^k` (every
+//! `1/p`-th request of one balancer, chance with many), and waits are `(1 + that)/2` times as long (Allen and Cunneen). Without that the 99th percentile at load 0.85 was 44 % too high; with it, 8 %.
+//!
 //! (Kleinrock, Queueing Systems I, 3.5; the last line is service plus an exponential wait of rate `g`, and its limit where `g = m`.) A pool's mean and 99th percentile are
 //! those of the mixture of its backends by their shares.
 //!
 //! | algorithm | taken as | why |
 //! |---|---|---|
-//! | [`Algorithm::RoundRobin`] | the mixture by weights | exact for a weighted draw, a little too slow for rounds |
+//! | [`Algorithm::RoundRobin`] | the mixture by weights | |
 //! | [`Algorithm::LeastConnections`] | one queue for the whole pool if there is one balancer, beyond that slower by [`STRAY`] | measured, below |
 //! | [`Algorithm::Random2`] | between both | measured |
 //!
@@ -25,8 +28,8 @@
 //!
 //! It is never taken as worse than equal shares, where those overload nobody.
 //!
-//! **The interval is not a confidence interval of statistics** but what is not known of arrivals and service times: the lower end has a quarter of the wait (rounds are more even than
-//! chance, services more even than exponential; constant service times alone are half), the upper end has utilisations 5 % higher. Where that saturates a backend, there is no upper end.
+//! **The interval is not a confidence interval of statistics** but what is not known of service times: the lower end has half of the wait (constant
+//! service times: M/D/c waits about half as long as M/M/c), the upper end has utilisations 5 % higher. Where that saturates a backend, there is no upper end.
 
 mod advise;
 mod backend;
