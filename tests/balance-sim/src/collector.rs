@@ -51,7 +51,7 @@ impl Collector {
                 let verdict = envelope::guard(&envelope, &self.state, &outcome, &Facts::default());
                 self.state.settle(&verdict, now_ms);
                 let weights = verdict.weights?;
-                self.take(&weights)
+                Some(self.take(&weights))
             }
             Control::Unguarded(law) => {
                 let outcome = Law::step(&law, &mut self.state, &present, now_ms);
@@ -67,13 +67,15 @@ impl Collector {
                     utilization: None,
                 };
                 self.state.settle(&verdict, now_ms);
-                self.take(&weights)
+                Some(self.take(&weights))
             }
-            Control::Raw => self.by(windows, |window| {
+            Control::Raw => Some(self.by(windows, |window| {
                 let errors = window.errors as f64 / window.requests as f64;
                 Some(window.requests as f64 / (window.utilization?.max(0.02) + errors))
-            }),
-            Control::InverseLatency => self.by(windows, |window| Some(1.0 / window.latency_ms?)),
+            })),
+            Control::InverseLatency => {
+                Some(self.by(windows, |window| Some(1.0 / window.latency_ms?)))
+            }
             Control::Ideal => {
                 let weights = quantise(ideal);
                 let weights = weights
@@ -90,11 +92,11 @@ impl Collector {
         }
     }
 
-    fn take(&mut self, weights: &BTreeMap<String, u16>) -> Option<Weights> {
+    fn take(&mut self, weights: &BTreeMap<String, u16>) -> Weights {
         self.weights = (0..self.weights.len())
             .map(|backend| weights.get(&name(backend)).copied().unwrap_or(0))
             .collect();
-        Some(self.weights.clone())
+        self.weights.clone()
     }
 
     /// Weights in proportion to a number of each window; who has none keeps its weight.
@@ -102,7 +104,7 @@ impl Collector {
         &mut self,
         windows: &[Option<BackendWindow>],
         number: impl Fn(&BackendWindow) -> Option<f64>,
-    ) -> Option<Weights> {
+    ) -> Weights {
         let numbers: Vec<Option<f64>> = windows
             .iter()
             .map(|window| number(window.as_ref()?).filter(|number| number.is_finite()))
@@ -114,6 +116,6 @@ impl Collector {
         let weights = quantise(&wanted).into_iter().zip(windows);
         self.weights =
             weights.map(|(weight, window)| window.as_ref().map_or(0, |_| weight)).collect();
-        Some(self.weights.clone())
+        self.weights.clone()
     }
 }

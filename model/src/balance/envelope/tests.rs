@@ -130,7 +130,7 @@ fn a_large_move_goes_in_parts() {
     assert!((verdict.shift - 0.2).abs() < 0.003, "{verdict:?}");
     let [Reason::Shift { wanted, allowed }] = verdict.reasons[..] else { panic!("{verdict:?}") };
     assert!((wanted - (0.5 - 1.0 / 11.0)).abs() < 0.003);
-    assert_eq!(allowed, 0.2);
+    assert!((allowed - 0.2).abs() < 1e-12);
     // All go the same part of their way.
     assert_eq!(weights(&verdict)[2], weights(&verdict)[3]);
 }
@@ -160,7 +160,7 @@ fn a_push_that_failed_is_taken_back() {
     let (mut state, outcome) = pool(&EQUAL, 200.0);
     state.settle(&decide(&state, &outcome), 0);
     state.in_force([("d", 256)]);
-    assert_eq!(state.backends["d"].weight, 1.0);
+    assert!((state.backends["d"].weight - 1.0).abs() < 1e-12);
 }
 
 fn any_pool() -> impl Strategy<Value = (Vec<(u16, f64, f64)>, f64)> {
@@ -223,17 +223,13 @@ proptest! {
             let (state, outcome) = pool(&backends, 100.0);
             let settings = Settings { floored_capacity: 1.0, ..Settings::default() };
             let verdict = guard(&settings, &state, &outcome, &Facts::default());
-            match verdict.weights {
-                Some(weights) => {
-                    for (one, weight) in backends.iter_mut().zip(weights.values()) {
-                        one.0 = *weight;
-                    }
-                }
-                None => {
-                    prop_assert_eq!(verdict.reasons, vec![Reason::NothingLeft]);
-                    arrived = true;
-                    break;
-                }
+            let Some(weights) = verdict.weights else {
+                prop_assert_eq!(verdict.reasons, vec![Reason::NothingLeft]);
+                arrived = true;
+                break;
+            };
+            for (one, weight) in backends.iter_mut().zip(weights.values()) {
+                one.0 = *weight;
             }
         }
         prop_assert!(arrived);

@@ -115,12 +115,12 @@ impl PoolState {
         windows: &BTreeMap<&str, &BackendWindow>,
         now_ms: i64,
     ) {
-        let first = self.backends.is_empty();
-        let usual = median(self.backends.values().map(|known| known.weight)).unwrap_or(1.0);
-        let usual_in_force = median(self.backends.values().map(|known| f64::from(known.in_force)));
         for known in self.backends.values_mut() {
             known.tidy(settings);
         }
+        let first = self.backends.is_empty();
+        let usual = median(self.backends.values().map(|known| known.weight)).unwrap_or(1.0);
+        let usual_in_force = median(self.backends.values().map(|known| f64::from(known.in_force)));
         for (&id, window) in windows {
             let known = self.backends.entry(id.to_owned()).or_insert_with(|| BackendState {
                 weight: usual,

@@ -91,7 +91,7 @@ fn lost_capacity_is_believed_at_once_and_gained_capacity_when_it_is_confirmed() 
     let (b, a) = (of(&outcome, "b"), of(&outcome, "a"));
     assert_eq!(b.rule, Rule::FastDown);
     assert!((b.wanted / a.wanted - 0.5).abs() < 0.04, "{outcome:?}");
-    assert_eq!(a.step, 0.0, "who has not changed does not move");
+    assert!(a.step.abs() < 1e-12, "who has not changed does not move");
     pool.run(&half, 250.0, 5);
 
     let outcome = pool.run(&POOL, 250.0, 1);
@@ -106,7 +106,7 @@ fn a_step_down_halves_at_most() {
     let mut pool = Loop::new(&["a", "b", "c", "d"]);
     pool.run(&POOL, 250.0, 20);
     let outcome = pool.run(&[POOL[0], ("b", 10.0), POOL[2], POOL[3]], 250.0, 1);
-    assert_eq!(of(&outcome, "b").step, -0.70);
+    assert!((of(&outcome, "b").step + 0.70).abs() < 1e-12);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn who_is_not_measured_for_three_minutes_moves_to_the_median() {
         let seen = blind(&pool);
         pool.step(&seen);
     }
-    assert_eq!(pool.state.backends["d"].weight, pool.state.backends["a"].weight);
+    assert!((pool.state.backends["d"].weight - pool.state.backends["a"].weight).abs() < 1e-12);
 }
 
 #[test]
@@ -230,9 +230,9 @@ fn a_new_backend_starts_slowly() {
         ramps.push(of(&outcome, "new").ramp);
         assert!(of(&outcome, "new").wanted <= of(&outcome, "new").ramp * 1.01);
     }
-    assert_eq!(ramps[0], 0.1);
+    assert!((ramps[0] - 0.1).abs() < 1e-12);
     assert!((ramps[6] - 0.5).abs() < 1e-9, "{ramps:?}");
-    assert_eq!(ramps[13], 1.0);
+    assert!((ramps[13] - 1.0).abs() < 1e-12);
     assert!(ramps.is_sorted());
 }
 
@@ -246,7 +246,7 @@ fn latency_trims_within_its_stability_bound() {
         Law::step(&settings, &mut state, &seen, T_MS)
     };
     let outcome = step(0.5);
-    assert_eq!(outcome.trim, 0.3);
+    assert!((outcome.trim - 0.3).abs() < 1e-12);
     let (a, b) = (&outcome.backends[0], &outcome.backends[1]);
     let ratio = a.capacity_per_second.unwrap() / b.capacity_per_second.unwrap();
     assert!((ratio - 4.0_f64.powf(0.3)).abs() < 1e-9, "{ratio}");
