@@ -9,7 +9,7 @@ RELEASE := $(TARGET)/release
 DIST := dashboard/dist/index.html
 DASHBOARD_SOURCES := $(shell find dashboard -path dashboard/node_modules -prune -o -path dashboard/dist -prune -o -type f -print)
 
-.PHONY: help run demo test bench chaos build engine dashboard check unit screenshot fuzz soak clean
+.PHONY: help run demo test bench chaos build engine dashboard check unit screenshot fuzz soak simulate clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s $$'\t'
@@ -52,6 +52,9 @@ fuzz: ## fuzz the frame decoder for FLYBALL_FUZZ_SECONDS (default 300)
 
 soak: ## simulate agents, collectors and the store with new seeds for FLYBALL_SOAK_SECONDS (default 600)
 	FLYBALL_SOAK_SECONDS=$${FLYBALL_SOAK_SECONDS:-600} $(CARGO) nextest run --release -p flyball-sim --no-capture soak
+
+simulate: ## the weight law beside others in a simulated pool, as a table and docs/balance-simulation.svg (about 2 minutes)
+	@$(CARGO) run --quiet --locked -p flyball-balance-sim -- docs/balance-simulation.svg
 
 clean: ## remove what was built
 	$(CARGO) clean
