@@ -1,0 +1,21 @@
+//! Flyball's xDS server: tells Envoy and gRPC clients which endpoints get which share of the requests.
+//!
+//! [`Snapshot`] is the wanted state in our own words, [`Server`] serves it by ADS (state of the world and delta) and knows
+//! what each client has acknowledged or refused, [`pace`] says when a change of weights may be pushed without starving light
+//! endpoints. No protobuf type leaves this crate.
+
+mod clients;
+mod metrics;
+pub mod pace;
+mod resource;
+mod server;
+pub mod snapshot;
+
+pub use clients::{
+    ClientId, ClientStatus, Confirmation, KindStatus, MAX_MESSAGE_BYTES, MAX_TEXT_BYTES, Nack,
+    Protocol,
+};
+pub use metrics::Metrics;
+pub use resource::Kind;
+pub use server::{Error, Published, Server, Settings};
+pub use snapshot::{Snapshot, SnapshotError};
