@@ -42,17 +42,21 @@ pub struct ClientStatus {
     pub protocol: Protocol,
     /// When its stream began.
     pub connected_at: SystemTime,
+    /// The newest snapshot's version when this status was taken; [`KindStatus::in_sync`] and [`KindStatus::refuses`] speak of it.
+    pub snapshot: Option<String>,
     /// The types it has asked for, in the order in which they are pushed.
     pub kinds: Vec<KindStatus>,
 }
 
 impl ClientStatus {
-    /// Whether it has acknowledged all that the newest snapshot wants of it. A client that has not asked for anything yet has not.
+    /// Whether it has acknowledged all that [`Self::snapshot`] wants of it.
     pub fn in_sync(&self) -> bool {
-        !self.kinds.is_empty() && self.kinds.iter().all(|kind| kind.in_sync)
+        self.snapshot.is_some()
+            && !self.kinds.is_empty()
+            && self.kinds.iter().all(|kind| kind.in_sync)
     }
 
-    /// What it refuses of the newest snapshot.
+    /// What it refuses of [`Self::snapshot`].
     pub fn refuses(&self) -> Option<(Kind, &Nack)> {
         self.kinds
             .iter()
@@ -137,13 +141,35 @@ impl Registry {
         self.clients.lock().values().cloned().collect()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.clients.lock().len()
+    pub(crate) fn put(&self, status: &ClientStatus) {
+        let old = self.clients.lock().insert(status.id, status.clone());
+        if old.as_ref() != Some(status) {
+            self.changed();
+        }
     }
 
-    pub(crate) fn put(&self, status: ClientStatus) {
-        self.clients.lock().insert(status.id, status);
-        self.changed();
+    /// What became of the newest version, if that is decided.
+    pub(crate) fn verdict(&self, version: &str) -> Option<Confirmation> {
+        let clients = self.clients.lock();
+        let current = |client: &&ClientStatus| client.snapshot.as_deref() == Some(version);
+        for client in clients.values().filter(current) {
+            if let Some((kind, nack)) = client.refuses() {
+                let (client, node_id, nack) = (client.id, client.node_id.clone(), nack.clone());
+                return Some(Confirmation::Rejected { client, node_id, kind, nack });
+            }
+        }
+        let all = clients.values().all(|client| current(&client) && client.in_sync());
+        (all && !clients.is_empty()).then(|| Confirmation::Acknowledged { clients: clients.len() })
+    }
+
+    /// Who has not acknowledged the newest version.
+    pub(crate) fn timed_out(&self, version: &str) -> Confirmation {
+        let clients = self.clients.lock();
+        let done =
+            |client: &ClientStatus| client.snapshot.as_deref() == Some(version) && client.in_sync();
+        let missing: Vec<ClientId> =
+            clients.values().filter(|client| !done(client)).map(|client| client.id).collect();
+        Confirmation::TimedOut { acknowledged: clients.len() - missing.len(), missing }
     }
 
     pub(crate) fn remove(&self, id: ClientId) {

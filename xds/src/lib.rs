@@ -5,11 +5,15 @@
 //! endpoints. No protobuf type leaves this crate.
 
 mod clients;
+mod encode;
 mod metrics;
 pub mod pace;
 mod resource;
 mod server;
+mod session;
 pub mod snapshot;
+mod stream;
+mod wire;
 
 pub use clients::{
     ClientId, ClientStatus, Confirmation, KindStatus, MAX_MESSAGE_BYTES, MAX_TEXT_BYTES, Nack,
@@ -17,5 +21,5 @@ pub use clients::{
 };
 pub use metrics::Metrics;
 pub use resource::Kind;
-pub use server::{Error, Published, Server, Settings};
+pub use server::{Error, GRACE, Published, Server, Settings};
 pub use snapshot::{Snapshot, SnapshotError};

@@ -51,8 +51,8 @@ counters! {
     snapshots,
     /// Snapshots refused by their check.
     snapshots_refused,
-    /// Snapshots that a stream never sent because a newer one came before it was free.
-    snapshots_coalesced,
+    /// Snapshots replaced by a newer one before a client had acknowledged them, once per client.
+    snapshots_overtaken,
 }
 
 #[derive(Debug, Default)]

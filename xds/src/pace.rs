@@ -65,7 +65,9 @@ impl Change {
             let mut endpoints = cluster.endpoints.clone();
             endpoints.sort_unstable_by_key(|endpoint| (endpoint.address, endpoint.port));
             let weights: Vec<u32> = endpoints.iter().map(|endpoint| endpoint.weight).collect();
-            endpoints.iter_mut().for_each(|endpoint| endpoint.weight = 1);
+            for endpoint in &mut endpoints {
+                endpoint.weight = 1;
+            }
             (Cluster { endpoints, ..cluster.clone() }, weights)
         };
         let ((old, old_weights), (new, new_weights)) = (parts(old), parts(new));
