@@ -1,0 +1,1 @@
+//! Backends of the data planes under test.
