@@ -72,10 +72,6 @@ fn load_balancing_policy(policy: Policy) -> Option<cds::LoadBalancingPolicy> {
                 ..Default::default()
             },
         ),
-        Policy::Random => extension(
-            "envoy.load_balancing_policies.random",
-            &policies::random::v3::Random::default(),
-        ),
     };
     let fallback = extension(
         "envoy.load_balancing_policies.round_robin",

@@ -68,7 +68,7 @@ impl Cluster {
                     format!("{choices} is not 2 to 16"),
                 );
             }
-            Policy::LeastRequest { .. } | Policy::Random if self.locality_per_endpoint => {
+            Policy::LeastRequest { .. } if self.locality_per_endpoint => {
                 return wrong(
                     format!("{path}.policy"),
                     "with locality_per_endpoint only round robin",
