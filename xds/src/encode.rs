@@ -1,8 +1,9 @@
 //! From our own words to protobuf resources.
 //!
-//! Traps that this encoding avoids: gRPC skips a locality without a weight, so each has the sum of its endpoints; gRPC's `round_robin`
-//! ignores the weights of endpoints (gRFC A27), so they can stand on localities; gRPC refuses a policy that it does not know (gRFC A48), so
-//! policies are lists of which the first known one wins (gRFC A52); Envoy spreads over drained endpoints when
+//! Traps that this encoding avoids: gRPC skips a locality without a weight, so each has the sum of
+//! its endpoints; gRPC's `round_robin` ignores the weights of endpoints (gRFC A27), so they can
+//! stand on localities; gRPC refuses a policy that it does not know (gRFC A48), so policies are
+//! lists of which the first known one wins (gRFC A52); Envoy spreads over drained endpoints when
 //! more than half are not healthy ("panic"), so the threshold is explicit.
 
 use std::collections::HashMap;

@@ -80,9 +80,9 @@ fn bootstrap(server: SocketAddr, protocol: Protocol) -> Value {
 impl Envoy {
     /// Starts an Envoy that listens on `address`, and waits until it has what is published.
     async fn start(running: &Running, protocol: Protocol, address: Ipv4Addr) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().expect("a directory");
         let config = directory.path().join("bootstrap.json");
-        std::fs::write(&config, bootstrap(running.address, protocol).to_string()).unwrap();
+        std::fs::write(&config, bootstrap(running.address, protocol).to_string()).expect("a file");
         let admin = directory.path().join("admin");
         let mut command = Command::new(tool("envoy"));
         command.arg("-c").arg(&config).arg("--admin-address-path").arg(&admin);
@@ -104,7 +104,7 @@ impl Envoy {
     }
 
     async fn get(&self, uri: &str) -> Result<(u16, String), String> {
-        let answer = self.client.get(uri.parse::<Uri>().unwrap());
+        let answer = self.client.get(uri.parse::<Uri>().expect("an address"));
         let answer = tokio::time::timeout(PATIENCE, answer).await.expect("an answer");
         let answer = answer.map_err(|error| format!("{error:?}"))?;
         let status = answer.status().as_u16();
@@ -122,15 +122,15 @@ impl Envoy {
 
     async fn requests(&self, count: usize) {
         for _ in 0..count {
-            self.request().await.unwrap();
+            self.request().await.expect("an answer");
         }
     }
 
     /// One of Envoy's own counters or gauges.
     async fn stat(&self, name: &str) -> u64 {
         let uri = format!("http://{}/stats?usedonly&filter=^{name}$", self.admin);
-        let (_, body) = self.get(&uri).await.unwrap();
-        body.split_once(": ").map_or(0, |(_, value)| value.trim().parse().unwrap())
+        let (_, body) = self.get(&uri).await.expect("statistics");
+        body.split_once(": ").map_or(0, |(_, value)| value.trim().parse().expect("a number"))
     }
 }
 
@@ -159,7 +159,7 @@ impl Fixture {
         let envoy = Envoy::start(&running, protocol, address).await;
         let fixture = Self { running, backends, envoy };
         fixture.confirmed("1").await;
-        fixture.envoy.request().await.unwrap();
+        fixture.envoy.request().await.expect("an answer");
         fixture.take();
         fixture
     }
@@ -265,7 +265,8 @@ async fn a_changed_cluster_does_not_wait_for_endpoints(protocol: Protocol) {
         let changes = fixture.envoy.stat("cluster_manager.cluster_modified").await;
         assert_eq!(changes, version - 1, "Envoy did not take it for a change");
     }
-    // Envoy acknowledges a cluster when it is warm. Without endpoints it is so after the fetch timeout, which counts.
+    // Envoy acknowledges a cluster when it is warm. Without endpoints it is so after the fetch
+    // timeout, which counts.
     assert_eq!(fixture.envoy.stat("cluster_manager.warming_clusters").await, 0);
     assert_eq!(fixture.envoy.stat("cluster.web.init_fetch_timeout").await, 0);
     fixture.envoy.requests(30).await;
@@ -346,7 +347,7 @@ async fn under_load<T>(envoy: &Envoy, work: impl Future<Output = T>) -> u64 {
     let load = async {
         let mut count = 0;
         while !stop.load(Ordering::Relaxed) {
-            envoy.request().await.unwrap();
+            envoy.request().await.expect("an answer");
             count += 1;
         }
         count

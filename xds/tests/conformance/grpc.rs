@@ -23,7 +23,7 @@ struct Client {
 
 impl Client {
     fn start(server: SocketAddr) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().expect("a directory");
         let bootstrap = directory.path().join("bootstrap.json");
         let server = json!({
             "server_uri": server.to_string(),
@@ -31,22 +31,22 @@ impl Client {
             "server_features": ["xds_v3"],
         });
         let config = json!({"xds_servers": [server], "node": {"id": "grpc-1"}});
-        std::fs::write(&bootstrap, config.to_string()).unwrap();
+        std::fs::write(&bootstrap, config.to_string()).expect("a file");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/client.py");
         let mut command = Command::new(tool("python"));
         command.arg(script).arg(METHOD).env("GRPC_XDS_BOOTSTRAP", bootstrap);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::start(directory, &mut command);
-        let orders = process.child.stdin.take().unwrap();
-        let answers = BufReader::new(process.child.stdout.take().unwrap()).lines();
+        let orders = process.child.stdin.take().expect("a pipe");
+        let answers = BufReader::new(process.child.stdout.take().expect("a pipe")).lines();
         Self { _process: process, orders, answers }
     }
 
     /// Makes calls, all of which must be answered.
     async fn calls(&mut self, count: u64) {
-        self.orders.write_all(format!("{count}\n").as_bytes()).await.unwrap();
+        self.orders.write_all(format!("{count}\n").as_bytes()).await.expect("it reads");
         let answer = tokio::time::timeout(PATIENCE, self.answers.next_line()).await;
-        let answer = answer.expect("an answer").unwrap().expect("the client ended");
+        let answer = answer.expect("an answer").expect("a line").expect("the client ended");
         assert_eq!(answer.trim(), format!("{count} 0"));
     }
 }

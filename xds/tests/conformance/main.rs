@@ -1,4 +1,5 @@
-//! Real clients against the server: Envoy, the gRPC library behind C++, Python and others, and the Rust client of gRPC.
+//! Real clients against the server: Envoy, the gRPC library behind C++, Python and others, and the
+//! Rust client of gRPC.
 
 mod envoy;
 mod grpc;

@@ -28,7 +28,7 @@ async fn it_takes_endpoints_and_drains_and_rejects_nothing() {
     running.publish(snapshot("1", &[echo(&backends)], &[api("echo", "echo")]));
     let bootstrap = json!({
         "xds_servers": [{
-            "server_uri": running.address.to_string(),
+            "server_uri": format!("http://{}", running.address),
             "channel_creds": [{"type": "insecure"}],
         }],
         "node": {"id": "rust-1"},

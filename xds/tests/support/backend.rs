@@ -1,6 +1,7 @@
 //! Backends that count the requests they get: plain HTTP/1.1 for Envoy, gRPC for gRPC clients.
 //!
-//! The gRPC service is one whose messages are at hand (a rate limiter that is asked nothing); any would do.
+//! The gRPC service is one whose messages are at hand (a rate limiter that is asked nothing); any
+//! would do.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -25,29 +26,30 @@ pub(crate) struct Backend {
 impl Backend {
     pub(crate) async fn http() -> Self {
         let (listener, hits) = Self::listen().await;
-        let (port, counted) = (listener.local_addr().unwrap().port(), Arc::clone(&hits));
+        let (port, counted) =
+            (listener.local_addr().expect("an address").port(), Arc::clone(&hits));
         let count = axum::routing::any(async move || {
             counted.fetch_add(1, Ordering::Relaxed);
             "ok"
         });
         let app = axum::Router::new().fallback_service(count);
-        let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let task = tokio::spawn(async move { axum::serve(listener, app).await.expect("a server") });
         Self { port, hits, task }
     }
 
     pub(crate) async fn grpc() -> Self {
         let (listener, hits) = Self::listen().await;
-        let port = listener.local_addr().unwrap().port();
+        let port = listener.local_addr().expect("an address").port();
         let service = RateLimitServiceServer::new(Counting(Arc::clone(&hits)));
         let serving = tonic::transport::Server::builder()
             .add_service(service)
             .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
-        let task = tokio::spawn(async move { serving.await.unwrap() });
+        let task = tokio::spawn(async move { serving.await.expect("a server") });
         Self { port, hits, task }
     }
 
     async fn listen() -> (TcpListener, Arc<AtomicU64>) {
-        (TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap(), Arc::default())
+        (TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port"), Arc::default())
     }
 
     /// Requests since the last call.
@@ -75,7 +77,8 @@ impl RateLimitService for Counting {
     }
 }
 
-/// Whether each share of the requests is within five standard deviations of independent draws by weight.
+/// Whether each share of the requests is within five standard deviations of independent draws by
+/// weight.
 pub(crate) fn assert_shares(hits: &[u64], weights: &[u32]) {
     let (total, sum) = (hits.iter().sum::<u64>() as f64, weights.iter().sum::<u32>() as f64);
     for (hits_of_one, weight) in hits.iter().zip(weights) {

@@ -31,21 +31,22 @@ impl Running {
     /// On an address that may be in use for a moment longer.
     pub(crate) async fn at(settings: Settings, address: SocketAddr) -> Self {
         let listener = retry("listen", || async { TcpListener::bind(address).await.ok() }).await;
-        let address = listener.local_addr().unwrap();
+        let address = listener.local_addr().expect("an address");
         let (server, stop) = (Server::new(settings), CancellationToken::new());
         let (serving, stopped) = (server.clone(), stop.clone().cancelled_owned());
-        let task = tokio::spawn(async move { serving.serve(listener, stopped).await.unwrap() });
+        let task =
+            tokio::spawn(async move { serving.serve(listener, stopped).await.expect("it serves") });
         Self { server, address, stop, task }
     }
 
     /// Ends all streams and waits until the port is free.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
-        self.task.await.unwrap();
+        self.task.await.expect("it ends");
     }
 
     pub(crate) fn publish(&self, snapshot: Snapshot) {
-        self.server.publish(snapshot).unwrap();
+        self.server.publish(snapshot).expect("a good snapshot");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Real data planes as processes, which end with the test.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -24,10 +25,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a command whose errors go into the file `log` of the directory. It is killed, by its pid, when this is dropped.
+    /// Starts a command whose errors go into the file `log` of the directory. It is killed, by its
+    /// pid, when this is dropped.
     pub(crate) fn start(directory: TempDir, command: &mut Command) -> Self {
-        let log = std::fs::File::create(directory.path().join("log")).unwrap();
-        let child = command.stderr(Stdio::from(log)).kill_on_drop(true).spawn().unwrap();
+        let log = std::fs::File::create(directory.path().join("log")).expect("a log");
+        let child = command.stderr(Stdio::from(log)).kill_on_drop(true).spawn().expect("a process");
         Self { directory, child }
     }
 }
@@ -36,7 +38,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.directory.path().join("log"));
-            println!("--- log of the process\n{}", log.unwrap_or_default());
+            let _ = writeln!(std::io::stderr(), "--- log\n{}", log.unwrap_or_default());
         }
     }
 }
