@@ -18,7 +18,7 @@ use tokio::process::Command;
 
 use crate::support::backend::{Backend, assert_shares};
 use crate::support::process::{Process, tool};
-use crate::support::{PATIENCE, Running, cluster, retry, snapshot};
+use crate::support::{PATIENCE, Running, cluster, example, retry, snapshot};
 
 /// The port of Envoy's listener, on an address that no other process has.
 const PORT: u16 = 10_000;
@@ -39,42 +39,23 @@ fn own_address() -> Ipv4Addr {
     Ipv4Addr::new(127, 100 + count % 100, high, low.clamp(1, 254))
 }
 
+/// The example of the documentation with this server and variant.
 fn bootstrap(server: SocketAddr, protocol: Protocol) -> Value {
+    let mut example = example(0);
     let api_type = match protocol {
         Protocol::StateOfTheWorld => "GRPC",
         Protocol::Delta => "DELTA_GRPC",
     };
-    let ads = json!({"ads": {}, "resource_api_version": "V3"});
-    json!({
-        "node": {"id": "envoy-1", "cluster": "edge"},
-        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
-        "dynamic_resources": {
-            "ads_config": {
-                "api_type": api_type,
-                "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "flyball"}}],
-            },
-            "cds_config": ads,
-            "lds_config": ads,
-        },
-        "static_resources": {"clusters": [{
-            "name": "flyball",
-            "connect_timeout": "1s",
-            "type": "STATIC",
-            "typed_extension_protocol_options": {
-                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                    "explicit_http_config": {"http2_protocol_options": {}},
-                },
-            },
-            "load_assignment": {
-                "cluster_name": "flyball",
-                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {
-                    "address": server.ip().to_string(), "port_value": server.port(),
-                }}}}]}],
-            },
-        }]},
-    })
+    let cluster = "/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0";
+    let changes = [
+        ("/dynamic_resources/ads_config/api_type", json!(api_type)),
+        ("/admin/address/socket_address/port_value", json!(0)),
+        (&format!("{cluster}/endpoint/address/socket_address/port_value"), json!(server.port())),
+    ];
+    for (path, value) in changes {
+        *example.pointer_mut(path).expect("a part of the example") = value;
+    }
+    example
 }
 
 impl Envoy {
@@ -200,7 +181,7 @@ async fn weights_are_followed(protocol: Protocol) {
     fixture.envoy.requests(1_000).await;
     assert_shares(&fixture.take(), &swapped);
     let client = &fixture.running.server.clients()[0];
-    assert_eq!((client.node_id.as_str(), client.user_agent.as_str()), ("envoy-1", "envoy 1.40.0"));
+    assert_eq!((client.node_id.as_str(), client.user_agent.as_str()), ("edge-1", "envoy 1.40.0"));
     assert_eq!(fixture.running.server.metrics().nacks, 0);
 }
 
@@ -294,7 +275,7 @@ async fn a_rejection_is_reported_and_the_last_good_state_stays(protocol: Protoco
     let Confirmation::Rejected { node_id, kind, nack, .. } = rejected else {
         panic!("not rejected: {rejected:?}")
     };
-    assert_eq!((node_id.as_str(), kind, nack.version.as_str()), ("envoy-1", Kind::Listener, "2"));
+    assert_eq!((node_id.as_str(), kind, nack.version.as_str()), ("edge-1", Kind::Listener, "2"));
     assert_eq!(nack.code, 13, "{}", nack.message);
     fixture.envoy.requests(20).await;
     assert_shares(&fixture.take(), &[1, 1]);

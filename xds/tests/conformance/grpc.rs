@@ -11,7 +11,7 @@ use tokio::process::{ChildStdin, ChildStdout, Command};
 
 use crate::support::backend::{Backend, assert_shares};
 use crate::support::process::{Process, tool};
-use crate::support::{PATIENCE, Running, api, cluster, snapshot};
+use crate::support::{PATIENCE, Running, api, cluster, example, snapshot};
 
 const METHOD: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
@@ -25,12 +25,8 @@ impl Client {
     fn start(server: SocketAddr) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let bootstrap = directory.path().join("bootstrap.json");
-        let server = json!({
-            "server_uri": server.to_string(),
-            "channel_creds": [{"type": "insecure"}],
-            "server_features": ["xds_v3"],
-        });
-        let config = json!({"xds_servers": [server], "node": {"id": "grpc-1"}});
+        let mut config = example(1);
+        config["xds_servers"][0]["server_uri"] = json!(server.to_string());
         std::fs::write(&bootstrap, config.to_string()).expect("a file");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/client.py");
         let mut command = Command::new(tool("python"));
@@ -115,7 +111,7 @@ async fn weights_on_localities_are_followed() {
     fixture.client.calls(1_000).await;
     assert_shares(&fixture.take(), &swapped);
     let client = &fixture.running.server.clients()[0];
-    assert_eq!(client.node_id, "grpc-1");
+    assert_eq!(client.node_id, "client-1");
     assert!(client.user_agent.starts_with("gRPC C-core"), "{}", client.user_agent);
     assert_eq!(fixture.running.server.metrics().nacks, 0);
 }

@@ -97,3 +97,11 @@ pub(crate) fn snapshot(version: &str, clusters: &[Cluster], listeners: &[Listene
     let (clusters, listeners) = (clusters.to_vec(), listeners.to_vec());
     Snapshot { version: version.into(), clusters, listeners }
 }
+
+/// An example of the documentation, by its number.
+pub(crate) fn example(number: usize) -> serde_json::Value {
+    let page = include_str!("../../../docs/xds.md");
+    let block = page.split("```json\n").nth(number + 1).expect("an example");
+    let text = block.split("```").next().expect("its end");
+    serde_json::from_str(text).expect("an example in JSON")
+}
