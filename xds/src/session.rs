@@ -9,9 +9,10 @@
 //! * A cluster that is sent changed takes its endpoints out of what was told: they follow at once,
 //!   because a client that warms the cluster waits for them (Envoy 15 s). Likewise a listener its
 //!   routes.
-//! * Make before break: changes of listeners and routes wait until clusters are acknowledged (Envoy
-//!   withholds that until they are warm); clusters and endpoints that went away are taken from a
-//!   client after it acknowledged the routes that no longer name them.
+//! * Make before break: listeners and routes wait until clusters are acknowledged (Envoy withholds
+//!   that until they are warm) or rejected, and after a rejection only what was asked for is
+//!   answered; clusters and endpoints that went away are taken from a client after it acknowledged
+//!   the routes that no longer name them.
 //! * A rejected difference is not sent again until a snapshot changes the type: the target falls
 //!   back to what was acknowledged.
 //! * Without an answer to the last response of a type nothing more is pushed (state of the world),
@@ -48,9 +49,9 @@ pub(crate) struct OverLimit;
 pub(crate) enum Outcome {
     /// It subscribed, or said nothing new.
     Request,
-    /// Its nonce is not the newest (state of the world: it changed nothing) or not known (delta).
+    /// Its nonce is not known: in state of the world it changed nothing.
     Stale,
-    /// It answered a response.
+    /// It answered a response. In state of the world its names count only if that was the newest.
     Answered(Answered),
 }
 
@@ -118,6 +119,9 @@ impl Session {
     pub(crate) fn due(&mut self, catalogue: &Catalogue) -> Result<Vec<Response>, OverLimit> {
         let mut responses = Vec::new();
         for kind in Kind::ALL {
+            if self.held_back(kind, catalogue) && !self.refuses_clusters(catalogue) {
+                continue;
+            }
             let target = self.target(kind, catalogue);
             let names = self.names_due(kind, catalogue, &target);
             if names.is_empty() && !self.of(kind).answer {
@@ -252,6 +256,12 @@ impl Session {
             && !self.settled(Kind::Cluster, catalogue, &target)
     }
 
+    /// Whether the client works on with clusters that are not those of the snapshot, and will not
+    /// take these.
+    fn refuses_clusters(&self, catalogue: &Catalogue) -> bool {
+        self.of(Kind::Cluster).refuses(&catalogue.set(Kind::Cluster).version)
+    }
+
     /// Whether the client acknowledged this target.
     fn settled(&self, kind: Kind, catalogue: &Catalogue, target: &Resources) -> bool {
         let subscription = self.of(kind);
@@ -292,3 +302,6 @@ impl Session {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,13 +93,14 @@ impl Subscription {
         max_names: usize,
     ) -> Result<Outcome, OverLimit> {
         let first = !self.asked();
+        let answered = self.answered(nonce, rejected);
         if !first && !nonce.is_empty() && nonce != self.last_nonce {
-            return Ok(Outcome::Stale);
+            return Ok(answered.map_or(Outcome::Stale, Outcome::Answered));
         }
-        if !first && nonce.is_empty() {
+        // While a response is under way the client may just not have seen its nonce yet.
+        if !first && nonce.is_empty() && self.flights.is_empty() {
             self.start_over();
         }
-        let answered = self.answered(nonce, rejected);
         let star = names.iter().any(|name| name == WILDCARD);
         let legacy = names.is_empty() && kind.complete() && self.asked != Asked::Named;
         if first || !names.is_empty() {
@@ -217,7 +218,6 @@ impl Subscription {
     /// The client began again on the same stream: it holds nothing that we know of.
     fn start_over(&mut self) {
         self.told.clear();
-        self.flights.clear();
         self.names.clear();
         self.wildcard = false;
     }
