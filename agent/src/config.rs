@@ -13,6 +13,7 @@ use tonic::transport::Uri;
 
 use crate::addresses::{Addresses, is_loopback};
 use crate::cache::config::ObserveConfig;
+use crate::haproxy::{Haproxy, HaproxyConfig};
 use crate::nginx::{Nginx, NginxConfig};
 use crate::recorder::Scheduled;
 use crate::redis::{Instance, RedisConfig, check_each};
@@ -61,6 +62,17 @@ pub struct Config {
     pub memcached: Vec<MemcachedConfig>,
     /// Servers of nginx.
     pub nginx: Vec<NginxConfig>,
+    /// Processes of HAProxy.
+    pub haproxy: Vec<HaproxyConfig>,
+}
+
+/// Servers that samplers share with whoever else works on them.
+#[derive(Debug, Clone, Default)]
+pub struct Servers {
+    /// Instances of Redis.
+    pub redis: Vec<Instance>,
+    /// Processes of HAProxy.
+    pub haproxy: Vec<Haproxy>,
 }
 
 /// `[agent]`
@@ -155,6 +167,7 @@ impl Default for Config {
             redis: Vec::new(),
             memcached: Vec::new(),
             nginx: Vec::new(),
+            haproxy: Vec::new(),
         }
     }
 }
@@ -209,8 +222,15 @@ impl Config {
         std::env::var_os("XDG_STATE_HOME").map_or_else(home, PathBuf::from).join("flyball/agent")
     }
 
-    /// The instances of Redis. Whoever works on one of them gets a clone of the same, so that all share its counts.
-    pub fn redis(&self) -> Vec<Instance> {
+    /// The servers that are shared. Whoever works on one of them gets a clone of the same, so that all share what is known of it.
+    pub fn servers(&self) -> Servers {
+        let haproxy = |config: &HaproxyConfig| {
+            Haproxy::new(config.clone()).expect("validation has checked the socket")
+        };
+        Servers { redis: self.redis(), haproxy: self.haproxy.iter().map(haproxy).collect() }
+    }
+
+    fn redis(&self) -> Vec<Instance> {
         let data_dir = self.data_dir();
         let instance = |config: &RedisConfig| {
             Instance::new(config.clone(), &data_dir).expect("validation has checked the URL")
@@ -232,10 +252,11 @@ impl Config {
         self.memcached.iter().map(server).collect()
     }
 
-    /// The samplers that are to run; `redis` are those of [`Config::redis`].
-    pub fn samplers(&self, redis: &[Instance]) -> Vec<Scheduled> {
+    /// The samplers that are to run; `shared` are those of [`Config::servers`].
+    pub fn samplers(&self, shared: &Servers) -> Vec<Scheduled> {
         let host = samplers(self.sense.backend, &self.sense).into_iter();
-        let all = host.chain(servers(redis, &self.memcached(), self.agent.interval.0));
+        let Servers { redis, haproxy } = shared;
+        let all = host.chain(servers(redis, &self.memcached(), haproxy, self.agent.interval.0));
         all.filter_map(|sampler| {
             let settings = self.samplers.get(sampler.name()).cloned().unwrap_or_default();
             let own = sampler.period().unwrap_or(self.agent.interval.0);
@@ -281,6 +302,7 @@ impl Settings for Config {
         let memcached = &self.memcached;
         check_each("memcached", memcached, |t| &t.name, MemcachedConfig::validate, problems);
         check_each("nginx", &self.nginx, |t| &t.name, NginxConfig::validate, problems);
+        check_each("haproxy", &self.haproxy, |t| &t.name, HaproxyConfig::validate, problems);
         if !(1..=MAX_OUTBOX_MB).contains(&self.ship.memory_mb) {
             problems.push("ship.memory_mb", format!("must be 1 to {MAX_OUTBOX_MB}"));
         }
@@ -367,7 +389,10 @@ mod tests {
         assert!(problems(&[]).is_empty());
         let config = Config::default();
         assert!(!config.is_exposed());
-        assert_eq!(config.samplers(&[]).len(), config.samplers.len() - SERVERS.len());
+        assert_eq!(
+            config.samplers(&Servers::default()).len(),
+            config.samplers.len() - SERVERS.len()
+        );
     }
 
     #[test]
@@ -473,12 +498,16 @@ mod tests {
     #[test]
     fn a_sampler_is_disabled_or_slowed_by_its_name() {
         let mut config = Config::default();
-        let count = config.samplers(&[]).len();
+        let count = config.samplers(&Servers::default()).len();
         let cpu = config.samplers.get_mut("cpu").unwrap();
         cpu.period = Some(Span(Duration::from_secs(7)));
-        let cpu = config.samplers(&[]).into_iter().find(|s| s.sampler.name() == "cpu").unwrap();
+        let cpu = config
+            .samplers(&Servers::default())
+            .into_iter()
+            .find(|s| s.sampler.name() == "cpu")
+            .unwrap();
         assert_eq!(cpu.period, Duration::from_secs(7));
         config.samplers.get_mut("cpu").unwrap().enabled = false;
-        assert_eq!(config.samplers(&[]).len(), count - 1);
+        assert_eq!(config.samplers(&Servers::default()).len(), count - 1);
     }
 }

@@ -25,11 +25,11 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::observer::{ObserverParts, Observers};
-use crate::config::Config;
+use crate::config::{Config, Servers};
 use crate::data_dir::{DataDir, DataDirError};
+use crate::haproxy::Watchers;
 use crate::nginx;
 use crate::recorder::{Record, Recorder, Scheduled};
-use crate::redis::Instance;
 use crate::schedule::{Next, Now, Schedule};
 use crate::sense;
 use crate::ship::Ship;
@@ -94,20 +94,20 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// # Errors
 /// When the agent cannot start, or sampling fails as a whole.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
-    let redis = config.redis();
-    let samplers = config.samplers(&redis);
+    let servers = config.servers();
+    let samplers = config.samplers(&servers);
     let host = sense::host_identity(&config.sense.paths);
-    run_with(config, samplers, redis, host, shutdown).await
+    run_with(config, samplers, servers, host, shutdown).await
 }
 
-/// As [`run`], with other samplers and another identity. `redis` are the instances that samplers share with whoever else works on them.
+/// As [`run`], with other samplers and another identity. `servers` are those that samplers share with whoever else works on them.
 ///
 /// # Errors
 /// See [`run`].
 pub async fn run_with(
     config: Config,
     samplers: Vec<Scheduled>,
-    redis: Vec<Instance>,
+    servers: Servers,
     host: v1::Host,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
@@ -132,14 +132,15 @@ pub async fn run_with(
     let outbox = Arc::new(SharedOutbox::new(open_outbox(&config, &data_dir, &hello)?));
     let recorder = Recorder::new(samplers, interval, config.budget.limits(), Arc::clone(&outbox))?
         .with_record(open_record(&config.agent.record, &hello)?);
-    let steer = Steer::start(steer_parts(&config, &redis, &hello, &data_dir.path().join(STEER)))?;
+    let steer = Steer::start(steer_parts(&config, &servers, &hello, &data_dir.path().join(STEER)))?;
     let observers = Observers::start(&ObserverParts {
-        instances: &redis,
+        instances: &servers.redis,
         config: &config.observe,
         dir: &data_dir.path().join(CACHE),
         paths: &config.sense.paths,
         outbox: steer.outbox(),
     })?;
+    let _watchers = Watchers::start(&servers.haproxy, &steer.outbox())?;
     let (stop, stopped) = start_sampling(recorder, interval)?;
     let (drain, failed) = (CancellationToken::new(), AtomicBool::new(false));
     // Boxed, because the futures of a gRPC connection are large.
@@ -173,11 +174,12 @@ pub async fn run_with(
 /// What is to be steered: the instances whose settings allow it.
 fn steer_parts<'a>(
     config: &Config,
-    redis: &[Instance],
+    servers: &Servers,
     hello: &v1::Hello,
     dir: &'a Path,
 ) -> SteerParts<'a> {
     let (paths, settings) = (&config.sense.paths, &config.steer);
+    let redis = &servers.redis;
     let (steered, barred): (Vec<_>, Vec<_>) =
         redis.iter().cloned().partition(|instance| instance.config().steer);
     let actuator = |instance| -> Box<dyn Actuator> {

@@ -12,6 +12,7 @@ use super::{
     Backend, Isolation, MemcachedConfig, MemcachedServer, Metric, Sampler, SenseConfig, samplers,
     servers,
 };
+use crate::haproxy::{Haproxy, HaproxyConfig};
 use crate::recorder;
 use crate::redis::{Instance, RedisConfig};
 
@@ -59,7 +60,9 @@ fn of_servers() -> Vec<Box<dyn Sampler>> {
     let redis = Instance::new(redis, Path::new("/nonexistent")).unwrap();
     let memcached = MemcachedConfig { address: "h".to_owned(), ..MemcachedConfig::default() };
     let memcached = MemcachedServer::new(&memcached, Path::new("/nonexistent")).unwrap();
-    servers(&[redis], &[memcached], Duration::from_secs(1))
+    let haproxy = HaproxyConfig { socket: "h:1".to_owned(), ..HaproxyConfig::default() };
+    let haproxy = Haproxy::new(haproxy).unwrap();
+    servers(&[redis], &[memcached], &[haproxy], Duration::from_secs(1))
 }
 
 fn document() -> String {
