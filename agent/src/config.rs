@@ -13,10 +13,13 @@ use tonic::transport::Uri;
 
 use crate::addresses::{Addresses, is_loopback};
 use crate::cache::config::ObserveConfig;
+use crate::envoy::{Balanced, Envoy, EnvoyConfig};
+use crate::orca::{Orca, OrcaConfig};
 use crate::recorder::Scheduled;
 use crate::redis::{Instance, RedisConfig, check_each};
 use crate::sense::{
-    Backend, MemcachedConfig, MemcachedServer, SERVERS, SenseConfig, samplers, servers,
+    Backend, MemcachedConfig, MemcachedServer, SERVERS, Sampler, SenseConfig, balancers, samplers,
+    servers,
 };
 use crate::ship::REPLAY_RATE;
 use crate::spool::SpoolConfig;
@@ -58,6 +61,10 @@ pub struct Config {
     pub redis: Vec<RedisConfig>,
     /// Servers of memcached.
     pub memcached: Vec<MemcachedConfig>,
+    /// Envoys, and clients that are served by xDS.
+    pub envoy: Vec<EnvoyConfig>,
+    /// Backends that say how busy they are.
+    pub orca: Vec<OrcaConfig>,
 }
 
 /// `[agent]`
@@ -151,6 +158,8 @@ impl Default for Config {
             observe: ObserveConfig::default(),
             redis: Vec::new(),
             memcached: Vec::new(),
+            envoy: Vec::new(),
+            orca: Vec::new(),
         }
     }
 }
@@ -226,6 +235,24 @@ impl Config {
     pub fn samplers(&self, redis: &[Instance]) -> Vec<Scheduled> {
         let host = samplers(self.sense.backend, &self.sense).into_iter();
         let all = host.chain(servers(redis, &self.memcached(), self.agent.interval.0));
+        self.scheduled(all)
+    }
+
+    /// Load balancers and their backends. Whoever works on them gets a clone of the same.
+    pub fn balanced(&self) -> Balanced {
+        Balanced {
+            envoys: self.envoy.iter().cloned().map(Envoy::new).collect(),
+            orca: self.orca.iter().cloned().map(Orca::new).collect(),
+            ..Balanced::default()
+        }
+    }
+
+    /// The samplers of what [`Config::balanced`] gave.
+    pub fn balancer_samplers(&self, balanced: &Balanced) -> Vec<Scheduled> {
+        self.scheduled(balancers(balanced).into_iter())
+    }
+
+    fn scheduled(&self, all: impl Iterator<Item = Box<dyn Sampler>>) -> Vec<Scheduled> {
         all.filter_map(|sampler| {
             let settings = self.samplers.get(sampler.name()).cloned().unwrap_or_default();
             let own = sampler.period().unwrap_or(self.agent.interval.0);
@@ -270,6 +297,8 @@ impl Settings for Config {
         check_each("redis", &self.redis, |t| &t.name, RedisConfig::validate, problems);
         let memcached = &self.memcached;
         check_each("memcached", memcached, |t| &t.name, MemcachedConfig::validate, problems);
+        check_each("envoy", &self.envoy, |t| &t.name, EnvoyConfig::validate, problems);
+        check_each("orca", &self.orca, |t| &t.name, OrcaConfig::validate, problems);
         if !(1..=MAX_OUTBOX_MB).contains(&self.ship.memory_mb) {
             problems.push("ship.memory_mb", format!("must be 1 to {MAX_OUTBOX_MB}"));
         }

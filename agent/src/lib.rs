@@ -4,6 +4,8 @@ pub mod addresses;
 pub mod cache;
 pub mod config;
 pub mod data_dir;
+pub mod envoy;
+pub mod orca;
 pub mod recorder;
 pub mod redis;
 pub mod run;

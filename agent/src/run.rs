@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::observer::{ObserverParts, Observers};
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
+use crate::envoy::{Balanced, BalancerParts, Balancers, Task};
 use crate::recorder::{Record, Recorder, Scheduled};
 use crate::redis::Instance;
 use crate::schedule::{Next, Now, Schedule};
@@ -36,6 +37,7 @@ use crate::ship::outbox::{Outbox, OutboxSettings, SharedOutbox};
 use crate::spool::{SegmentMeta, Spool, SpoolError};
 use crate::steer::actuator::Actuator;
 use crate::steer::redis::RedisActuator;
+use crate::steer::xds::{self, ReadOnly, XdsActuator};
 use crate::steer::{self, Steer, SteerParts};
 
 /// Longest sleep of the sampling thread: how late a step of the wall clock may be noticed.
@@ -93,22 +95,25 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// When the agent cannot start, or sampling fails as a whole.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let redis = config.redis();
-    let samplers = config.samplers(&redis);
+    let balanced = config.balanced();
+    let mut samplers = config.samplers(&redis);
+    samplers.extend(config.balancer_samplers(&balanced));
     let host = sense::host_identity(&config.sense.paths);
-    run_with(config, samplers, redis, host, shutdown).await
+    run_with(config, samplers, (redis, balanced), host, shutdown).await
 }
 
-/// As [`run`], with other samplers and another identity. `redis` are the instances that samplers share with whoever else works on them.
+/// As [`run`], with other samplers and another identity. `shared` are the instances and the balancers that samplers share with whoever else works on them.
 ///
 /// # Errors
 /// See [`run`].
 pub async fn run_with(
     config: Config,
     samplers: Vec<Scheduled>,
-    redis: Vec<Instance>,
+    shared: (Vec<Instance>, Balanced),
     host: v1::Host,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
+    let (redis, balanced) = shared;
     let data_dir = DataDir::open(&config.data_dir())?;
     let hello = hello(&config, host)?;
     let interval = config.agent.interval.0;
@@ -130,7 +135,18 @@ pub async fn run_with(
     let outbox = Arc::new(SharedOutbox::new(open_outbox(&config, &data_dir, &hello)?));
     let recorder = Recorder::new(samplers, interval, config.budget.limits(), Arc::clone(&outbox))?
         .with_record(open_record(&config.agent.record, &hello)?);
-    let steer = Steer::start(steer_parts(&config, &redis, &hello, &data_dir.path().join(STEER)))?;
+    let dir = data_dir.path().join(STEER);
+    let mut parts = steer_parts(&config, &redis, &hello, &dir);
+    let serving = add_envoys(&mut parts, &balanced, &data_dir.path().join(xds::DIR))?;
+    let steer = Steer::start(parts)?;
+    let balancers = Balancers::start(BalancerParts {
+        envoys: balanced.envoys,
+        orca: balanced.orca,
+        utilizations: balanced.utilizations,
+        tasks: serving,
+        outbox: steer.outbox(),
+        cpu: balanced.cpu,
+    })?;
     let observers = Observers::start(&ObserverParts {
         instances: &redis,
         config: &config.observe,
@@ -146,6 +162,7 @@ pub async fn run_with(
     let ship = Box::pin(ship.run(drain.clone()));
     let steer = Box::pin(steer.run(drain.clone()));
     let observing = Box::pin(observers.run(drain.clone()));
+    let balancing = Box::pin(balancers.run(drain.clone()));
     let work = async {
         let sampling = async {
             let result = wait_for_sampling(stop, stopped, &shutdown).await;
@@ -159,7 +176,7 @@ pub async fn run_with(
             drain.cancel();
             result
         };
-        tokio::join!(sampling, ship, steer, observing).0
+        tokio::join!(sampling, ship, steer, observing, balancing).0
     };
     let unfinished = || if failed.load(Ordering::Relaxed) { Err(Error::Sampling) } else { Ok(()) };
     let result = within_grace(&shutdown, GRACE_PERIOD, work).await.unwrap_or_else(unfinished);
@@ -192,6 +209,29 @@ fn steer_parts<'a>(
         actuators: steered.into_iter().map(actuator).collect(),
         barred: barred.into_iter().map(bar).collect(),
     }
+}
+
+/// Adds what Envoys and clients of xDS need to be steered, and returns the work of serving them.
+fn add_envoys(
+    parts: &mut SteerParts<'_>,
+    balanced: &Balanced,
+    dir: &Path,
+) -> Result<Vec<Task>, Error> {
+    let mut tasks = Vec::new();
+    for envoy in &balanced.envoys {
+        if envoy.config().xds_listen.is_none() {
+            parts.barred.push(Box::new(ReadOnly::new(envoy)));
+            continue;
+        }
+        let (actuator, task) = XdsActuator::open(envoy.clone(), dir)?;
+        tasks.push(task);
+        if envoy.config().steer {
+            parts.actuators.push(Box::new(actuator));
+        } else {
+            parts.barred.push(Box::new(actuator.barred()));
+        }
+    }
+    Ok(tasks)
 }
 
 fn open_record(path: &Path, hello: &v1::Hello) -> Result<Option<Record>, Error> {

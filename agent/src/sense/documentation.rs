@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use super::golden::compare;
 use super::{
-    Backend, Isolation, MemcachedConfig, MemcachedServer, Metric, Sampler, SenseConfig, samplers,
-    servers,
+    Backend, Isolation, MemcachedConfig, MemcachedServer, Metric, Sampler, SenseConfig, balancers,
+    samplers, servers,
 };
+use crate::envoy::{Balanced, Envoy, EnvoyConfig};
+use crate::orca::{Orca, OrcaConfig};
 use crate::recorder;
 use crate::redis::{Instance, RedisConfig};
 
@@ -59,7 +61,14 @@ fn of_servers() -> Vec<Box<dyn Sampler>> {
     let redis = Instance::new(redis, Path::new("/nonexistent")).unwrap();
     let memcached = MemcachedConfig { address: "h".to_owned(), ..MemcachedConfig::default() };
     let memcached = MemcachedServer::new(&memcached, Path::new("/nonexistent")).unwrap();
-    servers(&[redis], &[memcached], Duration::from_secs(1))
+    let balanced = Balanced {
+        envoys: vec![Envoy::new(EnvoyConfig::default())],
+        orca: vec![Orca::new(OrcaConfig::default())],
+        ..Balanced::default()
+    };
+    let mut all = servers(&[redis], &[memcached], Duration::from_secs(1));
+    all.extend(balancers(&balanced));
+    all
 }
 
 fn document() -> String {

@@ -21,6 +21,7 @@ mod devices;
 mod disk;
 #[cfg(test)]
 mod documentation;
+mod envoy;
 mod filesystem;
 #[cfg(test)]
 mod golden;
@@ -28,6 +29,7 @@ mod load;
 mod memcached;
 mod memory;
 mod network;
+mod orca;
 mod own;
 mod paging;
 pub(crate) mod parse;
@@ -45,7 +47,7 @@ pub use identity::host_identity;
 pub use memcached::{MemcachedConfig, MemcachedServer};
 pub use own::cpu_time;
 pub use readings::{Handle, Readings};
-pub use registry::{SERVERS, samplers, servers};
+pub use registry::{SERVERS, balancers, samplers, servers};
 
 /// What a metric is: the same for all its series. The documentation of the metrics is generated from these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -66,7 +66,7 @@ impl Brain {
         }
         let note = match &self.persisted {
             Some(Err(words)) => format!("in force, but not made permanent: {words}"),
-            _ => String::new(),
+            _ => reading.note.clone(),
         };
         followed.identity.clone_from(&reading.identity);
         self.set_phase(Phase::Held);
@@ -167,10 +167,11 @@ impl Brain {
             return Coping::Busy;
         }
         let seconds = SETTLE_PATIENCE.as_secs();
-        Coping::Stuck(format!(
-            "{} = {} and {seconds} s later more memory is still in use: what is there cannot be evicted",
-            step.parameter, step.value
-        ))
+        let why = match reading.note.as_str() {
+            "" => "more memory is still in use: what is there cannot be evicted",
+            note => note,
+        };
+        Coping::Stuck(format!("{} = {} and {seconds} s later {why}", step.parameter, step.value))
     }
 
     /// A parameter of the goal that neither was so before nor was set by the agent.
