@@ -144,7 +144,9 @@ impl Series {
         }
         let is_there = |name: &str| known.clusters.iter().any(|cluster| cluster.name == name);
         for (_, cluster) in self.clusters.extract_if(|name, _| !is_there(name)) {
-            [cluster.p50, cluster.p99, cluster.max_requests].map(|handle| r.retire(handle));
+            for handle in [cluster.p50, cluster.p99, cluster.max_requests] {
+                r.retire(handle);
+            }
         }
     }
 
