@@ -299,6 +299,7 @@ impl Settings for Config {
         check_each("memcached", memcached, |t| &t.name, MemcachedConfig::validate, problems);
         check_each("envoy", &self.envoy, |t| &t.name, EnvoyConfig::validate, problems);
         check_each("orca", &self.orca, |t| &t.name, OrcaConfig::validate, problems);
+        OrcaConfig::check_addresses(&self.orca, problems);
         if !(1..=MAX_OUTBOX_MB).contains(&self.ship.memory_mb) {
             problems.push("ship.memory_mb", format!("must be 1 to {MAX_OUTBOX_MB}"));
         }

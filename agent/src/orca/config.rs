@@ -38,6 +38,16 @@ impl OrcaConfig {
         }
     }
 
+    /// Pushes a problem for each address that another table has.
+    pub(crate) fn check_addresses(all: &[Self], problems: &mut Problems) {
+        let mut seen = std::collections::HashSet::new();
+        for (index, socket) in all.iter().map(Self::socket).enumerate() {
+            if socket.is_some_and(|socket| !seen.insert(socket)) {
+                problems.push(format!("orca[{index}].address"), "is that of another one");
+            }
+        }
+    }
+
     /// Where balancers find it.
     pub(crate) fn socket(&self) -> Option<SocketAddr> {
         self.address.parse().ok().filter(|socket: &SocketAddr| socket.port() > 0)
@@ -54,6 +64,15 @@ mod tests {
         let mut problems = Problems::default();
         config.validate("orca[0]", &mut problems);
         problems.as_slice().iter().map(|problem| problem.key.clone()).collect()
+    }
+
+    #[test]
+    fn a_backend_is_asked_once() {
+        let one = OrcaConfig { address: "10.0.0.1:80".to_owned(), ..OrcaConfig::default() };
+        let mut problems = Problems::default();
+        OrcaConfig::check_addresses(&[one.clone(), one], &mut problems);
+        let keys: Vec<_> = problems.as_slice().iter().map(|problem| &*problem.key).collect();
+        assert_eq!(keys, ["orca[1].address"]);
     }
 
     #[test]
