@@ -26,7 +26,7 @@ async fn whenever_the_agent_is_killed_no_client_falls_back_to_configured_weights
         let fell_back = Arc::clone(&fell_back);
         std::thread::spawn(move || {
             while !is_over.load(Ordering::Relaxed) {
-                let weights = lab.weights().unwrap_or_default();
+                let Some(weights) = lab.weights() else { continue };
                 if weights.values().any(|weight| *weight == CONFIGURED) || weights.is_empty() {
                     fell_back.store(true, Ordering::Relaxed);
                 }
