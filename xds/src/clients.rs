@@ -11,7 +11,8 @@ use crate::resource::Kind;
 
 /// The longest text of a client (node id, user agent) that is kept, in bytes.
 pub const MAX_TEXT_BYTES: usize = 256;
-/// The longest message of a rejection that is kept, in bytes. Envoy puts the whole resource into it.
+/// The longest message of a rejection that is kept, in bytes. Envoy puts the whole resource into
+/// it.
 pub const MAX_MESSAGE_BYTES: usize = 512;
 
 /// One stream of one client. A client that connects again is another one.
@@ -42,7 +43,8 @@ pub struct ClientStatus {
     pub protocol: Protocol,
     /// When its stream began.
     pub connected_at: SystemTime,
-    /// The newest snapshot's version when this status was taken; [`KindStatus::in_sync`] and [`KindStatus::refuses`] speak of it.
+    /// The newest snapshot's version when this status was taken; [`KindStatus::in_sync`] and
+    /// [`KindStatus::refuses`] speak of it.
     pub snapshot: Option<String>,
     /// The types it has asked for, in the order in which they are pushed.
     pub kinds: Vec<KindStatus>,
@@ -76,7 +78,8 @@ pub struct KindStatus {
     pub acked: Option<String>,
     /// It has acknowledged all that the newest snapshot wants of it, for this type.
     pub in_sync: bool,
-    /// It has refused what the newest snapshot wants of it, and works on with what it acknowledged before.
+    /// It has refused what the newest snapshot wants of it, and works on with what it acknowledged
+    /// before.
     pub refuses: bool,
     /// The newest rejection, kept after later responses were acknowledged.
     pub nack: Option<Nack>,
@@ -91,7 +94,8 @@ pub struct Nack {
     pub version: String,
     /// Code of `google.rpc.Status`: Envoy says 13 (internal), gRPC 3 (invalid argument).
     pub code: i32,
-    /// What the client says, cut to [`MAX_MESSAGE_BYTES`]. Envoy varies its prefixes at random: never compare it exactly.
+    /// What the client says, cut to [`MAX_MESSAGE_BYTES`]. Envoy varies its prefixes at random:
+    /// never compare it exactly.
     pub message: String,
     /// When it came.
     pub at: SystemTime,

@@ -1,8 +1,9 @@
 //! From our own words to protobuf resources.
 //!
-//! Traps that this encoding avoids: gRPC skips a locality without a weight, so each has the sum of its endpoints; gRPC's `round_robin`
-//! ignores the weights of endpoints (gRFC A27), so they can stand on localities; gRPC refuses a policy that it does not know (gRFC A48), so
-//! policies are lists of which the first known one wins (gRFC A52); Envoy spreads over drained endpoints when
+//! Traps that this encoding avoids: gRPC skips a locality without a weight, so each has the sum of
+//! its endpoints; gRPC's `round_robin` ignores the weights of endpoints (gRFC A27), so they can
+//! stand on localities; gRPC refuses a policy that it does not know (gRFC A48), so policies are
+//! lists of which the first known one wins (gRFC A52); Envoy spreads over drained endpoints when
 //! more than half are not healthy ("panic"), so the threshold is explicit.
 
 use std::collections::HashMap;
@@ -71,10 +72,6 @@ fn load_balancing_policy(policy: Policy) -> Option<cds::LoadBalancingPolicy> {
                 choice_count: Some(number(choices)),
                 ..Default::default()
             },
-        ),
-        Policy::Random => extension(
-            "envoy.load_balancing_policies.random",
-            &policies::random::v3::Random::default(),
         ),
     };
     let fallback = extension(

@@ -1,8 +1,10 @@
-//! Flyball's xDS server: tells Envoy and gRPC clients which endpoints get which share of the requests.
+//! Flyball's xDS server: tells Envoy and gRPC clients which endpoints get which share of the
+//! requests.
 //!
-//! [`Snapshot`] is the wanted state in our own words, [`Server`] serves it by ADS (state of the world and delta) and knows
-//! what each client has acknowledged or refused, [`pace`] says when a change of weights may be pushed without starving light
-//! endpoints. No protobuf type leaves this crate.
+//! [`Snapshot`] is the wanted state in our own words, [`Server`] serves it by ADS (state of the
+//! world and delta) and knows what each client has acknowledged or refused, [`pace`] says when a
+//! change of weights may be pushed without starving light endpoints. No protobuf type leaves this
+//! crate.
 
 mod clients;
 mod encode;

@@ -30,10 +30,11 @@ counters! {
     streams_closed,
     /// Streams refused because [`crate::Settings::max_streams`] were open.
     streams_refused,
-    /// Streams ended because a client subscribed to more names than [`crate::Settings::max_names`], or left more answers
-    /// unacknowledged than that.
+    /// Streams ended because a client subscribed to more names than [`crate::Settings::max_names`],
+    /// or left more answers unacknowledged than that.
     subscriptions_over_limit,
-    /// Streams ended by a request larger than [`crate::Settings::max_message_bytes`] or not readable.
+    /// Streams ended by a request larger than [`crate::Settings::max_message_bytes`] or not
+    /// readable.
     requests_unreadable,
     /// Requests without a type, which end the stream.
     requests_untyped,

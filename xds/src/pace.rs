@@ -1,15 +1,18 @@
 //! When a change of weights may be pushed. Pure: time is an argument.
 //!
-//! Envoy draws endpoints from a schedule (earliest deadline first) which it builds anew at each EDS update. Updates that come faster than
-//! the schedule goes round starve light endpoints: measured with 100 requests/s and a push every 20 ms, weights 100/50/10
-//! became shares 49.5/50.5/0 percent (cf. envoy issue 31378). One round takes `sum(w) / min(w)` requests per worker, so a cluster's next push of
-//! weights alone waits for
+//! Envoy draws endpoints from a schedule (earliest deadline first) which it builds anew at each EDS
+//! update. Updates that come faster than the schedule goes round starve light endpoints: measured
+//! with 100 requests/s and a push every 20 ms, weights 100/50/10 became shares 49.5/50.5/0 percent
+//! (cf. envoy issue 31378). One round takes `sum(w) / min(w)` requests per worker, so a cluster's
+//! next push of weights alone waits for
 //!
-//! `max(min_interval, rounds * sum(w) / min(w) / (requests per second and worker))`, at most `max_wait`
+//! `max(min_interval, rounds * sum(w) / min(w) / (requests per second and worker))`, at most
+//! `max_wait`
 //!
-//! after its last push, with the weights that are in force. Six rounds were accurate, 0.6 were 20 % low, 0.12 gave nothing.
-//! Everything else (drains, health, endpoints that come or go, policy, limits) passes at once: an endpoint that must get no request
-//! may not wait for another's accuracy.
+//! after its last push, with the weights that are in force. Six rounds were accurate, 0.6 were 20 %
+//! low, 0.12 gave nothing. Everything else (drains, health, endpoints that come or go, policy,
+//! limits) passes at once: an endpoint that must get no request may not wait for another's
+//! accuracy.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -40,8 +43,9 @@ impl Default for PaceSettings {
 /// The traffic of a cluster at one client.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Traffic {
-    /// Requests per second of one client, all its workers together. Of several clients the least busy counts. NaN, negative and 0:
-    /// nobody knows, the change waits for [`PaceSettings::max_wait`].
+    /// Requests per second of one client, all its workers together. Of several clients the least
+    /// busy counts. NaN, negative and 0: nobody knows, the change waits for
+    /// [`PaceSettings::max_wait`].
     pub requests_per_second: f64,
     /// Worker threads of that client, each with its own schedule; 0 counts as 1.
     pub workers: u32,
@@ -59,7 +63,8 @@ pub enum Change {
 }
 
 impl Change {
-    /// What leads from one state of a cluster to another. The order of endpoints counts for nothing.
+    /// What leads from one state of a cluster to another. The order of endpoints counts for
+    /// nothing.
     pub fn between(old: &Cluster, new: &Cluster) -> Self {
         let parts = |cluster: &Cluster| {
             let mut endpoints = cluster.endpoints.clone();
@@ -82,7 +87,8 @@ impl Change {
 /// What to push now, and when to ask again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// The wanted snapshot in which clusters that must wait keep the weights in force; `None` = nothing to push now.
+    /// The wanted snapshot in which clusters that must wait keep the weights in force; `None` =
+    /// nothing to push now.
     pub push: Option<Snapshot>,
     /// How long until the next waiting cluster is due; `None` = none waits.
     pub wait: Option<Duration>,
@@ -101,8 +107,8 @@ impl Pacer {
         Self { settings, last: HashMap::new() }
     }
 
-    /// What of `wanted` may be pushed at `now` (any monotonic clock, the same for all calls) over `in_force`, the snapshot pushed last.
-    /// `traffic` gives the requests of a cluster by name.
+    /// What of `wanted` may be pushed at `now` (any monotonic clock, the same for all calls) over
+    /// `in_force`, the snapshot pushed last. `traffic` gives the requests of a cluster by name.
     pub fn plan(
         &self,
         now: Duration,
@@ -131,7 +137,8 @@ impl Pacer {
         Plan { push: changed(in_force, &push).then_some(push), wait }
     }
 
-    /// Notes that `pushed` was published at `now` over `before`: clusters that differ start their time anew.
+    /// Notes that `pushed` was published at `now` over `before`: clusters that differ start their
+    /// time anew.
     pub fn pushed(&mut self, now: Duration, before: &Snapshot, pushed: &Snapshot) {
         self.last.retain(|name, _| pushed.clusters.iter().any(|cluster| cluster.name == *name));
         for cluster in &pushed.clusters {
@@ -161,7 +168,8 @@ pub fn interval(settings: &PaceSettings, in_force: &Cluster, traffic: Traffic) -
     wanted.min(settings.max_wait).max(settings.min_interval)
 }
 
-/// Requests until the schedule has gone round once: `sum(w) / min(w)` of the endpoints that get requests; 0 without any.
+/// Requests until the schedule has gone round once: `sum(w) / min(w)` of the endpoints that get
+/// requests; 0 without any.
 fn round_length(endpoints: &[Endpoint]) -> f64 {
     let ready = || endpoints.iter().filter(|endpoint| endpoint.health == Health::Ready);
     let sum: f64 = ready().map(|endpoint| f64::from(endpoint.weight)).sum();

@@ -1,9 +1,10 @@
 //! Resources as the protocol knows them: named, versioned, grouped by type.
 //!
-//! A resource's own version is the hash of its bytes, so that it means the same content after a restart of the server too (delta
-//! clients come back with the versions they hold). A type's version is the version of the snapshot which last changed that type, so that a
-//! change of weights is not a change of clusters. The endpoints' version moves with the clusters as well: a client that warms a changed
-//! cluster must get its endpoints again.
+//! A resource's own version is the hash of its bytes, so that it means the same content after a
+//! restart of the server too (delta clients come back with the versions they hold). A type's
+//! version is the version of the snapshot which last changed that type, so that a change of weights
+//! is not a change of clusters. The endpoints' version moves with the clusters as well: a client
+//! that warms a changed cluster must get its endpoints again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -33,11 +33,14 @@ pub const GRACE: Duration = Duration::from_secs(2);
 pub struct Settings {
     /// Streams open at once; more are refused with RESOURCE_EXHAUSTED.
     pub max_streams: usize,
-    /// Names per stream and type that a client may subscribe to, and responses it may leave unanswered; more ends the stream with RESOURCE_EXHAUSTED.
+    /// Names per stream and type that a client may subscribe to, and responses it may leave
+    /// unanswered; more ends the stream with RESOURCE_EXHAUSTED.
     pub max_names: usize,
-    /// Largest request in bytes; a larger one ends the stream. A rejection of Envoy holds the whole rejected resource.
+    /// Largest request in bytes; a larger one ends the stream. A rejection of Envoy holds the whole
+    /// rejected resource.
     pub max_message_bytes: usize,
-    /// Largest part of a snapshot of one type, encoded, in bytes; a larger one is refused by [`Server::publish`].
+    /// Largest part of a snapshot of one type, encoded, in bytes; a larger one is refused by
+    /// [`Server::publish`].
     pub max_response_bytes: usize,
     /// A connection is probed after this time of silence.
     pub keepalive_interval: Duration,
@@ -72,7 +75,8 @@ pub enum Error {
 /// What a snapshot changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
-    /// The types that differ from the snapshot before, in the order in which they are pushed; empty = nothing is sent.
+    /// The types that differ from the snapshot before, in the order in which they are pushed; empty
+    /// = nothing is sent.
     pub changed: Vec<Kind>,
 }
 
@@ -104,7 +108,8 @@ impl Shared {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The snapshot after the newest, with the types that it changes; `None` = it is the newest already.
+    /// The snapshot after the newest, with the types that it changes; `None` = it is the newest
+    /// already.
     fn next(
         &self,
         newest: Option<&Newest>,
@@ -139,8 +144,8 @@ impl Server {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Serves ADS on this listener until `shutdown`; then ends all streams, clients keep what they have. At most [`GRACE`] after
-    /// `shutdown` it returns.
+    /// Serves ADS on this listener until `shutdown`; then ends all streams, clients keep what they
+    /// have. At most [`GRACE`] after `shutdown` it returns.
     ///
     /// # Errors
     /// The transport failed.
@@ -195,8 +200,8 @@ impl Server {
     /// Makes this the wanted state of all clients. Returns at once; see [`Self::confirm`].
     ///
     /// # Errors
-    /// [`Error::Snapshot`]: it does not pass [`Snapshot::check`], is too large, or its version is in use with another content.
-    /// The snapshot before stays in force.
+    /// [`Error::Snapshot`]: it does not pass [`Snapshot::check`], is too large, or its version is
+    /// in use with another content. The snapshot before stays in force.
     pub fn publish(&self, snapshot: Snapshot) -> Result<Published, Error> {
         let mut changed = Ok(Vec::new());
         self.shared.catalogue.send_if_modified(|newest| {
@@ -233,13 +238,15 @@ impl Server {
         self.shared.registry.list()
     }
 
-    /// Changes whenever a client comes, goes, acknowledges or rejects, or a snapshot is published. The number means nothing.
+    /// Changes whenever a client comes, goes, acknowledges or rejects, or a snapshot is published.
+    /// The number means nothing.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.shared.registry.subscribe()
     }
 
-    /// Waits until all connected clients, at least one, have acknowledged this version or one refuses it, at most `timeout`. An Envoy acknowledges
-    /// a changed cluster when it has warmed it; allow a second at least.
+    /// Waits until all connected clients, at least one, have acknowledged this version or one
+    /// refuses it, at most `timeout`. An Envoy acknowledges a changed cluster when it has warmed
+    /// it; allow a second at least.
     pub async fn confirm(&self, version: &str, timeout: Duration) -> Confirmation {
         let deadline = tokio::time::Instant::now() + timeout;
         let mut changes = self.changes();

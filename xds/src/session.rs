@@ -1,16 +1,22 @@
-//! What one stream has been told, and what it must be told next. Pure: requests and snapshots go in, responses come out.
+//! What one stream has been told, and what it must be told next. Pure: requests and snapshots go
+//! in, responses come out.
 //!
-//! Both variants of the protocol share one idea: for each type there is what the client *shall* hold (the target), what it was told
-//! last, and what it acknowledged. Whatever differs between target and told is sent, in the order CDS, EDS, LDS, RDS, with these rules:
+//! Both variants of the protocol share one idea: for each type there is what the client *shall*
+//! hold (the target), what it was told last, and what it acknowledged. Whatever differs between
+//! target and told is sent, in the order CDS, EDS, LDS, RDS, with these rules:
 //!
 //! * A name that was just asked for is answered whether it differs or not.
-//! * A cluster that is sent changed takes its endpoints out of what was told: they follow at once, because a client that warms the cluster
-//!   waits for them (Envoy 15 s). Likewise a listener its routes.
-//! * Make before break: changes of listeners and routes wait until clusters are acknowledged (Envoy withholds that until they are warm);
-//!   clusters and endpoints that went away are taken from a client after it acknowledged the routes that no longer name them.
-//! * A rejected difference is not sent again until a snapshot changes the type: the target falls back to what was acknowledged.
-//! * Without an answer to the last response of a type nothing more is pushed (state of the world), or nothing more of that name (delta);
-//!   snapshots which come meanwhile are skipped but for the newest. So what waits for a client is bounded by the snapshot itself.
+//! * A cluster that is sent changed takes its endpoints out of what was told: they follow at once,
+//!   because a client that warms the cluster waits for them (Envoy 15 s). Likewise a listener its
+//!   routes.
+//! * Make before break: changes of listeners and routes wait until clusters are acknowledged (Envoy
+//!   withholds that until they are warm); clusters and endpoints that went away are taken from a
+//!   client after it acknowledged the routes that no longer name them.
+//! * A rejected difference is not sent again until a snapshot changes the type: the target falls
+//!   back to what was acknowledged.
+//! * Without an answer to the last response of a type nothing more is pushed (state of the world),
+//!   or nothing more of that name (delta); snapshots which come meanwhile are skipped but for the
+//!   newest. So what waits for a client is bounded by the snapshot itself.
 
 mod subscription;
 
@@ -149,7 +155,8 @@ impl Session {
         Ok(responses)
     }
 
-    /// One response about these names; `None` if there is nothing to say and an empty one is not wanted.
+    /// One response about these names; `None` if there is nothing to say and an empty one is not
+    /// wanted.
     fn send(
         &mut self,
         kind: Kind,
@@ -194,7 +201,8 @@ impl Session {
         Some(Response { kind, version: label.to_owned(), nonce, resources, removed })
     }
 
-    /// The names to speak about now: those just asked for, and those that differ unless they must wait.
+    /// The names to speak about now: those just asked for, and those that differ unless they must
+    /// wait.
     fn names_due(
         &self,
         kind: Kind,
@@ -224,7 +232,8 @@ impl Session {
         target
     }
 
-    /// Whether what went away is kept for now, because listeners or routes that may name it are not changed yet.
+    /// Whether what went away is kept for now, because listeners or routes that may name it are not
+    /// changed yet.
     fn keeps(&self, kind: Kind, catalogue: &Catalogue) -> bool {
         let pending = |kind: Kind| {
             let target = self.of(kind).select(&catalogue.set(kind).resources);

@@ -1,7 +1,8 @@
 //! One stream: its task reads requests and snapshots, and writes responses.
 //!
-//! Snapshots reach it by a watch channel, so a stream that is slow or waits for an answer sees the newest alone. Responses go through a channel of
-//! [`RESPONSES`]; while it is full nothing more is read from the client.
+//! Snapshots reach it by a watch channel, so a stream that is slow or waits for an answer sees the
+//! newest alone. Responses go through a channel of [`RESPONSES`]; while it is full nothing more is
+//! read from the client.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! The two variants of the protocol as messages: what a request says to a session, and a response as a message.
+//! The two variants of the protocol as messages: what a request says to a session, and a response
+//! as a message.
 
 use envoy_types::pb::envoy::config::core::v3::{Node, node::UserAgentVersionType};
 use envoy_types::pb::envoy::service::discovery::v3 as ads;

@@ -1,7 +1,8 @@
-//! Checks of a snapshot before anything is sent. The first problem is reported, with the path of its field.
+//! Checks of a snapshot before anything is sent. The first problem is reported, with the path of
+//! its field.
 //!
-//! The bounds are the intersection of what Envoy and gRPC accept (`proto constraint` rules of the data-plane API, gRFC A27
-//! for weights and priorities).
+//! The bounds are the intersection of what Envoy and gRPC accept (`proto constraint` rules of the
+//! data-plane API, gRFC A27 for weights and priorities).
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -25,7 +26,8 @@ fn wrong<T>(field: impl Into<String>, problem: impl Into<String>) -> Result<T, S
 }
 
 impl Snapshot {
-    /// Whether every client can take this snapshot: each field within its bounds, names unique, and every reference answered.
+    /// Whether every client can take this snapshot: each field within its bounds, names unique, and
+    /// every reference answered.
     ///
     /// # Errors
     /// The first field that is wrong.
@@ -68,7 +70,7 @@ impl Cluster {
                     format!("{choices} is not 2 to 16"),
                 );
             }
-            Policy::LeastRequest { .. } | Policy::Random if self.locality_per_endpoint => {
+            Policy::LeastRequest { .. } if self.locality_per_endpoint => {
                 return wrong(
                     format!("{path}.policy"),
                     "with locality_per_endpoint only round robin",

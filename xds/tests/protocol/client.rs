@@ -40,7 +40,9 @@ impl Got {
 }
 
 async fn connect(address: SocketAddr) -> AggregatedDiscoveryServiceClient<Channel> {
-    AggregatedDiscoveryServiceClient::connect(format!("http://{address}")).await.unwrap()
+    AggregatedDiscoveryServiceClient::connect(format!("http://{address}"))
+        .await
+        .expect("a connection")
 }
 
 async fn read<M>(responses: &mut Streaming<M>) -> Result<M, Status> {
@@ -59,12 +61,12 @@ fn name_of(body: &Any) -> String {
         #[prost(string, tag = "1")]
         name: String,
     }
-    Named::decode(body.value.as_slice()).unwrap().name
+    Named::decode(body.value.as_slice()).expect("a name").name
 }
 
 pub(crate) fn kind_of(url: &str) -> Kind {
     let kinds = [Kind::Cluster, Kind::Endpoint, Kind::Listener, Kind::Route];
-    kinds.into_iter().find(|kind| kind.type_url() == url).unwrap()
+    kinds.into_iter().find(|kind| kind.type_url() == url).expect("a known type")
 }
 
 fn sorted(mut names: Vec<String>) -> Vec<String> {
@@ -81,7 +83,7 @@ pub(crate) struct StateClient {
 
 impl StateClient {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        Self::try_connect(address).await.unwrap()
+        Self::try_connect(address).await.expect("a stream")
     }
 
     pub(crate) async fn try_connect(address: SocketAddr) -> Result<Self, Status> {
@@ -92,7 +94,7 @@ impl StateClient {
     }
 
     pub(crate) async fn send(&self, request: DiscoveryRequest) {
-        self.requests.send(request).await.unwrap();
+        self.requests.send(request).await.expect("a stream");
     }
 
     /// Asks for names, as the first request of a type.
@@ -113,7 +115,7 @@ impl StateClient {
     }
 
     pub(crate) async fn next(&mut self) -> Got {
-        self.try_next().await.unwrap()
+        self.try_next().await.expect("a response")
     }
 
     pub(crate) async fn try_next(&mut self) -> Result<Got, Status> {
@@ -138,8 +140,9 @@ impl StateClient {
         got
     }
 
-    /// Shows that the server has nothing more to say: it takes requests of a stream in turn, so an answer to all that was said would come
-    /// before the answer to this. Asks for an unknown name of a type that the test must not use otherwise.
+    /// Shows that the server has nothing more to say: it takes requests of a stream in turn, so an
+    /// answer to all that was said would come before the answer to this. Asks for an unknown name
+    /// of a type that the test must not use otherwise.
     pub(crate) async fn quiet(&mut self, spare: Kind) {
         self.barriers += 1;
         let name = format!("barrier-{}", self.barriers);
@@ -176,12 +179,13 @@ impl DeltaClient {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let (requests, receiver) = mpsc::channel(64);
         let stream = ReceiverStream::new(receiver);
-        let responses = connect(address).await.delta_aggregated_resources(stream).await.unwrap();
+        let responses =
+            connect(address).await.delta_aggregated_resources(stream).await.expect("a stream");
         Self { requests, responses: responses.into_inner(), barriers: 0 }
     }
 
     pub(crate) async fn send(&self, request: DeltaDiscoveryRequest) {
-        self.requests.send(request).await.unwrap();
+        self.requests.send(request).await.expect("a stream");
     }
 
     pub(crate) async fn subscribe(&self, kind: Kind, names: &[&str]) {
@@ -214,7 +218,7 @@ impl DeltaClient {
     }
 
     pub(crate) async fn next(&mut self) -> Got {
-        let response = read(&mut self.responses).await.unwrap();
+        let response = read(&mut self.responses).await.expect("a response");
         let versions =
             response.resources.iter().map(|one| (one.name.clone(), one.version.clone())).collect();
         let names = response.resources.iter().map(|one| one.name.clone()).collect();

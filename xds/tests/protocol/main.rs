@@ -1,4 +1,5 @@
-//! The protocol over real connections, with raw clients: the rules that a correct server satisfies, by number, and the limits.
+//! The protocol over real connections, with raw clients: the rules that a correct server satisfies,
+//! by number, and the limits.
 
 mod client;
 mod delta;

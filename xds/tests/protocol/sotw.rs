@@ -179,7 +179,8 @@ async fn rule_7_endpoints_follow_a_changed_cluster_though_unchanged() {
     running.publish(changed);
     let got = client.next().await;
     assert_eq!(got.what(), (Kind::Cluster, vec!["a", "b"]));
-    // The client says what looks like an acknowledgement of the old endpoints; it warms the cluster.
+    // The client says what looks like an acknowledgement of the old endpoints; it warms the
+    // cluster.
     client.ack(&endpoints, &["a", "b"]).await;
     let again = client.next().await;
     assert_eq!((again.what(), again.version.as_str()), ((Kind::Endpoint, vec!["a"]), "2"));

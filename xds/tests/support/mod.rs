@@ -31,21 +31,22 @@ impl Running {
     /// On an address that may be in use for a moment longer.
     pub(crate) async fn at(settings: Settings, address: SocketAddr) -> Self {
         let listener = retry("listen", || async { TcpListener::bind(address).await.ok() }).await;
-        let address = listener.local_addr().unwrap();
+        let address = listener.local_addr().expect("an address");
         let (server, stop) = (Server::new(settings), CancellationToken::new());
         let (serving, stopped) = (server.clone(), stop.clone().cancelled_owned());
-        let task = tokio::spawn(async move { serving.serve(listener, stopped).await.unwrap() });
+        let task =
+            tokio::spawn(async move { serving.serve(listener, stopped).await.expect("it serves") });
         Self { server, address, stop, task }
     }
 
     /// Ends all streams and waits until the port is free.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
-        self.task.await.unwrap();
+        self.task.await.expect("it ends");
     }
 
     pub(crate) fn publish(&self, snapshot: Snapshot) {
-        self.server.publish(snapshot).unwrap();
+        self.server.publish(snapshot).expect("a good snapshot");
     }
 }
 
@@ -95,4 +96,12 @@ pub(crate) fn socket(name: &str, port: u16, cluster: &str) -> Listener {
 pub(crate) fn snapshot(version: &str, clusters: &[Cluster], listeners: &[Listener]) -> Snapshot {
     let (clusters, listeners) = (clusters.to_vec(), listeners.to_vec());
     Snapshot { version: version.into(), clusters, listeners }
+}
+
+/// An example of the documentation, by its number.
+pub(crate) fn example(number: usize) -> serde_json::Value {
+    let page = include_str!("../../../docs/xds.md");
+    let block = page.split("```json\n").nth(number + 1).expect("an example");
+    let text = block.split("```").next().expect("its end");
+    serde_json::from_str(text).expect("an example in JSON")
 }
