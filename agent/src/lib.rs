@@ -1,10 +1,13 @@
 //! Samples a host and streams the samples to a collector: sense -> ship -> steer.
 
 pub mod addresses;
+pub mod balance;
 pub mod cache;
 pub mod config;
 pub mod data_dir;
 pub mod envoy;
+pub mod haproxy;
+pub mod nginx;
 pub mod orca;
 pub mod recorder;
 pub mod redis;

@@ -25,17 +25,19 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::observer::{ObserverParts, Observers};
-use crate::config::Config;
+use crate::config::{Config, Servers};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::envoy::{Balanced, BalancerParts, Balancers, Task};
+use crate::haproxy::Watchers;
+use crate::nginx;
 use crate::recorder::{Record, Recorder, Scheduled};
-use crate::redis::Instance;
 use crate::schedule::{Next, Now, Schedule};
 use crate::sense;
 use crate::ship::Ship;
 use crate::ship::outbox::{Outbox, OutboxSettings, SharedOutbox};
 use crate::spool::{SegmentMeta, Spool, SpoolError};
 use crate::steer::actuator::Actuator;
+use crate::steer::nginx::NginxActuator;
 use crate::steer::redis::RedisActuator;
 use crate::steer::xds::{self, ReadOnly, XdsActuator};
 use crate::steer::{self, Steer, SteerParts};
@@ -94,26 +96,23 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// # Errors
 /// When the agent cannot start, or sampling fails as a whole.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
-    let redis = config.redis();
-    let balanced = config.balanced();
-    let mut samplers = config.samplers(&redis);
-    samplers.extend(config.balancer_samplers(&balanced));
+    let servers = config.servers();
+    let samplers = config.samplers(&servers);
     let host = sense::host_identity(&config.sense.paths);
-    run_with(config, samplers, (redis, balanced), host, shutdown).await
+    run_with(config, samplers, servers, host, shutdown).await
 }
 
-/// As [`run`], with other samplers and another identity. `shared` are the instances and the balancers that samplers share with whoever else works on them.
+/// As [`run`], with other samplers and another identity. `servers` are those that samplers share with whoever else works on them.
 ///
 /// # Errors
 /// See [`run`].
 pub async fn run_with(
     config: Config,
     samplers: Vec<Scheduled>,
-    shared: (Vec<Instance>, Balanced),
+    servers: Servers,
     host: v1::Host,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let (redis, balanced) = shared;
     let data_dir = DataDir::open(&config.data_dir())?;
     let hello = hello(&config, host)?;
     let interval = config.agent.interval.0;
@@ -136,9 +135,10 @@ pub async fn run_with(
     let recorder = Recorder::new(samplers, interval, config.budget.limits(), Arc::clone(&outbox))?
         .with_record(open_record(&config.agent.record, &hello)?);
     let dir = data_dir.path().join(STEER);
-    let mut parts = steer_parts(&config, &redis, &hello, &dir);
-    let serving = add_envoys(&mut parts, &balanced, &data_dir.path().join(xds::DIR))?;
+    let mut parts = steer_parts(&config, &servers, &hello, &dir);
+    let serving = add_envoys(&mut parts, &servers.balanced, &data_dir.path().join(xds::DIR))?;
     let steer = Steer::start(parts)?;
+    let balanced = servers.balanced.clone();
     let balancers = Balancers::start(BalancerParts {
         envoys: balanced.envoys,
         orca: balanced.orca,
@@ -148,18 +148,20 @@ pub async fn run_with(
         cpu: balanced.cpu,
     })?;
     let observers = Observers::start(&ObserverParts {
-        instances: &redis,
+        instances: &servers.redis,
         config: &config.observe,
         dir: &data_dir.path().join(CACHE),
         paths: &config.sense.paths,
         outbox: steer.outbox(),
     })?;
+    let _watchers = Watchers::start(&servers.haproxy, &steer.outbox())?;
     let (stop, stopped) = start_sampling(recorder, interval)?;
     let (drain, failed) = (CancellationToken::new(), AtomicBool::new(false));
     // Boxed, because the futures of a gRPC connection are large.
     let ship = Ship::new(config.collectors(), hello, Arc::clone(&outbox))
         .replaying(config.ship.replay_rate);
     let ship = Box::pin(ship.run(drain.clone()));
+    let watching = Box::pin(nginx::watch(config.nginx(), steer.outbox(), drain.clone()));
     let steer = Box::pin(steer.run(drain.clone()));
     let observing = Box::pin(observers.run(drain.clone()));
     let balancing = Box::pin(balancers.run(drain.clone()));
@@ -176,7 +178,7 @@ pub async fn run_with(
             drain.cancel();
             result
         };
-        tokio::join!(sampling, ship, steer, observing, balancing).0
+        tokio::join!(sampling, ship, steer, observing, watching, balancing).0
     };
     let unfinished = || if failed.load(Ordering::Relaxed) { Err(Error::Sampling) } else { Ok(()) };
     let result = within_grace(&shutdown, GRACE_PERIOD, work).await.unwrap_or_else(unfinished);
@@ -187,11 +189,12 @@ pub async fn run_with(
 /// What is to be steered: the instances whose settings allow it.
 fn steer_parts<'a>(
     config: &Config,
-    redis: &[Instance],
+    servers: &Servers,
     hello: &v1::Hello,
     dir: &'a Path,
 ) -> SteerParts<'a> {
     let (paths, settings) = (&config.sense.paths, &config.steer);
+    let redis = &servers.redis;
     let (steered, barred): (Vec<_>, Vec<_>) =
         redis.iter().cloned().partition(|instance| instance.config().steer);
     let actuator = |instance| -> Box<dyn Actuator> {
@@ -200,14 +203,18 @@ fn steer_parts<'a>(
     let bar = |instance| -> Box<dyn Actuator> {
         Box::new(RedisActuator::barred(instance, settings, paths))
     };
+    let nginx = |is_steered: bool| {
+        let all = config.nginx().into_iter().filter(move |one| one.config().steer == is_steered);
+        all.map(|one| -> Box<dyn Actuator> { Box::new(NginxActuator::new(one)) })
+    };
     let node = NodeName::new(&hello.node).expect("the name was checked when it was said");
     let epoch = hello.epoch.as_slice().try_into().expect("an epoch is drawn as 16 bytes");
     SteerParts {
         hello: steer::hello(node, &hello.agent_version, epoch),
         collectors: config.collectors(),
         dir,
-        actuators: steered.into_iter().map(actuator).collect(),
-        barred: barred.into_iter().map(bar).collect(),
+        actuators: steered.into_iter().map(actuator).chain(nginx(true)).collect(),
+        barred: barred.into_iter().map(bar).chain(nginx(false)).collect(),
     }
 }
 

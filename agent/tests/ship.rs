@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use flyball_agent::config::{Config, Span};
+use flyball_agent::config::{Config, Servers, Span};
 use flyball_agent::recorder::Scheduled;
 use flyball_agent::run::run_with;
 use flyball_agent::sense::{Metric, Readings, SampleError, Sampler};
@@ -436,7 +436,7 @@ async fn on_shutdown_the_agent_stops_sampling_and_sends_what_is_left() {
     let ticks = Arc::new(AtomicU64::new(0));
     let sampler = Box::new(CountsTicks(Arc::clone(&ticks)));
     let samplers = vec![Scheduled { sampler, period: Duration::ZERO }];
-    let run = run_with(config, samplers, <_>::default(), v1::Host::default(), shutdown.clone());
+    let run = run_with(config, samplers, Servers::default(), v1::Host::default(), shutdown.clone());
     let agent = tokio::spawn(run);
 
     let mut stream = collector.accept().await;

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use super::admin::{Bins, Cluster, Counts, Host};
 
-/// Requests in a window from which Little's law tells a latency: fewer say more about the moments of the looks.
-const LEAST_FOR_LATENCY: u64 = 20;
+/// Requests seen under way, summed over the looks of a window, from which on Little's law says more than chance does: the error is about `1/sqrt` of it, a quarter.
+const LEAST_SEEN: u64 = 16;
 
 /// Counters and looks since the last window.
 #[derive(Debug, Default)]
@@ -65,7 +65,9 @@ impl Windows {
             self.hosts.insert(key, Track { counts: Some(host.counts), ..Track::default() });
             let counts = track.counts.and_then(|before| host.counts.since(before));
             let in_flight = (track.looks > 0).then(|| track.active as f64 / f64::from(track.looks));
-            Window { counts, in_flight, latency_ms: latency(counts, in_flight, seconds) }
+            let is_enough = track.active >= LEAST_SEEN;
+            let latency_ms = latency(counts, in_flight.filter(|_| is_enough), seconds);
+            Window { counts, in_flight, latency_ms }
         };
         let mut all = Vec::with_capacity(clusters.len());
         for cluster in clusters {
@@ -100,8 +102,8 @@ fn latency(counts: Option<Counts>, in_flight: Option<f64>, seconds: f64) -> Opti
     // What never got a connection was never under way.
     let counts = counts?;
     let answered = counts.success + counts.errors.saturating_sub(counts.connect_failures);
-    let is_enough = answered >= LEAST_FOR_LATENCY && seconds > 0.0;
-    is_enough.then_some(in_flight? * seconds * 1_000.0 / answered as f64)
+    let is_known = answered > 0 && seconds > 0.0;
+    is_known.then_some(in_flight? * seconds * 1_000.0 / answered as f64)
 }
 
 /// Upper ends of the bins in which the quantiles are.
@@ -146,12 +148,12 @@ mod tests {
         let mut windows = Windows::default();
         windows.look(&cluster(10, 0, 4));
         assert_eq!(windows.end(&cluster(10, 0, 4), 1.0)[0][0].counts, None, "the first one");
-        windows.look(&cluster(50, 1, 1));
-        windows.look(&cluster(110, 2, 4));
+        windows.look(&cluster(50, 1, 10));
+        windows.look(&cluster(110, 2, 40));
         let window = windows.end(&cluster(110, 2, 4), 1.0)[0][0];
         let counts = window.counts.unwrap();
-        assert_eq!((counts.success, counts.errors, window.in_flight), (100, 2, Some(2.5)));
-        assert_eq!(window.latency_ms, Some(25.0), "2.5 under way at 100 a second");
+        assert_eq!((counts.success, counts.errors, window.in_flight), (100, 2, Some(25.0)));
+        assert_eq!(window.latency_ms, Some(250.0), "25 under way at 100 a second");
         windows.look(&cluster(5, 0, 0));
         let window = windows.end(&cluster(5, 0, 0), 1.0)[0][0];
         assert_eq!((window.counts, window.latency_ms), (None, None), "it began anew");

@@ -13,6 +13,7 @@ use super::{
     samplers, servers,
 };
 use crate::envoy::{Balanced, Envoy, EnvoyConfig};
+use crate::haproxy::{Haproxy, HaproxyConfig};
 use crate::orca::{Orca, OrcaConfig};
 use crate::recorder;
 use crate::redis::{Instance, RedisConfig};
@@ -61,12 +62,14 @@ fn of_servers() -> Vec<Box<dyn Sampler>> {
     let redis = Instance::new(redis, Path::new("/nonexistent")).unwrap();
     let memcached = MemcachedConfig { address: "h".to_owned(), ..MemcachedConfig::default() };
     let memcached = MemcachedServer::new(&memcached, Path::new("/nonexistent")).unwrap();
+    let haproxy = HaproxyConfig { socket: "h:1".to_owned(), ..HaproxyConfig::default() };
+    let haproxy = Haproxy::new(haproxy).unwrap();
     let balanced = Balanced {
         envoys: vec![Envoy::new(EnvoyConfig::default())],
         orca: vec![Orca::new(OrcaConfig::default())],
         ..Balanced::default()
     };
-    let mut all = servers(&[redis], &[memcached], Duration::from_secs(1));
+    let mut all = servers(&[redis], &[memcached], &[haproxy], Duration::from_secs(1));
     all.extend(balancers(&balanced));
     all
 }

@@ -25,6 +25,7 @@ mod envoy;
 mod filesystem;
 #[cfg(test)]
 mod golden;
+mod haproxy;
 mod load;
 mod memcached;
 mod memory;
@@ -48,6 +49,7 @@ pub use memcached::{MemcachedConfig, MemcachedServer};
 pub use own::cpu_time;
 pub use readings::{Handle, Readings};
 pub use registry::{SERVERS, balancers, samplers, servers};
+pub(crate) use remote::thread_cpu;
 
 /// What a metric is: the same for all its series. The documentation of the metrics is generated from these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

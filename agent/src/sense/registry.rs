@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use super::{
-    Backend, MemcachedServer, Sampler, SenseConfig, cgroup, cpu, disk, envoy, filesystem, load,
-    memcached, memory, network, orca, own, paging, portable, pressure, processes, redis, transport,
+    Backend, MemcachedServer, Sampler, SenseConfig, cgroup, cpu, disk, envoy, filesystem, haproxy,
+    load, memcached, memory, network, orca, own, paging, portable, pressure, processes, redis,
+    transport,
 };
 use crate::envoy::Balanced;
+use crate::haproxy::Haproxy;
 use crate::redis::Instance;
 
 /// Names of the samplers of servers, which have settings also where there is no server.
-pub const SERVERS: [&str; 4] = [envoy::NAME, memcached::NAME, orca::NAME, redis::NAME];
+pub const SERVERS: [&str; 5] =
+    [envoy::NAME, haproxy::NAME, memcached::NAME, orca::NAME, redis::NAME];
 
 /// The samplers of a back end, as configured. Those whose source the host does not have say so when they are asked.
 pub fn samplers(backend: Backend, config: &SenseConfig) -> Vec<Box<dyn Sampler>> {
@@ -47,6 +50,7 @@ pub fn samplers(backend: Backend, config: &SenseConfig) -> Vec<Box<dyn Sampler>>
 pub fn servers(
     redis: &[Instance],
     memcached: &[MemcachedServer],
+    haproxy: &[Haproxy],
     interval: Duration,
 ) -> Vec<Box<dyn Sampler>> {
     let mut samplers: Vec<Box<dyn Sampler>> = Vec::new();
@@ -55,6 +59,9 @@ pub fn servers(
     }
     if !memcached.is_empty() {
         samplers.push(Box::new(memcached::Memcached::new(memcached, interval)));
+    }
+    if !haproxy.is_empty() {
+        samplers.push(Box::new(haproxy::Balancers::new(haproxy)));
     }
     samplers
 }

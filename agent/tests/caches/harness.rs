@@ -163,11 +163,11 @@ pub(crate) struct Observed {
 
 impl Observed {
     pub(crate) fn new(instances: &[Instance]) -> Self {
-        Self::of(servers(instances, &[], INTERVAL))
+        Self::of(servers(instances, &[], &[], INTERVAL))
     }
 
     pub(crate) fn memcached(all: &[MemcachedServer]) -> Self {
-        Self::of(servers(&[], all, INTERVAL))
+        Self::of(servers(&[], all, &[], INTERVAL))
     }
 
     fn of(mut samplers: Vec<Box<dyn Sampler>>) -> Self {

@@ -4,12 +4,16 @@
 //! nobody honours them; the last step of a plan, and no other, settles: what was staged before is pushed with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use flyball_proto::steering::Settings;
 
 use super::desired::{DRAIN, Parameter};
 use crate::envoy::{Envoy, PolicyConfig};
-use crate::steer::actuator::{Law, Purpose, Reading, Step};
+use crate::steer::actuator::{Law, Nature, Purpose, Reading, Step};
+
+/// Time between two looks at what clients acknowledge, which costs no question.
+const CHECK: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -100,6 +104,10 @@ impl Law for XdsLaw {
             last.settles = true;
         }
         Ok(steps)
+    }
+
+    fn nature(&self) -> Nature {
+        Nature { check: CHECK, is_batched: true, ..Nature::default() }
     }
 
     fn is_on_the_way(&self, _parameter: &str, from: &str, to: &str, value: &str) -> bool {
