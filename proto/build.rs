@@ -6,6 +6,8 @@ use prost::Message as _;
 
 const PROTOS: [&str; 3] =
     ["flyball/v1/telemetry.proto", "flyball/v1/performance.proto", "flyball/v1/steering.proto"];
+/// What backends say of their load; not Flyball's, so not among the descriptors.
+const ORCA: &str = "xds/service/orca/v3/orca.proto";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(PROTOS, ["."])?;
@@ -15,7 +17,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".flyball.v1.Frame")
         .codec_path("crate::codec::Codec")
         .compile_fds(descriptors)?;
-    for proto in PROTOS {
+    tonic_prost_build::configure()
+        .codec_path("crate::codec::Codec")
+        .compile_fds(protox::compile([ORCA], ["."])?)?;
+    for proto in PROTOS.into_iter().chain([ORCA]) {
         println!("cargo:rerun-if-changed={proto}");
     }
     Ok(())

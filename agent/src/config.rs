@@ -13,12 +13,14 @@ use tonic::transport::Uri;
 
 use crate::addresses::{Addresses, is_loopback};
 use crate::cache::config::ObserveConfig;
+use crate::envoy::{Balanced, Envoy, EnvoyConfig};
 use crate::haproxy::{Haproxy, HaproxyConfig};
 use crate::nginx::{Nginx, NginxConfig};
+use crate::orca::{Orca, OrcaConfig};
 use crate::recorder::Scheduled;
 use crate::redis::{Instance, RedisConfig, check_each};
 use crate::sense::{
-    Backend, MemcachedConfig, MemcachedServer, SERVERS, SenseConfig, samplers, servers,
+    Backend, MemcachedConfig, MemcachedServer, SERVERS, SenseConfig, balancers, samplers, servers,
 };
 use crate::ship::REPLAY_RATE;
 use crate::spool::SpoolConfig;
@@ -64,6 +66,10 @@ pub struct Config {
     pub nginx: Vec<NginxConfig>,
     /// Processes of HAProxy.
     pub haproxy: Vec<HaproxyConfig>,
+    /// Envoys, and clients that are served by xDS.
+    pub envoy: Vec<EnvoyConfig>,
+    /// Backends that say how busy they are.
+    pub orca: Vec<OrcaConfig>,
 }
 
 /// Servers that samplers share with whoever else works on them.
@@ -73,6 +79,8 @@ pub struct Servers {
     pub redis: Vec<Instance>,
     /// Processes of HAProxy.
     pub haproxy: Vec<Haproxy>,
+    /// Envoys, clients of xDS, and backends that say how busy they are.
+    pub balanced: Balanced,
 }
 
 /// `[agent]`
@@ -166,6 +174,8 @@ impl Default for Config {
             observe: ObserveConfig::default(),
             redis: Vec::new(),
             memcached: Vec::new(),
+            envoy: Vec::new(),
+            orca: Vec::new(),
             nginx: Vec::new(),
             haproxy: Vec::new(),
         }
@@ -227,7 +237,19 @@ impl Config {
         let haproxy = |config: &HaproxyConfig| {
             Haproxy::new(config.clone()).expect("validation has checked the socket")
         };
-        Servers { redis: self.redis(), haproxy: self.haproxy.iter().map(haproxy).collect() }
+        Servers {
+            redis: self.redis(),
+            haproxy: self.haproxy.iter().map(haproxy).collect(),
+            balanced: self.balanced(),
+        }
+    }
+
+    fn balanced(&self) -> Balanced {
+        Balanced {
+            envoys: self.envoy.iter().cloned().map(Envoy::new).collect(),
+            orca: self.orca.iter().cloned().map(Orca::new).collect(),
+            ..Balanced::default()
+        }
     }
 
     fn redis(&self) -> Vec<Instance> {
@@ -255,8 +277,9 @@ impl Config {
     /// The samplers that are to run; `shared` are those of [`Config::servers`].
     pub fn samplers(&self, shared: &Servers) -> Vec<Scheduled> {
         let host = samplers(self.sense.backend, &self.sense).into_iter();
-        let Servers { redis, haproxy } = shared;
+        let Servers { redis, haproxy, balanced } = shared;
         let all = host.chain(servers(redis, &self.memcached(), haproxy, self.agent.interval.0));
+        let all = all.chain(balancers(balanced));
         all.filter_map(|sampler| {
             let settings = self.samplers.get(sampler.name()).cloned().unwrap_or_default();
             let own = sampler.period().unwrap_or(self.agent.interval.0);
@@ -301,6 +324,9 @@ impl Settings for Config {
         check_each("redis", &self.redis, |t| &t.name, RedisConfig::validate, problems);
         let memcached = &self.memcached;
         check_each("memcached", memcached, |t| &t.name, MemcachedConfig::validate, problems);
+        check_each("envoy", &self.envoy, |t| &t.name, EnvoyConfig::validate, problems);
+        check_each("orca", &self.orca, |t| &t.name, OrcaConfig::validate, problems);
+        OrcaConfig::check_addresses(&self.orca, problems);
         check_each("nginx", &self.nginx, |t| &t.name, NginxConfig::validate, problems);
         check_each("haproxy", &self.haproxy, |t| &t.name, HaproxyConfig::validate, problems);
         if !(1..=MAX_OUTBOX_MB).contains(&self.ship.memory_mb) {

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::observer::{ObserverParts, Observers};
 use crate::config::{Config, Servers};
 use crate::data_dir::{DataDir, DataDirError};
+use crate::envoy::{Balanced, BalancerParts, Balancers, Task};
 use crate::haproxy::Watchers;
 use crate::nginx;
 use crate::recorder::{Record, Recorder, Scheduled};
@@ -38,6 +39,7 @@ use crate::spool::{SegmentMeta, Spool, SpoolError};
 use crate::steer::actuator::Actuator;
 use crate::steer::nginx::NginxActuator;
 use crate::steer::redis::RedisActuator;
+use crate::steer::xds::{self, ReadOnly, XdsActuator};
 use crate::steer::{self, Steer, SteerParts};
 
 /// Longest sleep of the sampling thread: how late a step of the wall clock may be noticed.
@@ -132,7 +134,19 @@ pub async fn run_with(
     let outbox = Arc::new(SharedOutbox::new(open_outbox(&config, &data_dir, &hello)?));
     let recorder = Recorder::new(samplers, interval, config.budget.limits(), Arc::clone(&outbox))?
         .with_record(open_record(&config.agent.record, &hello)?);
-    let steer = Steer::start(steer_parts(&config, &servers, &hello, &data_dir.path().join(STEER)))?;
+    let dir = data_dir.path().join(STEER);
+    let mut parts = steer_parts(&config, &servers, &hello, &dir);
+    let serving = add_envoys(&mut parts, &servers.balanced, &data_dir.path().join(xds::DIR))?;
+    let steer = Steer::start(parts)?;
+    let balanced = servers.balanced.clone();
+    let balancers = Balancers::start(BalancerParts {
+        envoys: balanced.envoys,
+        orca: balanced.orca,
+        utilizations: balanced.utilizations,
+        tasks: serving,
+        outbox: steer.outbox(),
+        cpu: balanced.cpu,
+    })?;
     let observers = Observers::start(&ObserverParts {
         instances: &servers.redis,
         config: &config.observe,
@@ -150,6 +164,7 @@ pub async fn run_with(
     let watching = Box::pin(nginx::watch(config.nginx(), steer.outbox(), drain.clone()));
     let steer = Box::pin(steer.run(drain.clone()));
     let observing = Box::pin(observers.run(drain.clone()));
+    let balancing = Box::pin(balancers.run(drain.clone()));
     let work = async {
         let sampling = async {
             let result = wait_for_sampling(stop, stopped, &shutdown).await;
@@ -163,7 +178,7 @@ pub async fn run_with(
             drain.cancel();
             result
         };
-        tokio::join!(sampling, ship, steer, observing, watching).0
+        tokio::join!(sampling, ship, steer, observing, watching, balancing).0
     };
     let unfinished = || if failed.load(Ordering::Relaxed) { Err(Error::Sampling) } else { Ok(()) };
     let result = within_grace(&shutdown, GRACE_PERIOD, work).await.unwrap_or_else(unfinished);
@@ -201,6 +216,29 @@ fn steer_parts<'a>(
         actuators: steered.into_iter().map(actuator).chain(nginx(true)).collect(),
         barred: barred.into_iter().map(bar).chain(nginx(false)).collect(),
     }
+}
+
+/// Adds what Envoys and clients of xDS need to be steered, and returns the work of serving them.
+fn add_envoys(
+    parts: &mut SteerParts<'_>,
+    balanced: &Balanced,
+    dir: &Path,
+) -> Result<Vec<Task>, Error> {
+    let mut tasks = Vec::new();
+    for envoy in &balanced.envoys {
+        if envoy.config().xds_listen.is_none() {
+            parts.barred.push(Box::new(ReadOnly::new(envoy)));
+            continue;
+        }
+        let (actuator, task) = XdsActuator::open(envoy.clone(), dir)?;
+        tasks.push(task);
+        if envoy.config().steer {
+            parts.actuators.push(Box::new(actuator));
+        } else {
+            parts.barred.push(Box::new(actuator.barred()));
+        }
+    }
+    Ok(tasks)
 }
 
 fn open_record(path: &Path, hello: &v1::Hello) -> Result<Option<Record>, Error> {

@@ -18,6 +18,19 @@ pub mod v1 {
     tonic::include_proto!("flyball.v1");
 }
 
+/// What backends say of their own load, generated from `xds/service/orca/v3/orca.proto`.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    clippy::clone_on_ref_ptr,
+    reason = "generated code"
+)]
+pub mod orca {
+    tonic::include_proto!("xds.service.orca.v3");
+}
+
 /// Descriptors of all services, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/flyball.v1.descriptor.bin"));

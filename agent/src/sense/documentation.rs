@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use super::golden::compare;
 use super::{
-    Backend, Isolation, MemcachedConfig, MemcachedServer, Metric, Sampler, SenseConfig, samplers,
-    servers,
+    Backend, Isolation, MemcachedConfig, MemcachedServer, Metric, Sampler, SenseConfig, balancers,
+    samplers, servers,
 };
+use crate::envoy::{Balanced, Envoy, EnvoyConfig};
 use crate::haproxy::{Haproxy, HaproxyConfig};
+use crate::orca::{Orca, OrcaConfig};
 use crate::recorder;
 use crate::redis::{Instance, RedisConfig};
 
@@ -62,7 +64,14 @@ fn of_servers() -> Vec<Box<dyn Sampler>> {
     let memcached = MemcachedServer::new(&memcached, Path::new("/nonexistent")).unwrap();
     let haproxy = HaproxyConfig { socket: "h:1".to_owned(), ..HaproxyConfig::default() };
     let haproxy = Haproxy::new(haproxy).unwrap();
-    servers(&[redis], &[memcached], &[haproxy], Duration::from_secs(1))
+    let balanced = Balanced {
+        envoys: vec![Envoy::new(EnvoyConfig::default())],
+        orca: vec![Orca::new(OrcaConfig::default())],
+        ..Balanced::default()
+    };
+    let mut all = servers(&[redis], &[memcached], &[haproxy], Duration::from_secs(1));
+    all.extend(balancers(&balanced));
+    all
 }
 
 fn document() -> String {

@@ -21,6 +21,7 @@ mod devices;
 mod disk;
 #[cfg(test)]
 mod documentation;
+mod envoy;
 mod filesystem;
 #[cfg(test)]
 mod golden;
@@ -29,6 +30,7 @@ mod load;
 mod memcached;
 mod memory;
 mod network;
+mod orca;
 mod own;
 mod paging;
 pub(crate) mod parse;
@@ -46,7 +48,7 @@ pub use identity::host_identity;
 pub use memcached::{MemcachedConfig, MemcachedServer};
 pub use own::cpu_time;
 pub use readings::{Handle, Readings};
-pub use registry::{SERVERS, samplers, servers};
+pub use registry::{SERVERS, balancers, samplers, servers};
 pub(crate) use remote::thread_cpu;
 
 /// What a metric is: the same for all its series. The documentation of the metrics is generated from these.

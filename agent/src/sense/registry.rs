@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use super::{
-    Backend, MemcachedServer, Sampler, SenseConfig, cgroup, cpu, disk, filesystem, haproxy, load,
-    memcached, memory, network, own, paging, portable, pressure, processes, redis, transport,
+    Backend, MemcachedServer, Sampler, SenseConfig, cgroup, cpu, disk, envoy, filesystem, haproxy,
+    load, memcached, memory, network, orca, own, paging, portable, pressure, processes, redis,
+    transport,
 };
+use crate::envoy::Balanced;
 use crate::haproxy::Haproxy;
 use crate::redis::Instance;
 
 /// Names of the samplers of servers, which have settings also where there is no server.
-pub const SERVERS: [&str; 3] = [haproxy::NAME, memcached::NAME, redis::NAME];
+pub const SERVERS: [&str; 5] =
+    [envoy::NAME, haproxy::NAME, memcached::NAME, orca::NAME, redis::NAME];
 
 /// The samplers of a back end, as configured. Those whose source the host does not have say so when they are asked.
 pub fn samplers(backend: Backend, config: &SenseConfig) -> Vec<Box<dyn Sampler>> {
@@ -59,6 +62,20 @@ pub fn servers(
     }
     if !haproxy.is_empty() {
         samplers.push(Box::new(haproxy::Balancers::new(haproxy)));
+    }
+    samplers
+}
+
+/// The samplers of load balancers and of their backends, as configured; none where there are none.
+pub fn balancers(balanced: &Balanced) -> Vec<Box<dyn Sampler>> {
+    let mut samplers: Vec<Box<dyn Sampler>> = Vec::new();
+    if !balanced.envoys.is_empty() {
+        let envoys = envoy::Envoys::new(&balanced.envoys, balanced.cpu.clone());
+        samplers.push(Box::new(envoys));
+    }
+    if !balanced.orca.is_empty() {
+        let utilizations = balanced.utilizations.clone();
+        samplers.push(Box::new(orca::Backends::new(&balanced.orca, utilizations)));
     }
     samplers
 }

@@ -120,6 +120,8 @@ pub struct Reading {
     pub is_settled: bool,
     /// What the rules need to know.
     pub facts: Facts,
+    /// What else is to be told of what is in force, in words; empty: nothing.
+    pub note: String,
 }
 
 /// What rules may need to know. What a kind of target does not have stays as the default is.

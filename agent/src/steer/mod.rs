@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod record;
 pub mod redis;
 pub mod store;
+pub mod xds;
 
 mod desk;
 mod watch;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flyball_proto::steering::{
-    AgentPolicy, AgentSteering, CacheReport, Canary, PolicyOutcome, PolicyResult, Revision,
-    Settings, SteeringHello, Target, TargetPolicy,
+    AgentPolicy, AgentSteering, BalancerReport, CacheReport, Canary, PolicyOutcome, PolicyResult,
+    Revision, Settings, SteeringHello, Target, TargetPolicy,
 };
 use flyball_proto::v1;
 use flyball_proto::v1::steering_server::{Steering, SteeringServer};
@@ -164,6 +164,27 @@ impl Collector {
         };
         // What is reported is measured over some time, on a machine that may be busy.
         let found = timeout(DEADLINE * 3, wait).await;
+        found.unwrap_or_else(|_| panic!("{what} is not reported, the last one was {last:#?}"))
+    }
+
+    /// The next report of a balancer that is as it should be.
+    pub(crate) async fn balancer(
+        &mut self,
+        what: &str,
+        mut is_so: impl FnMut(&BalancerReport) -> bool,
+    ) -> BalancerReport {
+        let mut last = None;
+        let wait = async {
+            loop {
+                if let Some(AgentSteering::Balancer(report)) = self.told.recv().await {
+                    if is_so(&report) {
+                        return *report;
+                    }
+                    last = Some(report);
+                }
+            }
+        };
+        let found = timeout(DEADLINE, wait).await;
         found.unwrap_or_else(|_| panic!("{what} is not reported, the last one was {last:#?}"))
     }
 

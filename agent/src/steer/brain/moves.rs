@@ -69,7 +69,7 @@ impl Brain {
         let note = match &self.persisted {
             Some(Err(words)) => format!("in force, but not made permanent: {words}"),
             _ if followed.is_again => "set again after a restart of the target".to_owned(),
-            _ => String::new(),
+            _ => reading.note.clone(),
         };
         followed.is_again = false;
         followed.identity.clone_from(&reading.identity);
@@ -182,10 +182,11 @@ impl Brain {
             return Coping::Busy;
         }
         let seconds = SETTLE_PATIENCE.as_secs();
-        Coping::Stuck(format!(
-            "{} = {} and {seconds} s later more memory is still in use: what is there cannot be evicted",
-            step.parameter, step.value
-        ))
+        let why = match reading.note.as_str() {
+            "" => "more memory is still in use: what is there cannot be evicted",
+            note => note,
+        };
+        Coping::Stuck(format!("{} = {} and {seconds} s later {why}", step.parameter, step.value))
     }
 
     /// There is nothing to do until the next look.
