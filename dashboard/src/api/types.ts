@@ -144,7 +144,7 @@ export interface ChangeEvent {
   type: ChangeKind;
 }
 
-export type ChangeKind = "suggestion" | "rollout" | "policy" | "cache";
+export type ChangeKind = "suggestion" | "rollout" | "policy" | "cache" | "balancer";
 
 export type LiveEvent = StatusEvent | SamplesEvent | AlertEvent | ChangeEvent | ResyncEvent;
 

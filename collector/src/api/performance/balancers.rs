@@ -148,10 +148,11 @@ fn select<'a>(
     pool: Option<&'a str>,
     mut violations: Violations,
 ) -> Result<(Found<'a>, Vec<Pool>), ApiError> {
+    let all = state.0.steering.balancers().all();
     let mut wanted = BTreeSet::new();
     for node in nodes {
         match NodeName::new(node) {
-            Ok(name) if state.0.live.knows(&name) => {
+            Ok(name) if state.0.live.knows(&name) || all.iter().any(|one| one.node == name) => {
                 wanted.insert(name);
             }
             Ok(_) => violations.unknown("node", format!("{node:?} is not known")),
@@ -175,7 +176,7 @@ fn select<'a>(
         };
         pool.is_none() || pools.iter().any(|pool| pool.members.iter().any(is_it))
     };
-    let all = state.0.steering.balancers().all().into_iter();
+    let all = all.into_iter();
     let found = all.filter(|one| is_of(&one.node) && in_pool(one)).map(|one| (one, group));
     Ok((found.collect(), pools))
 }
