@@ -153,7 +153,21 @@ mod tests {
 
     #[test]
     fn every_bad_field_is_named_with_the_right_code() {
-        let cases: [(v1::Hello, Code, &str); 6] = [
+        let addresses = |addresses: Vec<String>| v1::Hello {
+            host: Some(v1::Host { addresses, ..v1::Host::default() }),
+            ..good()
+        };
+        let cases: [(v1::Hello, Code, &str); 8] = [
+            (
+                addresses(vec!["10.0.0.1".into(), "here".into()]),
+                Code::InvalidArgument,
+                "host.addresses[1]",
+            ),
+            (
+                addresses(vec!["10.0.0.1".into(); 65]),
+                Code::InvalidArgument,
+                "host.addresses: more than 64",
+            ),
             (v1::Hello { protocol_version: 99, ..good() }, Code::FailedPrecondition, "version 99"),
             (
                 v1::Hello { node: String::new(), ..good() },

@@ -287,7 +287,13 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_null_and_shared_parts_are_written_in_place() {
-        let host = HostStatus::from(v1::Host { name: "web".into(), cpus: 2, ..Default::default() });
+        let host = HostStatus::from(v1::Host {
+            name: "web".into(),
+            cpus: 2,
+            addresses: vec!["10.0.0.1".into()],
+            ..Default::default()
+        });
+        assert_eq!(v1::Host::from(&host).addresses, ["10.0.0.1"]);
         let node = NodeStatus {
             node: "web-1".into(),
             up: true,

@@ -15,6 +15,7 @@ export interface HostIdentity {
   memory_bytes?: number | null;
   boot_time_ms?: number | null;
   cpu_model?: string | null;
+  addresses?: readonly string[];
 }
 
 /** Last values of one node. */
