@@ -1,5 +1,6 @@
 //! Flags and commands. The help teaches by examples and is compared with a recorded copy.
 
+mod balancers;
 mod steering;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use flyball_service::config::Sources;
 use flyball_service::logging::LogFormat;
 
+pub(crate) use self::balancers::BalancersArgs;
 pub(crate) use self::steering::{
     AuditArgs, CacheSort, CachesArgs, DecideArgs, OptimizeArgs, PoliciesArgs, ProposeArgs,
     RolloutsArgs, ShowArgs, SuggestionsArgs, UnlockArgs, WatchedArgs,
@@ -33,6 +35,8 @@ Examples:
       the fleet, live; enter opens a node
   flyball caches sessions
       one cache: hit ratio by size, why requests miss
+  flyball balancers --pool web
+      one pool of backends over all load balancers: weights, shares, latency, what is in use
   flyball optimize, then flyball show ID and flyball confirm ID --watch
       what would do it good; why; and have it done, judged, and taken back if it does harm
   flyball propose sessions maxmemory=128mb --note 'for the sale'
@@ -166,6 +170,9 @@ pub(crate) enum Command {
     /// The caches, or one of them with its hit ratio by size.
     #[command(after_help = steering::CACHES_EXAMPLES)]
     Caches(CachesArgs),
+    /// The load balancers and their pools, or one pool in full.
+    #[command(after_help = balancers::BALANCERS_EXAMPLES)]
+    Balancers(BalancersArgs),
     /// Look now for what would do the fleet good.
     #[command(after_help = steering::OPTIMIZE_EXAMPLES)]
     Optimize(OptimizeArgs),

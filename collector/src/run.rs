@@ -29,6 +29,7 @@ pub use self::servers::grpc_server;
 use crate::account::Accounts;
 use crate::api::hosts::Hosts;
 use crate::api::{self, AppState, Parts, Readiness};
+use crate::balancers::recorder::{self, RecorderMetrics};
 use crate::config::Config;
 use crate::ingest::{Ingest, IngestMetrics, IngestParts};
 use crate::live::{Live, now_ms};
@@ -41,7 +42,7 @@ use crate::steer::journal::Journal;
 use crate::steer::tell;
 use crate::steer::watch::{PolicyTable, Steering};
 use crate::store::engine::Engine;
-use crate::store::{OpenStore, StoreError, StoreMetrics};
+use crate::store::{OpenStore, Store, StoreError, StoreMetrics};
 use crate::suggest::Suggester;
 
 /// Part of the grace period in which ClickHouse may still accept what was read.
@@ -206,6 +207,8 @@ impl Running {
         rollup_metrics.register(own);
         let policies = PolicyTable::default();
         let steering = steering(config, &policies, &live, own, shutdown);
+        let ending = CancellationToken::new();
+        let record = record(&steering, &store, own, &ending);
         let roller = Roller::new(&store, config.rollup.clone(), rollup_metrics, &config.name());
         let parts = IngestParts {
             name: config.name(),
@@ -217,7 +220,6 @@ impl Running {
             metrics: ingest_metrics,
         };
         let ingest = Ingest::start(parts, store.clone());
-        let ending = CancellationToken::new();
         let watched = engine.as_ref().map(Engine::state);
         let roll = tokio::spawn(rollup::run(roller, ending.clone()));
         let tell = tokio::spawn({
@@ -262,7 +264,7 @@ impl Running {
         });
         let sharing = share::run(state.querier().clone(), live, ending.clone());
         let share = tokio::spawn(sharing);
-        let mut tasks = vec![tell, judge, roll, share, steer, tokio::spawn(watch)];
+        let mut tasks = vec![tell, judge, roll, share, steer, record, tokio::spawn(watch)];
         tasks.extend(follow);
         tasks.extend(decide);
         Self { ingest, state, engine, ending, tasks }
@@ -321,6 +323,19 @@ fn steering(
     let steering = Steering::new(policies, live.clone(), config.live.max_nodes, shutdown.clone());
     steering.metrics().register(registry);
     steering
+}
+
+/// The task that writes down what agents report of load balancers.
+fn record(
+    steering: &Steering,
+    store: &Store,
+    registry: &mut Registry,
+    ending: &CancellationToken,
+) -> JoinHandle<()> {
+    let metrics = RecorderMetrics::default();
+    metrics.register(registry);
+    let news = steering.balancers().news();
+    tokio::spawn(recorder::run(store.clone(), news, metrics, ending.clone()))
 }
 
 /// What decides, what looks for something to suggest, and their tasks.

@@ -1,6 +1,7 @@
 /** The frame around every page: header, state of the connection, and the page that the address names. */
 import { useEffect } from "preact/hooks";
 import { AuditPage } from "./audit/AuditPage";
+import { BalancersPage } from "./balancers/BalancersPage";
 import { CachesPage } from "./caches/CachesPage";
 import { FleetPage } from "./fleet/FleetPage";
 import type { Page } from "./lib/url";
@@ -20,6 +21,7 @@ const TITLES: Record<Page, string> = {
   node: "",
   queries: "Queries",
   caches: "Caches",
+  balancers: "Balancers",
   suggestions: "Suggestions",
   rollouts: "Rollouts",
   audit: "Audit",
@@ -49,6 +51,7 @@ export function App() {
         {page === "node" && <NodePage key={node} node={node} />}
         {page === "queries" && <QueriesPage />}
         {page === "caches" && <CachesPage />}
+        {page === "balancers" && <BalancersPage />}
         {page === "suggestions" && <SuggestionsPage />}
         {page === "rollouts" && <RolloutsPage />}
         {page === "audit" && <AuditPage />}

@@ -7,6 +7,7 @@ import "./style/node.css";
 import "./style/alerts.css";
 import "./style/queries.css";
 import "./style/caches.css";
+import "./style/balancers.css";
 import "./style/changes.css";
 import { render } from "preact";
 import { App } from "./app";

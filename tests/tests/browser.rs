@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use flyball_tests::balanced::{Balanced, World};
 use flyball_tests::stack::Stack;
 use flyball_tests::steered::{QUICK, Steered, perverse};
 use tokio::process::Command;
@@ -60,5 +61,17 @@ async fn the_dashboard_shows_like_caches_changing_in_waves() -> Result<()> {
     }
     check("group.mjs", &stack).await?;
     drop(caches);
+    stack.stop().await
+}
+
+#[tokio::test]
+async fn the_dashboard_shows_load_balancers_and_their_pool() -> Result<()> {
+    let stack = Stack::start().await?;
+    let worlds = vec![World::exact("lb-1"), World::when_busy("lb-2")];
+    worlds[1].weights.lock().insert("web3".into(), 40);
+    *worlds[1].drained.lock() = Some("web2".into());
+    let balanced = Balanced::begin(stack.collector.grpc, worlds);
+    check("balancers.mjs", &stack).await?;
+    drop(balanced);
     stack.stop().await
 }

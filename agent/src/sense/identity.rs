@@ -1,9 +1,15 @@
 //! Who the host is, by OpenTelemetry's resource attributes: read once at start with sysinfo, which is dropped again.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use flyball_proto::v1::Host;
-use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, Networks, RefreshKind, System};
 
 use super::HostPaths;
+
+/// Most addresses that a collector takes.
+const MAX_ADDRESSES: usize = 64;
 
 /// Reads the host's identity; what cannot be found stays empty.
 pub fn host_identity(paths: &HostPaths) -> Host {
@@ -23,7 +29,31 @@ pub fn host_identity(paths: &HostPaths) -> Host {
         memory_bytes: system.as_ref().map_or(0, System::total_memory),
         boot_time_ms: System::boot_time().map_or(0, |seconds| seconds as i64 * 1000),
         cpu_model: cpus.first().map_or_else(String::new, |cpu| cpu.brand().trim().to_owned()),
+        addresses: addresses(own_addresses()),
     }
+}
+
+/// Addresses of the interfaces of the agent's network namespace.
+fn own_addresses() -> Vec<IpAddr> {
+    let networks = Networks::new_with_refreshed_list().ok();
+    let all = networks
+        .iter()
+        .flat_map(|networks| networks.values())
+        .flat_map(|interface| interface.ip_networks());
+    all.map(|network| network.addr).collect()
+}
+
+/// Those by which other hosts may reach this one, in order, as text.
+fn addresses(all: Vec<IpAddr>) -> Vec<String> {
+    let is_reachable = |ip: &IpAddr| {
+        let is_of_link = match ip {
+            IpAddr::V4(ip) => ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        };
+        !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || is_of_link)
+    };
+    let all: BTreeSet<IpAddr> = all.iter().map(IpAddr::to_canonical).filter(is_reachable).collect();
+    all.iter().take(MAX_ADDRESSES).map(ToString::to_string).collect()
 }
 
 /// `host.id`: the machine id of systemd or D-Bus.
@@ -61,6 +91,16 @@ mod tests {
         assert!(host.memory_bytes > 1 << 20);
         assert!(host.boot_time_ms > 0);
         assert_eq!(host.os_type, std::env::consts::OS);
+    }
+
+    #[test]
+    fn addresses_are_those_by_which_other_hosts_reach_this_one() {
+        let all = ["127.0.0.1", "10.0.0.7", "169.254.1.1", "::1", "fe80::1", "::ffff:10.0.0.6"];
+        let more = ["0.0.0.0", "224.0.0.1", "2001:db8::7", "10.0.0.7"];
+        let parsed = all.iter().chain(&more).map(|text| text.parse().unwrap()).collect();
+        assert_eq!(addresses(parsed), ["10.0.0.6", "10.0.0.7", "2001:db8::7"]);
+        let many = (0..100).map(|last| IpAddr::from([10, 0, 1, last])).collect();
+        assert_eq!(addresses(many).len(), MAX_ADDRESSES);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The collector's HTTP API as a client sees it.
 
+pub(crate) mod balancers;
 pub(crate) mod caches;
 pub(crate) mod problem;
 pub(crate) mod steering;

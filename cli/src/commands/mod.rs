@@ -2,6 +2,7 @@
 
 pub(crate) mod alerts;
 pub(crate) mod audit;
+pub(crate) mod balancers;
 mod cache;
 pub(crate) mod caches;
 mod catalog;

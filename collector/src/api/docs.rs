@@ -13,8 +13,8 @@ use utoipa_axum::routes;
 
 use super::params::Params;
 use super::performance::{
-    alerts, audit, cache, catalog, events, last, metrics, policies, propose, queries, rollouts,
-    status, suggestions,
+    alerts, audit, balancers, cache, catalog, events, last, metrics, policies, pools, propose,
+    queries, rollouts, status, suggestions,
 };
 use super::problem::{MEDIA_TYPE, Problem};
 use super::{ApiError, AppState, assets, health};
@@ -52,6 +52,9 @@ pub(super) fn calls() -> OpenApiRouter<AppState> {
         .routes(routes!(catalog::catalog))
         .routes(routes!(cache::cache))
         .routes(routes!(cache::clear))
+        .routes(routes!(balancers::balancers))
+        .routes(routes!(pools::pools))
+        .routes(routes!(pools::pool))
         .routes(routes!(queries::queries))
         .routes(routes!(alerts::alerts))
         .routes(routes!(policies::policies))

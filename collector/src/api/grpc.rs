@@ -10,8 +10,8 @@ use tonic::{Request, Response, Status};
 use super::by;
 use super::edge::admission::InFlight;
 use super::performance::{
-    alerts, audit, catalog, fleet_caches, last, metrics, policies, propose, rollouts, status,
-    suggestions,
+    alerts, audit, balancers, catalog, fleet_caches, last, metrics, policies, pools, propose,
+    rollouts, status, suggestions,
 };
 use super::{ApiError, AppState};
 use crate::query::Violations;
@@ -162,6 +162,23 @@ impl Performance for PerformanceService {
         let caches = self.0.0.steering.caches().all();
         let caches = caches.iter().map(fleet_caches::message).collect();
         Ok(Response::new(v1::CachesResponse { caches }))
+    }
+
+    async fn balancers(
+        &self,
+        request: Request<v1::BalancersRequest>,
+    ) -> Result<Response<v1::BalancersResponse>, Status> {
+        let _in_flight = self.admit(&request)?;
+        let v1::BalancersRequest { nodes, pool } = request.into_inner();
+        Ok(Response::new(balancers::messages(&self.0, &nodes, given(pool).as_deref())?))
+    }
+
+    async fn pools(
+        &self,
+        request: Request<v1::PoolsRequest>,
+    ) -> Result<Response<v1::PoolsResponse>, Status> {
+        let _in_flight = self.admit(&request)?;
+        Ok(Response::new(pools::messages(&self.0, &request.into_inner().name)?))
     }
 
     async fn optimize(

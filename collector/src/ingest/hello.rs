@@ -1,5 +1,6 @@
 //! The first message of a stream, checked: who the agent is and where it left off.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use flyball_proto::series::{Invalid, NodeName};
@@ -12,6 +13,8 @@ use crate::live::{HostStatus, NodeInfo};
 const EPOCH_BYTES: usize = 16;
 /// Longest text of a host's identity or version, in bytes.
 const MAX_TEXT_BYTES: usize = 512;
+/// Most addresses of a host.
+const MAX_ADDRESSES: usize = 64;
 /// Bounds of the nominal time between two frames.
 const INTERVAL_MS: std::ops::RangeInclusive<u32> = 10..=3_600_000;
 
@@ -76,6 +79,7 @@ impl TryFrom<v1::Hello> for Hello {
         if let Some((field, _)) = texts.iter().find(|(_, text)| text.len() > MAX_TEXT_BYTES) {
             return Err(Invalid::new(*field, format!("longer than {MAX_TEXT_BYTES} bytes")).into());
         }
+        addresses(&host.addresses)?;
         let info = NodeInfo {
             node,
             agent_version: hello.agent_version,
@@ -83,6 +87,19 @@ impl TryFrom<v1::Hello> for Hello {
             host: HostStatus::from(host),
         };
         Ok(Self { info, epoch, acked_seq: hello.acked_seq, lane })
+    }
+}
+
+fn addresses(all: &[String]) -> Result<(), Invalid> {
+    if all.len() > MAX_ADDRESSES {
+        return Err(Invalid::new("host.addresses", format!("more than {MAX_ADDRESSES}")));
+    }
+    let wrong = all.iter().position(|address| address.parse::<IpAddr>().is_err());
+    match wrong {
+        Some(index) => {
+            Err(Invalid::new(format!("host.addresses[{index}]"), "not an address of IP"))
+        }
+        None => Ok(()),
     }
 }
 
@@ -136,7 +153,21 @@ mod tests {
 
     #[test]
     fn every_bad_field_is_named_with_the_right_code() {
-        let cases: [(v1::Hello, Code, &str); 6] = [
+        let addresses = |addresses: Vec<String>| v1::Hello {
+            host: Some(v1::Host { addresses, ..v1::Host::default() }),
+            ..good()
+        };
+        let cases: [(v1::Hello, Code, &str); 8] = [
+            (
+                addresses(vec!["10.0.0.1".into(), "here".into()]),
+                Code::InvalidArgument,
+                "host.addresses[1]",
+            ),
+            (
+                addresses(vec!["10.0.0.1".into(); 65]),
+                Code::InvalidArgument,
+                "host.addresses: more than 64",
+            ),
             (v1::Hello { protocol_version: 99, ..good() }, Code::FailedPrecondition, "version 99"),
             (
                 v1::Hello { node: String::new(), ..good() },

@@ -70,6 +70,8 @@ pub enum EventBody {
     Policy(#[serde(serialize_with = "super::status::one")] Arc<Value>),
     /// An agent told how a cache is.
     Cache(#[serde(serialize_with = "super::status::one")] Arc<Value>),
+    /// An agent told how a load balancer is, or its weights have changed.
+    Balancer(#[serde(serialize_with = "super::status::one")] Arc<Value>),
     /// Events were missed: what was known before may be out of date.
     Resync,
 }
@@ -121,6 +123,8 @@ pub enum Change {
     Policy,
     /// A cache.
     Cache,
+    /// A load balancer.
+    Balancer,
 }
 
 /// The ring and those who wait for it.
@@ -279,6 +283,7 @@ impl Change {
             Self::Rollout => EventBody::Rollout(body),
             Self::Policy => EventBody::Policy(body),
             Self::Cache => EventBody::Cache(body),
+            Self::Balancer => EventBody::Balancer(body),
         }
     }
 }

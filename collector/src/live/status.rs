@@ -98,6 +98,8 @@ pub struct HostStatus {
     pub boot_time_ms: Option<i64>,
     /// `host.cpu.model.name`
     pub cpu_model: Option<String>,
+    /// `host.ip`: addresses of its interfaces without those of the loopback and of single links.
+    pub addresses: Vec<String>,
 }
 
 // === impl Totals ===
@@ -160,6 +162,7 @@ impl From<v1::Host> for HostStatus {
             memory_bytes: (host.memory_bytes > 0).then_some(host.memory_bytes),
             boot_time_ms: (host.boot_time_ms > 0).then_some(host.boot_time_ms),
             cpu_model: text(host.cpu_model),
+            addresses: host.addresses,
         }
     }
 }
@@ -178,6 +181,7 @@ impl From<&HostStatus> for v1::Host {
             memory_bytes: host.memory_bytes.unwrap_or_default(),
             boot_time_ms: host.boot_time_ms.unwrap_or_default(),
             cpu_model: text(&host.cpu_model),
+            addresses: host.addresses.clone(),
         }
     }
 }
@@ -283,7 +287,13 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_null_and_shared_parts_are_written_in_place() {
-        let host = HostStatus::from(v1::Host { name: "web".into(), cpus: 2, ..Default::default() });
+        let host = HostStatus::from(v1::Host {
+            name: "web".into(),
+            cpus: 2,
+            addresses: vec!["10.0.0.1".into()],
+            ..Default::default()
+        });
+        assert_eq!(v1::Host::from(&host).addresses, ["10.0.0.1"]);
         let node = NodeStatus {
             node: "web-1".into(),
             up: true,

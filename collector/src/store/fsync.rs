@@ -10,8 +10,15 @@ use super::schema::Schema;
 use super::setting_of;
 
 /// Tables of measurements.
-const TABLES: [&str; 6] =
-    ["series", "performance_metrics", "cache_stats", "rollup_10s", "rollup_1m", "rollup_1h"];
+const TABLES: [&str; 7] = [
+    "series",
+    "performance_metrics",
+    "cache_stats",
+    "balancer_stats",
+    "rollup_10s",
+    "rollup_1m",
+    "rollup_1h",
+];
 const SETTINGS: [&str; 2] = ["fsync_after_insert", "fsync_part_directory"];
 
 /// Brings the tables in line with the configuration. Gives those that changed.

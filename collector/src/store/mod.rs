@@ -3,6 +3,8 @@
 //! [`open`] does all that a collector needs: starts the embedded engine unless a URL is configured, creates the database, applies migrations
 //! and retention, checks the settings that correctness rests on, and loads the [`Catalog`].
 
+mod balancer_reads;
+mod balancer_rows;
 mod cache_reads;
 pub mod catalog;
 pub mod cli;
@@ -34,6 +36,8 @@ use std::time::Duration;
 use clickhouse::Client;
 use tokio_util::sync::CancellationToken;
 
+pub use self::balancer_reads::{BalancerWindow, LastWeight};
+pub use self::balancer_rows::BalancerRow;
 pub use self::cache_reads::{CacheMemory, CacheNow, CacheSince, CacheTick, CacheTraffic};
 pub use self::catalog::{Catalog, CatalogFull, SeriesId};
 pub use self::client::{Endpoint, configured_endpoints};
@@ -197,6 +201,18 @@ impl Store {
         self.writer.insert_cache_stats(rows, token).await
     }
 
+    /// Stores the load balancers' rows of one day as one block. The same `token` with the same rows is stored once.
+    ///
+    /// # Errors
+    /// As [`StoreError::class`] says.
+    pub async fn insert_balancer_stats(
+        &self,
+        rows: &[BalancerRow],
+        token: &str,
+    ) -> Result<(), StoreError> {
+        self.writer.insert_balancer_stats(rows, token).await
+    }
+
     /// Notes that rollups of these marks have to be computed again. `id` tells this insert from every other, and makes a retry harmless.
     ///
     /// # Errors
@@ -331,9 +347,14 @@ impl Store {
             Layout::Single | Layout::Sharded { .. } => "non_replicated_deduplication_window",
             Layout::Replicated { .. } => "replicated_deduplication_window",
         };
-        for table in
-            ["performance_metrics", "series", "cache_stats", "optimization_logs", "rollup_marks"]
-        {
+        for table in [
+            "performance_metrics",
+            "series",
+            "cache_stats",
+            "balancer_stats",
+            "optimization_logs",
+            "rollup_marks",
+        ] {
             let expected = DEDUPLICATION_WINDOW.to_string();
             for engine in self.schema.engines(table).await? {
                 let found = setting_of(&engine, setting).unwrap_or("the default").to_owned();

@@ -15,6 +15,7 @@ pub(super) async fn apply(
     let tables = [
         ("performance_metrics", "ts", settings.retention_days),
         ("cache_stats", "ts", settings.retention_days),
+        ("balancer_stats", "ts", settings.retention_days),
         ("optimization_logs", "at", settings.decisions_retention_days),
         ("rollup_10s", "ts", settings.rollup_days()[0]),
         ("rollup_1m", "ts", settings.rollup_days()[1]),

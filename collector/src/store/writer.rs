@@ -12,10 +12,11 @@
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use clickhouse::{Client, Row};
+use clickhouse::{Client, Row, RowOwned, RowWrite};
 use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 
+use super::balancer_rows::BalancerRow;
 use super::config::ClickHouseSettings;
 use super::decisions::{DECISIONS, DecisionRow};
 use super::error::StoreError;
@@ -27,6 +28,7 @@ const SAMPLES: &str = "performance_metrics";
 const SERIES: &str = "series";
 const MARKS: &str = "rollup_marks";
 const CACHES: &str = "cache_stats";
+const BALANCERS: &str = "balancer_stats";
 
 /// Largest piece that is compressed and sent at once. ClickHouse's own frames are 1 MiB.
 const FRAME_BYTES: usize = 1 << 20;
@@ -117,11 +119,31 @@ impl Writer {
         rows: &[CacheRow],
         token: &str,
     ) -> Result<(), StoreError> {
+        self.insert_rows(CACHES, rows, token).await
+    }
+
+    pub(super) async fn insert_balancer_stats(
+        &self,
+        rows: &[BalancerRow],
+        token: &str,
+    ) -> Result<(), StoreError> {
+        self.insert_rows(BALANCERS, rows, token).await
+    }
+
+    async fn insert_rows<R>(
+        &self,
+        table: &'static str,
+        rows: &[R],
+        token: &str,
+    ) -> Result<(), StoreError>
+    where
+        R: RowOwned + RowWrite,
+    {
         let choice = self.servers.choose();
         let insert = async {
             let mut insert = choice
                 .client
-                .insert::<CacheRow>(CACHES)
+                .insert::<R>(table)
                 .await?
                 .with_setting("insert_deduplication_token", token)
                 .with_timeouts(Some(self.timeout), Some(self.timeout));
@@ -130,7 +152,7 @@ impl Writer {
             }
             insert.end().await.map_err(StoreError::from)
         };
-        let result = self.measured(CACHES, rows.len(), 0, insert).await;
+        let result = self.measured(table, rows.len(), 0, insert).await;
         choice.settle(&result);
         result
     }

@@ -22,6 +22,9 @@ fn errors(document: &Value, content: &Value, value: &Value) -> Vec<String> {
 const PATHS: &[&str] = &[
     "/api/performance/alerts",
     "/api/performance/audit",
+    "/api/performance/balancers",
+    "/api/performance/balancers/pools",
+    "/api/performance/balancers/pools/{name}",
     "/api/performance/cache",
     "/api/performance/cache/clear",
     "/api/performance/catalog",

@@ -15,6 +15,7 @@ export interface HostIdentity {
   memory_bytes?: number | null;
   boot_time_ms?: number | null;
   cpu_model?: string | null;
+  addresses?: readonly string[];
 }
 
 /** Last values of one node. */
@@ -144,7 +145,7 @@ export interface ChangeEvent {
   type: ChangeKind;
 }
 
-export type ChangeKind = "suggestion" | "rollout" | "policy" | "cache";
+export type ChangeKind = "suggestion" | "rollout" | "policy" | "cache" | "balancer";
 
 export type LiveEvent = StatusEvent | SamplesEvent | AlertEvent | ChangeEvent | ResyncEvent;
 

@@ -17,7 +17,7 @@ export function unzoom(): void {
 }
 
 /** Hides or shows a row, or shows only it; asking for only what is already alone shows all again. */
-export function toggleRow(panel: AnyPanel, rows: readonly Row[], row: Row, only: boolean): void {
+export function toggleRow(panel: Pick<AnyPanel, "id">, rows: readonly Row[], row: Row, only: boolean): void {
   const { hidden } = route.peek();
   const name = (each: Row): string => `${panel.id}:${each.id}`;
   const others = rows.filter((each) => each !== row).map(name);

@@ -9,7 +9,7 @@ import { DEFAULT_RANGE, fixedRange, lengthName, parseLength, type TimeRange } fr
 export type SortDirection = "asc" | "desc";
 
 /** Pages that tell of many things of one kind, or of one. */
-const KINDS = ["caches", "suggestions", "rollouts", "audit"] as const;
+const KINDS = ["caches", "balancers", "suggestions", "rollouts", "audit"] as const;
 
 export type Page = "fleet" | "node" | "queries" | (typeof KINDS)[number];
 
@@ -17,7 +17,7 @@ export interface Route {
   page: Page;
   /** Name of the node; empty on every other page. */
   node: string;
-  /** Of the one cache, suggestion or rollout that the page is about, or whose decisions it lists; empty: of all. */
+  /** Of the one cache, pool, suggestion or rollout that the page is about, or whose decisions it lists; empty: of all. */
   id: string;
   range: TimeRange;
   /** Rows not drawn, as `chart:row`. */

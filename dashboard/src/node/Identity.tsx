@@ -19,6 +19,7 @@ export function Identity({ node, status }: { node: string; status: NodeStatus | 
         <Fact name="System">{host?.os_description ?? host?.os_type}</Fact>
         <Fact name="Kernel">{host?.kernel && `${host.kernel}${host.arch ? ` · ${host.arch}` : ""}`}</Fact>
         <Fact name="CPU">{host?.cpus != null && `${host.cpus} × ${host.cpu_model ?? "CPU"}`}</Fact>
+        <Fact name="Address">{host?.addresses?.length ? addresses(host.addresses) : null}</Fact>
         <Fact name="Memory">{host?.memory_bytes != null && bytes(host.memory_bytes)}</Fact>
         <Fact name="Up for">{host?.boot_time_ms != null && <Uptime bootMs={host.boot_time_ms} />}</Fact>
         <Fact name="Agent">{status?.agent_version}</Fact>
@@ -27,6 +28,15 @@ export function Identity({ node, status }: { node: string; status: NodeStatus | 
         <Fact name="Samples">{status?.accounting && <Samples account={status.accounting} />}</Fact>
       </dl>
     </section>
+  );
+}
+
+/** The first address, and how many more there are. */
+function addresses([first, ...more]: readonly string[]) {
+  return (
+    <span title={[first, ...more].join(", ")}>
+      {more.length > 0 ? `${first} and ${more.length} more` : first}
+    </span>
   );
 }
 

@@ -72,6 +72,7 @@ function onEvent(event: LiveEvent): void {
     case "rollout":
     case "policy":
     case "cache":
+    case "balancer":
       announce(event.type);
       break;
     case "resync":

@@ -15,6 +15,7 @@ const PHASES = {
 /** Pages that every other one leads to, with the number of things that wait there. */
 const PAGES = [
   { page: "caches", name: "Caches", waiting: null },
+  { page: "balancers", name: "Balancers", waiting: null },
   { page: "suggestions", name: "Suggestions", waiting: openSuggestions },
   { page: "rollouts", name: "Rollouts", waiting: runningRollouts },
   { page: "audit", name: "Audit", waiting: null },

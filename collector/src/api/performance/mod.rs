@@ -2,6 +2,7 @@
 
 pub mod alerts;
 pub mod audit;
+pub mod balancers;
 pub mod cache;
 pub mod catalog;
 pub mod events;
@@ -9,6 +10,7 @@ pub mod fleet_caches;
 pub mod last;
 pub mod metrics;
 pub mod policies;
+pub mod pools;
 pub mod propose;
 pub mod queries;
 pub mod rollouts;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flyball_proto::series::NodeName;
-use flyball_proto::steering::{BalancerReport, CacheReport, Target};
+use flyball_proto::steering::{BalancerReport, BalancerState, CacheReport, Target};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 /// A report that nothing has followed for this long is forgotten.
 const STALE: Duration = Duration::from_mins(15);
+/// Reports that a reader of all may be behind.
+const NEWS: usize = 1_024;
 
 /// See the module. Cheap to clone; all clones are the same.
 #[derive(Debug)]
@@ -29,6 +31,11 @@ pub type Balancer = Reported<BalancerReport>;
 pub trait Report {
     /// Which.
     fn target(&self) -> &Target;
+
+    /// True when the target could be read, so that the report says all.
+    fn is_whole(&self) -> bool {
+        true
+    }
 }
 
 impl Report for CacheReport {
@@ -41,6 +48,10 @@ impl Report for BalancerReport {
     fn target(&self) -> &Target {
         &self.target
     }
+
+    fn is_whole(&self) -> bool {
+        self.state == BalancerState::Up
+    }
 }
 
 #[derive(Debug)]
@@ -48,6 +59,7 @@ struct Inner<R> {
     reports: Mutex<BTreeMap<(NodeName, Target), Reported<R>>>,
     most: usize,
     changes: watch::Sender<u64>,
+    news: broadcast::Sender<Reported<R>>,
 }
 
 /// A report and when it came.
@@ -57,6 +69,8 @@ pub struct Reported<R> {
     pub node: NodeName,
     /// What its agent knows.
     pub report: Arc<R>,
+    /// The newest report of a time when the target could be read: the same one while it can.
+    pub whole: Option<Arc<R>>,
     /// When the report came, by the collector's clock.
     pub received: Instant,
 }
@@ -70,7 +84,7 @@ impl<R> Clone for Reports<R> {
 impl<R> Clone for Reported<R> {
     fn clone(&self) -> Self {
         let (node, report) = (self.node.clone(), Arc::clone(&self.report));
-        Self { node, report, received: self.received }
+        Self { node, report, whole: self.whole.clone(), received: self.received }
     }
 }
 
@@ -78,22 +92,27 @@ impl<R: Report> Reports<R> {
     /// At most `most` targets; above it the one that was not reported for longest is forgotten.
     pub fn new(most: usize) -> Self {
         let changes = watch::Sender::new(0);
-        Self(Arc::new(Inner { reports: Mutex::default(), most, changes }))
+        let news = broadcast::Sender::new(NEWS);
+        Self(Arc::new(Inner { reports: Mutex::default(), most, changes, news }))
     }
 
     /// Takes a report.
     pub fn set(&self, node: &NodeName, report: R) {
         let key = (node.clone(), report.target().clone());
-        let report =
-            Reported { node: node.clone(), report: Arc::new(report), received: Instant::now() };
+        let report = Arc::new(report);
         let mut reports = self.0.reports.lock();
+        let before = || reports.get(&key).and_then(|one| one.whole.clone());
+        let whole = if report.is_whole() { Some(Arc::clone(&report)) } else { before() };
+        let report = Reported { node: node.clone(), report, whole, received: Instant::now() };
         if reports.len() >= self.0.most && !reports.contains_key(&key) {
             let oldest = reports.iter().min_by_key(|(_, one)| one.received);
             let oldest = oldest.map(|(key, _)| key.clone());
             oldest.map(|oldest| reports.remove(&oldest));
         }
-        reports.insert(key, report);
+        reports.insert(key, report.clone());
         drop(reports);
+        // Nobody may be there to hear it.
+        let _ = self.0.news.send(report);
         self.0.changes.send_modify(|count| *count += 1);
     }
 
@@ -110,6 +129,11 @@ impl<R: Report> Reports<R> {
     /// Changes with each report.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
+    }
+
+    /// Every report from now on. A reader that is more than 1,024 reports behind misses the oldest and is told how many.
+    pub fn news(&self) -> broadcast::Receiver<Reported<R>> {
+        self.0.news.subscribe()
     }
 
     /// Forgets what was not reported for long. Returns how many are known.

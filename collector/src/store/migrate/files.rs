@@ -61,6 +61,7 @@ pub const ALL: &[Migration] = migrations![
     4 "0004" "hours",
     5 "0005" "rollups",
     6 "0006" "decisions",
+    7 "0007" "balancer_stats",
 ];
 
 impl Migration {

@@ -1,3 +1,9 @@
+-- 0007 balancer_stats undone
+
+DROP TABLE IF EXISTS flyball.balancer_stats ON CLUSTER main SYNC;
+
+DROP TABLE IF EXISTS flyball.balancer_stats_local ON CLUSTER main SYNC;
+
 -- 0006 decisions undone
 
 DROP TABLE IF EXISTS flyball.optimization_logs_local ON CLUSTER main SYNC SETTINGS max_table_size_to_drop = 1;

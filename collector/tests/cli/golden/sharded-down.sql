@@ -1,3 +1,9 @@
+-- 0007 balancer_stats undone
+
+DROP TABLE IF EXISTS flyball.balancer_stats SYNC;
+
+DROP TABLE IF EXISTS flyball.balancer_stats_local SYNC;
+
 -- 0006 decisions undone
 
 CREATE OR REPLACE TABLE flyball.optimization_logs_local
