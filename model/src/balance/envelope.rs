@@ -146,6 +146,22 @@ impl Verdict {
     pub fn restrained(&self) -> bool {
         !matches!(self.reasons.as_slice(), [] | [Reason::Law(_)])
     }
+
+    /// What is done and why, as lines for people.
+    pub fn explain(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.weights.is_some() {
+            let busiest = match self.utilization {
+                Some((before, after)) => {
+                    format!(", the busiest goes from {before:.2} to {after:.2} in use")
+                }
+                None => String::new(),
+            };
+            lines.push(format!("push: {:.1} % of traffic moves{busiest}", self.shift * 100.0));
+        }
+        lines.extend(self.reasons.iter().map(ToString::to_string));
+        lines
+    }
 }
 
 /// Decides what of the law's outcome is let through. Pure; tell [`PoolState::settle`] what became of it.

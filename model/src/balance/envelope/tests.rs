@@ -64,6 +64,8 @@ fn a_small_move_goes_through_as_it_is() {
     assert!((verdict.shift - (0.25 - 1.0 / 7.0)).abs() < 1e-9);
     let (before, after) = verdict.utilization.unwrap();
     assert!((before - 0.5).abs() < 1e-9 && (after - 200.0 * 2.0 / 7.0 / 100.0).abs() < 1e-9);
+    let words = "push: 10.7 % of traffic moves, the busiest goes from 0.50 to 0.57 in use";
+    assert_eq!(verdict.explain(), [words]);
     state.settle(&verdict, 5_000);
     assert_eq!(state.backends["d"].in_force, 128);
     assert_eq!(state.pushed_at_ms, Some(5_000));

@@ -151,9 +151,8 @@ impl BackendState {
         let sound = |log: Option<f64>| log.filter(|log| log.is_finite() && log.abs() <= 100.0);
         (self.smoothed, self.measured) = (sound(self.smoothed), sound(self.measured));
         self.capacity_per_second = self.capacity_per_second.filter(|c| c.is_finite() && *c > 0.0);
-        if !(self.mad.is_finite() && self.mad >= 0.0) {
-            self.mad = 0.0;
-        }
+        // No logarithm of the law is off by more.
+        self.mad = if self.mad.is_finite() { self.mad.clamp(0.0, 10.0) } else { 0.0 };
         if !(self.weight.is_finite() && self.weight > 0.0) {
             self.weight = settings.floor;
         }

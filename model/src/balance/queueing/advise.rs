@@ -22,6 +22,8 @@ pub struct Advice {
     pub weights_p99_ms: f64,
     /// 99th percentile with least connections and no weights.
     pub least_connections_p99_ms: f64,
+    /// 99th percentile with the same weights and two random choices, which is what is recommended together with weights.
+    pub random2_p99_ms: f64,
     /// The answer for people.
     pub words: String,
 }
@@ -43,6 +45,7 @@ pub fn advise(servers: &[Server], load: &Load) -> Result<Advice, Unpredictable> 
     };
     let weights = p99(Algorithm::RoundRobin)?;
     let least = p99(Algorithm::LeastConnections)?;
+    let random2 = p99(Algorithm::Random2)?;
     let better = if least > weights * (1.0 + TELLING) {
         Better::Weights
     } else if weights > least * (1.0 + TELLING) {
@@ -51,7 +54,9 @@ pub fn advise(servers: &[Server], load: &Load) -> Result<Advice, Unpredictable> 
         Better::Same
     };
     let balancers = load.balancers;
-    let numbers = format!("p99 {weights:.0} ms with weights, {least:.0} ms with least connections");
+    let numbers = format!(
+        "p99 {weights:.0} ms with weights in turn, {random2:.0} ms with weights and two random choices, {least:.0} ms with least connections"
+    );
     let words = match better {
         Better::Weights => format!(
             "weights win: each of {balancers} balancers sees too few requests under way to tell backends apart; {numbers}"
@@ -65,5 +70,11 @@ pub fn advise(servers: &[Server], load: &Load) -> Result<Advice, Unpredictable> 
             "no difference that a prediction can tell: {numbers}; least connections needs no controller"
         ),
     };
-    Ok(Advice { better, weights_p99_ms: weights, least_connections_p99_ms: least, words })
+    Ok(Advice {
+        better,
+        weights_p99_ms: weights,
+        least_connections_p99_ms: least,
+        random2_p99_ms: random2,
+        words,
+    })
 }

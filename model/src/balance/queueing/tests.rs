@@ -60,21 +60,27 @@ fn ideal_weights_are_predicted_as_simulated() {
 }
 
 #[test]
-fn least_connections_is_predicted_to_fade_with_balancers() {
+fn what_looks_at_requests_under_way_is_predicted_as_simulated() {
     let servers = measured();
-    let rate = 0.7 * total(&servers);
-    let p99 = |balancers| {
-        forecast(&servers, &load(rate, balancers, Algorithm::LeastConnections))
-            .unwrap()
-            .p99_ms
-            .value
+    let p99 = |part: f64, balancers, algorithm| {
+        let load = load(part * total(&servers), balancers, algorithm);
+        forecast(&servers, &load).unwrap().p99_ms.value
     };
-    // `make simulate`, load 0.7: 171, 205 and 633 ms with 1, 8 and 64 balancers.
-    for (balancers, simulated) in [(1, 171.0), (8, 205.0), (64, 633.0)] {
-        let predicted = p99(balancers);
+    // `make simulate`, load and balancers: least connections, two choices by weights.
+    let simulated = [
+        (0.7, 1, 171.0, 170.0),
+        (0.7, 8, 205.0, 180.0),
+        (0.7, 64, 633.0, 197.0),
+        (0.85, 8, 212.0, 201.0),
+        (0.95, 8, 236.0, 252.0),
+    ];
+    for (part, balancers, least, random2) in simulated {
+        let predicted = p99(part, balancers, Algorithm::LeastConnections);
+        assert!((predicted / least - 1.0).abs() < 0.3, "{part} {balancers}: {predicted} {least}");
+        let predicted = p99(part, balancers, Algorithm::Random2);
         assert!(
-            (predicted / simulated - 1.0).abs() < 0.3,
-            "{balancers}: {predicted} for {simulated}"
+            (predicted / random2 - 1.0).abs() < 0.15,
+            "{part} {balancers}: {predicted} {random2}"
         );
     }
 }
