@@ -25,7 +25,7 @@ impl Client {
     fn start(server: SocketAddr) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let bootstrap = directory.path().join("bootstrap.json");
-        let mut config = example(1);
+        let mut config = example(2);
         config["xds_servers"][0]["server_uri"] = json!(server.to_string());
         std::fs::write(&bootstrap, config.to_string()).expect("a file");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/client.py");
