@@ -166,6 +166,17 @@ impl Fixture {
         self.confirmed(version).await;
     }
 
+    /// Requests until one endpoint gets none: Envoy acknowledges before its workers apply.
+    async fn leave(&self, endpoint: usize) {
+        self.take();
+        loop {
+            self.envoy.requests(20).await;
+            if self.take()[endpoint] == 0 {
+                break;
+            }
+        }
+    }
+
     fn take(&self) -> Vec<u64> {
         self.backends.iter().map(Backend::take).collect()
     }
@@ -220,11 +231,13 @@ async fn a_drain_gets_no_request(protocol: Protocol) {
     let mut drained = web(&fixture.backends, &[1, 1, 1]);
     drained.endpoints[0].health = Health::Drain;
     fixture.push("2", drained.clone()).await;
+    fixture.leave(0).await;
     fixture.envoy.requests(300).await;
     assert_shares(&fixture.take(), &[0, 1, 1]);
     // More than half: without the threshold of 0 Envoy would spread over all.
     drained.endpoints[1].health = Health::Down;
     fixture.push("3", drained).await;
+    fixture.leave(1).await;
     fixture.envoy.requests(300).await;
     assert_eq!(fixture.take(), [0, 0, 300]);
     fixture.push("4", web(&fixture.backends, &[1, 1, 1])).await;
@@ -444,6 +457,8 @@ async fn an_own_cluster_takes_endpoints_alone(protocol: Protocol) {
     drained.endpoints[1].health = Health::Drain;
     fixture.running.publish(snapshot("2", &[drained], &[]));
     fixture.confirmed("2").await;
+    fixture.leave(0).await;
+    fixture.leave(1).await;
     fixture.envoy.requests(100).await;
     assert_eq!(fixture.take(), [0, 0, 100]);
     let asked: Vec<_> =
