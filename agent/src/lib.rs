@@ -4,6 +4,7 @@ pub mod addresses;
 pub mod cache;
 pub mod config;
 pub mod data_dir;
+pub mod nginx;
 pub mod recorder;
 pub mod redis;
 pub mod run;

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::observer::{ObserverParts, Observers};
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirError};
+use crate::nginx;
 use crate::recorder::{Record, Recorder, Scheduled};
 use crate::redis::Instance;
 use crate::schedule::{Next, Now, Schedule};
@@ -35,6 +36,7 @@ use crate::ship::Ship;
 use crate::ship::outbox::{Outbox, OutboxSettings, SharedOutbox};
 use crate::spool::{SegmentMeta, Spool, SpoolError};
 use crate::steer::actuator::Actuator;
+use crate::steer::nginx::NginxActuator;
 use crate::steer::redis::RedisActuator;
 use crate::steer::{self, Steer, SteerParts};
 
@@ -144,6 +146,7 @@ pub async fn run_with(
     let ship = Ship::new(config.collectors(), hello, Arc::clone(&outbox))
         .replaying(config.ship.replay_rate);
     let ship = Box::pin(ship.run(drain.clone()));
+    let watching = Box::pin(nginx::watch(config.nginx(), steer.outbox(), drain.clone()));
     let steer = Box::pin(steer.run(drain.clone()));
     let observing = Box::pin(observers.run(drain.clone()));
     let work = async {
@@ -159,7 +162,7 @@ pub async fn run_with(
             drain.cancel();
             result
         };
-        tokio::join!(sampling, ship, steer, observing).0
+        tokio::join!(sampling, ship, steer, observing, watching).0
     };
     let unfinished = || if failed.load(Ordering::Relaxed) { Err(Error::Sampling) } else { Ok(()) };
     let result = within_grace(&shutdown, GRACE_PERIOD, work).await.unwrap_or_else(unfinished);
@@ -183,14 +186,18 @@ fn steer_parts<'a>(
     let bar = |instance| -> Box<dyn Actuator> {
         Box::new(RedisActuator::barred(instance, settings, paths))
     };
+    let nginx = |is_steered: bool| {
+        let all = config.nginx().into_iter().filter(move |one| one.config().steer == is_steered);
+        all.map(|one| -> Box<dyn Actuator> { Box::new(NginxActuator::new(one)) })
+    };
     let node = NodeName::new(&hello.node).expect("the name was checked when it was said");
     let epoch = hello.epoch.as_slice().try_into().expect("an epoch is drawn as 16 bytes");
     SteerParts {
         hello: steer::hello(node, &hello.agent_version, epoch),
         collectors: config.collectors(),
         dir,
-        actuators: steered.into_iter().map(actuator).collect(),
-        barred: barred.into_iter().map(bar).collect(),
+        actuators: steered.into_iter().map(actuator).chain(nginx(true)).collect(),
+        barred: barred.into_iter().map(bar).chain(nginx(false)).collect(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! A new kind is one file that implements both, and one line that registers it.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use flyball_proto::steering::{Capability, Settings, Target};
 
@@ -23,6 +24,28 @@ pub trait Law: Debug + Send {
 
     /// True when a plan from `from` to `to` may have been left at `value`.
     fn is_on_the_way(&self, parameter: &str, from: &str, to: &str, value: &str) -> bool;
+
+    /// How this kind of target behaves.
+    fn nature(&self) -> Nature {
+        Nature::default()
+    }
+}
+
+/// How a kind of target behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nature {
+    /// Time between two looks at what is in force.
+    pub check: Duration,
+    /// A restart brings back what its own configuration says, which is no person's word: what is followed is set again. What it does not have any more is let go of.
+    pub forgets: bool,
+    /// All steps of a plan are taken together.
+    pub is_batched: bool,
+}
+
+impl Default for Nature {
+    fn default() -> Self {
+        Self { check: Duration::from_secs(5), forgets: false, is_batched: false }
+    }
 }
 
 /// The hands: talks to one target. Calls may block for seconds; each target has a thread of its own.
@@ -47,6 +70,14 @@ pub trait Actuator: Debug + Send {
     /// # Errors
     /// When the target cannot be reached, or refuses.
     fn apply_step(&mut self, step: &Step) -> Result<(), Trouble>;
+
+    /// Takes steps in order, until one is not taken.
+    ///
+    /// # Errors
+    /// As of the step that was not taken.
+    fn apply(&mut self, steps: &[Step]) -> Result<(), Trouble> {
+        steps.iter().try_for_each(|step| self.apply_step(step))
+    }
 
     /// Makes what is in force outlive a restart of the target.
     ///

@@ -47,6 +47,9 @@ pub struct Followed {
     pub identity: String,
     /// How far it is.
     pub phase: Phase,
+    /// It was in force before the target was started again.
+    #[serde(default)]
+    pub is_again: bool,
 }
 
 /// How far a policy is.

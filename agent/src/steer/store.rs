@@ -214,6 +214,7 @@ mod tests {
             persist: false,
             identity: "abc".to_owned(),
             phase: Phase::Reverting { result: Code::Reverted, reason: "why".to_owned() },
+            is_again: false,
         };
         let outcome = Outcome {
             revision: 7,

@@ -9,7 +9,7 @@ use flyball_model::backoff::Backoff;
 use parking_lot::{Condvar, Mutex};
 use rand::RngExt as _;
 
-use super::actuator::{Actuator, Reading, Trouble};
+use super::actuator::{Actuator, Reading, Step, Trouble};
 use super::brain::{Act, Brain, Offer};
 use super::clock::{Clock, Moment};
 use super::outbox::Outbox;
@@ -161,13 +161,15 @@ impl Worker {
                     }
                     self.report();
                 }
-                Act::Set(step) => {
-                    tracing::info!(server = %self.actuator.target(), parameter = step.parameter, value = step.value, "setting");
-                    match self.actuator.apply_step(&step) {
+                Act::Set(steps) => {
+                    for Step { parameter, value, .. } in &steps {
+                        tracing::info!(server = %self.actuator.target(), parameter, value, "setting");
+                    }
+                    match self.actuator.apply(&steps) {
                         Ok(()) => return Duration::ZERO,
                         Err(Trouble::Refused(words)) => {
                             if !self.brain.refused(&words, reading) {
-                                return super::brain::CHECK;
+                                return self.brain.check_period();
                             }
                         }
                         Err(trouble) => {

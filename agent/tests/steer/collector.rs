@@ -167,7 +167,7 @@ impl Collector {
         found.unwrap_or_else(|_| panic!("{what} is not reported, the last one was {last:#?}"))
     }
 
-    async fn next(&mut self) -> AgentSteering {
+    pub(crate) async fn next(&mut self) -> AgentSteering {
         timeout(DEADLINE, self.told.recv()).await.expect("the agent says nothing").unwrap()
     }
 }

@@ -2,7 +2,7 @@
 
 use flyball_proto::steering::{MAX_REASON_BYTES, Settings, clip};
 
-use super::{Act, Brain, CHECK, Pending};
+use super::{Act, Brain, Pending};
 use crate::steer::actuator::{Reading, Trouble, differing};
 use crate::steer::clock::Moment;
 use crate::steer::record::{Code, Outcome, Phase};
@@ -45,14 +45,14 @@ impl Brain {
 
     /// Looks whether somebody else has changed what is in force. It is told and left.
     pub(super) fn compare(&mut self, reading: &Reading) -> Act {
-        let Some(followed) = &self.record.followed else { return Act::Wait(CHECK) };
+        let Some(followed) = &self.record.followed else { return self.look_later() };
         let expected = self.missing(reading);
         if expected.is_empty() {
             if followed.phase == Phase::Drifted {
                 self.set_phase(Phase::Held);
                 self.report(Code::Applied, "in force again", &reading.in_force, expected);
             }
-            return Act::Wait(CHECK);
+            return self.look_later();
         }
         let reason = if followed.identity == reading.identity {
             "somebody else has changed it"
@@ -63,7 +63,7 @@ impl Brain {
             self.set_phase(Phase::Drifted);
         }
         self.report(Code::Drifted, reason, &reading.in_force, expected);
-        Act::Wait(CHECK)
+        self.look_later()
     }
 
     /// What should be in force and is not.
@@ -71,7 +71,37 @@ impl Brain {
         let Some(followed) = &self.record.followed else { return Settings::new() };
         let mut settings = followed.goal.clone();
         settings.extend(followed.wanted.clone());
-        differing(&settings, &reading.in_force)
+        self.lacking(&settings, reading)
+    }
+
+    /// Settings that are not in force. Where a restart may have taken away what they are about, that is none of them.
+    pub(super) fn lacking(&self, settings: &Settings, reading: &Reading) -> Settings {
+        let mut lacking = differing(settings, &reading.in_force);
+        if self.nature.forgets {
+            lacking.retain(|parameter, _| reading.in_force.contains_key(parameter));
+        }
+        lacking
+    }
+
+    /// Where a restart brings back the target's own configuration, what is followed is set again, or put back from there.
+    pub(super) fn notice_restart(&mut self, reading: &Reading) {
+        let Some(followed) = &mut self.record.followed else { return };
+        let is_known = followed.identity == reading.identity;
+        if !self.nature.forgets || is_known || followed.phase == Phase::Drifted {
+            return;
+        }
+        followed.identity.clone_from(&reading.identity);
+        for (parameter, found) in &mut followed.found {
+            if let Some(value) = reading.in_force.get(parameter) {
+                found.clone_from(value);
+            }
+        }
+        self.is_saved = false;
+        self.last = None;
+        if followed.phase == Phase::Held {
+            followed.is_again = true;
+            self.set_phase(Phase::Applying);
+        }
     }
 
     /// The target could not be read.

@@ -13,7 +13,8 @@
 //!
 //! Properties, each a test: no step is taken before the record that could undo it is on disk; whenever the process is killed and the lease is not renewed, what was before is
 //! in force again in the end, but for what somebody else has set; what somebody else has set is left, also by a revision that wants nothing new of that parameter; a revision that was refused is never tried again; a trial that has
-//! ended is not begun again by its rollout; what is in force is not set again; the same policy again changes nothing, whatever its revision.
+//! ended is not begun again by its rollout; what is in force is not set again; the same policy again changes nothing, whatever its revision; where a restart brings back the
+//! target's own configuration, what is followed is in force again in the end, but for what somebody else had set.
 
 mod judge;
 mod moves;
@@ -26,12 +27,10 @@ use std::time::Duration;
 
 use flyball_proto::steering::{Capability, MAX_REASON_BYTES, Settings, TargetPolicy, clip};
 
-use super::actuator::{Law, Reading, Step};
+use super::actuator::{Law, Nature, Reading, Step};
 use super::clock::Moment;
 use super::record::{Code, Outcome, Phase, Record};
 
-/// Time between two looks at what is in force.
-pub const CHECK: Duration = Duration::from_secs(5);
 /// Time between two looks while a target copes with a step.
 const SETTLE: Duration = Duration::from_millis(50);
 /// Longest time that a target may take to cope with a step.
@@ -58,8 +57,8 @@ pub enum Act {
         /// Nothing may be changed before it is written. Otherwise one that cannot be written is no reason to stop.
         is_needed: bool,
     },
-    /// Take a step, then read again.
-    Set(Step),
+    /// Take these steps, then read again.
+    Set(Vec<Step>),
     /// Make it permanent, then say what came of it by [`Brain::persisted`].
     Persist,
     /// Look again after this time.
@@ -71,13 +70,14 @@ pub enum Act {
 pub struct Brain {
     capability: Capability,
     law: Box<dyn Law>,
+    nature: Nature,
     record: Record,
     is_saved: bool,
     /// When the lease of what is followed ends.
     lease_end: Option<Moment>,
     /// The newest offer, until the target can be read.
     pending: Option<Pending>,
-    /// The step that was taken last.
+    /// The steps that were taken last.
     last: Option<Last>,
     /// What came of making it permanent.
     persisted: Option<Result<(), String>>,
@@ -94,8 +94,8 @@ struct Pending {
 
 #[derive(Debug)]
 struct Last {
-    step: Step,
-    from: String,
+    /// The steps, each with the value before it.
+    steps: Vec<(Step, String)>,
     at: Moment,
 }
 
@@ -113,6 +113,7 @@ impl Brain {
         }
         Self {
             capability,
+            nature: law.nature(),
             law,
             record,
             is_saved: true,
@@ -153,6 +154,11 @@ impl Brain {
         followed.and(self.lease_end).into_iter().chain(pending).min()
     }
 
+    /// Time between two looks at what is in force.
+    pub const fn check_period(&self) -> Duration {
+        self.nature.check
+    }
+
     /// Outcomes since the last call, in order.
     pub fn take_outcomes(&mut self) -> Vec<Outcome> {
         std::mem::take(&mut self.outcomes)
@@ -163,7 +169,7 @@ impl Brain {
         !self.is_saved
     }
 
-    /// It is not known whether the last step was taken: the next reading tells.
+    /// It is not known which of the last steps were taken: the next reading tells.
     pub fn lost_step(&mut self) {
         self.last = None;
     }
@@ -181,7 +187,10 @@ impl Brain {
     /// Decides what to do, given what was read just now.
     pub fn next(&mut self, reading: &Reading, now: Moment) -> Act {
         self.expire(now, Some(&reading.in_force));
-        if let Some(Pending { offer, lease_end, .. }) = self.pending.take() {
+        self.notice_restart(reading);
+        // Decided on what was followed, not on what a restart has left of it for a moment.
+        let is_again = self.record.followed.as_ref().is_some_and(|followed| followed.is_again);
+        if let Some(Pending { offer, lease_end, .. }) = self.pending.take_if(|_| !is_again) {
             self.resolve(offer, lease_end, reading);
         }
         if !self.is_saved {

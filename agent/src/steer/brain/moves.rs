@@ -2,7 +2,7 @@
 
 use flyball_proto::steering::Settings;
 
-use super::{Act, Brain, CHECK, Last, SETTLE, SETTLE_PATIENCE};
+use super::{Act, Brain, Last, SETTLE, SETTLE_PATIENCE};
 use crate::steer::actuator::{Purpose, Reading, Step, differing, in_words};
 use crate::steer::clock::Moment;
 use crate::steer::record::{Code, Phase};
@@ -29,17 +29,15 @@ impl Brain {
             }
             Coping::Done => {}
         }
-        let Some(followed) = &self.record.followed else { return Act::Wait(CHECK) };
+        let Some(followed) = &self.record.followed else { return self.look_later() };
         if let Some((parameter, value)) = self.foreign(reading) {
             let reason = format!("somebody else has set {parameter} to {value} meanwhile");
             return self.revert(Code::Rejected, reason);
         }
         match self.steps(&followed.goal, &followed.before, &followed.found, reading) {
             Err(reason) => self.revert(Code::Rejected, reason),
-            Ok(steps) => match steps.into_iter().next() {
-                Some(step) => self.take(step, reading, now),
-                None => self.hold(reading),
-            },
+            Ok(steps) if steps.is_empty() => self.hold(reading),
+            Ok(steps) => self.take(steps, reading, now),
         }
     }
 
@@ -51,7 +49,10 @@ impl Brain {
         found: &Settings,
         reading: &Reading,
     ) -> Result<Vec<Step>, String> {
-        self.law.plan(&differing(goal, before), found, reading, Purpose::Change)?;
+        let is_again = self.record.followed.as_ref().is_some_and(|followed| followed.is_again);
+        if !is_again {
+            self.law.plan(&differing(goal, before), found, reading, Purpose::Change)?;
+        }
         self.law.plan(goal, found, reading, Purpose::PutBack)
     }
 
@@ -60,14 +61,17 @@ impl Brain {
         if !self.missing(reading).is_empty() {
             return self.compare(reading);
         }
-        let Some(followed) = &mut self.record.followed else { return Act::Wait(CHECK) };
+        let look_later = self.look_later();
+        let Some(followed) = &mut self.record.followed else { return look_later };
         if followed.persist && self.persisted.is_none() {
             return Act::Persist;
         }
         let note = match &self.persisted {
             Some(Err(words)) => format!("in force, but not made permanent: {words}"),
+            _ if followed.is_again => "set again after a restart of the target".to_owned(),
             _ => String::new(),
         };
+        followed.is_again = false;
         followed.identity.clone_from(&reading.identity);
         self.set_phase(Phase::Held);
         self.report(Code::Applied, &note, &reading.in_force, Settings::new());
@@ -88,7 +92,7 @@ impl Brain {
             // It must go back all the same.
             Coping::Stuck(_) | Coping::Done => {}
         }
-        let Some(followed) = &self.record.followed else { return Act::Wait(CHECK) };
+        let Some(followed) = &self.record.followed else { return self.look_later() };
         let is_ours = |(parameter, before): &(&String, &String)| {
             let value = reading.in_force.get(*parameter);
             value.is_some_and(|value| value != *before && self.is_ours(parameter, value))
@@ -96,10 +100,11 @@ impl Brain {
         let ours = followed.before.iter().filter(is_ours);
         let goal: Settings = ours.map(|(p, v)| (p.clone(), v.clone())).collect();
         let steps = self.law.plan(&goal, &followed.found, reading, Purpose::PutBack);
-        if let Some(step) = steps.unwrap_or_default().into_iter().next() {
-            return self.take(step, reading, now);
+        let steps = steps.unwrap_or_default();
+        if !steps.is_empty() {
+            return self.take(steps, reading, now);
         }
-        let left = differing(&followed.before, &reading.in_force);
+        let left = self.lacking(&followed.before, reading);
         let reason = if left.is_empty() {
             reason.to_owned()
         } else {
@@ -119,7 +124,7 @@ impl Brain {
         let reason = format!("cannot be put back, trying again: {problem}");
         self.report(Code::Drifted, &reason, &reading.in_force, expected);
         self.is_saved = true;
-        Act::Wait(CHECK)
+        self.look_later()
     }
 
     /// From now on what was before is put back.
@@ -129,6 +134,9 @@ impl Brain {
         {
             // From there it goes back, and nowhere else it has been since.
             followed.found.clone_from(&followed.goal);
+        }
+        if let Some(followed) = &mut self.record.followed {
+            followed.is_again = false;
         }
         self.set_phase(Phase::Reverting { result, reason });
         self.save()
@@ -145,22 +153,29 @@ impl Brain {
         true
     }
 
-    fn take(&mut self, step: Step, reading: &Reading, now: Moment) -> Act {
-        let from = reading.in_force.get(&step.parameter).cloned().unwrap_or_default();
-        self.last = Some(Last { step: step.clone(), from, at: now });
-        Act::Set(step)
+    /// Takes the first of some steps, or all of them where that is the target's nature.
+    fn take(&mut self, mut steps: Vec<Step>, reading: &Reading, now: Moment) -> Act {
+        steps.truncate(if self.nature.is_batched { usize::MAX } else { 1 });
+        let from = |step: Step| {
+            let from = reading.in_force.get(&step.parameter).cloned().unwrap_or_default();
+            (step, from)
+        };
+        self.last = Some(Last { steps: steps.iter().cloned().map(from).collect(), at: now });
+        Act::Set(steps)
     }
 
     fn coping(&self, reading: &Reading, now: Moment) -> Coping {
-        let Some(Last { step, from, at }) = &self.last else { return Coping::Done };
-        let value = reading.in_force.get(&step.parameter);
-        if value == Some(from) && *from != step.value {
-            return Coping::Ignored(format!(
-                "{} was set to {} and is still {from}",
-                step.parameter, step.value
-            ));
+        let Some(Last { steps, at }) = &self.last else { return Coping::Done };
+        let is_ignored = |(step, from): &&(Step, String)| {
+            reading.in_force.get(&step.parameter) == Some(from) && *from != step.value
+        };
+        if let Some((Step { parameter, value, .. }, from)) = steps.iter().find(is_ignored) {
+            return Coping::Ignored(format!("{parameter} was set to {value} and is still {from}"));
         }
-        if !step.settles || reading.is_settled {
+        let Some((step, _)) = steps.iter().find(|(step, _)| step.settles) else {
+            return Coping::Done;
+        };
+        if reading.is_settled {
             return Coping::Done;
         }
         if now.since(*at) < SETTLE_PATIENCE {
@@ -171,6 +186,11 @@ impl Brain {
             "{} = {} and {seconds} s later more memory is still in use: what is there cannot be evicted",
             step.parameter, step.value
         ))
+    }
+
+    /// There is nothing to do until the next look.
+    pub(super) const fn look_later(&self) -> Act {
+        Act::Wait(self.nature.check)
     }
 
     /// A parameter of the goal that neither was so before nor was set by the agent.

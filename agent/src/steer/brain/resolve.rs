@@ -186,6 +186,7 @@ impl Brain {
             persist: policy.persist,
             identity: reading.identity.clone(),
             phase: Phase::Applying,
+            is_again: false,
         })
     }
 

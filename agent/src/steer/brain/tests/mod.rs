@@ -5,5 +5,6 @@ mod leases;
 mod permanent;
 mod persons;
 mod refusals;
+mod restarts;
 mod ways;
 mod world;

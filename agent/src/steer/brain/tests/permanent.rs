@@ -43,7 +43,9 @@ fn what_is_permanent_may_be_written_down_and_a_failure_of_that_is_told() {
         let act = world.brain.next(&world.reading(), world.now);
         match &act {
             Act::Save { .. } => world.brain.saved(),
-            Act::Set(step) => drop(world.server.insert(step.parameter.clone(), step.value.clone())),
+            Act::Set(steps) => {
+                drop(world.server.insert(steps[0].parameter.clone(), steps[0].value.clone()));
+            }
             Act::Persist => world.brain.persisted(Err("no config file".to_owned())),
             Act::Wait(_) => {}
         }

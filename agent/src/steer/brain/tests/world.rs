@@ -83,7 +83,10 @@ impl World {
                 self.brain.saved();
                 true
             }
-            Act::Set(step) => self.set(&step, &reading),
+            Act::Set(steps) => {
+                assert_eq!(steps.len(), 1, "one at a time");
+                self.set(&steps[0], &reading)
+            }
             Act::Persist => {
                 self.persists += 1;
                 self.brain.persisted(Ok(()));
