@@ -87,8 +87,9 @@ impl Change {
 /// What to push now, and when to ask again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// The wanted snapshot in which clusters that must wait keep the weights in force; `None` =
-    /// nothing to push now.
+    /// The wanted snapshot; `None` = nothing to push now. Clusters that must wait keep the weights
+    /// in force; then the version is `VERSION/1` (`/2` and so on while it stays so), because what
+    /// comes later under VERSION is another content.
     pub push: Option<Snapshot>,
     /// How long until the next waiting cluster is due; `None` = none waits.
     pub wait: Option<Duration>,
@@ -133,7 +134,10 @@ impl Pacer {
                 _ => clusters.push(new.clone()),
             }
         }
-        let push = Snapshot { clusters, ..wanted.clone() };
+        let mut push = Snapshot { clusters, ..wanted.clone() };
+        if wait.is_some() {
+            push.version = partial(&wanted.version, &in_force.version);
+        }
         Plan { push: changed(in_force, &push).then_some(push), wait }
     }
 
@@ -174,6 +178,13 @@ fn round_length(endpoints: &[Endpoint]) -> f64 {
     let ready = || endpoints.iter().filter(|endpoint| endpoint.health == Health::Ready);
     let sum: f64 = ready().map(|endpoint| f64::from(endpoint.weight)).sum();
     ready().map(|endpoint| endpoint.weight.max(1)).min().map_or(0.0, |min| sum / f64::from(min))
+}
+
+/// The version of a push that is not all of `wanted`: `VERSION/1`, then `VERSION/2`.
+fn partial(wanted: &str, in_force: &str) -> String {
+    let before = in_force.strip_prefix(wanted).and_then(|rest| rest.strip_prefix('/'));
+    let number = before.and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
+    format!("{wanted}/{}", number.saturating_add(1))
 }
 
 /// Whether anything but the version differs.

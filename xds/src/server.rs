@@ -158,7 +158,7 @@ impl Server {
         self.serve_incoming(incoming, shutdown).await
     }
 
-    /// Like [`Self::serve`], on connections of any kind, such as those of a Unix socket.
+    /// Like [`Self::serve`], on connections of any kind, such as those behind TLS.
     ///
     /// # Errors
     /// The transport failed.

@@ -101,13 +101,21 @@ fn a_drain_passes_at_once_and_other_clusters_keep_their_weights() {
     drained.endpoints[1].health = Health::Drain;
     let wanted = snapshot("2", &[drained.clone(), cluster("b", &[5, 1])]);
     let plan = pacer.plan(ms(10), &first, &wanted, |_| traffic(1_000.0, 1));
-    let pushed = snapshot("2", &[drained, b]);
+    let pushed = snapshot("2/1", &[drained, b]);
     assert_eq!(plan, Plan { push: Some(pushed.clone()), wait: Some(ms(990)) });
     // The drain made the schedule of `a` anew: its weights wait from now, those of `b` do not.
     pacer.pushed(ms(10), &first, &pushed);
     let wanted = snapshot("3", &[pushed.clusters[0].clone(), cluster("b", &[5, 1])]);
     let plan = pacer.plan(ms(1_000), &pushed, &wanted, |_| traffic(1_000.0, 1));
     assert_eq!(plan.push, Some(wanted));
+}
+
+#[test]
+fn a_push_of_a_part_has_a_version_of_its_own() {
+    assert_eq!(partial("7", "6"), "7/1");
+    assert_eq!(partial("7", "7/1"), "7/2");
+    assert_eq!(partial("7", "77/1"), "7/1");
+    assert_eq!(partial("7", "7/x"), "7/1");
 }
 
 #[test]
@@ -147,7 +155,12 @@ proptest! {
         let settings = PaceSettings::default();
         let mut pacer = Pacer::new(settings);
         let (mut in_force, mut now) = (Snapshot::default(), Duration::ZERO);
-        for (wanted, passed, rate) in steps {
+        let mut versions = std::collections::HashSet::new();
+        // Each is wanted for a while.
+        let steps = steps.iter().enumerate().flat_map(|(step, one)| [(step, one); 3]);
+        for (step, (wanted, passed, rate)) in steps {
+            let (wanted, passed, rate) = (wanted.clone(), *passed, *rate);
+            let wanted = Snapshot { version: step.to_string(), ..wanted };
             now += ms(passed);
             let plan = pacer.plan(now, &in_force, &wanted, |_| traffic(rate, 1));
             prop_assert!(plan.wait.is_none_or(|wait| !wait.is_zero() && wait <= settings.max_wait));
@@ -160,6 +173,7 @@ proptest! {
                     prop_assert!(!weights || last.is_none_or(|last| now >= last + settings.min_interval));
                 }
                 pacer.pushed(now, &in_force, &pushed);
+                prop_assert!(versions.insert(pushed.version.clone()), "a version used twice");
                 in_force = pushed;
                 let again = pacer.plan(now, &in_force, &wanted, |_| traffic(rate, 1));
                 prop_assert_eq!(again.push, None);

@@ -293,6 +293,10 @@ fn run(protocol: Protocol, steps: &[Step]) -> Result<(), TestCaseError> {
     }
     let last = [(0, 100, 100), (1, 100, 100), (2, 100, 100)];
     publish(&mut catalogue, steps.len(), snapshot(&last, Some(1), 81));
+    settle(&mut client, catalogue.as_ref().expect("published"))?;
+    // The clusters once more, their endpoints unchanged.
+    let last = last.map(|(name, _, weight)| (name, 101, weight));
+    publish(&mut catalogue, steps.len() + 1, snapshot(&last, Some(1), 81));
     let catalogue = catalogue.expect("published");
     settle(&mut client, &catalogue)?;
     for kind in Kind::ALL {

@@ -1,6 +1,7 @@
 //! Envoy, in both variants of the protocol.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -61,13 +62,18 @@ fn bootstrap(server: SocketAddr, protocol: Protocol) -> Value {
 impl Envoy {
     /// Starts an Envoy that listens on `address`, and waits until it has what is published.
     async fn start(running: &Running, protocol: Protocol, address: Ipv4Addr) -> Self {
+        Self::with(&bootstrap(running.address, protocol), address).await
+    }
+
+    async fn with(bootstrap: &Value, address: Ipv4Addr) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let config = directory.path().join("bootstrap.json");
-        std::fs::write(&config, bootstrap(running.address, protocol).to_string()).expect("a file");
+        std::fs::write(&config, bootstrap.to_string()).expect("a file");
         let admin = directory.path().join("admin");
         let mut command = Command::new(tool("envoy"));
         command.arg("-c").arg(&config).arg("--admin-address-path").arg(&admin);
         command.args(["--concurrency", "1", "--disable-hot-restart", "-l", "warning"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
         let process = Process::start(directory, &mut command);
         let admin = retry("Envoy's admin address", || async {
             std::fs::read_to_string(&admin).ok()?.parse().ok()
@@ -160,6 +166,17 @@ impl Fixture {
         self.confirmed(version).await;
     }
 
+    /// Requests until one endpoint gets none: Envoy acknowledges before its workers apply.
+    async fn leave(&self, endpoint: usize) {
+        self.take();
+        loop {
+            self.envoy.requests(20).await;
+            if self.take()[endpoint] == 0 {
+                break;
+            }
+        }
+    }
+
     fn take(&self) -> Vec<u64> {
         self.backends.iter().map(Backend::take).collect()
     }
@@ -214,11 +231,13 @@ async fn a_drain_gets_no_request(protocol: Protocol) {
     let mut drained = web(&fixture.backends, &[1, 1, 1]);
     drained.endpoints[0].health = Health::Drain;
     fixture.push("2", drained.clone()).await;
+    fixture.leave(0).await;
     fixture.envoy.requests(300).await;
     assert_shares(&fixture.take(), &[0, 1, 1]);
     // More than half: without the threshold of 0 Envoy would spread over all.
     drained.endpoints[1].health = Health::Down;
     fixture.push("3", drained).await;
+    fixture.leave(1).await;
     fixture.envoy.requests(300).await;
     assert_eq!(fixture.take(), [0, 0, 300]);
     fixture.push("4", web(&fixture.backends, &[1, 1, 1])).await;
@@ -245,11 +264,11 @@ async fn a_changed_cluster_does_not_wait_for_endpoints(protocol: Protocol) {
         fixture.push(&version.to_string(), changed).await;
         let changes = fixture.envoy.stat("cluster_manager.cluster_modified").await;
         assert_eq!(changes, version - 1, "Envoy did not take it for a change");
+        // Envoy acknowledges a cluster when it is warm. Without endpoints it is so after the
+        // fetch timeout, which counts.
+        assert_eq!(fixture.envoy.stat("cluster_manager.warming_clusters").await, 0);
+        assert_eq!(fixture.envoy.stat("cluster.web.init_fetch_timeout").await, 0);
     }
-    // Envoy acknowledges a cluster when it is warm. Without endpoints it is so after the fetch
-    // timeout, which counts.
-    assert_eq!(fixture.envoy.stat("cluster_manager.warming_clusters").await, 0);
-    assert_eq!(fixture.envoy.stat("cluster.web.init_fetch_timeout").await, 0);
     fixture.envoy.requests(30).await;
     assert_shares(&fixture.take(), &[2, 1]);
 }
@@ -394,4 +413,66 @@ async fn moving_to_another_cluster_fails_no_request_in_state_of_the_world() {
 #[tokio::test]
 async fn moving_to_another_cluster_fails_no_request_in_delta() {
     moving_to_another_cluster_fails_no_request(Protocol::Delta).await;
+}
+
+/// An Envoy with a cluster and a listener of its own.
+fn own(mut bootstrap: Value, address: Ipv4Addr) -> Value {
+    let resources = bootstrap["dynamic_resources"].as_object_mut().expect("an object");
+    resources.retain(|key, _| key == "ads_config");
+    let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().expect("a list");
+    clusters.push(example(1));
+    let manager =
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+    let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+    let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "web"}});
+    let listener = json!({
+        "name": "own",
+        "address": {"socket_address": {"address": address.to_string(), "port_value": PORT}},
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": {
+            "@type": format!("type.googleapis.com/{manager}"),
+            "stat_prefix": "own",
+            "http_filters": [{"name": "router", "typed_config": {"@type": router}}],
+            "route_config": {
+                "virtual_hosts": [{"name": "own", "domains": ["*"], "routes": [route]}],
+            },
+        }}]}],
+    });
+    bootstrap["static_resources"]["listeners"] = json!([listener]);
+    bootstrap
+}
+
+async fn an_own_cluster_takes_endpoints_alone(protocol: Protocol) {
+    let running = Running::start(Settings::default()).await;
+    let backends = vec![Backend::http().await, Backend::http().await, Backend::http().await];
+    running.publish(snapshot("1", &[web(&backends, &[100, 50, 10])], &[]));
+    let address = own_address();
+    let envoy = Envoy::with(&own(bootstrap(running.address, protocol), address), address).await;
+    let fixture = Fixture { running, backends, envoy };
+    fixture.confirmed("1").await;
+    fixture.take();
+    fixture.envoy.requests(500).await;
+    assert_shares(&fixture.take(), &[100, 50, 10]);
+    let mut drained = web(&fixture.backends, &[1, 1, 1]);
+    drained.endpoints[0].health = Health::Drain;
+    drained.endpoints[1].health = Health::Drain;
+    fixture.running.publish(snapshot("2", &[drained], &[]));
+    fixture.confirmed("2").await;
+    fixture.leave(0).await;
+    fixture.leave(1).await;
+    fixture.envoy.requests(100).await;
+    assert_eq!(fixture.take(), [0, 0, 100]);
+    let asked: Vec<_> =
+        fixture.running.server.clients()[0].kinds.iter().map(|one| one.kind).collect();
+    assert_eq!(asked, [Kind::Endpoint]);
+    assert_eq!(fixture.envoy.stat("cluster.web.init_fetch_timeout").await, 0);
+}
+
+#[tokio::test]
+async fn an_own_cluster_takes_endpoints_alone_in_state_of_the_world() {
+    an_own_cluster_takes_endpoints_alone(Protocol::StateOfTheWorld).await;
+}
+
+#[tokio::test]
+async fn an_own_cluster_takes_endpoints_alone_in_delta() {
+    an_own_cluster_takes_endpoints_alone(Protocol::Delta).await;
 }

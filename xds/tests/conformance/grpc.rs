@@ -1,6 +1,5 @@
 //! The gRPC library of C++, Python and others, by its Python client.
 
-use std::net::SocketAddr;
 use std::process::Stdio;
 
 use flyball_xds::snapshot::{Cluster, Health, Policy};
@@ -22,11 +21,11 @@ struct Client {
 }
 
 impl Client {
-    fn start(server: SocketAddr) -> Self {
+    fn start(server: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let bootstrap = directory.path().join("bootstrap.json");
-        let mut config = example(1);
-        config["xds_servers"][0]["server_uri"] = json!(server.to_string());
+        let mut config = example(2);
+        config["xds_servers"][0]["server_uri"] = json!(server);
         std::fs::write(&bootstrap, config.to_string()).expect("a file");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/client.py");
         let mut command = Command::new(tool("python"));
@@ -69,7 +68,7 @@ impl Fixture {
         }
         let cluster = echo(&backends, weights);
         running.publish(snapshot("1", &[cluster], &[api("echo", "echo")]));
-        let client = Client::start(running.address);
+        let client = Client::start(&running.address.to_string());
         let mut fixture = Self { running, backends, client };
         fixture.client.calls(1).await;
         fixture.confirmed("1").await;
@@ -93,6 +92,17 @@ impl Fixture {
     async fn push(&self, version: &str, cluster: Cluster) {
         self.running.publish(snapshot(version, &[cluster], &[api("echo", "echo")]));
         self.confirmed(version).await;
+    }
+
+    /// Calls until one endpoint gets none: the client acknowledges before it applies.
+    async fn leave(&mut self, endpoint: usize) {
+        self.take();
+        loop {
+            self.client.calls(20).await;
+            if self.take()[endpoint] == 0 {
+                break;
+            }
+        }
     }
 
     fn take(&self) -> Vec<u64> {
@@ -133,10 +143,12 @@ async fn a_drain_gets_no_call() {
     let mut drained = echo(&fixture.backends, &[1, 1, 1]);
     drained.endpoints[0].health = Health::Drain;
     fixture.push("2", drained.clone()).await;
+    fixture.leave(0).await;
     fixture.client.calls(300).await;
     assert_shares(&fixture.take(), &[0, 1, 1]);
     drained.endpoints[1].health = Health::Down;
     fixture.push("3", drained).await;
+    fixture.leave(1).await;
     fixture.client.calls(300).await;
     assert_eq!(fixture.take(), [0, 0, 300]);
 }
