@@ -11,9 +11,7 @@ use crate::balance::Counts;
 /// Bits of a server's administrative state, of HAProxy's `SRV_ADMF_*`.
 const FORCED_MAINT: i64 = 0x01;
 const FORCED_DRAIN: i64 = 0x08;
-/// Set by the configuration (`disabled`), and never taken away.
-const CONFIGURED_MAINT: i64 = 0x04;
-/// In maintenance for whatever reason: by hand, by a tracked server, by DNS.
+/// In maintenance for whatever reason: by hand, by a tracked server, by DNS. Not by the configuration's `disabled` alone, whose bit stays when the server is made ready.
 const ANY_MAINT: i64 = 0x63;
 const ANY_DRAIN: i64 = 0x18;
 /// What makes up a table that is understood.
@@ -182,11 +180,6 @@ impl ServerState {
         } else {
             super::READY
         }
-    }
-
-    /// What the configuration says.
-    pub(crate) const fn configured(self) -> &'static str {
-        if self.admin & CONFIGURED_MAINT == 0 { super::READY } else { super::MAINT }
     }
 
     /// In maintenance, for whatever reason.
