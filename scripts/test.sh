@@ -2,7 +2,7 @@
 # Installs what the tests need and runs all of them, the quickest first. Nothing is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/need.sh rust cc node nextest deny chromium=chromium faketime=faketime iproute2=ip redis-server=redis-server memcached=memcached nginx-light=nginx
+scripts/need.sh rust cc node nextest deny chromium=chromium faketime=faketime iproute2=ip redis-server=redis-server memcached=memcached nginx-light=nginx haproxy=haproxy
 PATH=$PATH:${XDG_CACHE_HOME:-$HOME/.cache}/flyball/tools/bin
 
 step() { printf '\n== %s (%ds)\n' "$1" "$SECONDS"; }
