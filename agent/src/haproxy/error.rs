@@ -28,7 +28,7 @@ pub enum HaproxyError {
     #[error("not the answer of a haproxy: {0}")]
     Protocol(&'static str),
     /// The socket has no right to the command.
-    #[error("{0}: the socket needs level admin to set, and level user to read")]
+    #[error("{0}: the socket needs level admin to set, and level operator to read")]
     Denied(String),
     /// It says no, in its own words.
     #[error("{0}")]

@@ -153,13 +153,14 @@ async fn requests_under_way_and_those_that_wait_are_seen() {
     let report = ear
         .until("a full server", |report| {
             let one = report.backend("web", "s0").unwrap().1;
-            one.in_flight == Some(2.0) && one.queue == 3
+            one.in_flight.is_some_and(|mean| (mean - 2.0).abs() < 1e-6) && one.queue == 3
         })
         .await;
     let (group, server) = report.backend("web", "s0").unwrap();
     assert_eq!((group.algorithm.as_str(), group.weights), ("leastconn", WeightMeaning::WhenBusy));
     assert_eq!(server.limit, Some(2));
-    assert_eq!(server.utilization, Some((1.0, UtilizationSource::Limit)));
+    let (utilization, source) = server.utilization.unwrap();
+    assert!((utilization - 1.0).abs() < 1e-6 && source == UtilizationSource::Limit);
     slow.answer(200);
     for client in clients {
         assert_eq!(client.join().unwrap(), Ok(200));
@@ -223,10 +224,15 @@ async fn whatever_is_the_matter_with_the_socket_is_a_state() {
     assert!(gone.reason.contains("admin") && gone.groups.is_empty(), "{gone:?}");
     haproxy.run();
     ear.until("it once more", |report| report.state == BalancerState::Up).await;
-    // Reading needs no right to change anything.
-    let mut user = Ear::of(&haproxy, "user");
-    let report = user.next().await;
-    assert_eq!((report.state, report.groups.len()), (BalancerState::Up, 1), "{report:?}");
+    // Reading needs no right to change anything; but a user is not told how requests are shared.
+    let report = Ear::of(&haproxy, "operator").next().await;
+    assert_eq!((report.state, report.missing.len()), (BalancerState::Up, 0), "{report:?}");
+    assert_eq!(report.groups[0].weights, WeightMeaning::Exact);
+    let address = report.groups[0].backends[0].address.clone();
+    let report = Ear::of(&haproxy, "user").next().await;
+    assert!(report.missing[0].contains("level operator"), "{report:?}");
+    assert_eq!(report.groups[0].weights, WeightMeaning::None);
+    assert_eq!(report.groups[0].backends[0].address, address);
 }
 
 #[tokio::test]

@@ -139,6 +139,7 @@ impl Haproxy {
         let dir = self.dir.path().display();
         let mut text = format!(
             "global\n  stats socket {dir}/admin mode 600 level admin expose-fd listeners\n\
+             \x20 stats socket {dir}/operator mode 600 level operator\n\
              \x20 stats socket {dir}/user mode 600 level user\n  stats timeout 1h\n  hard-stop-after 20s\n\
              defaults\n  mode http\n  retries 0\n  timeout connect 2s\n  timeout client 30s\n\
              \x20 timeout queue 30s\n  timeout server 30s\n"

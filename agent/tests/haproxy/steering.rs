@@ -206,10 +206,14 @@ async fn what_may_not_be_is_refused_by_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_without_the_right_to_set_refuses_in_its_own_words() {
     let mut collector = Collector::start();
-    let (_backends, haproxy, _agent) = all(&collector, "user");
-    collector.want(wanted(1, &[("weight:web/s0", "120")]));
-    let rejected = collector.outcome(1, PolicyResult::Rejected).await;
-    assert!(rejected.reason.contains("level admin"), "{}", rejected.reason);
+    let (_backends, haproxy, _agent) = all(&collector, "operator");
+    for (revision, parameter, value) in
+        [(1, "weight:web/s0", "120"), (2, "state:web/s0", "drain"), (3, "maxconn:web/s0", "9")]
+    {
+        collector.want(wanted(revision, &[(parameter, value)]));
+        let rejected = collector.outcome(revision, PolicyResult::Rejected).await;
+        assert!(rejected.reason.contains("level admin"), "{}", rejected.reason);
+    }
     assert_eq!(haproxy.weight("web/s0"), 100);
 }
 
