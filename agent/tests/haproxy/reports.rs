@@ -152,8 +152,9 @@ async fn requests_under_way_and_those_that_wait_are_seen() {
     let clients: Vec<_> = (0..5).map(|_| std::thread::spawn(move || get(port))).collect();
     let report = ear
         .until("a full server", |report| {
-            let one = report.backend("web", "s0").unwrap().1;
-            one.in_flight.is_some_and(|mean| (mean - 2.0).abs() < 1e-6) && one.queue == 3
+            // Who waits has no server yet.
+            let (group, one) = report.backend("web", "s0").unwrap();
+            one.in_flight.is_some_and(|mean| (mean - 2.0).abs() < 1e-6) && group.queue == 3
         })
         .await;
     let (group, server) = report.backend("web", "s0").unwrap();
