@@ -483,6 +483,7 @@ mod tests {
             ("FLYBALL_SPOOL_FSYNC_SECONDS", "3601"),
             ("FLYBALL_SPOOL_MAX_MB", "0"),
             ("FLYBALL_STEER_LARGEST_GROWTH", "1"),
+            ("FLYBALL_STEER_LARGEST_SHIFT", "0"),
             ("FLYBALL_STEER_LARGEST_SHRINK", "0.6"),
             ("FLYBALL_STEER_MAX_MEMORY_SHARE", "0.96"),
         ];
@@ -502,6 +503,7 @@ mod tests {
             "spool.fsync_seconds",
             "spool.max_mb",
             "steer.largest_growth",
+            "steer.largest_shift",
             "steer.largest_shrink",
             "steer.max_memory_share",
         ];
@@ -519,6 +521,9 @@ mod tests {
         let all = r#"[{name="a",address="h:1"},{name="a",address="h:x"}]"#;
         let keys = ["memcached[1].address", "memcached[1].name"];
         assert_eq!(problems(&[("FLYBALL_MEMCACHED", all)]), keys);
+        let all = r#"[{name="a",socket="/s"},{name="a",socket="x",check_ms=1}]"#;
+        let keys = ["haproxy[1].check_ms", "haproxy[1].name", "haproxy[1].socket"];
+        assert_eq!(problems(&[("FLYBALL_HAPROXY", all)]), keys);
     }
 
     #[test]

@@ -37,6 +37,7 @@ use crate::ship::Ship;
 use crate::ship::outbox::{Outbox, OutboxSettings, SharedOutbox};
 use crate::spool::{SegmentMeta, Spool, SpoolError};
 use crate::steer::actuator::Actuator;
+use crate::steer::haproxy::HaproxyActuator;
 use crate::steer::nginx::NginxActuator;
 use crate::steer::redis::RedisActuator;
 use crate::steer::xds::{self, ReadOnly, XdsActuator};
@@ -207,14 +208,21 @@ fn steer_parts<'a>(
         let all = config.nginx().into_iter().filter(move |one| one.config().steer == is_steered);
         all.map(|one| -> Box<dyn Actuator> { Box::new(NginxActuator::new(one)) })
     };
+    let haproxy = |is_steered: bool| {
+        let all = servers.haproxy.iter().filter(move |one| one.config().steer == is_steered);
+        all.map(|one| -> Box<dyn Actuator> {
+            Box::new(HaproxyActuator::new(one.clone(), settings))
+        })
+    };
+    let balancers = |is_steered: bool| nginx(is_steered).chain(haproxy(is_steered));
     let node = NodeName::new(&hello.node).expect("the name was checked when it was said");
     let epoch = hello.epoch.as_slice().try_into().expect("an epoch is drawn as 16 bytes");
     SteerParts {
         hello: steer::hello(node, &hello.agent_version, epoch),
         collectors: config.collectors(),
         dir,
-        actuators: steered.into_iter().map(actuator).chain(nginx(true)).collect(),
-        barred: barred.into_iter().map(bar).chain(nginx(false)).collect(),
+        actuators: steered.into_iter().map(actuator).chain(balancers(true)).collect(),
+        barred: barred.into_iter().map(bar).chain(balancers(false)).collect(),
     }
 }
 

@@ -28,7 +28,7 @@ pub enum HaproxyError {
     #[error("not the answer of a haproxy: {0}")]
     Protocol(&'static str),
     /// The socket has no right to the command.
-    #[error("{0}: the socket needs level admin to set, and level user to read")]
+    #[error("{0}: the socket needs level admin to set, and level operator to read")]
     Denied(String),
     /// It says no, in its own words.
     #[error("{0}")]
@@ -37,7 +37,7 @@ pub enum HaproxyError {
 
 impl HaproxyError {
     /// From what it said instead of nothing.
-    pub(super) fn said(text: &str) -> Self {
+    pub(crate) fn said(text: &str) -> Self {
         let text = text.lines().next().unwrap_or_default();
         let text: String = text.chars().filter(|c| !c.is_control()).take(TEXT_CHARS).collect();
         if text.starts_with("Permission denied") { Self::Denied(text) } else { Self::Refused(text) }

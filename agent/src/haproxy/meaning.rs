@@ -32,8 +32,10 @@ pub(crate) fn meaning(algorithm: &str) -> (WeightMeaning, &'static str) {
             WeightMeaning::DrainOnly,
             "servers are taken by a map made when HAProxy starts: at run time it takes only 0 % and 100 %, and with consistent hashing another weight would move keys",
         ),
-        // Without HTTP the name may be empty, of a version to come unknown.
-        "" => (WeightMeaning::None, "HAProxy does not say by which algorithm requests are shared"),
+        "" => (
+            WeightMeaning::None,
+            "HAProxy does not say by which algorithm requests are shared: its socket needs level operator",
+        ),
         _ => (WeightMeaning::None, "an algorithm that Flyball does not know: its weights are left"),
     }
 }

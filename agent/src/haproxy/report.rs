@@ -73,6 +73,10 @@ impl Reports {
             });
             groups.push(group(backend, backends.collect()));
         }
+        if groups.iter().any(|group: &BackendGroup| group.algorithm.is_empty()) {
+            let what = "algorithms: a socket of level user is not told, give it level operator";
+            missing.insert(0, what.to_owned());
+        }
         self.means.retain(|key, _| counts.contains_key(key));
         self.last = Some((at, snapshot.identity.clone(), counts));
         missing.truncate(MAX_MISSING);

@@ -11,9 +11,7 @@ use crate::balance::Counts;
 /// Bits of a server's administrative state, of HAProxy's `SRV_ADMF_*`.
 const FORCED_MAINT: i64 = 0x01;
 const FORCED_DRAIN: i64 = 0x08;
-/// Set by the configuration (`disabled`), and never taken away.
-const CONFIGURED_MAINT: i64 = 0x04;
-/// In maintenance for whatever reason: by hand, by a tracked server, by DNS.
+/// In maintenance for whatever reason: by hand, by a tracked server, by DNS. Not by the configuration's `disabled` alone, whose bit stays when the server is made ready.
 const ANY_MAINT: i64 = 0x63;
 const ANY_DRAIN: i64 = 0x18;
 /// What makes up a table that is understood.
@@ -184,11 +182,6 @@ impl ServerState {
         }
     }
 
-    /// What the configuration says.
-    pub(crate) const fn configured(self) -> &'static str {
-        if self.admin & CONFIGURED_MAINT == 0 { super::READY } else { super::MAINT }
-    }
-
     /// In maintenance, for whatever reason.
     pub(crate) const fn is_maint(self) -> bool {
         self.admin & ANY_MAINT != 0
@@ -228,8 +221,14 @@ impl Snapshot {
         if !fields.contains_key("Pid") {
             return Err(HaproxyError::said(info));
         }
+        // A socket of level user is told addresses here and not in the statistics.
         let known = states.rows().filter_map(|row| {
-            Some(((row.text("be_name"), row.text("srv_name")), ServerState::of(row)?))
+            let address = match row.text("srv_addr") {
+                host if host.contains(':') => format!("[{host}]:{}", row.text("srv_port")),
+                host => format!("{host}:{}", row.text("srv_port")),
+            };
+            let place = (row.text("be_name"), row.text("srv_name"));
+            Some((place, (ServerState::of(row)?, address)))
         });
         let known: BTreeMap<_, _> = known.collect();
         let is_wanted = |row: &Row<'_, '_>| {
@@ -237,7 +236,7 @@ impl Snapshot {
                 || row.text("type") == "0"
                 || groups.iter().any(|group| group == row.text("pxname"))
         };
-        let line = |row| line(row, |place| known.get(&place).copied());
+        let line = |row| line(row, |place| known.get(&place));
         let lines: Vec<Line> = stat_table.rows().filter(is_wanted).filter_map(line).collect();
         let has = |group: &&String| lines.iter().any(|line| line.proxy == **group);
         let missing = groups.iter().filter(|group| !has(group)).cloned().collect();
@@ -280,9 +279,9 @@ pub(crate) fn in_flight(place: &Place) -> Result<Vec<(String, String, u32)>, Hap
     Ok(table.rows().filter_map(one).collect())
 }
 
-fn line<'a>(
+fn line<'a, 'k>(
     row: Row<'_, 'a>,
-    state: impl FnOnce((&'a str, &'a str)) -> Option<ServerState>,
+    known: impl FnOnce((&'a str, &'a str)) -> Option<&'k (ServerState, String)>,
 ) -> Option<Line> {
     let kind = match row.text("type") {
         "0" => Kind::Frontend,
@@ -291,16 +290,21 @@ fn line<'a>(
         _ => return None,
     };
     let (proxy, service) = (row.text("pxname"), row.text("svname"));
+    let known = if kind == Kind::Server { known((proxy, service)) } else { None };
+    let address = match row.text("addr") {
+        "" => known.map_or("", |(_, address)| address.as_str()),
+        address => address,
+    };
     Some(Line {
         kind,
         proxy: proxy.to_owned(),
         service: service.to_owned(),
-        address: row.text("addr").to_owned(),
+        address: address.to_owned(),
         algorithm: row.text("algo").to_owned(),
         mode: row.text("mode").to_owned(),
         status: row.text("status").to_owned(),
         numbers: COLUMNS.map(|column| row.number(column)),
-        server: if kind == Kind::Server { state((proxy, service)) } else { None },
+        server: known.map(|(state, _)| *state),
     })
 }
 

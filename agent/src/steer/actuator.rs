@@ -2,6 +2,7 @@
 //!
 //! A new kind is one file that implements both, and one line that registers it.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -122,6 +123,8 @@ pub struct Reading {
     pub facts: Facts,
     /// What else is to be told of what is in force, in words; empty: nothing.
     pub note: String,
+    /// What the rules need to know of parts of the target, by names that they agree on with the hands.
+    pub parts: BTreeMap<String, String>,
 }
 
 /// What rules may need to know. What a kind of target does not have stays as the default is.

@@ -17,6 +17,8 @@ pub struct SteerConfig {
     pub largest_growth: f64,
     /// Share by which one step may make it smaller; then evictions are waited for.
     pub largest_shrink: f64,
+    /// Largest share of a group's requests that one change may put upon servers of a load balancer in addition to what they have.
+    pub largest_shift: f64,
     /// Lets promoted settings be written into the server's own configuration file (CONFIG REWRITE).
     pub allow_rewrite: bool,
 }
@@ -28,6 +30,7 @@ impl Default for SteerConfig {
             max_memory_mb: 0,
             largest_growth: 2.0,
             largest_shrink: 0.05,
+            largest_shift: 0.5,
             allow_rewrite: false,
         }
     }
@@ -52,6 +55,9 @@ impl SteerConfig {
         }
         if !(0.005..=0.5).contains(&self.largest_shrink) {
             problems.push("steer.largest_shrink", "must be 0.005 to 0.5");
+        }
+        if !(0.01..=1.0).contains(&self.largest_shift) {
+            problems.push("steer.largest_shift", "must be 0.01 to 1");
         }
     }
 }

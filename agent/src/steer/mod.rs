@@ -16,6 +16,7 @@ pub mod actuator;
 pub mod brain;
 pub mod clock;
 pub mod config;
+pub mod haproxy;
 pub mod nginx;
 pub mod outbox;
 pub mod record;

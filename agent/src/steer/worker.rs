@@ -229,7 +229,8 @@ impl Worker {
         if !std::mem::replace(&mut self.is_away, true) {
             tracing::warn!(server = %self.actuator.target(), reason = %trouble, "cannot be steered now");
         }
-        self.backoff.next_delay(rand::rng().random())
+        let wait = self.backoff.next_delay(rand::rng().random());
+        self.brain.longest_wait().map_or(wait, |longest| wait.min(longest))
     }
 
     fn back(&mut self) {

@@ -208,7 +208,7 @@ impl Known {
     fn set(&mut self, balancer: &str, line: &Line, is_late: bool, r: &mut Readings) {
         self.is_seen = true;
         for ((column, metric), handle) in GAUGES.iter().zip(&mut self.gauges) {
-            let value = if column.is_empty() { serving(line) } else { line.get(column) };
+            let value = if column.is_empty() { Some(serving(line)) } else { line.get(column) };
             if let Some(value) = value {
                 let handle = handle.get_or_insert_with(|| define(balancer, line, metric, &[], r));
                 r.set(*handle, value);
@@ -269,12 +269,12 @@ fn define(
 }
 
 /// Whether it is given requests.
-fn serving(line: &Line) -> Option<i64> {
+fn serving(line: &Line) -> i64 {
     let is_serving = match line.server {
         Some(server) => {
             server.is_running && !server.is_maint() && !server.is_drained() && server.weight > 0
         }
         None => line.status == "UP" || line.status == "OPEN",
     };
-    Some(i64::from(is_serving))
+    i64::from(is_serving)
 }

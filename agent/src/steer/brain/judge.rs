@@ -24,7 +24,7 @@ impl Brain {
         {
             let reason = if trouble.is_empty() { "the target was not read" } else { &trouble };
             let reason = format!("could not be tried within its lease: {reason}");
-            self.refuse(&offer, &reason, in_force.cloned().unwrap_or_default());
+            self.refuse(&offer, &reason, in_force.unwrap_or(&Settings::new()));
         }
     }
 
@@ -110,7 +110,7 @@ impl Brain {
         match trouble {
             Trouble::Refused(words) => {
                 if let Some(Pending { offer, .. }) = self.pending.take() {
-                    self.refuse(&offer, words, Settings::new());
+                    self.refuse(&offer, words, &Settings::new());
                 }
                 let followed = self.record.followed.as_ref();
                 if followed.is_some_and(|followed| followed.phase == Phase::Applying) {

@@ -25,7 +25,9 @@ mod tests;
 
 use std::time::Duration;
 
-use flyball_proto::steering::{Capability, MAX_REASON_BYTES, Settings, TargetPolicy, clip};
+use flyball_proto::steering::{
+    Capability, MAX_REASON_BYTES, MAX_SETTINGS, Settings, TargetPolicy, clip,
+};
 
 use super::actuator::{Law, Nature, Reading, Step};
 use super::clock::Moment;
@@ -159,6 +161,11 @@ impl Brain {
         self.nature.check
     }
 
+    /// Longest time between two attempts at a target that is away: what a restart has taken is to be set again soon.
+    pub fn longest_wait(&self) -> Option<Duration> {
+        self.nature.forgets.then_some(self.nature.check)
+    }
+
     /// Outcomes since the last call, in order.
     pub fn take_outcomes(&mut self) -> Vec<Outcome> {
         std::mem::take(&mut self.outcomes)
@@ -218,7 +225,7 @@ impl Brain {
         let Some(followed) = &self.record.followed else { return };
         let (revision, rollout_id) = (followed.revision, followed.rollout_id.clone());
         let reason = clip(reason, MAX_REASON_BYTES);
-        let in_force = in_force.clone();
+        let in_force = told(in_force, &followed.goal);
         let outcome = Outcome { revision, rollout_id, result, reason, in_force, expected };
         if self.record.outcome.as_ref() == Some(&outcome) {
             return;
@@ -235,4 +242,13 @@ impl Brain {
             self.last = None;
         }
     }
+}
+
+/// What is told of what is in force: all of it, or, where that is more than a message holds, what is in `settings`.
+fn told(in_force: &Settings, settings: &Settings) -> Settings {
+    let mut told = in_force.clone();
+    if told.len() > MAX_SETTINGS {
+        told.retain(|parameter, _| settings.contains_key(parameter));
+    }
+    told
 }

@@ -2,7 +2,7 @@
 
 use flyball_proto::steering::{MAX_REASON_BYTES, Settings, TargetPolicy, clip};
 
-use super::{Brain, Offer, Pending};
+use super::{Brain, Offer, Pending, told};
 use crate::steer::actuator::Reading;
 use crate::steer::clock::Moment;
 use crate::steer::record::{Code, Followed, Outcome, Phase};
@@ -57,7 +57,7 @@ impl Brain {
         }
         let followed = match self.follow(&offer, reading) {
             Ok(followed) => followed,
-            Err(reason) => return self.refuse(&offer, &reason, reading.in_force.clone()),
+            Err(reason) => return self.refuse(&offer, &reason, &reading.in_force),
         };
         self.record.journal = offer.journal;
         self.record.seen = offer.revision;
@@ -94,7 +94,7 @@ impl Brain {
     }
 
     fn tell_again(&mut self, ended: Outcome, offer: &Offer, reading: &Reading) {
-        let in_force = reading.in_force.clone();
+        let in_force = told(&reading.in_force, &offer.policy.settings);
         let outcome = Outcome { revision: offer.revision, in_force, ..ended };
         self.record.seen = offer.revision;
         self.record.refused = None;
@@ -132,13 +132,13 @@ impl Brain {
     }
 
     /// Notes that an offer was refused. What is followed stays so; a canary that is not offered any more ends with its lease.
-    pub(super) fn refuse(&mut self, offer: &Offer, reason: &str, in_force: Settings) {
+    pub(super) fn refuse(&mut self, offer: &Offer, reason: &str, in_force: &Settings) {
         let outcome = Outcome {
             revision: offer.revision,
             rollout_id: offer.policy.rollout_id.clone(),
             result: Code::Rejected,
             reason: clip(reason, MAX_REASON_BYTES),
-            in_force,
+            in_force: told(in_force, &offer.policy.settings),
             expected: Settings::new(),
         };
         self.record.journal.clone_from(&offer.journal);

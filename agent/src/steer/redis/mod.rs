@@ -261,7 +261,7 @@ fn parse(info: &str, limit: u64) -> Reading {
         identity: field(info, "run_id").unwrap_or_default().to_owned(),
         is_settled: limit == 0 || used_bytes as f64 <= limit as f64 * (1.0 + SLACK),
         facts,
-        note: String::new(),
+        ..Reading::default()
     }
 }
 

@@ -1,0 +1,334 @@
+//! The rules for HAProxy: which changes of weights, states and limits are made, all at once.
+//!
+//! Properties, each a test: a plan ends at its goal, and lets in before it takes out; what is not there is refused and named; weights that mean nothing at run time are refused; no change
+//! leaves a group without a server that serves, or with fewer than half of those that could; no change puts more than the largest shift upon servers in addition to what they
+//! have; the way back is never refused.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use flyball_proto::steering::Settings;
+
+use super::{AWAY, MAXCONN, MOST_WEIGHT, STATE, UNTUNABLE, WEIGHT};
+use crate::haproxy::{MAINT, READY};
+use crate::steer::actuator::{Law, Nature, Purpose, Reading, Step, differing};
+
+/// Room for rounding when shares are compared.
+const ROUNDING: f64 = 1e-9;
+
+/// See the module.
+#[derive(Debug, Clone, Copy)]
+pub struct HaproxyLaw {
+    largest_shift: f64,
+    check: Duration,
+}
+
+/// A server as far as the rules are concerned.
+#[derive(Debug, Clone, Copy)]
+struct Server {
+    weight: f64,
+    is_ready: bool,
+    /// Could be given requests: neither away nor in maintenance.
+    is_there: bool,
+}
+
+type Group<'a> = BTreeMap<&'a str, Server>;
+
+impl HaproxyLaw {
+    /// Rules that let one change put so much upon servers, with this time between two looks.
+    pub const fn new(largest_shift: f64, check: Duration) -> Self {
+        Self { largest_shift, check }
+    }
+
+    fn guard(&self, changes: &Settings, reading: &Reading) -> Result<(), String> {
+        for parameter in changes.keys() {
+            known(parameter, reading)?;
+        }
+        let mut then = reading.in_force.clone();
+        then.extend(changes.clone());
+        let (before, after) = (groups(&reading.in_force, reading), groups(&then, reading));
+        for (name, servers) in &after {
+            self.guard_group(name, &before[name], servers)?;
+        }
+        Ok(())
+    }
+
+    fn guard_group(&self, name: &str, before: &Group<'_>, after: &Group<'_>) -> Result<(), String> {
+        let serving = |group: &Group<'_>| group.values().filter(|one| one.serves()).count();
+        let could = before.values().filter(|one| one.is_there).count();
+        let (was, is) = (serving(before), serving(after));
+        if is < was && is == 0 {
+            return Err(format!(
+                "group {name} would have no server left that serves: leave one of them ready, with a weight above 0"
+            ));
+        }
+        if is < was && is * 2 < could {
+            return Err(format!(
+                "group {name} would have {is} of {could} servers that serve, fewer than half: drain fewer at once"
+            ));
+        }
+        let more = more(before, after);
+        if more > self.largest_shift + ROUNDING {
+            return Err(format!(
+                "{:.0} % of the requests of group {name} would move at once, more than {:.0} %: take a smaller step, or allow more by steer.largest_shift in the agent's configuration",
+                more * 100.0,
+                self.largest_shift * 100.0
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Law for HaproxyLaw {
+    fn plan(
+        &self,
+        goal: &Settings,
+        _found: &Settings,
+        reading: &Reading,
+        purpose: Purpose,
+    ) -> Result<Vec<Step>, String> {
+        let mut changes = differing(goal, &reading.in_force);
+        if purpose == Purpose::Change {
+            self.guard(&changes, reading)?;
+        }
+        // A server that is gone has nothing to be put back.
+        changes.retain(|parameter, _| reading.in_force.contains_key(parameter));
+        let mut steps: Vec<(u64, Step)> = changes.into_iter().map(ranked).collect();
+        steps.sort_by_key(|(rank, _)| *rank);
+        Ok(steps.into_iter().map(|(_, step)| step).collect())
+    }
+
+    fn is_on_the_way(&self, _parameter: &str, from: &str, to: &str, value: &str) -> bool {
+        value == from || value == to
+    }
+
+    fn nature(&self) -> Nature {
+        Nature { check: self.check, forgets: true, is_batched: true }
+    }
+}
+
+impl Server {
+    fn serves(self) -> bool {
+        self.is_there && self.is_ready && self.weight > 0.0
+    }
+}
+
+/// The kind, the group and the server of a parameter.
+pub(super) fn place(parameter: &str) -> Option<(&'static str, &str, &str)> {
+    let (kind, place) = [WEIGHT, STATE, MAXCONN]
+        .into_iter()
+        .find_map(|kind| Some((kind, parameter.strip_prefix(kind)?)))?;
+    let (group, server) = place.split_once('/')?;
+    Some((kind, group, server))
+}
+
+/// Refuses what is not there, and weights that mean nothing.
+fn known(parameter: &str, reading: &Reading) -> Result<(), String> {
+    let Some((kind, group, server)) = place(parameter) else {
+        return Err(format!("{parameter} is not known to HAProxy: use KIND:GROUP/BACKEND"));
+    };
+    if !reading.in_force.contains_key(parameter) {
+        let has_group = reading
+            .in_force
+            .keys()
+            .any(|known| place(known).is_some_and(|(_, name, _)| name == group));
+        return Err(if has_group {
+            format!("{parameter}: group {group} has no server {server}")
+        } else {
+            format!(
+                "{parameter}: there is no group {group}, or it is not among groups in the agent's configuration"
+            )
+        });
+    }
+    match reading.parts.get(&format!("{UNTUNABLE}{group}")) {
+        Some(why) if kind == WEIGHT => Err(format!(
+            "{parameter}: {why}; use balance roundrobin, leastconn or random, or a state"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A step and its place: what lets in comes before what takes out, so that between two of them nobody is without servers.
+fn ranked((parameter, value): (String, String)) -> (u64, Step) {
+    let rank = match place(&parameter) {
+        Some((STATE, ..)) if value == READY => 0,
+        Some((WEIGHT, ..)) => 1 + MOST_WEIGHT.saturating_sub(value.parse().unwrap_or(MOST_WEIGHT)),
+        Some((MAXCONN, ..)) => MOST_WEIGHT + 2,
+        _ => MOST_WEIGHT + 3,
+    };
+    (rank, Step { parameter, value, settles: false })
+}
+
+fn groups<'a>(settings: &'a Settings, reading: &Reading) -> BTreeMap<&'a str, Group<'a>> {
+    let mut all: BTreeMap<&str, Group<'_>> = BTreeMap::new();
+    for (parameter, value) in settings {
+        let Some((kind, group, server)) = place(parameter) else { continue };
+        let new = || Server {
+            weight: 1.0,
+            is_ready: true,
+            is_there: !reading.parts.contains_key(&format!("{AWAY}{group}/{server}")),
+        };
+        let one = all.entry(group).or_default().entry(server).or_insert_with(new);
+        match kind {
+            WEIGHT => one.weight = value.parse().unwrap_or(0.0),
+            STATE => {
+                one.is_ready = value == READY;
+                let was = reading.in_force.get(parameter).map(String::as_str);
+                one.is_there &= was != Some(MAINT) || value != MAINT;
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Share of the requests that servers which serve already get in addition to what they have.
+fn more(before: &Group<'_>, after: &Group<'_>) -> f64 {
+    let total = |group: &Group<'_>| -> f64 {
+        group.values().filter(|one| one.serves()).map(|one| one.weight).sum()
+    };
+    let share = |one: Server, total: f64| if one.serves() { one.weight / total } else { 0.0 };
+    let (was, is) = (total(before), total(after));
+    let added = |(name, then): (&&str, &Server)| {
+        let now = before.get(name).filter(|now| now.serves())?;
+        Some((share(*then, is) - share(*now, was)).max(0.0))
+    };
+    after.iter().filter_map(added).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::haproxy::DRAIN;
+
+    const LAW: HaproxyLaw = HaproxyLaw::new(0.5, Duration::from_millis(250));
+
+    fn reading(servers: &[(&str, u32, &str)]) -> Reading {
+        let pairs = servers.iter().flat_map(|(server, weight, state)| {
+            [
+                (format!("weight:web/{server}"), weight.to_string()),
+                (format!("state:web/{server}"), (*state).to_owned()),
+                (format!("maxconn:web/{server}"), "0".to_owned()),
+            ]
+        });
+        Reading { in_force: pairs.collect(), ..Reading::default() }
+    }
+
+    fn goal(pairs: &[(&str, &str)]) -> Settings {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn plan(pairs: &[(&str, &str)], reading: &Reading) -> Result<Vec<Step>, String> {
+        LAW.plan(&goal(pairs), &Settings::new(), reading, Purpose::Change)
+    }
+
+    fn refusal(pairs: &[(&str, &str)], reading: &Reading) -> String {
+        let back = LAW.plan(&goal(pairs), &Settings::new(), reading, Purpose::PutBack);
+        assert!(back.is_ok(), "the way back is never refused");
+        plan(pairs, reading).unwrap_err()
+    }
+
+    fn three() -> Reading {
+        reading(&[("a", 100, READY), ("b", 100, READY), ("c", 100, READY)])
+    }
+
+    #[test]
+    fn what_lets_in_goes_before_what_takes_out() {
+        let reading = reading(&[("a", 100, READY), ("b", 100, DRAIN), ("c", 100, READY)]);
+        let wanted = [
+            ("maxconn:web/a", "9"),
+            ("state:web/a", DRAIN),
+            ("state:web/b", READY),
+            ("weight:web/a", "90"),
+            ("weight:web/b", "120"),
+        ];
+        let steps = plan(&wanted, &reading).unwrap();
+        let order: Vec<_> = steps.iter().map(|step| step.parameter.as_str()).collect();
+        let all = ["state:web/b", "weight:web/b", "weight:web/a", "maxconn:web/a", "state:web/a"];
+        assert_eq!(order, all);
+        assert_eq!(plan(&[("weight:web/a", "100")], &three()), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        for (parameter, words) in [
+            ("weight:web/d", "has no server d"),
+            ("state:api/a", "no group api"),
+            ("weight:web", "KIND:GROUP/BACKEND"),
+        ] {
+            let refused = refusal(&[(parameter, "1")], &three());
+            assert!(refused.contains(words) && refused.contains(parameter), "{refused}");
+        }
+    }
+
+    #[test]
+    fn weights_that_mean_nothing_are_refused_and_drains_are_not() {
+        let mut reading = three();
+        reading.parts.insert("untunable:web".to_owned(), "under source, no".to_owned());
+        let refused = refusal(&[("weight:web/a", "1")], &reading);
+        assert!(refused.contains("weight:web/a: under source, no"), "{refused}");
+        assert!(plan(&[("state:web/a", DRAIN)], &reading).is_ok());
+    }
+
+    #[test]
+    fn somebody_always_serves() {
+        let last = reading(&[("a", 100, READY), ("b", 0, READY), ("c", 100, DRAIN)]);
+        for wanted in [("weight:web/a", "0"), ("state:web/a", DRAIN), ("state:web/a", MAINT)] {
+            assert!(refusal(&[wanted], &last).contains("no server left"));
+        }
+        let both = [("state:web/a", DRAIN), ("weight:web/b", "0")];
+        assert!(refusal(&both, &three()).contains("1 of 3 servers"));
+        let mut down = three();
+        down.parts.insert("away:web/c".to_owned(), String::new());
+        assert!(plan(&[("state:web/a", DRAIN)], &down).is_ok(), "one of two that could");
+        assert!(refusal(&both, &down).contains("no server left"));
+        let maint = reading(&[("a", 100, READY), ("b", 100, READY), ("c", 100, MAINT)]);
+        assert!(plan(&[("state:web/a", DRAIN)], &maint).is_ok());
+        assert!(plan(&[("state:web/a", READY)], &last).is_ok());
+    }
+
+    #[test]
+    fn no_more_than_the_largest_shift_is_put_upon_servers() {
+        let uneven = reading(&[("a", 10, READY), ("b", 10, READY), ("c", 100, READY)]);
+        let refused = refusal(&[("state:web/c", DRAIN)], &uneven);
+        assert!(refused.contains("83 %") && refused.contains("steer.largest_shift"), "{refused}");
+        let two = reading(&[("a", 100, READY), ("b", 100, READY)]);
+        assert!(plan(&[("state:web/a", DRAIN)], &two).is_ok(), "half");
+        let back = reading(&[("a", 10, READY), ("b", 10, READY), ("c", 100, DRAIN)]);
+        assert!(plan(&[("state:web/c", READY)], &back).is_ok(), "upon nobody else");
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_ends_at_its_goal_within_the_rules(
+            weights in prop::collection::vec(0_u32..=256, 2..6),
+            wanted in prop::collection::vec((0_u32..=256, 0_usize..3), 2..6),
+        ) {
+            let names = ["a", "b", "c", "d", "e"];
+            let now: Vec<_> =
+                names.iter().zip(&weights).map(|(name, weight)| (*name, *weight, READY)).collect();
+            let mut reading = reading(&now);
+            let goal: Settings = names.iter().take(weights.len()).zip(&wanted).flat_map(|(name, (weight, state))| {
+                [
+                    (format!("weight:web/{name}"), weight.to_string()),
+                    (format!("state:web/{name}"), [READY, DRAIN, MAINT][*state].to_owned()),
+                ]
+            }).collect();
+            let Ok(steps) = LAW.plan(&goal, &Settings::new(), &reading, Purpose::Change) else {
+                return Ok(());
+            };
+            let served = groups(&reading.in_force, &reading)["web"].values().any(|one| one.serves());
+            for Step { parameter, value, .. } in steps {
+                reading.in_force.insert(parameter, value);
+                let now = groups(&reading.in_force, &reading)["web"].values().any(|one| one.serves());
+                prop_assert!(now || !served, "on the way");
+            }
+            prop_assert!(differing(&goal, &reading.in_force).is_empty());
+            prop_assert_eq!(LAW.plan(&goal, &Settings::new(), &reading, Purpose::Change), Ok(vec![]));
+            let serves = groups(&reading.in_force, &reading)["web"].values().any(|one| one.serves());
+            prop_assert!(serves || !served);
+        }
+    }
+}
