@@ -4,6 +4,7 @@
 #[path = "../steer/collector.rs"]
 #[allow(dead_code, reason = "shared with the tests of other targets")]
 mod collector;
+mod grpc;
 #[path = "../caches/harness.rs"]
 #[allow(dead_code, reason = "shared with the tests of the sampler")]
 mod harness;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use flyball_proto::steering::{Bounds, Capability, Settings, Target};
 
-use super::actuator::{Actuator, Facts, Law, Reading, Step, Trouble};
+use super::actuator::{Actuator, Law, Reading, Step, Trouble};
 use crate::nginx::{KIND, MOST_WEIGHT, Nginx, NginxConfig, NginxError, Servers, Setting};
 pub use law::NginxLaw;
 
@@ -97,7 +97,7 @@ impl Actuator for NginxActuator {
             }
         }
         let identity = self.nginx.identity().map_err(|error| trouble(&error))?;
-        Ok(Reading { in_force, identity, is_settled: true, facts: Facts::default() })
+        Ok(Reading { in_force, identity, is_settled: true, ..Reading::default() })
     }
 
     fn apply_step(&mut self, step: &Step) -> Result<(), Trouble> {

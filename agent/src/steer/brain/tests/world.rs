@@ -70,6 +70,7 @@ impl World {
                 memory: Some(Memory { total_bytes: 1 << 40, available_bytes: 1 << 40 }),
                 ..Facts::default()
             },
+            ..Reading::default()
         }
     }
 
