@@ -85,7 +85,7 @@ pub struct EndpointConfig {
     pub priority: u32,
 }
 
-/// How requests are shared.
+/// How requests are shared. Envoy's random policy is not among them, because it ignores weights of endpoints.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyConfig {
@@ -94,8 +94,6 @@ pub enum PolicyConfig {
     RoundRobin,
     /// The endpoint with the most weight for each request under way.
     LeastRequest,
-    /// Any; weights are ignored.
-    Random,
 }
 
 /// `[[envoy.listeners]]`

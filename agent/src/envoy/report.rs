@@ -125,9 +125,6 @@ fn described(name: &str, served: Option<&Cluster>) -> BackendGroup {
             WeightMeaning::Exact,
             "in proportion to the weight over the requests under way and one",
         ),
-        Some((Policy::Random, _)) => {
-            ("random", WeightMeaning::None, "Envoy's random policy ignores weights of endpoints")
-        }
         None => ("", WeightMeaning::Exact, "not served by this agent: its policy is not known"),
     };
     BackendGroup {

@@ -24,11 +24,11 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// The environment with Envoy that `scripts/need.sh pip:...` makes.
-fn envoy_program() -> PathBuf {
+/// A program of the environment with Envoy and gRPC that `scripts/need.sh pip:...` makes.
+pub(crate) fn tool(name: &str) -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
     let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from);
-    let path = cache.join("flyball/tools/python/bin/envoy");
+    let path = cache.join("flyball/tools/python/bin").join(name);
     assert!(path.exists(), "{} is missing: see need.sh in scripts/test.sh", path.display());
     path
 }
@@ -156,7 +156,7 @@ impl Lab {
         });
         let path = self.dir.path().join("envoy.json");
         std::fs::write(&path, bootstrap.to_string()).unwrap();
-        let mut command = Command::new(envoy_program());
+        let mut command = Command::new(tool("envoy"));
         command.arg("-c").arg(path).args(["--concurrency", "1", "--disable-hot-restart"]);
         command.args(["-l", "error"]).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(Stdio::null());

@@ -4,6 +4,7 @@
 #[path = "../steer/collector.rs"]
 #[allow(dead_code, reason = "shared with the tests of other targets")]
 mod collector;
+mod grpc;
 #[path = "../caches/harness.rs"]
 #[allow(dead_code, reason = "shared with the tests of the sampler")]
 mod harness;
@@ -26,7 +27,7 @@ async fn weights_come_into_force_are_followed_and_outlive_envoy_and_agent() {
     let capability = &hello.capabilities[0];
     assert_eq!(
         (hello.revision, capability.target.to_string().as_str()),
-        (Revision(0), "envoy edge")
+        (Revision(0), "envoy/edge")
     );
     assert!(capability.bounds(&lab.weight(0)).is_some() && !capability.may_persist);
     lab.weighs(&[CONFIGURED; 3]).await;
@@ -99,7 +100,10 @@ async fn limits_come_into_force_and_nobody_connected_is_said() {
     lab.serving().await;
     let clusters = lab::get(lab.admin, "/clusters").unwrap();
     assert!(clusters.contains("web::default_priority::max_requests::7"), "{clusters}");
-    collector.want(permanent(2, &[("consecutive_5xx:web".to_owned(), "3".to_owned())]));
+    // A tenth of two endpoints is none.
+    let wanted = [("consecutive_5xx:web", "3"), ("max_ejection_percent:web", "50")];
+    let wanted = wanted.map(|(parameter, value)| (parameter.to_owned(), value.to_owned()));
+    collector.want(permanent(2, &wanted));
     assert_eq!(collector.outcome(2, PolicyResult::Applied).await.reason, "");
     *lab.backends[0].mood.lock() = lab::Mood::Failing;
     eventually("the ejection", || {

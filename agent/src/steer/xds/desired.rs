@@ -100,7 +100,6 @@ fn cluster(config: &ClusterConfig, settings: &Settings) -> Cluster {
         policy: match config.policy {
             PolicyConfig::RoundRobin => Policy::RoundRobin,
             PolicyConfig::LeastRequest => Policy::LeastRequest { choices: CHOICES },
-            PolicyConfig::Random => Policy::Random,
         },
         circuit_breaker: CircuitBreaker {
             max_connections: limit("max_connections", config.max_connections, DEFAULT_LIMIT),
@@ -151,7 +150,7 @@ pub(super) mod tests {
     use super::*;
 
     /// `web` with these endpoints on 10.0.0.x:80, weight 100 each.
-    pub(in super::super) fn config(endpoints: u8, policy: PolicyConfig) -> EnvoyConfig {
+    pub(in super::super) fn config(endpoints: u8) -> EnvoyConfig {
         let endpoint = |n| EndpointConfig {
             address: format!("10.0.0.{n}:80"),
             weight: 100,
@@ -160,7 +159,6 @@ pub(super) mod tests {
         let web = ClusterConfig {
             name: "web".to_owned(),
             endpoints: (1..=endpoints).map(endpoint).collect(),
-            policy,
             ..ClusterConfig::default()
         };
         let listener = ListenerConfig {
@@ -188,7 +186,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_configured_is_served_and_settings_change_it() {
-        let config = config(3, PolicyConfig::RoundRobin);
+        let config = config(3);
         let mut settings = configured(&config);
         assert_eq!(settings.len(), 7 + 2 * 3);
         let plain = snapshot(&config, &settings, "1");

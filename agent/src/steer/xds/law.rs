@@ -1,7 +1,6 @@
 //! The rules for what is served by xDS: everything in one push, drains first.
 //!
-//! Properties, each a test: no plan drains the last endpoint of a cluster, nor more than half of them, those included that are out of service anyway; weights are refused where
-//! nobody honours them; the last step of a plan, and no other, settles: what was staged before is pushed with it.
+//! Properties, each a test: no plan drains the last endpoint of a cluster, nor more than half of them, those included that are out of service anyway; the last step of a plan, and no other, settles: what was staged before is pushed with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use flyball_proto::steering::Settings;
 
 use super::desired::{DRAIN, Parameter};
-use crate::envoy::{Envoy, PolicyConfig};
+use crate::envoy::Envoy;
 use crate::steer::actuator::{Law, Nature, Purpose, Reading, Step};
 
 /// Time between two looks at what clients acknowledge, which costs no question.
@@ -25,20 +24,6 @@ impl XdsLaw {
     /// The rules for one.
     pub const fn new(envoy: Envoy) -> Self {
         Self { envoy }
-    }
-
-    fn check(&self, goal: &Settings, in_force: &Settings) -> Result<(), String> {
-        for parameter in goal.keys() {
-            if let Some(Parameter::Weight(cluster, _)) = Parameter::parse(parameter)
-                && self.envoy.config().cluster(cluster).map(|c| c.policy)
-                    == Some(PolicyConfig::Random)
-            {
-                return Err(format!(
-                    "{parameter}: {cluster} is shared at random, where Envoy ignores weights of endpoints"
-                ));
-            }
-        }
-        self.check_drains(goal, in_force)
     }
 
     fn check_drains(&self, goal: &Settings, in_force: &Settings) -> Result<(), String> {
@@ -88,7 +73,7 @@ impl Law for XdsLaw {
         purpose: Purpose,
     ) -> Result<Vec<Step>, String> {
         if purpose == Purpose::Change {
-            self.check(goal, &reading.in_force)?;
+            self.check_drains(goal, &reading.in_force)?;
         }
         let differs = |(parameter, value): &(&String, &String)| {
             reading.in_force.get(*parameter).is_some_and(|present| present != *value)
@@ -120,12 +105,8 @@ mod tests {
     use super::super::desired::{configured, tests::config};
     use super::*;
 
-    fn plan(
-        endpoints: u8,
-        policy: PolicyConfig,
-        goal: &[(&str, &str)],
-    ) -> Result<Vec<Step>, String> {
-        let config = config(endpoints, policy);
+    fn plan(endpoints: u8, goal: &[(&str, &str)]) -> Result<Vec<Step>, String> {
+        let config = config(endpoints);
         let reading = Reading { in_force: configured(&config), ..Reading::default() };
         let goal = goal.iter().map(|(p, v)| ((*p).to_owned(), (*v).to_owned())).collect();
         let law = XdsLaw::new(Envoy::new(config));
@@ -136,7 +117,7 @@ mod tests {
         let names: Vec<String> =
             (1..=drained).map(|n| format!("state:web/10.0.0.{n}:80")).collect();
         let goal: Vec<_> = names.iter().map(|name| (name.as_str(), DRAIN)).collect();
-        plan(endpoints, PolicyConfig::RoundRobin, &goal).is_ok()
+        plan(endpoints, &goal).is_ok()
     }
 
     #[test]
@@ -156,7 +137,7 @@ mod tests {
 
     #[test]
     fn drains_add_up_but_one_may_take_the_place_of_another() {
-        let config = config(3, PolicyConfig::RoundRobin);
+        let config = config(3);
         let mut in_force = configured(&config);
         in_force.insert("state:web/10.0.0.1:80".to_owned(), DRAIN.to_owned());
         let law = XdsLaw::new(Envoy::new(config));
@@ -180,7 +161,7 @@ mod tests {
             ("weight:web/10.0.0.1:80", "7"),
             ("weight:web/10.0.0.3:80", "100"),
         ];
-        let steps = plan(4, PolicyConfig::RoundRobin, &goal).unwrap();
+        let steps = plan(4, &goal).unwrap();
         let all: Vec<_> = steps.iter().map(|step| (&*step.parameter, step.settles)).collect();
         let wanted = [
             ("state:web/10.0.0.2:80", false),
@@ -188,12 +169,5 @@ mod tests {
             ("weight:web/10.0.0.1:80", true),
         ];
         assert_eq!(all, wanted);
-    }
-
-    #[test]
-    fn weights_that_nobody_honours_are_refused() {
-        let reason = plan(2, PolicyConfig::Random, &[("weight:web/10.0.0.1:80", "7")]).unwrap_err();
-        assert!(reason.contains("web is shared at random"), "{reason}");
-        assert!(plan(2, PolicyConfig::LeastRequest, &[("weight:web/10.0.0.1:80", "7")]).is_ok());
     }
 }

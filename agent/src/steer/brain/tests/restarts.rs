@@ -88,7 +88,7 @@ impl World {
 
     fn act(&mut self) -> bool {
         let (in_force, identity) = (self.in_force.clone(), self.identity.to_string());
-        let reading = Reading { in_force, identity, is_settled: true, ..<_>::default() };
+        let reading = Reading { in_force, identity, is_settled: true, ..Reading::default() };
         let act = self.brain.next(&reading, self.now);
         for outcome in self.brain.take_outcomes() {
             self.results.push((outcome.revision, outcome.result.into(), outcome.reason));
