@@ -114,7 +114,7 @@ async fn reports_of_balancers_are_a_pool_for_the_api_grpc_the_store_and_the_comm
 
     let (data, _dir) = stack.shut_down().await?;
     let rows = "SELECT node, uniqExact(ts) * 3 = count(), sum(requests) / uniqExact(ts) \
-        FROM flyball.balancer_stats FINAL GROUP BY node ORDER BY node FORMAT TSV";
+        FROM flyball.balancer_stats FINAL GROUP BY node ORDER BY node";
     let rows = engine::query(&data, rows).await?;
     ensure!(rows.trim() == format!("lb-1\t1\t{REQUESTS}\nlb-2\t1\t{REQUESTS}"), "{rows}");
     Ok(())
