@@ -13,6 +13,7 @@ use flyball_tests::shape;
 use flyball_tests::stack::Stack;
 use flyball_tests::wait::{SOON, until};
 use serde_json::Value;
+use tonic::transport::Endpoint;
 
 const PATH: &str = "/api/performance/balancers";
 
@@ -87,7 +88,8 @@ async fn reports_of_balancers_are_a_pool_for_the_api_grpc_the_store_and_the_comm
     let shown = flyball(server, &["balancers", "--pool", "web"]).await?;
     ensure!(shown.told(&["10.0.1.3:8080", "100 → 40–100", "limit", "idle ones"]), "{shown:?}");
 
-    let mut client = PerformanceClient::connect(format!("http://{}", stack.collector.grpc)).await?;
+    let channel = Endpoint::from_shared(format!("http://{}", stack.collector.grpc))?;
+    let mut client = PerformanceClient::new(channel.connect().await?);
     let pools = client.pools(v1::PoolsRequest { name: "web".into() }).await?.into_inner().pools;
     ensure!(pools.len() == 1 && pools[0].id == "pool:web" && pools[0].backends.len() == 3);
     let request = v1::BalancersRequest { nodes: vec!["lb-2".into()], pool: String::new() };
@@ -112,7 +114,7 @@ async fn reports_of_balancers_are_a_pool_for_the_api_grpc_the_store_and_the_comm
 
     let (data, _dir) = stack.shut_down().await?;
     let rows = "SELECT node, uniqExact(ts) * 3 = count(), sum(requests) / uniqExact(ts) \
-        FROM flyball.balancer_stats FINAL GROUP BY node ORDER BY node FORMAT TSV";
+        FROM flyball.balancer_stats FINAL GROUP BY node ORDER BY node";
     let rows = engine::query(&data, rows).await?;
     ensure!(rows.trim() == format!("lb-1\t1\t{REQUESTS}\nlb-2\t1\t{REQUESTS}"), "{rows}");
     Ok(())

@@ -64,6 +64,11 @@ impl RecorderMetrics {
     pub fn full(&self) -> u64 {
         self.dropped.get_or_create(&Reason { reason: "full" }).get()
     }
+
+    /// Inserts that failed and were tried again.
+    pub fn failures(&self) -> u64 {
+        self.failures.get()
+    }
 }
 
 /// Rows that wait, the oldest first.
@@ -114,7 +119,7 @@ pub async fn record(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Tells blocks of this process from those of others: the store knows tokens for a while.
     let run = rand::random::<u64>();
-    let mut number = 0_u64;
+    let (mut number, mut is_open) = (0_u64, true);
     loop {
         tokio::select! {
             () = ending.cancelled() => break,
@@ -131,7 +136,9 @@ pub async fn record(
                 loop {
                     tokio::select! {
                         () = &mut writing => break,
-                        heard = news.recv() => { take(heard, &mut waiting, &metrics); }
+                        heard = news.recv(), if is_open => {
+                            is_open = take(heard, &mut waiting, &metrics);
+                        }
                         () = ending.cancelled() => return,
                     }
                 }
