@@ -404,12 +404,10 @@ impl Backend {
         inputs: &Inputs<'_>,
     ) -> Self {
         let is_fresh = |placement: &&Placement| members[placement.member].is_fresh();
-        let with_rate = |placement| {
-            let Placement { member, server } = placement;
-            (placement, members[*member].per_second(server.requests))
-        };
+        let rate =
+            |placement: &Placement| members[placement.member].per_second(placement.server.requests);
         let fresh: Vec<(&Placement, f64)> =
-            placements.iter().filter(is_fresh).map(with_rate).collect();
+            placements.iter().filter(is_fresh).map(|one| (one, rate(one))).collect();
         let servers = || fresh.iter().map(|(placement, _)| &placement.server);
         let states = servers().map(|server| server.state);
         let state = states.reduce(|a, b| if b == BackendState::Ready { b } else { a });
@@ -429,8 +427,8 @@ impl Backend {
             latency_ms: mean_latency(servers()),
             latency_p99_ms: servers().filter_map(|server| server.latency_p99_ms).reduce(f64::max),
             in_flight: (!counted.is_empty()).then(|| counted.iter().sum()),
-            queue: servers().fold(0, |sum, server| sum.saturating_add(server.queue)),
-            limit: limits.map(|limits| limits.iter().fold(0, |sum, one| sum.saturating_add(*one))),
+            queue: servers().map(|server| server.queue).fold(0, u32::saturating_add),
+            limit: limits.map(|limits| limits.into_iter().fold(0, u32::saturating_add)),
             utilization: load::utilization(inputs, place, &fresh),
             share: None,
             weight_share: None,
