@@ -14,6 +14,7 @@
 //! replica nothing is suggested, and the reason is told; (e) every suggestion has evidence, a
 //! prediction within its own interval, a risk and a way back.
 
+pub mod balancers;
 pub mod big_key;
 pub mod by_person;
 pub mod cache_size;
