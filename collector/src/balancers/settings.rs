@@ -1,4 +1,4 @@
-//! Section `[balance]`: in which windows the traffic of load balancers is looked at, and what weights are for.
+//! Section `[balance]`: in which windows the traffic of load balancers is looked at; and what weights are for.
 
 use flyball_model::balance::law;
 use flyball_service::config::Problems;
@@ -13,8 +13,6 @@ const LATENCY_TRIM: f64 = 0.2;
 pub struct BalanceSettings {
     /// Length of a window, in milliseconds; 1,000 to 60,000.
     pub window_ms: u64,
-    /// What weights are for.
-    pub objective: Objective,
 }
 
 /// What weights are for.
@@ -30,22 +28,22 @@ pub enum Objective {
 
 impl Default for BalanceSettings {
     fn default() -> Self {
-        Self { window_ms: 5_000, objective: Objective::Utilisation }
+        Self { window_ms: 5_000 }
     }
 }
 
 impl BalanceSettings {
     /// What no single key shows.
     pub fn validate(&self, problems: &mut Problems) {
-        if let Err(invalid) = self.law().validate() {
+        if let Err(invalid) = self.law(Objective::default()).validate() {
             let reason = format!("must be {}", invalid.limits);
             problems.push(format!("balance.{}", invalid.setting), reason);
         }
     }
 
     /// The constants of the law of weights.
-    pub fn law(&self) -> law::Settings {
-        let trim = match self.objective {
+    pub fn law(&self, objective: Objective) -> law::Settings {
+        let trim = match objective {
             Objective::Utilisation => 0.0,
             Objective::Latency => LATENCY_TRIM,
         };
@@ -65,7 +63,7 @@ mod tests {
             problems.as_slice().iter().map(|p| p.key.clone()).collect::<Vec<_>>()
         };
         assert_eq!(keys(&BalanceSettings::default()), Vec::<String>::new());
-        let short = BalanceSettings { window_ms: 999, ..BalanceSettings::default() };
+        let short = BalanceSettings { window_ms: 999 };
         assert_eq!(keys(&short), ["balance.window_ms"]);
     }
 }

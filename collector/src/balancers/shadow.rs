@@ -117,9 +117,8 @@ impl Shadow {
         let outcome = Law::step(&self.settings, &mut kept.state, &windows, end_ms);
         let wanted = outcome.backends.iter().map(|one| (one.id.clone(), one.weight)).collect();
         let known = &kept.state.backends;
-        let capacity = |one: &BackendWindow| {
-            Some((one.id.clone(), known.get(&one.id)?.capacity_per_second?))
-        };
+        let capacity =
+            |one: &BackendWindow| Some((one.id.clone(), known.get(&one.id)?.capacity_per_second?));
         let workers = |backend: &Backend| Some((backend.id.clone(), workers(backend)?));
         PoolEstimate {
             start_ms,
@@ -216,10 +215,13 @@ fn invalid(pool: &Pool, outcome: &LawOutcome) -> Option<String> {
     let of = outcome.backends.len();
     if outcome.valid * 2 < of || of == 0 {
         let held = outcome.backends.iter().find(|one| !one.valid());
-        let why = held.map_or_else(|| "it has no backends".to_owned(), |one| match one.rule {
-            law::Rule::Held(hold) | law::Rule::Expired(hold) => format!("{}: {hold}", one.id),
-            _ => one.id.clone(),
-        });
+        let why = held.map_or_else(
+            || "it has no backends".to_owned(),
+            |one| match one.rule {
+                law::Rule::Held(hold) | law::Rule::Expired(hold) => format!("{}: {hold}", one.id),
+                _ => one.id.clone(),
+            },
+        );
         let valid = outcome.valid;
         return Some(format!("{valid} of its {of} backends were measured in the window; {why}"));
     }

@@ -193,11 +193,8 @@ mod tests {
     fn one_that_is_not_up_keeps_its_last_sum() {
         let mut sums = Sums::new(&report(1, 100, 10.0));
         sums.close();
-        let gone = BalancerReport::new(
-            Target::new("haproxy", "edge"),
-            BalancerState::Unreachable,
-            2,
-        );
+        let gone =
+            BalancerReport::new(Target::new("haproxy", "edge"), BalancerState::Unreachable, 2);
         sums.take(&Arc::new(gone));
         let (newest, whole) = sums.close();
         assert_eq!(newest.state, BalancerState::Unreachable);

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::history::{History, MemberWindow, PoolWindow};
 use super::pool::{HostLoad, Inputs, Known, OrcaWord, pools};
-use super::settings::BalanceSettings;
+use super::settings::{BalanceSettings, Objective};
 use super::shadow::{PoolEstimate, Shadow};
 use super::sums::Sums;
 use crate::live::now_ms;
@@ -77,10 +77,10 @@ struct Fold {
 
 impl PoolWatch {
     /// Knows nothing yet.
-    pub fn new(settings: &BalanceSettings) -> Self {
+    pub fn new(settings: &BalanceSettings, objective: Objective) -> Self {
         let fold = Fold {
             sums: BTreeMap::new(),
-            shadow: Shadow::new(settings.law()),
+            shadow: Shadow::new(settings.law(objective)),
             history: History::default(),
             latest: BTreeMap::new(),
         };

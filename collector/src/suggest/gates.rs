@@ -86,12 +86,7 @@ pub struct Wanted<'a> {
 ///
 /// # Errors
 /// Why not, in words.
-pub fn may(
-    wanted: &Wanted<'_>,
-    target: &Target,
-    now_ms: i64,
-    state: &State,
-) -> Result<(), String> {
+pub fn may(wanted: &Wanted<'_>, target: &Target, now_ms: i64, state: &State) -> Result<(), String> {
     if let Some(book) = state.target(&target.id) {
         free(wanted, book, now_ms)?;
     }

@@ -44,7 +44,7 @@ use utoipa::ToSchema;
 
 use self::draft::Draft;
 use self::estimate::CONFIDENCE;
-pub use self::look::{Found, LookError, Suggester};
+pub use self::look::{Found, LookError, Scope, Suggester};
 pub use self::settings::SuggestSettings;
 pub use self::view::{CacheView, Recent};
 

@@ -39,12 +39,20 @@ pub(super) const SUGGEST: &[Key] = &[
         "So many of the kind must have been promoted at a target before, each confirmed by a person.",
         "",
     ),
+    ("objective", "What weights of load balancers are for: utilisation, or latency.", ""),
     (
         "check_power",
         "Refuses a confirmation when noise would hide from the judge what it looks for.",
         "",
     ),
 ];
+
+/// `[balance]`
+pub(super) const BALANCE: &[Key] = &[(
+    "window_ms",
+    "Length of a window of the traffic of load balancers, in milliseconds; 1000 to 60000.",
+    "",
+)];
 
 /// `[rollout]`
 pub(super) const ROLLOUT: &[Key] = &[

@@ -43,6 +43,7 @@ pub use self::trial::{Asked, HIT_RATIO, Measured, Span, trial_of};
 use super::journal::{Health, Journal};
 use super::watch::{PolicyTable, Steering};
 use crate::account::Accounts;
+use crate::balancers::watch::PoolWatch;
 use crate::live::Live;
 
 /// Commands that may wait; further callers wait for room.
@@ -57,6 +58,8 @@ pub struct DriverParts {
     pub steering: Steering,
     /// Where it says what is wanted; the one that `steering` reads.
     pub policies: PolicyTable,
+    /// What balancers count.
+    pub pools: PoolWatch,
     /// Where alerts are told.
     pub accounts: Accounts,
     /// Where events are told.

@@ -54,8 +54,12 @@ impl JudgeSettings {
     /// Time before a change without which it cannot be judged, milliseconds. Some windows are never
     /// whole, so it is a quarter more than the judge asks for, and the two at its ends.
     pub fn past_ms(&self) -> i64 {
-        let windows = self.min_before + self.min_before / 4 + 2;
-        i64::from(windows) * i64::from(self.window_ms)
+        i64::from(self.past_windows()) * i64::from(self.window_ms)
+    }
+
+    /// The same in windows.
+    pub fn past_windows(&self) -> u32 {
+        self.min_before + self.min_before / 4 + 2
     }
 
     /// What no single key shows.

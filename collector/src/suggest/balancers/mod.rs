@@ -8,8 +8,9 @@
 //! journal gives nothing new; (c) of a pool whose balancers cannot be reached or are silent nothing is suggested, and the reason is told; (d) every change is
 //! within what its agent may set and from the value in force; (e) what is suggested passes [`Proposal::check`](flyball_model::rollout::Proposal::check).
 
-pub mod drain;
 mod draft;
+pub mod drain;
+pub mod gather;
 pub mod limits;
 pub mod predict;
 #[cfg(test)]

@@ -168,7 +168,10 @@ fn let_through(view: &PoolView) -> Result<BTreeMap<String, u16>, String> {
         let ratio = most / least.fold(f64::INFINITY, f64::min);
         let words = "the weights in force are as they should be";
         return Err(if ratio < 1.1 {
-            format!("its backends are of one class, capacities differ by {}; {words}", percent(ratio - 1.0))
+            format!(
+                "its backends are of one class, capacities differ by {}; {words}",
+                percent(ratio - 1.0)
+            )
         } else {
             words.to_owned()
         });
@@ -224,11 +227,7 @@ fn worth(view: &PoolView, effect: &Effect) -> Result<(), String> {
 }
 
 /// One balancer's new weights.
-fn member(
-    view: &PoolView,
-    place: usize,
-    weights: &BTreeMap<String, u16>,
-) -> Option<Candidate> {
+fn member(view: &PoolView, place: usize, weights: &BTreeMap<String, u16>) -> Option<Candidate> {
     let group = &view.estimate.pool.group;
     let changes = view.placements(place).filter_map(|(backend, placement)| {
         let server = &placement.server;
@@ -254,7 +253,8 @@ fn draft(
     let (now, then) = effect.max_over_mean;
     let (worst, worst_after) = effect.worst;
     let balancers = members.len();
-    let of = if balancers == 1 { "its balancer".to_owned() } else { format!("{balancers} balancers") };
+    let of =
+        if balancers == 1 { "its balancer".to_owned() } else { format!("{balancers} balancers") };
     let mut risk = Risk::low("weights are read back, and the old ones come back at once");
     if balancers == 1 {
         let reason = "there is no other balancer to compare it with";
@@ -292,8 +292,7 @@ fn draft(
 fn evidence(view: &PoolView, effect: &Effect) -> Vec<Evidence> {
     let estimate = &view.estimate;
     let window_ms = estimate.end_ms - estimate.start_ms;
-    let query =
-        format!("GET /api/performance/balancers (pools, name {})", estimate.pool.name);
+    let query = format!("GET /api/performance/balancers (pools, name {})", estimate.pool.name);
     let one = |name: String, value: f64, unit: &str| {
         Evidence::over(&name, value, unit, window_ms, query.clone())
     };
@@ -304,7 +303,9 @@ fn evidence(view: &PoolView, effect: &Effect) -> Vec<Evidence> {
         one("p99 of the queueing model, predicted".to_owned(), effect.p99_ms.1, "ms"),
         one("valid windows".to_owned(), f64::from(estimate.valid_windows), "windows"),
     ];
-    all.extend(effect.p99_ms.0.map(|p99| one("p99 of the queueing model, now".to_owned(), p99, "ms")));
+    all.extend(
+        effect.p99_ms.0.map(|p99| one("p99 of the queueing model, now".to_owned(), p99, "ms")),
+    );
     for backend in estimate.outcome.backends.iter().take(SHOWN) {
         let id = &backend.id;
         all.push(one(format!("{id} requests"), backend.requests_per_second, "1/s"));
