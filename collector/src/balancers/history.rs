@@ -4,8 +4,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use flyball_proto::steering::BackendState;
-
 use super::pool::Pool;
 
 /// Windows that are kept.
@@ -24,9 +22,9 @@ pub struct MemberWindow {
     pub latency_ms: Option<f64>,
     /// The largest p99 of a backend.
     pub latency_p99_ms: Option<f64>,
-    /// Requests that waited for a backend at the window's end, by its id; only where some did.
+    /// Requests that waited for a backend at the window's end, by its name at the balancer; only where some did.
     pub queues: BTreeMap<String, u32>,
-    /// Weights in force, by the backend's id; 0: it is given no requests.
+    /// Weights in force at the window's end, by the backend's name at the balancer.
     pub weights: BTreeMap<String, u32>,
 }
 
@@ -37,6 +35,10 @@ pub struct PoolWindow {
     pub start_ms: i64,
     /// Requests per second of all its balancers.
     pub requests_per_second: f64,
+    /// Share of the requests that each backend had.
+    pub shares: BTreeMap<String, f64>,
+    /// Mean latency of each, milliseconds.
+    pub latencies_ms: BTreeMap<String, f64>,
     /// Requests per second that each backend could do, as believed then.
     pub capacities: BTreeMap<String, f64>,
     /// Requests that each works on at the same time, as far as can be told.
@@ -111,10 +113,9 @@ fn of(pool: &Pool, place: usize, start_ms: i64) -> MemberWindow {
             let p99_ms = window.latency_p99_ms.into_iter().chain(server.latency_p99_ms);
             window.latency_p99_ms = p99_ms.reduce(f64::max);
             if server.queue > 0 {
-                window.queues.insert(backend.id.clone(), server.queue);
+                window.queues.insert(server.name.clone(), server.queue);
             }
-            let in_force = if server.state == BackendState::Ready { server.weight } else { 0 };
-            window.weights.insert(backend.id.clone(), in_force);
+            window.weights.insert(server.name.clone(), server.weight);
         }
     }
     window.latency_ms = (weight > 0.0).then(|| sum / weight);

@@ -138,11 +138,18 @@ impl Shadow {
 }
 
 impl PoolEstimate {
+    fn of_each(&self, of: impl Fn(&Backend) -> Option<f64>) -> BTreeMap<String, f64> {
+        let all = self.pool.backends.iter();
+        all.filter_map(|backend| Some((backend.id.clone(), of(backend)?))).collect()
+    }
+
     /// As it is kept for the judge.
     pub(super) fn past(&self) -> PoolWindow {
         PoolWindow {
             start_ms: self.start_ms,
             requests_per_second: self.pool.requests_per_second,
+            shares: self.of_each(|backend| backend.share),
+            latencies_ms: self.of_each(|backend| backend.latency_ms),
             capacities: self.capacities.clone(),
             workers: self.workers.clone(),
         }

@@ -97,6 +97,19 @@ impl PoolWatch {
         self.0.fold.lock().latest.values().cloned().collect()
     }
 
+    /// The pool of a balancer's group that a parameter such as `weight:GROUP/BACKEND` or `max_requests:GROUP` is about.
+    pub fn pool_of(&self, member: &str, parameter: &str) -> Option<Arc<PoolEstimate>> {
+        let (_, place) = parameter.split_once(':')?;
+        let fold = self.0.fold.lock();
+        let is_of = |one: &&Arc<PoolEstimate>| {
+            let rest = place.strip_prefix(one.pool.group.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                && one.pool.members.iter().any(|known| known.id() == member)
+        };
+        // Of groups of which one begins like the other, the longest.
+        fold.latest.values().filter(is_of).max_by_key(|one| one.pool.group.len()).cloned()
+    }
+
     /// Changes at the end of each window.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.0.closed.subscribe()

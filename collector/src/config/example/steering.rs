@@ -120,6 +120,12 @@ pub(super) const JUDGE: &[Key] = &[
     ("min_after", "Windows after a change before the first look.", ""),
     ("margin", "How much hit ratio may be lost beyond what was promised.", ""),
     (
+        "latency_margin",
+        "By how much the latency of load balancers may rise under a change, as a share.",
+        "",
+    ),
+    ("error_margin", "How much larger the share of requests that fail may be under it.", ""),
+    (
         "hold_windows",
         "Least windows in which a cache under a changed eviction policy may look worse than it is; more where keys stay for longer. 0: none.",
         "",

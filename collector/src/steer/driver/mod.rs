@@ -18,6 +18,7 @@
 //! that canaries end.
 
 mod alarms;
+mod balancers;
 mod counts;
 mod desk;
 mod foresight;
