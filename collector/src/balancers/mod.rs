@@ -1,6 +1,7 @@
 //! What the collector knows of load balancers: pools over all of them, rows of their reports, and answers.
 
 pub mod history;
+pub mod in_force;
 mod join;
 mod load;
 pub mod pool;
