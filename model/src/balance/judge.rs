@@ -1,7 +1,7 @@
 //! The judge of changes at load balancers: those that have new weights beside those that do not have them yet, in the same windows.
 //!
 //! Latency goes to the [judge of all changes](crate::judge): difference in differences of means per window, with intervals that know how windows resemble each other and hold
-//! at every look. Failures are too rare for means per window and too grave to wait; they have a *sequential test of two proportions*: with `p` failed of `n` requests of the changed
+//! at every look. A margin counts in full for a pass, and less of it for harm. Failures are too rare for means per window and too grave to wait; they have a *sequential test of two proportions*: with `p` failed of `n` requests of the changed
 //! balancers and of the others since the change,
 //!
 //! ```text
@@ -28,12 +28,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::judge::{Interval, Judgement, Trial, Verdict, judge};
+use crate::judge::{Interval, Judgement, Margin, Trial, Verdict, judge};
 
 /// Metric of failures.
 pub const ERROR_RATIO: &str = "balancer.error_ratio";
 /// Metric of latency.
 pub const LATENCY: &str = "balancer.latency_ms";
+/// Share of its margin that a metric is surely worse by when that is harm. To pass, a metric must surely not be worse by the margin: so what is to be shown in few windows may be noisy,
+/// and what is surely worse is not waved through because it is less than that.
+const HARM: f64 = 0.3;
 /// Probability that the test of proportions ever sees harm where there is none.
 const ALPHA: f64 = 0.002;
 /// The difference that is looked for.
@@ -83,8 +86,15 @@ pub struct Excess {
 /// The verdict: of latency and failures by windows, and of the test of proportions.
 pub fn verdict(trial: &Trial, failures: &Failures, until_ms: i64) -> Verdict {
     let verdict = judge(trial, until_ms);
+    if verdict.result == Judgement::Harm {
+        return verdict;
+    }
+    let strict = judge(&strict(trial), until_ms);
+    if strict.result == Judgement::Harm {
+        return strict;
+    }
     match failures.harm() {
-        Some(excess) if verdict.result != Judgement::Harm => Verdict {
+        Some(excess) => Verdict {
             result: Judgement::Harm,
             metric: ERROR_RATIO.to_owned(),
             expected: Some(interval(excess.expected, excess.error)),
@@ -93,8 +103,20 @@ pub fn verdict(trial: &Trial, failures: &Failures, until_ms: i64) -> Verdict {
             reason: excess.to_string(),
             ..verdict
         },
-        _ => verdict,
+        None => verdict,
     }
+}
+
+/// The same trial as far as harm goes.
+fn strict(trial: &Trial) -> Trial {
+    let mut strict = trial.clone();
+    for metric in &mut strict.metrics {
+        metric.margin = match metric.margin {
+            Margin::Absolute(margin) => Margin::Absolute(margin * HARM),
+            Margin::Relative(margin) => Margin::Relative(margin * HARM),
+        };
+    }
+    strict
 }
 
 fn interval(value: f64, error: f64) -> Interval {

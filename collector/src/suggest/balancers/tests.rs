@@ -125,7 +125,10 @@ fn view_of(pools: &PoolWatch, steers: bool) -> PoolView {
     let reach = estimate.pool.members.iter().map(|member| {
         let parameters = [
             ("weight:*".to_owned(), Bounds::Number(0, 256)),
-            ("state:*".to_owned(), Bounds::OneOf(["ready", "drain", "maint"].map(Into::into).into())),
+            (
+                "state:*".to_owned(),
+                Bounds::OneOf(["ready", "drain", "maint"].map(Into::into).into()),
+            ),
             ("maxconn:*".to_owned(), Bounds::Number(0, 100_000)),
         ];
         let capability = Capability {

@@ -5,11 +5,16 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn happened(state: &mut State, event: &Event) {
+    let decision = decide(state, event, NOW_MS, &Rollout::default()).unwrap();
+    for transition in &decision.transitions {
+        state.apply(transition).unwrap();
+    }
+}
+
 fn proposed(state: &mut State, advice: &Advice) {
     for proposal in &advice.proposals {
-        let event = Event::Proposed(Box::new(proposal.clone()));
-        let decision = decide(state, &event, NOW_MS, &Rollout::default()).unwrap();
-        *state = decision.state;
+        happened(state, &Event::Proposed(Box::new(proposal.clone())));
     }
 }
 
@@ -36,7 +41,7 @@ fn what_a_person_has_rejected_is_not_suggested_again() {
     let suggestion = first.proposals[0].id.clone();
     let by = Actor::part("ada");
     let event = Event::Rejected { suggestion, by, note: "no".into() };
-    state = decide(&state, &event, NOW_MS, &Rollout::default()).unwrap().state;
+    happened(&mut state, &event);
     let again = advise(std::slice::from_ref(&view), &context(&[]), &state);
     assert_eq!(again.proposals, []);
     let has_rejected = |one: &super::super::super::Skipped| one.reason.contains("has rejected");

@@ -9,7 +9,10 @@ fn a_slow_backend_gets_less_at_every_balancer() {
     let view = Truth::default().view();
     let proposal = suggested(&view, KIND);
     assert_eq!(proposal.check(), Ok(()));
-    assert_eq!((proposal.target.id.0.as_str(), proposal.target.kind.as_str()), ("pool:app", "pool"));
+    assert_eq!(
+        (proposal.target.id.0.as_str(), proposal.target.kind.as_str()),
+        ("pool:app", "pool")
+    );
     assert_eq!(proposal.members.len(), 4);
     for member in &proposal.members {
         assert!(member.target.id.0.starts_with("haproxy:lb-"), "{}", member.target.id);
@@ -71,8 +74,7 @@ fn one_balancer_moves_a_fifth_of_its_traffic_at_most() {
         ..Truth::default()
     };
     let proposal = suggested(&truth.view(), KIND);
-    let weights: Vec<f64> =
-        proposal.change().iter().map(|one| one.to.parse().unwrap()).collect();
+    let weights: Vec<f64> = proposal.change().iter().map(|one| one.to.parse().unwrap()).collect();
     let sum: f64 = weights.iter().sum();
     let moved: f64 = weights.iter().map(|weight| (weight / sum - 1.0 / 3.0).max(0.0)).sum();
     assert!(moved <= 0.21 && moved > 0.1, "{moved} by {weights:?}");
