@@ -1,5 +1,6 @@
 //! Pools whose truth is known, and what is suggested for them.
 
+mod drains;
 mod repeats;
 mod weights;
 
