@@ -8,7 +8,7 @@
 //! d      = p1 - p2 - o        o: what the difference was before, at most 0 taken as 0, and two standard errors of it
 //! V      = f p (1-p) (1/n1 + 1/n2)     p of both together; f >= 1: how much more windows scatter than by chance alone
 //! L      = sqrt(V / (V + t^2)) exp( t^2 d^2 / (2 V (V + t^2)) )          t = 0.01
-//! harm   : d > 0, L >= 1/alpha, and 5 failures at least
+//! harm   : d > 0, L >= 1/alpha, and 10 failures at least
 //! ```
 //!
 //! `L` is the mixture likelihood ratio of Robbins (1970), for A/B tests in Johari, Pekelis, Walsh ("Always valid inference", 2015): it may be looked at after every
@@ -42,7 +42,7 @@ const ALPHA: f64 = 0.002;
 /// The difference that is looked for.
 const SCALE: f64 = 0.01;
 /// Failures of the changed balancers below which nothing is said.
-const LEAST_FAILURES: u64 = 5;
+const LEAST_FAILURES: u64 = 10;
 /// Standard errors of the time before that count as its difference.
 const DOUBT: f64 = 2.0;
 
