@@ -1,11 +1,15 @@
 //! What pools are computed from, out of memory: the newest reports, what backends say of themselves, how busy hosts are.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use flyball_proto::steering::BalancerReport;
 
+use flyball_proto::series::NodeName;
+
 use super::pool::{HostLoad, Inputs, Known, OrcaWord, Pool, pools};
+use super::watch::Loads;
 use crate::live::{FleetStatus, Live, NodeStatus, now_ms};
 use crate::steer::watch::{Reported, Steering};
 
@@ -27,27 +31,17 @@ impl Gathered {
     pub fn of(steering: &Steering, live: &Live) -> Self {
         let (now, now_ms) = (Instant::now(), now_ms());
         let fleet = live.status(&[]);
-        let words = live.last(&[], now_ms - OLDEST_WORD_MS, |series| series.metric == ORCA_METRIC);
-        let word = |last: crate::live::LastValue| {
-            Some(OrcaWord {
-                host: last.series.attribute("server.address")?.to_owned(),
-                port: last.series.attribute("server.port")?.parse().ok()?,
-                machine: machine(&fleet, last.node.as_str()),
-                utilization: last.value,
-                age_ms: u64::try_from(now_ms - last.ts_ms).unwrap_or(0),
-            })
-        };
         let known = |one: &Reported<BalancerReport>| Known {
             node: one.node.clone(),
             machine: machine(&fleet, one.node.as_str()),
-            report: one.report.clone(),
+            report: Arc::clone(&one.report),
             whole: one.whole.clone(),
             age_ms: now.saturating_duration_since(one.received).as_millis() as u64,
         };
         Self {
             balancers: steering.balancers().all().iter().map(known).collect(),
-            words: words.into_iter().filter_map(word).collect(),
-            hosts: fleet.nodes.iter().map(|node| load(node)).collect(),
+            words: words(live, &fleet, now_ms),
+            hosts: fleet.nodes.iter().map(load).collect(),
         }
     }
 
@@ -55,6 +49,38 @@ impl Gathered {
     pub fn inputs(&self) -> Inputs<'_> {
         Inputs { balancers: &self.balancers, words: &self.words, hosts: &self.hosts }
     }
+}
+
+/// What is known of backends and hosts besides what balancers say, from the newest samples.
+#[derive(Debug, Clone)]
+pub struct LiveLoads(pub Live);
+
+impl Loads for LiveLoads {
+    fn words(&self) -> Vec<OrcaWord> {
+        words(&self.0, &self.0.status(&[]), now_ms())
+    }
+
+    fn hosts(&self) -> Vec<HostLoad> {
+        self.0.status(&[]).nodes.iter().map(load).collect()
+    }
+
+    fn machine(&self, node: &NodeName) -> String {
+        machine(&self.0.status(&[]), node.as_str())
+    }
+}
+
+fn words(live: &Live, fleet: &FleetStatus, now_ms: i64) -> Vec<OrcaWord> {
+    let words = live.last(&[], now_ms - OLDEST_WORD_MS, |series| series.metric == ORCA_METRIC);
+    let word = |last: crate::live::LastValue| {
+        Some(OrcaWord {
+            host: last.series.attribute("server.address")?.to_owned(),
+            port: last.series.attribute("server.port")?.parse().ok()?,
+            machine: machine(fleet, last.node.as_str()),
+            utilization: last.value,
+            age_ms: u64::try_from(now_ms - last.ts_ms).unwrap_or(0),
+        })
+    };
+    words.into_iter().filter_map(word).collect()
 }
 
 /// The pools of now.

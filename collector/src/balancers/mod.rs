@@ -2,7 +2,13 @@
 
 pub mod gather;
 pub mod history;
+pub mod in_force;
 mod join;
+pub mod kept;
 mod load;
 pub mod pool;
 pub mod recorder;
+pub mod settings;
+pub mod shadow;
+mod sums;
+pub mod watch;

@@ -6,6 +6,7 @@
 //! | [`envelope`] | May these weights be pushed now, and how far? |
 //! | [`queueing`] | What will latency and utilisation be? |
 //! | [`eject`] | Which backends should get nothing for a while? |
+//! | [`judge`] | Did a change of balancers do harm? |
 //! | [`limits`] | How many requests may be under way at a backend, and how many of them by each balancer? |
 //!
 //! One round of a pool, every window: [`law::Law::step`], [`envelope::guard`], then what the guard lets through is sent, and [`law::PoolState::settle`] says
@@ -16,6 +17,7 @@
 
 pub mod eject;
 pub mod envelope;
+pub mod judge;
 pub mod law;
 pub mod limits;
 pub mod queueing;

@@ -14,12 +14,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::alarms::Alarms;
+use super::balancers;
 use super::judging::Judging;
 use super::measure::Predictions;
 use super::stops::Watch;
 use super::words::{is_done, outcome_of};
 use super::{DriveError, DriverParts, Proposed, View, offers};
 use crate::account::Kind;
+use crate::balancers::in_force;
 use crate::live::{Change, now_ms};
 use crate::steer::journal::{Follower, Health, Taken};
 use crate::steer::show;
@@ -56,6 +58,7 @@ pub(super) struct Desk {
     publish: watch::Sender<Arc<View>>,
     pub(super) predictions: Arc<Predictions>,
     pub(super) stops: Watch,
+    pub(super) balancer_stops: balancers::Stops,
     alarms: Alarms,
     pub(super) judging: Judging,
     pub(super) read_at: Instant,
@@ -82,6 +85,7 @@ impl Desk {
             publish,
             predictions: Arc::default(),
             stops: Watch::default(),
+            balancer_stops: balancers::Stops::default(),
             alarms: Alarms::default(),
             judging,
             read_at: now,
@@ -223,6 +227,13 @@ impl Desk {
         let told = agent.as_ref().and_then(|agent| {
             Some((&agent.outcome(server)?.in_force, *agent.told_at.get(server)?))
         });
+        if let Some(report) = self.parts.steering.balancers().get(node, server) {
+            // Every report of a balancer reads all of it anew.
+            let is_newer = told.is_none_or(|(_, told_at)| report.received > told_at);
+            let is_fresh = report.received.elapsed() < FRESH;
+            let newer = (is_newer && is_fresh).then(|| in_force::values(&report.report));
+            return newer.or_else(|| told.map(|(told, _)| told.clone()));
+        }
         let report = self.parts.steering.caches().get(node, server);
         let report = report.filter(|cache| cache.received.elapsed() < FRESH);
         newest(told, report.as_ref().map(|cache| (&cache.report.settings, cache.received)))
