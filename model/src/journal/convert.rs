@@ -158,9 +158,7 @@ impl<'a> About<'a> {
     fn change(&self) -> String {
         if let Move::Pushed { values, .. } = &self.made.what {
             let first = values.first_key_value().map(|(_, values)| values);
-            let show = |(name, to): (&String, &String)| {
-                json!({ "parameter": name, "from": "", "to": to, "unit": "weight" })
-            };
+            let show = |(name, to): (&String, &String)| json!({ "parameter": name, "from": "", "to": to, "unit": "weight" });
             return Value::Array(first.into_iter().flatten().map(show).collect()).to_string();
         }
         let Some(proposal) = self.proposal else { return "[]".to_owned() };

@@ -209,7 +209,9 @@ impl State {
         }
         let targets: BTreeSet<_> = plan.members.iter().map(|member| &member.target.id).collect();
         let held = |id: &&TargetId| {
-            self.targets.get(*id).is_some_and(|book| book.held_by.is_some() || book.broken || book.owed.is_some())
+            self.targets
+                .get(*id)
+                .is_some_and(|book| book.held_by.is_some() || book.broken || book.owed.is_some())
         };
         if targets.len() != plan.members.len() || targets.iter().any(held) {
             return Err("a target is busy, or there twice");

@@ -262,7 +262,14 @@ impl Draft<'_> {
         Err(Refusal::Crowded { on_trial, most })
     }
 
-    pub(super) fn restore(&mut self, of: &Rollout, cause: Cause, by: Actor, reason: &str, inputs: Value) {
+    pub(super) fn restore(
+        &mut self,
+        of: &Rollout,
+        cause: Cause,
+        by: Actor,
+        reason: &str,
+        inputs: Value,
+    ) {
         let deadline_ms = self.now_ms.saturating_add(of.plan.limits.restore_ms);
         let what = Move::Restoring { rollout: of.id.clone(), cause, deadline_ms };
         self.make(what, by, reason, inputs);

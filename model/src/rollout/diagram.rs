@@ -112,6 +112,8 @@ pub const TABLE: &[Edge] = &[
     target("cooling", "cooling", "released"),
     target("free", "free", "restored"),
     target("free", "free", "stuck"),
+    target("cooling", "cooling", "restored"),
+    target("cooling", "cooling", "stuck"),
     control("", "running", "promoted"),
     control("running", "running", "pushed"),
     control("running", "frozen", "froze"),

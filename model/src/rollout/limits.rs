@@ -185,11 +185,7 @@ impl Limits {
                 (0..=self.balancer.validate_max_ms).contains(&self.balancer.validate_min_ms)
             }),
             ("balancer.validate_max_ms", TIME, time(self.balancer.validate_max_ms)),
-            (
-                "balancer.largest_shift",
-                "above 0 and at most 1",
-                share(self.balancer.largest_shift),
-            ),
+            ("balancer.largest_shift", "above 0 and at most 1", share(self.balancer.largest_shift)),
             ("balancer.push_ms", "from a second to 30 days", {
                 (SECOND..=LONGEST).contains(&self.balancer.push_ms)
             }),

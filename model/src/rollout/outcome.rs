@@ -76,10 +76,10 @@ impl Draft<'_> {
                 self.late(outcome, &target);
             }
         } else if self.denies(outcome, &book, current) {
-            let what = self.state.control_of(&target).map(|control| Move::Froze {
-                rollout: control.rollout.clone(),
-                by_person: false,
-            });
+            let what = self
+                .state
+                .control_of(&target)
+                .map(|control| Move::Froze { rollout: control.rollout.clone(), by_person: false });
             let reason = format!("the agent of {target} has set the weights but read back others");
             what.into_iter().for_each(|what| self.agent(what, &reason, outcome));
         } else if let Some(standing) = book.standing

@@ -117,12 +117,7 @@ impl Draft<'_> {
     }
 
     /// Control ends, and so does whatever is tried at the pool.
-    pub(super) fn kill(
-        &mut self,
-        pool: &TargetId,
-        by: &Actor,
-        note: &str,
-    ) -> Result<(), Refusal> {
+    pub(super) fn kill(&mut self, pool: &TargetId, by: &Actor, note: &str) -> Result<(), Refusal> {
         let at_pool = |rollout: &&Rollout| {
             let suggestion = self.state.suggestion(&rollout.suggestion);
             rollout.is_forward() && suggestion.is_some_and(|s| s.proposal.target.id == *pool)
