@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use self::example::example;
 pub use self::http::HttpSettings;
 
+use crate::balancers::settings::BalanceSettings;
 use crate::cache::{CacheSettings, RedisSettings};
 use crate::ingest::IngestSettings;
 use crate::live::LiveSettings;
@@ -50,6 +51,8 @@ pub struct Config {
     pub redis: RedisSettings,
     /// How good a change must be before anybody is asked about it.
     pub suggest: SuggestSettings,
+    /// In which windows the traffic of load balancers is looked at.
+    pub balance: BalanceSettings,
     /// How a confirmed change goes its way.
     pub rollout: Limits,
     /// How it is judged.
@@ -171,6 +174,7 @@ impl Settings for Config {
         self.cache.validate(problems);
         self.redis.validate(problems);
         self.suggest.validate(problems);
+        self.balance.validate(problems);
         validate_rollout(&self.rollout, problems);
         self.judge.validate(problems);
     }

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod api;
+pub mod balancers;
 pub mod cache;
 mod caches;
 pub mod cli;

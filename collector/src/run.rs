@@ -29,6 +29,7 @@ pub use self::servers::grpc_server;
 use crate::account::Accounts;
 use crate::api::hosts::Hosts;
 use crate::api::{self, AppState, Parts, Readiness};
+use crate::balancers::watch::{NoLoads, PoolWatch};
 use crate::config::Config;
 use crate::ingest::{Ingest, IngestMetrics, IngestParts};
 use crate::live::{Live, now_ms};
@@ -244,8 +245,11 @@ impl Running {
             is_alone: engine.is_some(),
         };
         let steer = tokio::spawn(steering.clone().run(ending.clone()));
+        let pools = PoolWatch::new(&config.balance, config.suggest.objective);
+        let watching = pools.clone().run(steering.clone(), Arc::new(NoLoads), ending.clone());
+        let watching = tokio::spawn(watching);
         let (driver, suggester, decide) =
-            decide(config, &query, (&steering, policies), &accounts, &ending);
+            decide(config, &query, (&steering, policies, &pools), &accounts, &ending);
         let (health, of, to) = (readiness.clone(), query.store.clone(), ending.clone());
         let watch = watch::run(health, ingest.clone(), of, watched, driver.clone(), to);
         let state = AppState::new(Parts {
@@ -262,7 +266,7 @@ impl Running {
         });
         let sharing = share::run(state.querier().clone(), live, ending.clone());
         let share = tokio::spawn(sharing);
-        let mut tasks = vec![tell, judge, roll, share, steer, tokio::spawn(watch)];
+        let mut tasks = vec![tell, judge, roll, share, steer, watching, tokio::spawn(watch)];
         tasks.extend(follow);
         tasks.extend(decide);
         Self { ingest, state, engine, ending, tasks }
@@ -327,7 +331,7 @@ fn steering(
 fn decide(
     config: &Config,
     query: &QueryParts,
-    (steering, policies): (&Steering, PolicyTable),
+    (steering, policies, pools): (&Steering, PolicyTable, &PoolWatch),
     accounts: &Accounts,
     ending: &CancellationToken,
 ) -> (Driver, Suggester, [JoinHandle<()>; 3]) {
@@ -335,6 +339,7 @@ fn decide(
         journal: Journal::new(&query.store),
         steering: steering.clone(),
         policies,
+        pools: pools.clone(),
         accounts: accounts.clone(),
         live: query.live.clone(),
         limits: config.rollout.clone(),
@@ -342,7 +347,8 @@ fn decide(
         is_alone: query.is_alone,
     });
     let judging = (&config.judge, &config.rollout);
-    let suggester = Suggester::new(&driver, steering, &query.store, &config.suggest, judging);
+    let suggester =
+        Suggester::new(&driver, steering, (&query.store, pools), &config.suggest, judging);
     let tell = tell::run(steering.clone(), query.live.clone(), ending.clone());
     let tasks = [
         tokio::spawn(driving.run(ending.clone())),

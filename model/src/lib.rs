@@ -1,6 +1,7 @@
 //! Flyball's decisions as pure functions: same input, same output. No I/O, no clock, no async.
 
 pub mod backoff;
+pub mod balance;
 pub mod breaker;
 pub mod budget;
 pub mod emulate;

@@ -360,6 +360,7 @@ const SECTIONS: &[(&str, &[Key])] = &[
         ],
     ),
     ("suggest", steering::SUGGEST),
+    ("balance", steering::BALANCE),
     ("rollout", steering::ROLLOUT),
     ("judge", steering::JUDGE),
 ];

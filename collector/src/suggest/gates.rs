@@ -66,19 +66,37 @@ pub fn pass(
     state: &State,
 ) -> Result<(), String> {
     worth(&draft.gain, context.settings)?;
-    if let Some(book) = state.target(&target.id) {
-        free(draft, book, context.now_ms)?;
-    }
-    for suggestion in state.suggestions() {
-        repeats(draft, target, suggestion, context.now_ms)?;
-    }
+    may(&Wanted { kind: draft.kind, change: &draft.change }, target, context.now_ms, state)?;
     match muted(context.trials, draft.record, &target.id.0, context.now_ms) {
         Some(reason) => Err(reason),
         None => Ok(()),
     }
 }
 
-fn free(draft: &Draft, book: &TargetBook, now_ms: i64) -> Result<(), String> {
+/// A change of one target that is to be suggested.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Kind of the suggestion.
+    pub kind: &'a str,
+    /// Parameters.
+    pub change: &'a [Change],
+}
+
+/// Whether a target is free for a change that nobody has said no to, and that does not wait already.
+///
+/// # Errors
+/// Why not, in words.
+pub fn may(wanted: &Wanted<'_>, target: &Target, now_ms: i64, state: &State) -> Result<(), String> {
+    if let Some(book) = state.target(&target.id) {
+        free(wanted, book, now_ms)?;
+    }
+    for suggestion in state.suggestions() {
+        repeats(wanted, target, suggestion, now_ms)?;
+    }
+    Ok(())
+}
+
+fn free(draft: &Wanted<'_>, book: &TargetBook, now_ms: i64) -> Result<(), String> {
     if let Some(rollout) = &book.held_by {
         return Err(format!("rollout {rollout} is changing it"));
     }
@@ -99,7 +117,7 @@ fn free(draft: &Draft, book: &TargetBook, now_ms: i64) -> Result<(), String> {
 }
 
 fn repeats(
-    draft: &Draft,
+    draft: &Wanted<'_>,
     target: &Target,
     suggestion: &Suggestion,
     now_ms: i64,
@@ -108,12 +126,12 @@ fn repeats(
     let of_target = proposal.members.iter().find(|member| member.target.id == target.id);
     let Some(member) = of_target else { return Ok(()) };
     let id = &proposal.id;
-    if suggestion.status == SuggestionStatus::Proposed && touches(&draft.change, &member.change) {
+    if suggestion.status == SuggestionStatus::Proposed && touches(draft.change, &member.change) {
         return Err(format!("suggestion {id} waits for a decision"));
     }
     let said = suggestion.decided.as_ref().map_or(i64::MIN, |(_, at_ms, _)| *at_ms);
     let is_recent = now_ms < said.saturating_add(REJECTED_FOR_MS);
-    let is_same = proposal.kind == draft.kind && from(&draft.change) == from(&member.change);
+    let is_same = proposal.kind == draft.kind && from(draft.change) == from(&member.change);
     if suggestion.status == SuggestionStatus::Rejected && is_recent && is_same {
         return Err(format!("a person has rejected suggestion {id}"));
     }

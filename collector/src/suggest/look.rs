@@ -10,10 +10,13 @@ use flyball_model::rollout::{
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::balancers::PoolView;
 use super::by_person::{self, Wish, WishError};
 use super::draft::Details;
 use super::past::Pasts;
-use super::{Advice, Context, Skipped, SuggestSettings, advise, gather, group, history};
+use super::view::CacheView;
+use super::{Advice, Context, Skipped, SuggestSettings, advise, balancers, gather, group, history};
+use crate::balancers::watch::PoolWatch;
 use crate::live::now_ms;
 use crate::steer::driver::{DriveError, Driver, Foresight, JudgeSettings, View};
 use crate::steer::watch::Steering;
@@ -30,6 +33,7 @@ pub struct Suggester {
     driver: Driver,
     steering: Steering,
     store: Store,
+    pools: PoolWatch,
     settings: SuggestSettings,
     judge: JudgeSettings,
     /// Of new rollouts.
@@ -43,15 +47,44 @@ pub struct Found {
     pub proposals: Vec<Proposal>,
     /// Why there are no others.
     pub skipped: Vec<Skipped>,
-    /// Caches that were looked at.
+    /// Caches and pools that were looked at.
     pub looked_at: usize,
+}
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    All,
+    /// Caches.
+    Caches,
+    /// Pools of load balancers.
+    Balancers,
+}
+
+impl Scope {
+    const fn has_caches(self) -> bool {
+        matches!(self, Self::All | Self::Caches)
+    }
+
+    const fn has_pools(self) -> bool {
+        matches!(self, Self::All | Self::Balancers)
+    }
+}
+
+impl Found {
+    fn add(&mut self, looked_at: usize, advice: Advice) {
+        self.looked_at += looked_at;
+        self.proposals.extend(advice.proposals);
+        self.skipped.extend(advice.skipped);
+    }
 }
 
 /// Why nothing was looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {
     /// The target is not known here.
-    #[error("no cache {0} is known here")]
+    #[error("no cache or pool {0} is known here")]
     NoSuchTarget(String),
     /// A person's wish is not one that can be proposed.
     #[error(transparent)]
@@ -75,7 +108,7 @@ impl Suggester {
     pub fn new(
         driver: &Driver,
         steering: &Steering,
-        store: &Store,
+        (store, pools): (&Store, &PoolWatch),
         settings: &SuggestSettings,
         (judge, limits): (&JudgeSettings, &Limits),
     ) -> Self {
@@ -83,35 +116,49 @@ impl Suggester {
             driver: driver.clone(),
             steering: steering.clone(),
             store: store.clone(),
+            pools: pools.clone(),
             settings: settings.clone(),
             judge: judge.clone(),
             limits: limits.clone(),
         }
     }
 
-    /// Looks at all caches, or at one. `dry`: nothing is written down.
+    /// Looks at all caches and pools, or at one. `dry`: nothing is written down.
     ///
     /// # Errors
     /// When what is needed for it cannot be read, or the journal takes nothing.
-    pub async fn look(&self, target: Option<&str>, dry: bool) -> Result<Found, LookError> {
+    pub async fn look(
+        &self,
+        scope: Scope,
+        target: Option<&str>,
+        dry: bool,
+    ) -> Result<Found, LookError> {
         let view = self.driver.view();
         if !view.health.may_decide() {
             return Err(DriveError::Journal(view.health.describe()).into());
         }
         let now_ms = now_ms();
-        let mut views = gather::views(&self.steering, &self.store, &self.settings, now_ms).await?;
-        if let Some(target) = target {
-            views.retain(|view| view.target().id.0 == target);
-            if views.is_empty() {
-                return Err(LookError::NoSuchTarget(target.to_owned()));
-            }
-        }
         let trials = history::trials(&view.state);
         let context = Context { now_ms, settings: &self.settings, trials: &trials };
-        let Advice { proposals, skipped } = advise(&views, &context, &view.state);
-        let mut found = Found { proposals, skipped, looked_at: views.len() };
+        let mut found = Found::default();
+        if scope.has_caches() {
+            let views = gather::views(&self.steering, &self.store, &self.settings, now_ms).await?;
+            let is_it = |view: &CacheView| target.is_none_or(|id| view.target().id.0 == id);
+            let views: Vec<CacheView> = views.into_iter().filter(is_it).collect();
+            found.add(views.len(), advise(&views, &context, &view.state));
+        }
+        if scope.has_pools() {
+            let objective = self.settings.objective;
+            let views = balancers::gather::views(&self.steering, &self.pools, objective);
+            let is_it = |view: &PoolView| target.is_none_or(|id| view.target().id.0 == id);
+            let views: Vec<PoolView> = views.into_iter().filter(is_it).collect();
+            found.add(views.len(), balancers::advise(&views, &context, &view.state));
+        }
+        if let Some(target) = target.filter(|_| found.looked_at == 0) {
+            return Err(LookError::NoSuchTarget(target.to_owned()));
+        }
         if !found.proposals.is_empty() {
-            let pasts = Pasts::read(&self.store, self.judge.past_ms(), now_ms).await?;
+            let pasts = self.pasts(now_ms).await?;
             pasts.pass_over(&mut found.proposals, &mut found.skipped, &view.state);
             found.proposals = group::alike(found.proposals, view.state.sequence());
         }
@@ -166,7 +213,7 @@ impl Suggester {
             return Ok(());
         }
         let (proposal, now_ms) = (&suggestion.proposal, now_ms());
-        let pasts = Pasts::read(&self.store, self.judge.past_ms(), now_ms).await?;
+        let pasts = self.pasts(now_ms).await?;
         if let Some(reason) = pasts.lacks(proposal, &view.state) {
             return Err(LookError::TooEarly(reason));
         }
@@ -174,6 +221,10 @@ impl Suggester {
             Some(reason) => Err(LookError::TooNoisy(reason)),
             None => Ok(()),
         }
+    }
+
+    async fn pasts(&self, now_ms: i64) -> Result<Pasts, StoreError> {
+        Pasts::read(&self.store, &self.pools, &self.judge, now_ms).await
     }
 
     /// What noise would hide from the judge, in words.
@@ -184,7 +235,9 @@ impl Suggester {
         now_ms: i64,
     ) -> Result<Option<String>, StoreError> {
         let is_by_hand = Details::of(proposal).is_some_and(|details| details.by_hand);
-        if is_by_hand || !self.settings.check_power {
+        // What balancers count is not read from the store.
+        let of_balancers = balancers::is_of_balancers(&proposal.kind);
+        if is_by_hand || of_balancers || !self.settings.check_power {
             return Ok(None);
         }
         let (limits, judge) = (&self.limits, &self.judge);
@@ -204,7 +257,7 @@ impl Suggester {
                 _ = ticks.tick() => {}
                 () = ending.cancelled() => return,
             }
-            match self.look(None, false).await {
+            match self.look(Scope::All, None, false).await {
                 Ok(found) => {
                     let (suggested, caches) = (found.proposals.len(), found.looked_at);
                     tracing::debug!(suggested, caches, "looked for something to suggest");

@@ -14,6 +14,7 @@
 //! replica nothing is suggested, and the reason is told; (e) every suggestion has evidence, a
 //! prediction within its own interval, a risk and a way back.
 
+pub mod balancers;
 pub mod big_key;
 pub mod by_person;
 pub mod cache_size;
@@ -43,7 +44,7 @@ use utoipa::ToSchema;
 
 use self::draft::Draft;
 use self::estimate::CONFIDENCE;
-pub use self::look::{Found, LookError, Suggester};
+pub use self::look::{Found, LookError, Scope, Suggester};
 pub use self::settings::SuggestSettings;
 pub use self::view::{CacheView, Recent};
 

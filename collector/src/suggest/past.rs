@@ -6,7 +6,10 @@ use std::collections::HashMap;
 use flyball_model::rollout::{Proposal, State, Target, TargetId};
 
 use super::Skipped;
+use super::balancers::is_of_balancers;
 use super::draft::Details;
+use crate::balancers::watch::PoolWatch;
+use crate::steer::driver::JudgeSettings;
 use crate::store::{Store, StoreError};
 
 /// What is known of the past of all caches.
@@ -15,6 +18,9 @@ pub(super) struct Pasts {
     /// By node and name, since when there are samples; not further back than is needed.
     since: HashMap<(String, String), i64>,
     needed_ms: i64,
+    pools: PoolWatch,
+    /// Windows that are needed of a balancer.
+    windows: i64,
     now_ms: i64,
 }
 
@@ -25,13 +31,16 @@ impl Pasts {
     /// When the store cannot be asked.
     pub(super) async fn read(
         store: &Store,
-        needed_ms: i64,
+        pools: &PoolWatch,
+        judge: &JudgeSettings,
         now_ms: i64,
     ) -> Result<Self, StoreError> {
+        let needed_ms = judge.past_ms();
         // Twice as much: a cache whose oldest sample in there is young enough has no more.
         let rows = store.caches_since(now_ms - 2 * needed_ms).await?;
         let since = rows.into_iter().map(|row| ((row.node, row.cache), row.since_ms)).collect();
-        Ok(Self { since, needed_ms, now_ms })
+        let windows = i64::from(judge.past_windows());
+        Ok(Self { since, needed_ms, pools: pools.clone(), windows, now_ms })
     }
 
     /// Passes over what could not be judged yet.
@@ -54,7 +63,29 @@ impl Pasts {
         if Details::of(proposal).is_some_and(|details| details.by_hand) {
             return None;
         }
+        if is_of_balancers(&proposal.kind) {
+            return self.of_pool(proposal, state);
+        }
         proposal.members.iter().find_map(|member| self.of_target(&member.target, state))
+    }
+
+    /// Windows of the past of balancers are in memory.
+    fn of_pool(&self, proposal: &Proposal, state: &State) -> Option<String> {
+        let width_ms = i64::try_from(self.pools.window_ms()).unwrap_or(i64::MAX);
+        let pool = &proposal.target.name;
+        proposal.members.iter().find_map(|member| {
+            let id = &member.target.id;
+            let past = self.pools.member_past(pool, &id.0, changed_at(state, id));
+            let known = past.len() as i64;
+            let lacks_ms = (self.windows - known).max(0).saturating_mul(width_ms);
+            (lacks_ms > 0).then(|| {
+                format!(
+                    "to judge a change {} windows of the time before it are needed, and {known} are known of {id}: in {} s there are enough",
+                    self.windows,
+                    (lacks_ms + 999) / 1_000
+                )
+            })
+        })
     }
 
     fn of_target(&self, target: &Target, state: &State) -> Option<String> {

@@ -4,6 +4,7 @@ use flyball_service::config::Problems;
 use serde::{Deserialize, Serialize};
 
 use super::draft::RiskLevel;
+use crate::balancers::settings::Objective;
 
 /// Section `[suggest]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,8 @@ pub struct SuggestSettings {
     pub auto_confirm_risk: RiskLevel,
     /// So many of the kind must have been promoted at a target before.
     pub auto_confirm_after: u32,
+    /// What weights of load balancers are for.
+    pub objective: Objective,
     /// Refuses a confirmation when noise would hide from the judge what it looks for.
     pub check_power: bool,
 }
@@ -64,6 +67,7 @@ impl Default for SuggestSettings {
             auto_confirm: Vec::new(),
             auto_confirm_risk: RiskLevel::Low,
             auto_confirm_after: 3,
+            objective: Objective::default(),
             check_power: true,
         }
     }

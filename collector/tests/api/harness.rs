@@ -11,6 +11,8 @@ use flyball_collector::account::{Accounting, Accounts};
 use flyball_collector::api::edge::Limits;
 use flyball_collector::api::hosts::Hosts;
 use flyball_collector::api::{self, AppState, Parts, Readiness};
+use flyball_collector::balancers::settings::{BalanceSettings, Objective};
+use flyball_collector::balancers::watch::PoolWatch;
 use flyball_collector::cache::CacheSettings;
 use flyball_collector::live::{HostStatus, Live, NodeFeed, NodeInfo, now_ms};
 use flyball_collector::query::{QueryLimits, QueryParts, SharedParts};
@@ -108,11 +110,13 @@ impl Server {
         let steering =
             Steering::new(Arc::new(policies.clone()), live.clone(), 100, shutdown.clone());
         let judge = JudgeSettings::default();
+        let pools = PoolWatch::new(&BalanceSettings::default(), Objective::default());
         let (driver, driving) = Driver::new(DriverParts {
             journal: Journal::new(&open.store),
             steering: steering.clone(),
             // What these tests want of agents is not in the journal.
             policies: PolicyTable::default(),
+            pools: pools.clone(),
             accounts: accounts.clone(),
             live: live.clone(),
             limits: rollout::Limits::default(),
@@ -121,7 +125,8 @@ impl Server {
         });
         let judging = (&judge, &rollout::Limits::default());
         let suggest = SuggestSettings::default();
-        let suggester = Suggester::new(&driver, &steering, &open.store, &suggest, judging);
+        let suggester =
+            Suggester::new(&driver, &steering, (&open.store, &pools), &suggest, judging);
         let state = AppState::new(Parts {
             query,
             accounts: accounts.clone(),

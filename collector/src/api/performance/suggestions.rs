@@ -19,7 +19,7 @@ use crate::query::{QueryError, Violations};
 use crate::steer::driver::View;
 use crate::steer::show::{self, RolloutBody, SuggestionBody};
 use crate::suggest::by_person::WishError;
-use crate::suggest::{LookError, Skipped};
+use crate::suggest::{LookError, Scope, Skipped};
 
 /// What is to be looked at.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -58,7 +58,7 @@ pub struct SuggestionsAnswer {
 
 /// Has the advisors look now. Every suggestion comes with its evidence, a prediction and its interval; whatever is not suggested is told with the reason.
 ///
-/// Looks at caches whose agents are connected to this collector. There are no advisors for load balancers and hosts yet.
+/// Looks at caches and load balancers whose agents are connected to this collector. There are no advisors for hosts yet.
 #[utoipa::path(post, path = "/api/performance/optimize", tag = "steering",
     request_body = OptimizeBody,
     responses((status = 200, body = OptimizeAnswer)),
@@ -87,22 +87,24 @@ pub(in crate::api) async fn look(
     dry: bool,
     mut violations: Violations,
 ) -> Result<OptimizeAnswer, ApiError> {
-    let caches = match scope.as_str() {
-        "all" | "cache" => true,
-        "load_balancer" | "host" => false,
+    let wanted = match scope.as_str() {
+        "all" => Some(Scope::All),
+        "cache" => Some(Scope::Caches),
+        "load_balancer" => Some(Scope::Balancers),
+        "host" => None,
         _ => {
             violations.invalid("scope", "must be all, cache, load_balancer or host");
-            false
+            None
         }
     };
     violations.check()?;
     let run_id = format!("o-{:016x}", rand::random::<u64>());
-    if !caches {
+    let Some(wanted) = wanted else {
         let reason = format!("there is no advisor for {scope} yet");
         let skipped = vec![Skipped { target: target.unwrap_or_default(), kind: scope, reason }];
         return Ok(OptimizeAnswer { run_id, suggestions: Vec::new(), skipped });
-    }
-    let found = state.0.suggester.look(target.as_deref(), dry).await?;
+    };
+    let found = state.0.suggester.look(wanted, target.as_deref(), dry).await?;
     tracing::info!(
         run_id,
         dry,

@@ -39,12 +39,20 @@ pub(super) const SUGGEST: &[Key] = &[
         "So many of the kind must have been promoted at a target before, each confirmed by a person.",
         "",
     ),
+    ("objective", "What weights of load balancers are for: utilisation, or latency.", ""),
     (
         "check_power",
         "Refuses a confirmation when noise would hide from the judge what it looks for.",
         "",
     ),
 ];
+
+/// `[balance]`
+pub(super) const BALANCE: &[Key] = &[(
+    "window_ms",
+    "Length of a window of the traffic of load balancers, in milliseconds; 1000 to 60000.",
+    "",
+)];
 
 /// `[rollout]`
 pub(super) const ROLLOUT: &[Key] = &[
@@ -111,6 +119,12 @@ pub(super) const JUDGE: &[Key] = &[
     ("max_before", "Most windows before a change that are looked at.", ""),
     ("min_after", "Windows after a change before the first look.", ""),
     ("margin", "How much hit ratio may be lost beyond what was promised.", ""),
+    (
+        "latency_margin",
+        "By how much the latency of load balancers may rise under a change, as a share.",
+        "",
+    ),
+    ("error_margin", "How much larger the share of requests that fail may be under it.", ""),
     (
         "hold_windows",
         "Least windows in which a cache under a changed eviction policy may look worse than it is; more where keys stay for longer. 0: none.",

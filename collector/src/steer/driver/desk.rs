@@ -14,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::alarms::Alarms;
+use super::balancers;
 use super::judging::Judging;
 use super::measure::Predictions;
 use super::stops::Watch;
@@ -56,6 +57,7 @@ pub(super) struct Desk {
     publish: watch::Sender<Arc<View>>,
     pub(super) predictions: Arc<Predictions>,
     pub(super) stops: Watch,
+    pub(super) balancer_stops: balancers::Stops,
     alarms: Alarms,
     pub(super) judging: Judging,
     pub(super) read_at: Instant,
@@ -82,6 +84,7 @@ impl Desk {
             publish,
             predictions: Arc::default(),
             stops: Watch::default(),
+            balancer_stops: balancers::Stops::default(),
             alarms: Alarms::default(),
             judging,
             read_at: now,

@@ -10,17 +10,19 @@ use std::future::{Future, pending};
 use std::sync::Arc;
 use std::time::Duration;
 
-use flyball_model::judge::judge;
+use flyball_model::judge::{Verdict, judge};
 use flyball_model::rollout::{Event, Prediction, Rollout, RolloutId};
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, timeout};
 
+use super::balancers::{Sight, judged};
 use super::measure::{Predictions, measure};
 use super::settings::JudgeSettings;
 use super::trial::{inputs, trial};
 use super::words::verdict_of;
 use crate::steer::watch::{Judged, SteeringMetrics};
 use crate::store::Store;
+use crate::suggest::balancers::is_of_balancers;
 
 /// Looks that may be under way.
 const MOST: usize = 4;
@@ -45,6 +47,8 @@ pub(super) struct Look {
     /// What agents said the old setting would do, of the targets that are judged.
     pub(super) predictions: Arc<Predictions>,
     pub(super) settings: JudgeSettings,
+    /// What balancers counted, of a rollout at balancers.
+    pub(super) sight: Option<Sight>,
     /// Since when nothing else has changed the targets, and the present, epoch milliseconds.
     pub(super) times: (i64, i64),
 }
@@ -133,16 +137,22 @@ async fn within(
 
 impl Look {
     async fn take(self) -> Result<Option<Event>, String> {
-        let Self { store, rollout, prediction, predictions, settings, times } = self;
+        let Self { store, rollout, prediction, predictions, settings, sight, times } = self;
+        let told = |verdict: &Verdict, inputs| Event::Judged {
+            rollout: rollout.id.clone(),
+            revision: rollout.revision(),
+            verdict: verdict_of(verdict),
+            inputs,
+        };
+        if is_of_balancers(&rollout.kind) {
+            let sight = sight.ok_or_else(|| format!("{}: its pool is not known", rollout.id))?;
+            let judged = judged(&rollout, &sight, &settings, times.1);
+            return Ok(judged.map(|(verdict, inputs)| told(&verdict, inputs)));
+        }
         let measured = measure(&store, &rollout, &predictions, &settings, times).await;
         let measured = measured.map_err(|error| format!("{}: {error}", rollout.id))?;
         let trial = trial(&rollout, &prediction, &measured, &settings);
-        Ok(trial.map(|trial| Event::Judged {
-            rollout: rollout.id.clone(),
-            revision: rollout.revision(),
-            verdict: verdict_of(&judge(&trial, times.1)),
-            inputs: inputs(&trial),
-        }))
+        Ok(trial.map(|trial| told(&judge(&trial, times.1), inputs(&trial))))
     }
 }
 

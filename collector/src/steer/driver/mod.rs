@@ -18,6 +18,7 @@
 //! that canaries end.
 
 mod alarms;
+mod balancers;
 mod counts;
 mod desk;
 mod foresight;
@@ -43,6 +44,7 @@ pub use self::trial::{Asked, HIT_RATIO, Measured, Span, trial_of};
 use super::journal::{Health, Journal};
 use super::watch::{PolicyTable, Steering};
 use crate::account::Accounts;
+use crate::balancers::watch::PoolWatch;
 use crate::live::Live;
 
 /// Commands that may wait; further callers wait for room.
@@ -57,6 +59,8 @@ pub struct DriverParts {
     pub steering: Steering,
     /// Where it says what is wanted; the one that `steering` reads.
     pub policies: PolicyTable,
+    /// What balancers count.
+    pub pools: PoolWatch,
     /// Where alerts are told.
     pub accounts: Accounts,
     /// Where events are told.

@@ -12,12 +12,14 @@ use flyball_proto::series::NodeName;
 use flyball_proto::steering::{CacheReport, Target as Server};
 use tokio::time::Instant;
 
+use super::balancers;
 use super::desk::Desk;
 use super::judging::Look;
 use super::measure::unchanged_since;
 use super::words::outcome_of;
 use crate::live::now_ms;
 use crate::steer::watch::Steering;
+use crate::suggest::balancers::is_of_balancers;
 
 /// Time between two reads of the journal where other collectors append to it.
 const READ: Duration = Duration::from_millis(300);
@@ -100,6 +102,7 @@ impl Desk {
     fn forget(&mut self, going: &[Rollout]) {
         let ids: Vec<RolloutId> = going.iter().map(|rollout| rollout.id.clone()).collect();
         self.judging.keep(&ids);
+        self.balancer_stops.keep(&ids);
         let members = || going.iter().flat_map(|rollout| &rollout.plan.members);
         let targets: Vec<TargetId> = members().map(|member| member.target.id.clone()).collect();
         let predictions = Arc::make_mut(&mut self.predictions);
@@ -131,6 +134,9 @@ impl Desk {
     }
 
     async fn stop(&mut self, rollout: &Rollout) {
+        if is_of_balancers(&rollout.kind) {
+            return self.stop_at_balancers(rollout).await;
+        }
         let reports: BTreeMap<TargetId, _> = rollout
             .plan
             .members
@@ -142,6 +148,18 @@ impl Desk {
             .collect();
         let find = |target: &TargetId| reports.get(target).cloned();
         let stop = self.stops.look(rollout, find, &self.parts.judge, now_ms());
+        if let Some((reason, inputs)) = stop {
+            let rollout = rollout.id.clone();
+            self.machine(Event::HardStop { rollout, reason, inputs }).await;
+        }
+    }
+
+    async fn stop_at_balancers(&mut self, rollout: &Rollout) {
+        let state = self.follower.log().state();
+        let (judge, since_ms) = (&self.parts.judge, unchanged_since(state, rollout));
+        let sight = balancers::sight(&self.parts.pools, rollout, judge, since_ms);
+        let facts = (&self.parts.steering, sight.as_ref());
+        let stop = self.balancer_stops.look((rollout, state), facts, judge, now_ms());
         if let Some((reason, inputs)) = stop {
             let rollout = rollout.id.clone();
             self.machine(Event::HardStop { rollout, reason, inputs }).await;
@@ -204,13 +222,17 @@ impl Desk {
         let state = self.follower.log().state();
         for rollout in due {
             let Some(suggestion) = state.suggestion(&rollout.suggestion) else { continue };
+            let since_ms = unchanged_since(state, rollout);
+            let sight = is_of_balancers(&rollout.kind)
+                .then(|| balancers::sight(&self.parts.pools, rollout, &self.parts.judge, since_ms));
             self.judging.begin(Look {
                 store: self.parts.journal.store().clone(),
                 rollout: rollout.clone(),
                 prediction: suggestion.proposal.prediction.clone(),
                 predictions: Arc::clone(&self.predictions),
                 settings: self.parts.judge.clone(),
-                times: (unchanged_since(state, rollout), now_ms()),
+                sight: sight.flatten(),
+                times: (since_ms, now_ms()),
             });
         }
     }

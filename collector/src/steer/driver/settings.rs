@@ -23,6 +23,10 @@ pub struct JudgeSettings {
     pub min_after: u32,
     /// How much hit ratio may be lost.
     pub margin: f64,
+    /// By how much the latency of balancers may rise, as a share.
+    pub latency_margin: f64,
+    /// How much larger the share of requests that fail at balancers may be.
+    pub error_margin: f64,
     /// Least number of windows in which a changed eviction policy may look worse than it is; 0: none,
     /// however slowly it takes hold.
     pub hold_windows: u32,
@@ -42,6 +46,8 @@ impl Default for JudgeSettings {
             max_before: 360,
             min_after: 12,
             margin: 0.01,
+            latency_margin: 0.1,
+            error_margin: 0.005,
             hold_windows: 18,
             hold_widen: 5.0,
             breach_ms: 15_000,
@@ -54,8 +60,12 @@ impl JudgeSettings {
     /// Time before a change without which it cannot be judged, milliseconds. Some windows are never
     /// whole, so it is a quarter more than the judge asks for, and the two at its ends.
     pub fn past_ms(&self) -> i64 {
-        let windows = self.min_before + self.min_before / 4 + 2;
-        i64::from(windows) * i64::from(self.window_ms)
+        i64::from(self.past_windows()) * i64::from(self.window_ms)
+    }
+
+    /// The same in windows.
+    pub fn past_windows(&self) -> u32 {
+        self.min_before + self.min_before / 4 + 2
     }
 
     /// What no single key shows.
@@ -71,6 +81,8 @@ impl JudgeSettings {
         within("max_before", f64::from(self.max_before), 16.0, 10_000.0);
         within("min_after", f64::from(self.min_after), 8.0, 10_000.0);
         within("margin", self.margin, 0.0001, 0.5);
+        within("latency_margin", self.latency_margin, 0.001, 1.0);
+        within("error_margin", self.error_margin, 0.0001, 0.5);
         within("hold_windows", f64::from(self.hold_windows), 0.0, 10_000.0);
         within("hold_widen", self.hold_widen, 1.0, 100.0);
         within("breach_ms", self.breach_ms as f64, 1_000.0, 600_000.0);

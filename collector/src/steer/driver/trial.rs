@@ -195,6 +195,7 @@ fn turnover_ms(ticks: &[CacheTick], began_ms: i64) -> Option<f64> {
 pub(super) fn inputs(trial: &Trial) -> Json {
     let window = |window: &Window| match window.value {
         Value::Ratio { requests, hits } => json!([window.start_ms, requests, hits]),
+        Value::Level { mean, count } => json!([window.start_ms, mean, count]),
         _ => Json::Null,
     };
     let unit = |unit: &Unit| {
@@ -261,14 +262,14 @@ fn windows(ticks: &[CacheTick], width: u32) -> impl Iterator<Item = Window> {
 
 /// What is cut out: windows from `start_ms` to `end_ms`, both at the edge of one.
 #[derive(Debug, Clone, Copy)]
-struct Cut {
+pub(super) struct Cut {
     start_ms: i64,
-    end_ms: i64,
+    pub(super) end_ms: i64,
     width: i64,
 }
 
 impl Cut {
-    fn new(span: Span, width: u32) -> Self {
+    pub(super) fn new(span: Span, width: u32) -> Self {
         let width = i64::from(width.max(1));
         let floor = |ms: i64| ms - ms.rem_euclid(width);
         let (start_ms, judged_ms) = (floor(span.began_ms), floor(span.judged_ms));
@@ -277,12 +278,12 @@ impl Cut {
     }
 
     /// The window where it counts; `None` in between.
-    fn place(self, window: Window) -> Option<Window> {
+    pub(super) fn place(self, window: Window) -> Option<Window> {
         Some(Window { start_ms: self.moved(window.start_ms)?, ..window })
     }
 
     /// Where a window counts that begins then.
-    fn moved(self, start_ms: i64) -> Option<i64> {
+    pub(super) fn moved(self, start_ms: i64) -> Option<i64> {
         if start_ms >= self.end_ms {
             return Some(start_ms);
         }

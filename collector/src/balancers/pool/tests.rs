@@ -1,0 +1,1 @@
+//! Pools of made-up reports.
