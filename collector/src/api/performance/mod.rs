@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod audit;
 pub mod cache;
 pub mod catalog;
+pub mod control;
 pub mod events;
 pub mod fleet_caches;
 pub mod last;
