@@ -272,7 +272,8 @@ impl Running {
         });
         let sharing = share::run(state.querier().clone(), live, ending.clone());
         let share = tokio::spawn(sharing);
-        let mut tasks = vec![tell, judge, roll, share, steer, watching, controlling, tokio::spawn(watch)];
+        let mut tasks =
+            vec![tell, judge, roll, share, steer, watching, controlling, tokio::spawn(watch)];
         tasks.extend(follow);
         tasks.extend(decide);
         Self { ingest, state, engine, ending, tasks }

@@ -13,8 +13,8 @@ use utoipa_axum::routes;
 
 use super::params::Params;
 use super::performance::{
-    alerts, audit, cache, catalog, control, events, last, metrics, policies, propose, queries, rollouts,
-    status, suggestions,
+    alerts, audit, cache, catalog, control, events, last, metrics, policies, propose, queries,
+    rollouts, status, suggestions,
 };
 use super::problem::{MEDIA_TYPE, Problem};
 use super::{ApiError, AppState, assets, health};

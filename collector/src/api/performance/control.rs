@@ -228,7 +228,8 @@ fn of(state: &AppState, view: &View) -> ControlAnswer {
 
 impl PoolControl {
     fn of(control: &Control, glance: Glance, view: &View) -> Self {
-        let waits = (control.status() == "running" && !glance.waits.is_empty()).then_some(glance.waits);
+        let waits =
+            (control.status() == "running" && !glance.waits.is_empty()).then_some(glance.waits);
         let bounds = control.envelope.bounds.iter();
         let balancers = control.members.iter().map(|member| {
             let book = view.state.target(&member.target.id);

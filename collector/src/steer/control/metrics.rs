@@ -57,8 +57,16 @@ impl ControlMetrics {
     /// Makes them part of what a registry prints. The registry's prefix is `flyball`.
     pub fn register(&self, registry: &mut Registry) {
         let own = registry.sub_registry_with_prefix("control");
-        own.register("pushes", "Pushes in the journal, by this collector or another", self.pushes.clone());
-        own.register("held", "Windows after which nothing was pushed, by the reason", self.held.clone());
+        own.register(
+            "pushes",
+            "Pushes in the journal, by this collector or another",
+            self.pushes.clone(),
+        );
+        own.register(
+            "held",
+            "Windows after which nothing was pushed, by the reason",
+            self.held.clone(),
+        );
         own.register("pools", "Pools under control, by state", self.pools.clone());
         own.register(
             "append_seconds",

@@ -25,8 +25,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 pub use self::metrics::ControlMetrics;
-pub use self::records::{Confirmation, PushRecord};
 use self::records::Records;
+pub use self::records::{Confirmation, PushRecord};
 use self::step::{Step, step};
 use super::driver::{DriveError, Driver, Pushed};
 use super::watch::{AgentEvent, Steering};
@@ -59,7 +59,12 @@ pub struct Glance {
 
 impl Controls {
     /// Controls what the driver's journal says is to be controlled.
-    pub fn new(driver: Driver, steering: Steering, pools: PoolWatch, metrics: ControlMetrics) -> Self {
+    pub fn new(
+        driver: Driver,
+        steering: Steering,
+        pools: PoolWatch,
+        metrics: ControlMetrics,
+    ) -> Self {
         let records = Mutex::default();
         Self(Arc::new(Inner { driver, steering, pools, metrics, records }))
     }
@@ -174,7 +179,8 @@ impl Controls {
             }
             Step::Panic { reason, inputs } => {
                 self.0.metrics.held("panic");
-                let done = self.0.driver.panic(control.rollout.clone(), reason.clone(), inputs).await;
+                let done =
+                    self.0.driver.panic(control.rollout.clone(), reason.clone(), inputs).await;
                 if let Err(error) = done {
                     tracing::warn!(%error, pool = control.pool.name, "control was not frozen");
                 }

@@ -89,7 +89,8 @@ impl Records {
             let agent = NodeName::new(&of.node).ok().and_then(|node| agents.get(&node));
             let Some(agent) = agent else { continue };
             let Some(outcome) = agent.outcome(&of.server) else { continue };
-            let shows = |(name, value): (&String, &String)| outcome.in_force.get(name) == Some(value);
+            let shows =
+                |(name, value): (&String, &String)| outcome.in_force.get(name) == Some(value);
             if outcome.revision.0 < push.sequence
                 || outcome.result != PolicyResult::Applied
                 || !of.values.iter().all(shows)

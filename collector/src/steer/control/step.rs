@@ -155,8 +155,12 @@ fn inputs(estimate: &PoolEstimate, verdict: &Verdict, words: &[String]) -> Value
     let windows: Vec<Value> = (estimate.windows.iter())
         .map(|window| {
             json!([
-                window.id, window.requests, window.errors, window.utilization,
-                window.latency_ms, window.age_ms,
+                window.id,
+                window.requests,
+                window.errors,
+                window.utilization,
+                window.latency_ms,
+                window.age_ms,
             ])
         })
         .collect();
