@@ -1,5 +1,6 @@
 //! Flags and commands. The help teaches by examples and is compared with a recorded copy.
 
+mod control;
 mod steering;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use flyball_service::config::Sources;
 use flyball_service::logging::LogFormat;
 
+pub(crate) use self::control::{ControlArgs, ControlCommand, PoolArgs};
 pub(crate) use self::steering::{
     AuditArgs, CacheSort, CachesArgs, DecideArgs, OptimizeArgs, PoliciesArgs, ProposeArgs,
     RolloutsArgs, ShowArgs, SuggestionsArgs, UnlockArgs, WatchedArgs,
@@ -81,7 +83,8 @@ Names: accounting.gap samples do not add up; samples.shed an agent gave up sampl
 spool.unwritable an agent's disk; clock.step a host's clock jumped; series.overflow, catalog.full more series than
 the caps allow, kept as sums; series.refused ClickHouse refuses what some series are; journal.broken the log of
 decisions is not whole; clocks.differ those of collectors do; target.locked changes failed too often, look and then
-`flyball unlock`; rollout.asks it waits for you.";
+`flyball unlock`; rollout.asks it waits for you; control.frozen
+control of a pool has frozen by itself: `flyball balancers control`.";
 
 const METRICS_EXAMPLES: &str = "\
 Examples:
@@ -166,6 +169,9 @@ pub(crate) enum Command {
     /// The caches, or one of them with its hit ratio by size.
     #[command(after_help = steering::CACHES_EXAMPLES)]
     Caches(CachesArgs),
+    /// Pools of load balancers whose weights are adjusted by themselves.
+    #[command(after_help = control::CONTROL_EXAMPLES)]
+    Balancers(ControlArgs),
     /// Look now for what would do the fleet good.
     #[command(after_help = steering::OPTIMIZE_EXAMPLES)]
     Optimize(OptimizeArgs),

@@ -63,8 +63,8 @@ fn run(config: &Config, command: Command) -> Result<(), Error> {
 
 async fn perform(context: &Context, command: Command) -> Result<(), Error> {
     use commands::{
-        alerts, audit, caches, decide, metrics, nodes, policies, propose, rollout, show, status,
-        suggestions,
+        alerts, audit, caches, control, decide, metrics, nodes, policies, propose, rollout, show,
+        status, suggestions,
     };
     match command {
         Command::Status => status::run(context).await,
@@ -73,6 +73,7 @@ async fn perform(context: &Context, command: Command) -> Result<(), Error> {
         Command::Metrics(args) => metrics::run(context, &args).await,
         Command::Top(args) => top::run(context, &args).await,
         Command::Caches(args) => caches::run(context, &args).await,
+        Command::Balancers(args) => control::run(context, &args).await,
         Command::Optimize(args) => suggestions::optimize(context, &args).await,
         Command::Propose(args) => propose::run(context, &args).await,
         Command::Suggestions(args) => suggestions::list(context, &args).await,

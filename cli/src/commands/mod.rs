@@ -5,6 +5,7 @@ pub(crate) mod audit;
 mod cache;
 pub(crate) mod caches;
 mod catalog;
+pub(crate) mod control;
 pub(crate) mod decide;
 mod group;
 pub(crate) mod metrics;
