@@ -54,6 +54,7 @@ mod advance;
 mod apply;
 pub mod canary;
 mod control;
+mod controlled;
 mod decide;
 mod diagram;
 mod due;

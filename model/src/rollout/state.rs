@@ -306,8 +306,7 @@ impl State {
     /// Drops suggestions and rollouts that ended before this time and hold no target. What is
     /// wanted of any node stays the same.
     pub fn forget(&mut self, before_ms: i64) {
-        let books = self.targets.values();
-        let held: BTreeSet<RolloutId> = books
+        let held: BTreeSet<RolloutId> = (self.targets.values())
             .flat_map(|book| [book.held_by.as_ref(), book.owed.as_ref().map(|owed| &owed.rollout)])
             .flatten()
             .chain(self.controls().filter(|control| !control.is_over()).map(|c| &c.rollout))

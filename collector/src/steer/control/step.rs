@@ -42,7 +42,7 @@ pub(super) enum Step {
 /// See the module.
 pub(super) fn step(control: &Control, estimate: &PoolEstimate, heard: Vec<TargetId>) -> Step {
     let members = control.standing().count();
-    if heard.len() * 2 <= members {
+    if !is_majority(heard.len(), members) {
         let why = format!("{} of {members} balancers are heard, which is no majority", heard.len());
         return Step::Wait { kind: "minority", why };
     }
@@ -71,6 +71,11 @@ pub(super) fn step(control: &Control, estimate: &PoolEstimate, heard: Vec<Target
         inputs: inputs(estimate, &verdict, &words),
     };
     Step::Push { push: Box::new(push), verdict: Box::new(verdict) }
+}
+
+/// Whether so many are more than half of all.
+const fn is_majority(heard: usize, members: usize) -> bool {
+    heard * 2 > members
 }
 
 fn held(verdict: &Verdict, why: String, estimate: &PoolEstimate) -> Step {
