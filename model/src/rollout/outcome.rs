@@ -81,7 +81,9 @@ impl Draft<'_> {
                 .control_of(&target)
                 .map(|control| Move::Froze { rollout: control.rollout.clone(), by_person: false });
             let reason = format!("the agent of {target} has set the weights but read back others");
-            what.into_iter().for_each(|what| self.agent(what, &reason, outcome));
+            if let Some(what) = what {
+                self.agent(what, &reason, outcome);
+            }
         } else if let Some(standing) = book.standing
             && standing.rollout == outcome.rollout
             && current

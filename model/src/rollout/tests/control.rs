@@ -433,7 +433,9 @@ fn what_is_forgotten_is_never_under_control() {
     assert_eq!(state.control(&RolloutId("r-1".into())).map(Control::status), Some("running"));
     assert_eq!(state.policy("node-1"), world.state().policy("node-1"));
     kill(&mut world).unwrap();
-    [0, 1, 2].into_iter().for_each(|n| world.obey(n));
+    for n in [0, 1, 2] {
+        world.obey(n);
+    }
     let mut state = world.state().clone();
     state.forget(i64::MAX);
     assert_eq!(state.controls().count(), 0);
