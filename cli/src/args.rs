@@ -1,6 +1,7 @@
 //! Flags and commands. The help teaches by examples and is compared with a recorded copy.
 
 mod balancers;
+mod control;
 mod steering;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use flyball_service::config::Sources;
 use flyball_service::logging::LogFormat;
 
 pub(crate) use self::balancers::BalancersArgs;
+pub(crate) use self::control::{ControlCommand, PoolArgs};
 pub(crate) use self::steering::{
     AuditArgs, CacheSort, CachesArgs, DecideArgs, OptimizeArgs, PoliciesArgs, ProposeArgs,
     RolloutsArgs, ShowArgs, SuggestionsArgs, UnlockArgs, WatchedArgs,
@@ -85,7 +87,8 @@ Names: accounting.gap samples do not add up; samples.shed an agent gave up sampl
 spool.unwritable an agent's disk; clock.step a host's clock jumped; series.overflow, catalog.full more series than
 the caps allow, kept as sums; series.refused ClickHouse refuses what some series are; journal.broken the log of
 decisions is not whole; clocks.differ those of collectors do; target.locked changes failed too often, look and then
-`flyball unlock`; rollout.asks it waits for you.";
+`flyball unlock`; rollout.asks it waits for you; control.frozen
+control of a pool has frozen by itself: `flyball balancers control`.";
 
 const METRICS_EXAMPLES: &str = "\
 Examples:

@@ -39,6 +39,7 @@ use crate::query::{QueryParts, SharedParts};
 use crate::recall;
 use crate::rollup::{self, Roller, RollupMetrics};
 use crate::share;
+use crate::steer::control::{ControlMetrics, Controls};
 use crate::steer::driver::{Driver, DriverParts};
 use crate::steer::journal::Journal;
 use crate::steer::tell;
@@ -207,6 +208,8 @@ impl Running {
         accounts.register(own);
         let rollup_metrics = RollupMetrics::default();
         rollup_metrics.register(own);
+        let control_metrics = ControlMetrics::default();
+        control_metrics.register(own);
         let policies = PolicyTable::default();
         let steering = steering(config, &policies, &live, own, shutdown);
         let ending = CancellationToken::new();
@@ -253,6 +256,8 @@ impl Running {
         let watching = tokio::spawn(watching);
         let (driver, suggester, decide) =
             decide(config, &query, (&steering, policies, &pools), &accounts, &ending);
+        let controls = Controls::new(driver.clone(), steering.clone(), pools, control_metrics);
+        let controlling = tokio::spawn(controls.clone().run(ending.clone()));
         let (health, of, to) = (readiness.clone(), query.store.clone(), ending.clone());
         let watch = watch::run(health, ingest.clone(), of, watched, driver.clone(), to);
         let state = AppState::new(Parts {
@@ -260,6 +265,7 @@ impl Running {
             accounts,
             steering,
             driver,
+            controls,
             suggester,
             registry,
             readiness,
@@ -270,7 +276,7 @@ impl Running {
         let sharing = share::run(state.querier().clone(), live, ending.clone());
         let share = tokio::spawn(sharing);
         let mut tasks =
-            vec![tell, judge, roll, share, steer, record, watching, tokio::spawn(watch)];
+            vec![tell, judge, roll, share, steer, record, watching, controlling, tokio::spawn(watch)];
         tasks.extend(follow);
         tasks.extend(decide);
         Self { ingest, state, engine, ending, tasks }

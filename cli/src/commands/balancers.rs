@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use comfy_table::Cell;
 
 use super::caches::per_second;
-use super::{Context, hint, print};
+use super::{Context, control, hint, print};
 use crate::api::balancers::{
     Balancer, BalancersAnswer, Group, Member, Placement, Pool, PoolAnswer, PoolBackend,
 };
@@ -61,6 +61,9 @@ const MEMBERS: [Column<'_>; 4] = [
 /// # Errors
 /// When the collector cannot be reached, or knows no such node or pool.
 pub(crate) async fn run(context: &Context, args: &BalancersArgs) -> Result<(), Error> {
+    if let Some(command) = &args.control {
+        return control::run(context, command).await;
+    }
     let client = &context.client;
     if let Some(name) = &args.pool {
         let body = client.get(&format!("{PATH}/pools/{}", segment(name)), &[]).await?;

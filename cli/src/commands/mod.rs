@@ -6,6 +6,7 @@ pub(crate) mod balancers;
 mod cache;
 pub(crate) mod caches;
 mod catalog;
+pub(crate) mod control;
 pub(crate) mod decide;
 mod group;
 pub(crate) mod metrics;

@@ -45,6 +45,8 @@ pub enum Kind {
     TargetLocked,
     /// A rollout waits for a person.
     RolloutAsks,
+    /// Control of a pool has frozen by itself.
+    ControlFrozen,
 }
 
 /// How bad it is.
@@ -128,7 +130,7 @@ pub(super) struct Book {
 
 impl Kind {
     /// All kinds.
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::AccountingGap,
         Self::SamplesShed,
         Self::SpoolCorrupt,
@@ -142,6 +144,7 @@ impl Kind {
         Self::ClocksDiffer,
         Self::TargetLocked,
         Self::RolloutAsks,
+        Self::ControlFrozen,
     ];
 
     /// Its name in the API, in `/metrics` and in the log.
@@ -160,6 +163,7 @@ impl Kind {
             Self::ClocksDiffer => "clocks.differ",
             Self::TargetLocked => "target.locked",
             Self::RolloutAsks => "rollout.asks",
+            Self::ControlFrozen => "control.frozen",
         }
     }
 
@@ -178,7 +182,8 @@ impl Kind {
             | Self::SeriesOverflow
             | Self::CatalogFull
             | Self::TargetLocked
-            | Self::RolloutAsks => Severity::Warning,
+            | Self::RolloutAsks
+            | Self::ControlFrozen => Severity::Warning,
         }
     }
 }

@@ -18,7 +18,7 @@ const MAX_ID_BYTES: usize = 512;
 /// People have no names here yet: whoever reaches this server may do what it does.
 const OPERATOR: &str = "operator";
 
-/// The id in a path, decoded.
+/// The id or name in a path, decoded.
 #[derive(Debug, Clone)]
 pub(super) struct Id(pub(super) String);
 
@@ -44,7 +44,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         };
         let params = RawPathParams::from_request_parts(parts, state).await;
         let params = params.map_err(|rejection| invalid(rejection.body_text()))?;
-        let id = params.iter().find(|(name, _)| *name == "id").map(|(_, id)| id.to_owned());
+        let id = params
+            .iter()
+            .find(|(name, _)| matches!(*name, "id" | "name"))
+            .map(|(_, id)| id.to_owned());
         let id = id.unwrap_or_default();
         if !is_id(&id) {
             return Err(invalid("is no id".to_owned()).into());

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::params::Params;
 use super::performance::{
-    alerts, audit, balancers, cache, catalog, events, last, metrics, policies, pools, propose,
+    alerts, audit, balancers, cache, catalog, control, events, last, metrics, policies, pools, propose,
     queries, rollouts, status, suggestions,
 };
 use super::problem::{MEDIA_TYPE, Problem};
@@ -69,6 +69,10 @@ pub(super) fn calls() -> OpenApiRouter<AppState> {
         .routes(routes!(rollouts::pause))
         .routes(routes!(rollouts::resume))
         .routes(routes!(rollouts::unlock))
+        .routes(routes!(control::control))
+        .routes(routes!(control::freeze))
+        .routes(routes!(control::unfreeze))
+        .routes(routes!(control::kill))
         .routes(routes!(audit::audit))
         .routes(routes!(events::events));
     let document = router.get_openapi_mut();

@@ -300,9 +300,13 @@ fn state_of(refusal: &Refusal) -> Option<String> {
         Refusal::Restoring(_) => "restoring",
         Refusal::Paused(_) => "paused",
         Refusal::NotPaused(_) => "going",
+        Refusal::Controlled { .. } => "controlled",
+        Refusal::Frozen(_) => "frozen",
+        Refusal::NotFrozen(_) => "running",
         Refusal::UnknownSuggestion(_)
         | Refusal::UnknownRollout(_)
         | Refusal::UnknownTarget(_)
+        | Refusal::NotControlled(_)
         | Refusal::BadProposal(_)
         | Refusal::Duplicate(_) => return None,
     };

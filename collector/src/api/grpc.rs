@@ -2,7 +2,7 @@
 
 mod changes;
 
-use flyball_model::rollout::{Actor, Event, RolloutId};
+use flyball_model::rollout::{Actor, Event, RolloutId, TargetId};
 use flyball_proto::v1;
 use flyball_proto::v1::performance_server::{Performance, PerformanceServer};
 use tonic::{Request, Response, Status};
@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use super::by;
 use super::edge::admission::InFlight;
 use super::performance::{
-    alerts, audit, balancers, catalog, fleet_caches, last, metrics, policies, pools, propose,
+    alerts, audit, balancers, catalog, control, fleet_caches, last, metrics, policies, pools, propose,
     rollouts, status, suggestions,
 };
 use super::{ApiError, AppState};
@@ -58,6 +58,18 @@ impl PerformanceService {
         let (id, by, note) = Self::decision(request)?;
         let event = event(RolloutId(id.clone()), by, note);
         Ok(Response::new(rollouts::obey(&self.0, &id, event).await?.into()))
+    }
+
+    /// An order about a pool under control.
+    async fn pool(
+        &self,
+        request: Request<v1::DecisionRequest>,
+        event: impl FnOnce(TargetId, Actor, String) -> Event,
+    ) -> Result<Response<v1::ControlResponse>, Status> {
+        let _in_flight = self.admit(&request)?;
+        let (name, by, note) = Self::decision(request)?;
+        let answer = control::obey(&self.0, &name, |pool| event(pool, by, note)).await?;
+        Ok(Response::new(answer.into()))
     }
 }
 
@@ -289,6 +301,35 @@ impl Performance for PerformanceService {
         let _in_flight = self.admit(&request)?;
         let (id, by, note) = Self::decision(request)?;
         Ok(Response::new(rollouts::set_free(&self.0, id, by, note).await?.into()))
+    }
+
+    async fn control(
+        &self,
+        request: Request<v1::ControlRequest>,
+    ) -> Result<Response<v1::ControlResponse>, Status> {
+        let _in_flight = self.admit(&request)?;
+        Ok(Response::new(control::answer(&self.0)?.into()))
+    }
+
+    async fn freeze(
+        &self,
+        request: Request<v1::DecisionRequest>,
+    ) -> Result<Response<v1::ControlResponse>, Status> {
+        self.pool(request, |pool, by, note| Event::Freeze { pool, by, note }).await
+    }
+
+    async fn unfreeze(
+        &self,
+        request: Request<v1::DecisionRequest>,
+    ) -> Result<Response<v1::ControlResponse>, Status> {
+        self.pool(request, |pool, by, note| Event::Unfreeze { pool, by, note }).await
+    }
+
+    async fn kill(
+        &self,
+        request: Request<v1::DecisionRequest>,
+    ) -> Result<Response<v1::ControlResponse>, Status> {
+        self.pool(request, |pool, by, note| Event::Kill { pool, by, note }).await
     }
 
     async fn audit(

@@ -38,6 +38,7 @@ use self::telemetry::ApiMetrics;
 use crate::account::Accounts;
 use crate::live::Live;
 use crate::query::{Querier, QueryParts};
+use crate::steer::control::Controls;
 use crate::steer::driver::Driver;
 use crate::steer::watch::Steering;
 use crate::store::Store;
@@ -55,6 +56,8 @@ pub struct Parts {
     pub steering: Steering,
     /// What decides.
     pub driver: Driver,
+    /// What was pushed lately to pools under control.
+    pub controls: Controls,
     /// What looks for something to suggest.
     pub suggester: Suggester,
     /// Everybody else's metrics; the API adds its own, `flyball_*`, and serves all of them at `/metrics`.
@@ -81,6 +84,7 @@ struct Inner {
     accounts: Accounts,
     steering: Steering,
     driver: Driver,
+    controls: Controls,
     suggester: Suggester,
     querier: Querier,
     registry: Registry,
@@ -115,6 +119,7 @@ impl AppState {
             accounts: parts.accounts,
             steering: parts.steering,
             driver: parts.driver,
+            controls: parts.controls,
             suggester: parts.suggester,
             registry: parts.registry,
             metrics,

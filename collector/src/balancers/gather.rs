@@ -65,7 +65,7 @@ impl Loads for LiveLoads {
     }
 
     fn machine(&self, node: &NodeName) -> String {
-        machine(&self.0.status(&[]), node.as_str())
+        machine(&self.0.status(std::slice::from_ref(node)), node.as_str())
     }
 }
 

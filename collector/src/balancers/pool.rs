@@ -201,7 +201,7 @@ pub fn pools(inputs: &Inputs<'_>) -> Vec<Pool> {
 struct Group<'a> {
     known: &'a Known,
     window_ms: u32,
-    group: &'a BackendGroup,
+    said: &'a BackendGroup,
     /// Of its backends, in their order.
     places: Vec<join::Place>,
 }
@@ -231,11 +231,11 @@ impl<'a> Group<'a> {
     fn new(known: &'a Known, whole: &BalancerReport, group: &'a BackendGroup) -> Self {
         let place = |server: &BackendServer| join::Place::of(known, &server.name, &server.address);
         let places = group.backends.iter().map(place).collect();
-        Self { known, window_ms: whole.window_ms, group, places }
+        Self { known, window_ms: whole.window_ms, said: group, places }
     }
 
     fn member(&self) -> Member {
-        let (known, group) = (self.known, self.group);
+        let (known, group) = (self.known, self.said);
         Member {
             node: known.node.clone(),
             target: known.report.target.clone(),
@@ -290,7 +290,7 @@ impl Pool {
         let members: Vec<Member> = groups.iter().map(|group| group.member()).collect();
         let mut placements: BTreeMap<&join::Place, Vec<Placement>> = BTreeMap::new();
         for (member, group) in groups.iter().enumerate() {
-            for (place, server) in group.places.iter().zip(&group.group.backends) {
+            for (place, server) in group.places.iter().zip(&group.said.backends) {
                 let placement = Placement { member, server: server.clone() };
                 placements.entry(place).or_default().push(placement);
             }

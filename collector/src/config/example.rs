@@ -4,9 +4,13 @@ mod steering;
 
 use std::fmt::Write as _;
 
+use flyball_model::rollout::BalancerLimits;
 use serde_json::Value;
 
 use super::Config;
+
+/// The section that is part of another one.
+const BALANCER: &str = "rollout.balancer";
 
 /// A key, what it is for, and for keys without a default an example.
 type Key = (&'static str, &'static str, &'static str);
@@ -362,12 +366,19 @@ const SECTIONS: &[(&str, &[Key])] = &[
     ("suggest", steering::SUGGEST),
     ("balance", steering::BALANCE),
     ("rollout", steering::ROLLOUT),
+    (BALANCER, steering::ROLLOUT_BALANCER),
     ("judge", steering::JUDGE),
 ];
 
 /// The text of `flyball-collector.example.toml`.
 pub fn example() -> String {
     let defaults = serde_json::to_value(Config::default()).expect("settings are plain data");
+    // A journal says only what of this differs from the defaults, so the section's are not among all defaults.
+    let balancer = serde_json::to_value(BalancerLimits::default()).expect("limits are plain data");
+    let of = |section: &str| match section {
+        BALANCER => Some(&balancer),
+        _ => defaults.get(section),
+    };
     let mut text = HEAD.to_owned();
     for (section, keys) in SECTIONS {
         writeln!(text, "\n[{section}]").expect(INFALLIBLE);
@@ -375,7 +386,7 @@ pub fn example() -> String {
             for line in words.lines() {
                 writeln!(text, "# {line}").expect(INFALLIBLE);
             }
-            let line = match &defaults[section][key] {
+            let line = match of(section).and_then(|of| of.get(key)).unwrap_or(&Value::Null) {
                 _ if !instead.is_empty() => format!("# {key} = {}", Value::from(*instead)),
                 value => format!("{key} = {value}"),
             };
@@ -400,9 +411,12 @@ mod tests {
     fn every_key_is_shown_and_no_other() {
         let defaults = serde_json::to_value(Config::default()).unwrap();
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let balancer = serde_json::to_value(BalancerLimits::default()).unwrap();
+        let balancer = keys(&balancer).into_iter().map(|key| (BALANCER.to_owned(), key));
         let known: BTreeSet<_> = keys(&defaults)
             .into_iter()
             .flat_map(|s| keys(&defaults[&s]).into_iter().map(move |key| (s.clone(), key)))
+            .chain(balancer)
             .collect();
         let shown: BTreeSet<_> = SECTIONS
             .iter()

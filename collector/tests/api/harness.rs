@@ -16,6 +16,7 @@ use flyball_collector::balancers::watch::PoolWatch;
 use flyball_collector::cache::CacheSettings;
 use flyball_collector::live::{HostStatus, Live, NodeFeed, NodeInfo, now_ms};
 use flyball_collector::query::{QueryLimits, QueryParts, SharedParts};
+use flyball_collector::steer::control::{ControlMetrics, Controls};
 use flyball_collector::steer::driver::{Driver, DriverParts, JudgeSettings};
 use flyball_collector::steer::journal::Journal;
 use flyball_collector::steer::watch::{PolicyTable, Steering};
@@ -127,8 +128,11 @@ impl Server {
         let suggest = SuggestSettings::default();
         let suggester =
             Suggester::new(&driver, &steering, (&open.store, &pools), &suggest, judging);
+        let metrics = ControlMetrics::default();
+        let controls = Controls::new(driver.clone(), steering.clone(), pools.clone(), metrics);
         let state = AppState::new(Parts {
             query,
+            controls,
             accounts: accounts.clone(),
             steering: steering.clone(),
             driver,

@@ -7,6 +7,7 @@
 )]
 
 mod calls;
+mod control;
 mod grpc;
 #[allow(dead_code, reason = "shared with the tests of the ingest path")]
 #[path = "../ingest/harness.rs"]

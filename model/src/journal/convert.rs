@@ -4,6 +4,8 @@
 //! made from the state before and after; [`super::Log`] makes them again when it reads a row, so a
 //! row that says one thing in its columns and another in `inputs` is found.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -152,8 +154,13 @@ impl<'a> About<'a> {
         }
     }
 
-    /// The member's that the row is about, else the first one's.
+    /// The member's that the row is about, else the first one's. Of a push the first one's that it reaches.
     fn change(&self) -> String {
+        if let Move::Pushed { values, .. } = &self.made.what {
+            let first = values.first_key_value().map(|(_, values)| values);
+            let show = |(name, to): (&String, &String)| json!({ "parameter": name, "from": "", "to": to, "unit": "weight" });
+            return Value::Array(first.into_iter().flatten().map(show).collect()).to_string();
+        }
         let Some(proposal) = self.proposal else { return "[]".to_owned() };
         let is_it = |member: &&Candidate| Some(&member.target) == self.target;
         let member = proposal.members.iter().find(is_it).or(proposal.members.first());
@@ -172,6 +179,12 @@ impl<'a> About<'a> {
             return self.target.map(|target| target.node.clone()).into_iter().collect();
         }
         let Some(rollout) = self.rollout else { return Vec::new() };
+        if let Move::Pushed { values, .. } = &self.made.what {
+            let members = rollout.plan.members.iter().map(|planned| &planned.target);
+            let pushed = members.filter(|target| values.contains_key(&target.id));
+            let nodes: BTreeSet<String> = pushed.map(|target| target.node.clone()).collect();
+            return nodes.into_iter().collect();
+        }
         if let Move::Started { .. } | Move::Stepped { .. } | Move::Judged { .. } = self.made.what {
             return rollout.steps.last().map(|step| step.nodes.clone()).unwrap_or_default();
         }

@@ -18,8 +18,9 @@ impl TargetBook {
         self.rejected.clear();
         self.unlocked_at = sequence;
         self.attempts.retain(|_, attempts: &mut Attempts| !attempts.locked);
-        self.broken = false;
-        self.owed = None;
+        if std::mem::take(&mut self.broken) {
+            self.owed = None;
+        }
         Ok(())
     }
 

@@ -38,6 +38,7 @@ impl State {
         let targets = self.concerned(&transition.what);
         let before: Vec<_> = targets.iter().map(|id| self.wanted(id)).collect();
         self.change(transition).map_err(|why| Misfit { what: transition.what.name(), why })?;
+        self.let_go(&targets, transition);
         for (id, before) in targets.iter().zip(before) {
             if self.wanted(id) != before
                 && let Some(book) = self.targets.get_mut(id)
@@ -122,12 +123,20 @@ impl State {
                 book.released_at_ms = Some(at_ms);
                 self.reject(target, rejected.as_ref())
             }
+            Move::Pushed { .. }
+            | Move::Froze { .. }
+            | Move::Unfroze { .. }
+            | Move::Killed { .. } => self.controlled(transition),
+            Move::Promoted { rollout } => {
+                self.going(rollout)?.go(transition, sequence)?;
+                self.begin_control(rollout, at_ms);
+                Ok(())
+            }
             Move::Held { rollout, .. }
             | Move::Validating { rollout, .. }
             | Move::Judged { rollout, .. }
             | Move::Sealing { rollout, .. }
             | Move::Restoring { rollout, .. }
-            | Move::Promoted { rollout }
             | Move::RolledBack { rollout }
             | Move::Failed { rollout }
             | Move::Paused { rollout, .. }
@@ -200,7 +209,9 @@ impl State {
         }
         let targets: BTreeSet<_> = plan.members.iter().map(|member| &member.target.id).collect();
         let held = |id: &&TargetId| {
-            self.targets.get(*id).is_some_and(|book| book.held_by.is_some() || book.broken)
+            self.targets
+                .get(*id)
+                .is_some_and(|book| book.held_by.is_some() || book.broken || book.owed.is_some())
         };
         if targets.len() != plan.members.len() || targets.iter().any(held) {
             return Err("a target is busy, or there twice");
@@ -323,6 +334,7 @@ impl State {
         if rollout.state == RolloutState::Promoted {
             book.attempts.remove(&rollout.kind);
             book.promote(&rollout, place);
+            self.stand(&rollout.id, target);
             return Ok(());
         }
         if cool_until_ms.is_some() || locked {
@@ -337,11 +349,21 @@ impl State {
             && member != Member::Restored
         {
             book.broken = true;
-            book.owed = (member != Member::Stuck).then(|| Standing {
+            // What the kill switch still wants stays wanted.
+            let killed = book.owed.take();
+            let is_owed = member != Member::Stuck;
+            let own = is_owed.then(|| Standing {
                 rollout: held_by,
                 values: rollout.owed(place),
                 persist: rollout.sealed && rollout.plan.limits.persist,
             });
+            book.owed = match (own, killed) {
+                (Some(mut own), Some(killed)) => {
+                    own.values.extend(killed.values);
+                    Some(own)
+                }
+                (own, killed) => own.or(killed),
+            };
         }
         Ok(())
     }

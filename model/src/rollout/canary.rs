@@ -7,6 +7,9 @@
 //! size and traffic are nearest to each of its own (by ratio, so that 1 GB against 2 GB is as far
 //! as 1 MB against 2 MB), each used once.
 //!
+//! Load balancers go another way ([`staged`]): one, then a tenth, a half and all of them. A pool may have
+//! few, so that waves fall together, and many may be on one node.
+//!
 //! Properties, each a test: each member is in exactly one wave; no wave holds more than its share,
 //! or one; controls are never in the wave or an earlier one; with two members or more the canary
 //! has a control; the order of the members changes nothing.
@@ -15,6 +18,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::ids::{RolloutId, TargetId};
+
+/// Shares of all load balancers that have a change after each wave but the first, which is one of them.
+pub const STAGES: [f64; 3] = [0.1, 0.5, 1.0];
 
 /// What a member is compared by.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,8 +49,7 @@ pub fn waves(
     canary_share: f64,
     largest_share: f64,
 ) -> Vec<Wave> {
-    let mut order: Vec<usize> = (0..members.len()).collect();
-    order.sort_by_cached_key(|&at| (place(rollout, &members[at].target), &members[at].target.0));
+    let order = ordered(rollout, members);
     let count = |share: f64| ((share * members.len() as f64).floor() as usize).max(1);
     let canaries =
         count(canary_share.min(largest_share)).min(members.len().saturating_sub(1).max(1));
@@ -58,6 +63,31 @@ pub fn waves(
         rest = later;
     }
     waves
+}
+
+/// The waves of a rollout over load balancers: one of them, then up to each of these shares of all, which
+/// rise. A share that holds no more than what came before has no wave. None without members.
+pub fn staged(rollout: &RolloutId, members: &[Like], shares: &[f64]) -> Vec<Wave> {
+    let order = ordered(rollout, members);
+    let mut waves = Vec::new();
+    let mut done = 0;
+    let ends = shares.iter().map(|share| (share * members.len() as f64).floor() as usize);
+    for end in std::iter::once(1).chain(ends).chain([members.len()]) {
+        let end = end.min(members.len());
+        if end > done {
+            let controls = controls(members, &order[done..end], &order[end..]);
+            waves.push(Wave { members: order[done..end].to_vec(), controls });
+            done = end;
+        }
+    }
+    waves
+}
+
+/// The members in the order of the hash.
+fn ordered(rollout: &RolloutId, members: &[Like]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..members.len()).collect();
+    order.sort_by_cached_key(|&at| (place(rollout, &members[at].target), &members[at].target.0));
+    order
 }
 
 fn place(rollout: &RolloutId, target: &TargetId) -> u64 {

@@ -5,13 +5,15 @@
 //! decide for a while it is heard before time limits are.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::control::BALANCERS;
 use super::event::{Applied, Event, Judgement, Outcome, Verdict};
 use super::ids::{Actor, RolloutId, SuggestionId, TargetId, Values};
 use super::limits::Limits;
-use super::plan::Plan;
+use super::plan::{Plan, Planned};
 use super::policy::NodePolicy;
 use super::proposal::Proposal;
 use super::refusal::Refusal;
@@ -65,7 +67,7 @@ pub fn decide(
 /// A state to try a decision on. It is copied when something is decided: most events decide nothing.
 pub(super) struct Draft<'a> {
     pub(super) state: Cow<'a, State>,
-    now_ms: i64,
+    pub(super) now_ms: i64,
     limits: &'a Limits,
     transitions: Vec<Transition>,
 }
@@ -155,6 +157,11 @@ impl Draft<'_> {
                 let reason = format!("{} wants the old values back: {note}", by.name);
                 self.restore(&going, Cause::Person, by.clone(), &reason, Value::Null);
             }
+            Event::Push(push) => self.push(push),
+            Event::Panic { rollout, reason, inputs } => self.panic(rollout, reason, inputs),
+            Event::Freeze { pool, by, note } => self.freeze(pool, by, note)?,
+            Event::Unfreeze { pool, by, note } => self.unfreeze(pool, by, note)?,
+            Event::Kill { pool, by, note } => self.kill(pool, by, note)?,
             Event::Unlock { target, by, note } => {
                 let unknown = || Refusal::UnknownTarget(target.clone());
                 let book = self.state.target(target).ok_or_else(unknown)?;
@@ -217,6 +224,7 @@ impl Draft<'_> {
             }
             let Some(book) = self.state.target(target) else { continue };
             may_try(book, &proposal.kind, self.now_ms)?;
+            self.uncontrolled(book, &planned.revert_to)?;
             if let Some(standing) = &book.standing {
                 fresh(target, &planned.revert_to, &standing.values)?;
             }
@@ -226,7 +234,7 @@ impl Draft<'_> {
                 return Err(Refusal::RejectedBefore { target, values });
             }
         }
-        self.room_for(&plan, nodes_up)?;
+        self.room_for(&plan, &proposal.kind, nodes_up)?;
         let inputs = json!(in_force);
         let what = Move::Confirmed { suggestion: id.clone(), plan: Box::new(plan) };
         self.make(what, by.clone(), note, inputs);
@@ -234,12 +242,19 @@ impl Draft<'_> {
     }
 
     /// Whether its canary may be on trial besides what is. Where nothing is, it may be larger.
-    fn room_for(&self, plan: &Plan, nodes_up: Option<usize>) -> Result<(), Refusal> {
+    fn room_for(&self, plan: &Plan, kind: &str, nodes_up: Option<usize>) -> Result<(), Refusal> {
         let Some(nodes_up) = nodes_up else { return Ok(()) };
         let going = self.state.rollouts().filter(|rollout| !rollout.state.is_final());
-        let members = going.flat_map(|rollout| &rollout.members);
-        let on_trial = members.filter(|member| member.is_touched()).count();
-        let canary = plan.waves.first().map_or(0, |wave| wave.members.len());
+        let on_trial = going.flat_map(|rollout| {
+            let members = rollout.plan.members.iter().zip(&rollout.members);
+            let touched = members.filter(|(_, member)| member.is_touched());
+            touched.map(|(planned, _)| one_of(&rollout.kind, planned))
+        });
+        let on_trial: BTreeSet<&str> = on_trial.collect();
+        let canary = plan.waves.first().map_or(&[][..], |wave| &wave.members);
+        let canary = canary.iter().map(|place| one_of(kind, &plan.members[*place]));
+        let canary = canary.filter(|one| !on_trial.contains(one)).collect::<BTreeSet<_>>().len();
+        let on_trial = on_trial.len();
         let most = self.limits.at_once(nodes_up);
         if on_trial == 0 || on_trial + canary <= most {
             return Ok(());
@@ -247,7 +262,14 @@ impl Draft<'_> {
         Err(Refusal::Crowded { on_trial, most })
     }
 
-    fn restore(&mut self, of: &Rollout, cause: Cause, by: Actor, reason: &str, inputs: Value) {
+    pub(super) fn restore(
+        &mut self,
+        of: &Rollout,
+        cause: Cause,
+        by: Actor,
+        reason: &str,
+        inputs: Value,
+    ) {
         let deadline_ms = self.now_ms.saturating_add(of.plan.limits.restore_ms);
         let what = Move::Restoring { rollout: of.id.clone(), cause, deadline_ms };
         self.make(what, by, reason, inputs);
@@ -334,6 +356,13 @@ impl Draft<'_> {
     }
 }
 
+/// What counts as one on trial: a target, but all load balancers of a node together, since a share of
+/// the nodes could else never hold a pool that is on few of them.
+fn one_of<'a>(kind: &str, planned: &'a Planned) -> &'a str {
+    let is_balancer = kind.starts_with(BALANCERS);
+    if is_balancer { &planned.target.node } else { &planned.target.id.0 }
+}
+
 /// Whether the parameters are still as the suggestion assumes.
 fn fresh(target: &TargetId, from: &Values, in_force: &Values) -> Result<(), Refusal> {
     let differs = from.iter().find_map(|(name, from)| {
@@ -357,6 +386,9 @@ fn may_try(book: &TargetBook, kind: &str, now_ms: i64) -> Result<(), Refusal> {
     if now_ms < attempts.cool_until_ms {
         let (failures, until_ms) = (attempts.failures, attempts.cool_until_ms);
         return Err(Refusal::CoolingDown { target, failures, until_ms });
+    }
+    if let Some(owed) = &book.owed {
+        return Err(Refusal::TargetBusy { target, rollout: owed.rollout.clone() });
     }
     Ok(())
 }

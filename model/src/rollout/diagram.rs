@@ -29,6 +29,8 @@ pub enum Machine {
     Rollout,
     /// A target, by its status.
     Target,
+    /// Standing control of a pool.
+    Control,
 }
 
 const fn suggestion(from: &'static str, to: &'static str) -> Edge {
@@ -41,6 +43,10 @@ const fn rollout(from: &'static str, to: &'static str, on: &'static str) -> Edge
 
 const fn target(from: &'static str, to: &'static str, on: &'static str) -> Edge {
     Edge { machine: Machine::Target, from, to, on }
+}
+
+const fn control(from: &'static str, to: &'static str, on: &'static str) -> Edge {
+    Edge { machine: Machine::Control, from, to, on }
 }
 
 /// All of them.
@@ -104,6 +110,25 @@ pub const TABLE: &[Edge] = &[
     target("free", "free", "released"),
     target("cooling", "cooling", "refused"),
     target("cooling", "cooling", "released"),
+    target("free", "free", "restored"),
+    target("free", "free", "stuck"),
+    target("cooling", "cooling", "restored"),
+    target("cooling", "cooling", "stuck"),
+    control("", "running", "promoted"),
+    control("running", "running", "pushed"),
+    control("running", "frozen", "froze"),
+    control("running", "frozen", "released"),
+    control("running", "frozen", "upset"),
+    control("running", "let_go", "released"),
+    control("running", "let_go", "upset"),
+    control("running", "killed", "killed"),
+    control("frozen", "running", "unfroze"),
+    control("frozen", "frozen", "froze"),
+    control("frozen", "frozen", "released"),
+    control("frozen", "frozen", "upset"),
+    control("frozen", "let_go", "released"),
+    control("frozen", "let_go", "upset"),
+    control("frozen", "killed", "killed"),
 ];
 
 impl Rollout {
@@ -143,7 +168,8 @@ pub fn mermaid(machine: Machine) -> String {
         }
     }
     for node in &nodes {
-        if let Some((state, stage)) = node.split_once('_').filter(|(_, stage)| *stage != "back") {
+        let is_whole = |stage: &str| matches!(stage, "back" | "go");
+        if let Some((state, stage)) = node.split_once('_').filter(|(_, stage)| !is_whole(stage)) {
             line(format!("{node}: {state}, {stage}"));
         }
     }

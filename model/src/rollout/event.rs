@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::control::Push;
 use super::ids::{Actor, RolloutId, SuggestionId, TargetId, Values};
 use super::proposal::Proposal;
 
@@ -107,6 +108,44 @@ pub enum Event {
     AgentBack {
         /// Its node.
         node: String,
+    },
+    /// Control of a pool wants other weights. What may not happen now changes nothing.
+    Push(Box<Push>),
+    /// Control of a pool must not go on by itself.
+    Panic {
+        /// Whose control.
+        rollout: RolloutId,
+        /// Why, in words.
+        reason: String,
+        /// What it was computed from.
+        inputs: Value,
+    },
+    /// A person wants nothing pushed to a pool for now.
+    Freeze {
+        /// The pool.
+        pool: TargetId,
+        /// Who.
+        by: Actor,
+        /// What the person said.
+        note: String,
+    },
+    /// And now control to go on.
+    Unfreeze {
+        /// The pool.
+        pool: TargetId,
+        /// Who.
+        by: Actor,
+        /// What the person said.
+        note: String,
+    },
+    /// A person wants the configured weights back, and whatever is tried at the pool to end.
+    Kill {
+        /// The pool.
+        pool: TargetId,
+        /// Who.
+        by: Actor,
+        /// What the person said.
+        note: String,
     },
     /// A person allows new attempts at a target.
     Unlock {

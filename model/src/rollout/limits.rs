@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::control::BALANCERS;
+
 /// What happens when a validation has lasted for its longest time and is still inconclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -57,6 +59,45 @@ pub struct Limits {
     pub fleet_share: f64,
     /// Whether promoted values are written to the server's own configuration.
     pub persist: bool,
+    /// What is otherwise for load balancers.
+    #[serde(skip_serializing_if = "BalancerLimits::is_default")]
+    pub balancer: BalancerLimits,
+}
+
+/// Limits of rollouts of load balancers, whose effect shows at once, and of the control that follows
+/// them. Times in milliseconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BalancerLimits {
+    /// How long each step is held under hard stops before the next.
+    pub hold_ms: i64,
+    /// Before this a pass of the judge is not acted on.
+    pub validate_min_ms: i64,
+    /// After this an inconclusive validation ends as `at_maximum` says.
+    pub validate_max_ms: i64,
+    /// Largest share of a group's traffic that one push of control may move.
+    pub largest_shift: f64,
+    /// Least time between two pushes of control.
+    pub push_ms: i64,
+}
+
+impl Default for BalancerLimits {
+    /// Three windows of five seconds are held.
+    fn default() -> Self {
+        Self {
+            hold_ms: 15 * SECOND,
+            validate_min_ms: 30 * SECOND,
+            validate_max_ms: 10 * MINUTE,
+            largest_shift: 0.2,
+            push_ms: SECOND,
+        }
+    }
+}
+
+impl BalancerLimits {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The limit that is out of its range.
@@ -96,6 +137,7 @@ impl Default for Limits {
             largest_share: 0.34,
             fleet_share: 0.34,
             persist: false,
+            balancer: BalancerLimits::default(),
         }
     }
 }
@@ -136,11 +178,32 @@ impl Limits {
             }),
             ("largest_share", "above 0 and at most 1", share(self.largest_share)),
             ("fleet_share", "above 0 and at most 1", share(self.fleet_share)),
+            ("balancer.hold_ms", "from zero to 30 days", {
+                (0..=LONGEST).contains(&self.balancer.hold_ms)
+            }),
+            ("balancer.validate_min_ms", "from zero to balancer.validate_max_ms", {
+                (0..=self.balancer.validate_max_ms).contains(&self.balancer.validate_min_ms)
+            }),
+            ("balancer.validate_max_ms", TIME, time(self.balancer.validate_max_ms)),
+            ("balancer.largest_shift", "above 0 and at most 1", share(self.balancer.largest_shift)),
+            ("balancer.push_ms", "from a second to 30 days", {
+                (SECOND..=LONGEST).contains(&self.balancer.push_ms)
+            }),
         ];
         match all.into_iter().find(|(_, _, holds)| !holds) {
             Some((setting, must, _)) => Err(InvalidLimits { setting, must }),
             None => Ok(()),
         }
+    }
+
+    /// Those of a rollout of this kind.
+    #[must_use]
+    pub fn of_kind(&self, kind: &str) -> Self {
+        if !kind.starts_with(BALANCERS) {
+            return self.clone();
+        }
+        let BalancerLimits { hold_ms, validate_min_ms, validate_max_ms, .. } = self.balancer;
+        Self { hold_ms, validate_min_ms, validate_max_ms, ..self.clone() }
     }
 
     /// Targets that may be on trial at once where so many nodes are up.

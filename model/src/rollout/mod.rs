@@ -5,6 +5,7 @@
 //! rollout      canary <-> validating -> promoted        (canary again for each further wave)
 //!              canary | validating -> rolled_back | failed
 //! target       free -> busy -> free | cooling | locked;  locked -> free
+//! control      running <-> frozen;  running | frozen -> killed | let_go
 //! ```
 //!
 //! [`decide()`] is given the state, an event and the time, and says which [`Transition`]s to append
@@ -18,6 +19,9 @@
 //! wrong leads to restoring, within the same state: the old values are wanted until every
 //! agent has read them back. Then it is rolled back. If they cannot be shown to be in force it has failed, the
 //! target is locked, and a person is told; the old values stay wanted.
+//!
+//! Weights of a pool of load balancers that were promoted stay under control ([`Control`]): they are adjusted
+//! further, within the envelope that was confirmed, by rows of their own.
 //!
 //! Properties, each checked after every event of random sequences, and in every state that is
 //! reachable by a small alphabet:
@@ -37,11 +41,20 @@
 //! - (l) a second tick at the same time decides nothing;
 //! - (n) a promoted value is wanted, whatever is tried beside it, until a rollout changes it or an
 //!   agent says that somebody else has; then it never is again by itself;
-//! - (m) a revision never falls, and differs when what is wanted differs.
+//! - (m) a revision never falls, and differs when what is wanted differs;
+//! - (o) what is pushed was promoted and is neither frozen nor let go; each weight is within the envelope,
+//!   no more traffic moves than was confirmed, and each push is from newer windows and a second after the last;
+//! - (p) freezing and going on change nothing that is wanted;
+//! - (q) after the kill switch exactly the configured weights are wanted of each balancer that was not let
+//!   go, until it has shown them, and then none; nothing is pushed ever again;
+//! - (r) control frees a balancer whose weights another hand has set, or whose agent refuses them, and
+//!   freezes with the reason; it never takes it back.
 
 mod advance;
 mod apply;
 pub mod canary;
+mod control;
+mod controlled;
 mod decide;
 mod diagram;
 mod due;
@@ -52,6 +65,7 @@ mod outcome;
 mod plan;
 mod policy;
 mod proposal;
+mod push;
 mod refusal;
 mod state;
 pub mod steps;
@@ -60,11 +74,14 @@ mod tests;
 mod transition;
 
 pub use self::apply::Misfit;
+pub use self::control::{
+    BALANCERS, CONTROLLED, Control, Controlled, Envelope, Frozen, Held, Hold, LastPush, Push, shift,
+};
 pub use self::decide::{Action, Decision, decide};
 pub use self::diagram::{Edge, Machine, TABLE, mermaid};
 pub use self::event::{Applied, Event, Interval, Judgement, Outcome, Verdict};
 pub use self::ids::{Actor, RolloutId, SuggestionId, Target, TargetId, Values};
-pub use self::limits::{AtMaximum, InvalidLimits, Limits};
+pub use self::limits::{AtMaximum, BalancerLimits, InvalidLimits, Limits};
 pub use self::plan::{Plan, Planned};
 pub use self::policy::{Ask, NodePolicy, Part};
 pub use self::proposal::{BadProposal, Candidate, MOST_MEMBERS, Prediction, Proposal};

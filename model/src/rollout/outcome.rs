@@ -75,6 +75,15 @@ impl Draft<'_> {
             } else {
                 self.late(outcome, &target);
             }
+        } else if self.denies(outcome, &book, current) {
+            let what = self
+                .state
+                .control_of(&target)
+                .map(|control| Move::Froze { rollout: control.rollout.clone(), by_person: false });
+            let reason = format!("the agent of {target} has set the weights but read back others");
+            if let Some(what) = what {
+                self.agent(what, &reason, outcome);
+            }
         } else if let Some(standing) = book.standing
             && standing.rollout == outcome.rollout
             && current
@@ -90,6 +99,18 @@ impl Draft<'_> {
         } else {
             self.late(outcome, &target);
         }
+    }
+
+    /// Whether an agent says that it has set what is wanted now, but shows other weights than control's.
+    fn denies(&self, outcome: &Outcome, book: &TargetBook, current: bool) -> bool {
+        let control = self.state.control_of(&book.target.id);
+        let control = control.filter(|control| control.frozen.is_none());
+        let member = control.and_then(|control| control.member(&book.target.id));
+        let of = book.standing.as_ref().is_some_and(|s| s.rollout == outcome.rollout);
+        current
+            && of
+            && outcome.result == Applied::Applied
+            && member.is_some_and(|member| !outcome.shows(&member.values))
     }
 
     /// What an agent rejected is remembered even if it says so when the rollout is on its way back

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::canary::{Like, Wave, waves};
+use super::canary::{Like, STAGES, Wave, staged, waves};
+use super::control::{BALANCERS, Envelope};
 use super::ids::{RolloutId, Target, Values};
 use super::limits::Limits;
 use super::proposal::{BadProposal, Proposal};
@@ -16,6 +17,9 @@ pub struct Plan {
     pub members: Vec<Planned>,
     /// Their order; the canary first.
     pub waves: Vec<Wave>,
+    /// What control that follows a promotion must keep within; none: nothing follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<Envelope>,
 }
 
 /// One server's way.
@@ -47,6 +51,7 @@ impl Plan {
     /// # Errors
     /// When a parameter has no way to its value, or a limit is out of its range.
     pub fn new(rollout: &RolloutId, of: &Proposal, limits: &Limits) -> Result<Self, BadProposal> {
+        let limits = limits.of_kind(&of.kind);
         limits.check().map_err(|error| BadProposal {
             field: error.setting.to_owned(),
             reason: error.to_string(),
@@ -73,8 +78,13 @@ impl Plan {
                 traffic: member.traffic,
             })
             .collect();
-        let waves = waves(rollout, &likes, limits.canary_share, limits.largest_share);
-        Ok(Self { limits: limits.clone(), members, waves })
+        let waves = if of.kind.starts_with(BALANCERS) {
+            staged(rollout, &likes, &STAGES)
+        } else {
+            waves(rollout, &likes, limits.canary_share, limits.largest_share)
+        };
+        let control = Envelope::of(of, limits.balancer.largest_shift, limits.balancer.push_ms);
+        Ok(Self { limits, members, waves, control })
     }
 
     /// Steps of a wave: the most that one of its members needs.
@@ -97,5 +107,6 @@ impl Plan {
             && self.waves.iter().all(|wave| !wave.members.is_empty())
             && controls.into_iter().all(|&member| member < self.members.len())
             && self.limits.check().is_ok()
+            && self.control.as_ref().is_none_or(Envelope::is_sound)
     }
 }

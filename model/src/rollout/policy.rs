@@ -81,7 +81,10 @@ impl State {
     fn part(&self, book: &TargetBook) -> Option<Part> {
         let part = self.of_rollout(book).or_else(|| of_standing(book))?;
         // Not even a rollback may offer what the agent has rejected.
-        (!book.rejected.contains(&part.values)).then(|| part.beside(book.standing.as_ref()))
+        (!book.rejected.contains(&part.values)).then(|| {
+            // Only the kill switch leaves something owed to a target where something else is tried.
+            part.beside(book.standing.as_ref()).beside(book.owed.as_ref())
+        })
     }
 
     fn of_rollout(&self, book: &TargetBook) -> Option<Part> {

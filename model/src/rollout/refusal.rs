@@ -123,6 +123,23 @@ pub enum Refusal {
     /// It is not paused.
     #[error("rollout {0} is not paused")]
     NotPaused(RolloutId),
+    /// No such pool is under control.
+    #[error("{0} is not under control, and nothing is tried at it")]
+    NotControlled(TargetId),
+    /// Its weights are controlled already.
+    #[error("weights of {target} are controlled since rollout {rollout}; end that first")]
+    Controlled {
+        /// Which.
+        target: TargetId,
+        /// The rollout that began control.
+        rollout: RolloutId,
+    },
+    /// A person has frozen it already.
+    #[error("control of {0} is frozen")]
+    Frozen(TargetId),
+    /// It is not frozen.
+    #[error("control of {0} is not frozen")]
+    NotFrozen(TargetId),
 }
 
 /// What a refusal means to a caller.
@@ -140,9 +157,10 @@ impl Refusal {
     /// What it means to a caller.
     pub const fn class(&self) -> RefusalClass {
         match self {
-            Self::UnknownSuggestion(_) | Self::UnknownRollout(_) | Self::UnknownTarget(_) => {
-                RefusalClass::NotFound
-            }
+            Self::UnknownSuggestion(_)
+            | Self::UnknownRollout(_)
+            | Self::UnknownTarget(_)
+            | Self::NotControlled(_) => RefusalClass::NotFound,
             Self::BadProposal(_) => RefusalClass::Invalid,
             _ => RefusalClass::Conflict,
         }

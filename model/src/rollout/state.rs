@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::control::Control;
 use super::event::{Judgement, Verdict};
 use super::ids::{Actor, RolloutId, SuggestionId, Target, TargetId, Values};
 use super::plan::Plan;
@@ -24,6 +25,8 @@ pub struct State {
     pub(super) suggestions: BTreeMap<SuggestionId, Arc<Suggestion>>,
     pub(super) rollouts: BTreeMap<RolloutId, Arc<Rollout>>,
     pub(super) targets: BTreeMap<TargetId, Arc<TargetBook>>,
+    /// Standing policies of pools.
+    pub(super) controls: BTreeMap<RolloutId, Arc<Control>>,
     /// Targets of each node.
     pub(super) nodes: BTreeMap<String, BTreeSet<TargetId>>,
 }
@@ -303,15 +306,17 @@ impl State {
     /// Drops suggestions and rollouts that ended before this time and hold no target. What is
     /// wanted of any node stays the same.
     pub fn forget(&mut self, before_ms: i64) {
-        let books = self.targets.values();
-        let held: BTreeSet<&RolloutId> = books
+        let held: BTreeSet<RolloutId> = (self.targets.values())
             .flat_map(|book| [book.held_by.as_ref(), book.owed.as_ref().map(|owed| &owed.rollout)])
             .flatten()
+            .chain(self.controls().filter(|control| !control.is_over()).map(|c| &c.rollout))
+            .cloned()
             .collect();
         self.rollouts.retain(|id, rollout| {
             held.contains(id) || rollout.ended_at_ms.is_none_or(|ended| ended >= before_ms)
         });
         let rollouts = &self.rollouts;
+        self.controls.retain(|id, _| rollouts.contains_key(id));
         self.suggestions.retain(|id, suggestion| match suggestion.status {
             SuggestionStatus::Proposed => true,
             SuggestionStatus::Confirmed => {

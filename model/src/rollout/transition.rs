@@ -3,7 +3,7 @@
 //! A move carries every number that its effect depends on (deadlines, plans), so that applying it
 //! needs neither a clock nor a configuration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -219,6 +219,32 @@ pub enum Move {
         /// Values that the agent rejected.
         rejected: Option<Values>,
     },
+    /// Control of a pool wants other weights.
+    Pushed {
+        /// Whose control.
+        rollout: RolloutId,
+        /// What changes at each balancer.
+        values: BTreeMap<TargetId, Values>,
+        /// End of the windows that they were computed from, epoch milliseconds.
+        window_ms: i64,
+    },
+    /// Nothing is pushed for now; what is in force stays.
+    Froze {
+        /// Whose control.
+        rollout: RolloutId,
+        /// Whether a person wants it.
+        by_person: bool,
+    },
+    /// Control goes on.
+    Unfroze {
+        /// Whose control.
+        rollout: RolloutId,
+    },
+    /// The configured weights are wanted back, and then nothing.
+    Killed {
+        /// Whose control.
+        rollout: RolloutId,
+    },
 }
 
 /// Why a rollout goes back.
@@ -273,7 +299,11 @@ impl Move {
             | Self::RolledBack { rollout }
             | Self::Failed { rollout }
             | Self::Paused { rollout, .. }
-            | Self::Resumed { rollout, .. } => Subject::Rollout(rollout.clone()),
+            | Self::Resumed { rollout, .. }
+            | Self::Pushed { rollout, .. }
+            | Self::Froze { rollout, .. }
+            | Self::Unfroze { rollout }
+            | Self::Killed { rollout } => Subject::Rollout(rollout.clone()),
             Self::InForce { target, .. }
             | Self::Upset { target, .. }
             | Self::Refused { target, .. }
@@ -316,6 +346,10 @@ impl Move {
             Self::Locked { .. } => "locked",
             Self::Unlocked { .. } => "unlocked",
             Self::Released { .. } => "released",
+            Self::Pushed { .. } => "pushed",
+            Self::Froze { .. } => "froze",
+            Self::Unfroze { .. } => "unfroze",
+            Self::Killed { .. } => "killed",
         }
     }
 
@@ -327,6 +361,7 @@ impl Move {
                 | Self::Locked { .. }
                 | Self::Stuck { .. }
                 | Self::Released { .. }
+                | Self::Froze { by_person: false, .. }
                 | Self::Paused { asks: true, .. }
         )
     }

@@ -29,7 +29,7 @@ pub struct AlertsAnswer {
 ///
 /// Names: `accounting.gap` (samples do not add up), `samples.shed` (an agent gave up samples), `spool.corrupt`, `spool.filling`, `spool.unwritable`, `clock.step` (a host's clock
 /// jumped), `series.overflow` (a node has more series than it may), `catalog.full` (the collector has), `series.refused` (ClickHouse refuses what some series are),
-/// `journal.broken` (the log of decisions is not whole), `clocks.differ` (those of collectors do), `target.locked` (changes there failed too often), `rollout.asks` (it waits for a person).
+/// `journal.broken` (the log of decisions is not whole), `clocks.differ` (those of collectors do), `target.locked` (changes there failed too often), `rollout.asks` (it waits for a person), `control.frozen` (control of a pool has frozen by itself).
 #[utoipa::path(get, path = "/api/performance/alerts", tag = "performance",
     params(
         ("node" = Option<Vec<String>>, Query, description = "only alerts of these nodes"),

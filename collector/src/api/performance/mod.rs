@@ -5,6 +5,7 @@ pub mod audit;
 pub mod balancers;
 pub mod cache;
 pub mod catalog;
+pub mod control;
 pub mod events;
 pub mod fleet_caches;
 pub mod last;

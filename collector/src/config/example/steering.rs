@@ -54,6 +54,27 @@ pub(super) const BALANCE: &[Key] = &[(
     "",
 )];
 
+/// `[rollout.balancer]`
+pub(super) const ROLLOUT_BALANCER: &[Key] = &[
+    (
+        "hold_ms",
+        "How long each step at load balancers is held under hard stops, in milliseconds.",
+        "",
+    ),
+    ("validate_min_ms", "Before this the judge's pass is not acted on, in milliseconds.", ""),
+    ("validate_max_ms", "Longest time for the judge to decide, in milliseconds.", ""),
+    (
+        "largest_shift",
+        "Largest share of a group's traffic that one push of standing control may move.",
+        "",
+    ),
+    (
+        "push_ms",
+        "Least time between two pushes of standing control, in milliseconds; at least 1000.",
+        "",
+    ),
+];
+
 /// `[rollout]`
 pub(super) const ROLLOUT: &[Key] = &[
     (

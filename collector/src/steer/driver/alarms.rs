@@ -13,6 +13,7 @@ use crate::steer::journal::Health;
 pub(super) struct Alarms {
     locked: BTreeSet<NodeName>,
     asking: BTreeSet<NodeName>,
+    frozen: BTreeSet<NodeName>,
 }
 
 impl Alarms {
@@ -43,6 +44,18 @@ impl Alarms {
                 add(&mut asking, &member.target.node, text);
             }
         }
+        let mut frozen = BTreeMap::new();
+        for control in state.controls().filter(|control| !control.is_over()) {
+            let Some(why) = control.frozen.as_ref().filter(|frozen| !frozen.by_person) else {
+                continue;
+            };
+            for member in &control.members {
+                let (pool, reason) = (&control.pool.name, &why.reason);
+                let text = format!("control of pool {pool} has frozen: {reason}");
+                add(&mut frozen, &member.target.node, text);
+            }
+        }
+        set(Kind::ControlFrozen, &mut self.frozen, frozen, accounts);
         set(Kind::TargetLocked, &mut self.locked, locked, accounts);
         set(Kind::RolloutAsks, &mut self.asking, asking, accounts);
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flyball_model::rollout::{
-    Decision, Event, Limits, Proposal, Refusal, State, SuggestionId, TargetId, Values, decide,
+    Control, Decision, Event, Held, Limits, Proposal, Push, Refusal, State, SuggestionId, TargetId,
+    Values, decide,
 };
 use flyball_proto::series::NodeName;
 use flyball_proto::steering::{PolicyOutcome, Target as Server};
@@ -19,7 +20,7 @@ use super::judging::Judging;
 use super::measure::Predictions;
 use super::stops::Watch;
 use super::words::{is_done, outcome_of};
-use super::{DriveError, DriverParts, Proposed, View, offers};
+use super::{DriveError, DriverParts, Proposed, Pushed, View, offers};
 use crate::account::Kind;
 use crate::balancers::in_force;
 use crate::live::{Change, now_ms};
@@ -47,6 +48,7 @@ static PASSED: Event = Event::Tick;
 #[derive(Debug)]
 pub(super) enum Command {
     Person { event: Box<Event>, reply: oneshot::Sender<Result<Arc<View>, DriveError>> },
+    Push { push: Box<Push>, reply: oneshot::Sender<Result<Pushed, DriveError>> },
     Propose { proposals: Vec<Proposal>, reply: oneshot::Sender<Result<Proposed, DriveError>> },
 }
 
@@ -129,6 +131,9 @@ impl Desk {
                 let result = self.person(*event).await;
                 let _ = reply.send(result.map(|()| Arc::clone(&self.publish.borrow())));
             }
+            Command::Push { push, reply } => {
+                let _ = reply.send(self.push(*push).await);
+            }
             Command::Propose { proposals, reply } => {
                 let _ = reply.send(self.propose(proposals).await);
             }
@@ -147,6 +152,33 @@ impl Desk {
         }
         let event = self.with_facts(event);
         self.happen(&event).await
+    }
+
+    /// A push that may not happen as far as is known here costs the journal nothing.
+    async fn push(&mut self, push: Push) -> Result<Pushed, DriveError> {
+        let may = |desk: &Self| desk.follower.log().state().may_push(&push, now_ms()).err();
+        if let Some(held) = may(self) {
+            return Ok(Pushed::Held(held));
+        }
+        let head = self.follower.log().head().sequence;
+        let event = Event::Push(Box::new(push.clone()));
+        self.happen(&event).await?;
+        let left_at = std::time::Instant::now();
+        let control = self.follower.log().state().control(&push.rollout);
+        let last = control.and_then(|control| control.last);
+        let is_ours = |control: &Control| {
+            let mut standing = control.standing();
+            standing.all(|member| {
+                let wanted = push.values.get(&member.target.id);
+                wanted.into_iter().flatten().all(|(k, v)| member.values.get(k) == Some(v))
+            })
+        };
+        let is_new = last.is_some_and(|l| l.sequence > head && l.window_ms == push.window_ms);
+        if is_new && control.is_some_and(is_ours) {
+            return Ok(Pushed::Done { left_at });
+        }
+        // Another collector was first, or control was frozen meanwhile.
+        Ok(Pushed::Held(may(self).unwrap_or(Held::Same)))
     }
 
     /// The number of a decision that an agent has followed, where this journal does not go as far.

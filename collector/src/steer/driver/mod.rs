@@ -34,7 +34,9 @@ mod words;
 use std::sync::Arc;
 
 use flyball_model::journal::Head;
-use flyball_model::rollout::{Event, Limits, Proposal, Refusal, State, SuggestionId};
+use flyball_model::rollout::{
+    Event, Held, Limits, Proposal, Push, Refusal, RolloutId, State, SuggestionId,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::desk::{Command, Desk};
@@ -119,6 +121,18 @@ pub struct Proposed {
     pub refused: Vec<(SuggestionId, String)>,
 }
 
+/// What became of a push.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pushed {
+    /// It is in the journal, and since this moment the policies are offered.
+    Done {
+        /// When they were.
+        left_at: std::time::Instant,
+    },
+    /// It is not, for this reason.
+    Held(Held),
+}
+
 /// A handle on the task. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Driver {
@@ -175,6 +189,29 @@ impl Driver {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Propose { proposals, reply }).await?;
         answer.await.unwrap_or(Err(DriveError::Stopping))
+    }
+
+    /// Pushes weights of a pool under control.
+    ///
+    /// # Errors
+    /// When the journal does not take it.
+    pub async fn push(&self, push: Push) -> Result<Pushed, DriveError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Push { push: Box::new(push), reply }).await?;
+        answer.await.unwrap_or(Err(DriveError::Stopping))
+    }
+
+    /// Freezes control that a rollout began, by itself.
+    ///
+    /// # Errors
+    /// When the journal does not take it.
+    pub async fn panic(
+        &self,
+        rollout: RolloutId,
+        reason: String,
+        inputs: serde_json::Value,
+    ) -> Result<(), DriveError> {
+        self.person(Event::Panic { rollout, reason, inputs }).await.map(drop)
     }
 
     async fn ask(&self, command: Command) -> Result<(), DriveError> {

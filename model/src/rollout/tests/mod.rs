@@ -1,6 +1,7 @@
 //! Tests of the machine. `world` drives it through its journal and checks every property after every
 //! row.
 
+mod control;
 mod diagram;
 mod examples;
 mod hostile;

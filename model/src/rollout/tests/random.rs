@@ -91,7 +91,7 @@ fn one_is_other(mut wanted: Values, pick: u8) -> Values {
 fn event(world: &World, (kind, pick, how, _): Op, count: usize) -> Event {
     let note = String::new;
     let rollout = || rollout(world, pick);
-    match kind % 32 {
+    match kind % 41 {
         0..=3 => {
             let id = format!("s-{:03}", if how == 0 { 0 } else { count });
             let n = usize::from(pick) % TARGETS;
@@ -99,13 +99,19 @@ fn event(world: &World, (kind, pick, how, _): Op, count: usize) -> Event {
             let members: &[usize] = if how.is_multiple_of(3) { &[0, 1, 2, 3, 4] } else { &[n] };
             // Mostly from what is in force.
             let standing = world.state().target(&target(n).id).and_then(|b| b.standing.clone());
-            let is_other = how % 7 == 1;
-            let parameter = if is_other { SAMPLES } else { "maxmemory" };
+            let (is_other, is_weights) = (how % 7 == 1, matches!(how % 7, 2 | 3));
+            let parameter = match (is_other, is_weights) {
+                (true, _) => SAMPLES,
+                (_, true) => A,
+                _ => "maxmemory",
+            };
             let from = standing.and_then(|s| s.values.get(parameter)?.parse().ok());
             let from = from.filter(|_| how < 200).unwrap_or(100);
             let mut proposal = proposal(&id, members, from, to);
             if is_other {
                 proposal = of_samples(proposal);
+            } else if is_weights {
+                proposal = of_weights(proposal);
             }
             Event::Proposed(Box::new(proposal))
         }
@@ -148,8 +154,59 @@ fn event(world: &World, (kind, pick, how, _): Op, count: usize) -> Event {
             let target = target(usize::from(pick) % (TARGETS + 1)).id;
             Event::Unlock { target, by: ana(), note: note() }
         }
+        32..=36 => push(world, pick, how),
+        37 => {
+            let rollout = control(world, pick).map_or_else(rollout, |control| control.rollout);
+            Event::Panic { rollout, reason: "why".into(), inputs: Value::Null }
+        }
+        38 => Event::Freeze { pool: pool_of(world, pick), by: ana(), note: note() },
+        39 if how < 160 => Event::Unfreeze { pool: pool_of(world, pick), by: ana(), note: note() },
+        39 => Event::Kill { pool: pool_of(world, pick), by: ana(), note: note() },
         _ => Event::Tick,
     }
+}
+
+fn control(world: &World, pick: u8) -> Option<Control> {
+    let all: Vec<_> = world.state().controls().collect();
+    // Those that have not ended are more often meant.
+    let open: Vec<_> = all.iter().filter(|control| !control.is_over()).copied().collect();
+    let all = if open.is_empty() || pick > 200 { all } else { open };
+    all.get(usize::from(pick) % all.len().max(1)).copied().cloned()
+}
+
+fn pool_of(world: &World, pick: u8) -> TargetId {
+    let nonsense = || target(usize::from(pick) % TARGETS).id;
+    control(world, pick).map_or_else(nonsense, |control| control.pool.id)
+}
+
+/// Sometimes of one balancer, heard by few, from old windows, outside of the bounds, too far.
+fn push(world: &World, pick: u8, how: u8) -> Event {
+    let Some(control) = control(world, pick) else { return Event::Tick };
+    let of = |member: &Controlled| {
+        let now = |name: &str| member.values[name].parse::<u64>().unwrap();
+        let a = match how % 8 {
+            0 => 20,
+            1 => 10_001,
+            2 => now(A) * 4,
+            3 => now(A),
+            n if n % 2 == 0 => (now(A) * 6 / 5).min(10_000),
+            _ => (now(A) * 4 / 5).max(50),
+        };
+        (member.target.id.clone(), weights(a, now(B)))
+    };
+    let few = usize::from(how) % 5 + 1;
+    let members = control.members.iter().filter(|m| m.values.len() == 2);
+    let values = members.clone().map(of).take(if how > 99 { few } else { 5 }).collect();
+    let heard = control.members.iter().take(if how > 230 { few / 2 } else { 5 });
+    let late = if how.is_multiple_of(11) { 5_000 } else { 0 };
+    Event::Push(Box::new(Push {
+        rollout: control.rollout.clone(),
+        values,
+        window_ms: world.now - late,
+        heard: heard.map(|member| member.target.id.clone()).collect(),
+        reason: "one is slower".into(),
+        inputs: serde_json::json!({ "rule": "r", "windows": [0.1 + 0.2] }),
+    }))
 }
 
 /// What a driver with well-behaved agents and a content judge does next.
@@ -174,6 +231,10 @@ fn sensible(world: &mut World, pick: u8, count: usize) -> Event {
             return Event::Resume { rollout: rollout.id.clone(), by: ana(), note: String::new() };
         }
         return world.judged(&rollout.id.0, Judgement::Pass);
+    }
+    if pick.is_multiple_of(3) && world.state().controls().any(|c| c.status() == "running") {
+        world.now += 1_000;
+        return push(world, pick, 4 + pick % 4);
     }
     let proposed = |found: &&Suggestion| found.status == SuggestionStatus::Proposed;
     let suggestion = world.state().suggestions().rfind(proposed);
@@ -226,6 +287,7 @@ pub(super) fn fixed(seed: u64) -> World {
 #[test]
 fn the_table_is_what_happens() {
     let mut edges = rare::edges();
+    edges.append(&mut super::control::edges());
     let mut ends = std::collections::BTreeMap::new();
     for seed in 0..70 {
         let mut world = fixed(seed);

@@ -18,6 +18,8 @@ struct Small {
     to: u64,
     tries: usize,
     limits: Limits,
+    /// Whether weights of a pool are changed, which control then follows.
+    weights: bool,
 }
 
 fn key(world: &World) -> String {
@@ -62,10 +64,18 @@ fn key(world: &World) -> String {
             book.broken,
         ));
     }
+    for control in state.controls() {
+        let members = control.members.iter().map(|m| (&m.values, m.hold == Hold::Standing));
+        let frozen = control.frozen.as_ref().map(|frozen| frozen.by_person);
+        let last = control.last.map(|last| (now - last.at_ms).min(1_000));
+        let members = members.collect::<Vec<_>>();
+        key.push(format!("{} {frozen:?} {last:?} {members:?}", control.status()));
+    }
     key.join(" ")
 }
 
-fn outcomes(world: &World, n: usize) -> Vec<Event> {
+fn outcomes(world: &World, n: usize, is_weights: bool) -> Vec<Event> {
+    let values = |value: u64| if is_weights { weights(value, 200) } else { values(value) };
     let part = world.state().wanted(&target(n).id);
     let wanted = part.map(|part| part.values).unwrap_or_default();
     let why = || "why".to_owned();
@@ -98,13 +108,16 @@ fn alphabet(world: &World, small: &Small) -> Vec<(i64, Event)> {
         events.push(world.judged(&id.0, result));
     }
     for &n in small.targets {
-        events.extend(outcomes(world, n));
+        events.extend(outcomes(world, n, small.weights));
         let Target { id: target, node, .. } = target(n);
         events.push(Event::AgentSilent { node: node.clone(), silent_ms: DAY });
         events.push(Event::AgentBack { node });
         events.push(Event::Unlock { target, by: ana(), note: note() });
     }
     let mut events: Vec<(i64, Event)> = events.into_iter().map(|event| (0, event)).collect();
+    if small.weights {
+        events.extend(of_control(world, small));
+    }
     if let Some(next) = world.state().next_deadline() {
         events.push(((next - world.now).max(0), Event::Tick));
     }
@@ -114,6 +127,36 @@ fn alphabet(world: &World, small: &Small) -> Vec<(i64, Event)> {
     let attempts = world.state().targets().flat_map(|book| book.attempts.values());
     let cool = attempts.map(|attempts| attempts.cool_until_ms - world.now).max();
     events.extend(cool.filter(|ms| *ms > 0).map(|ms| (ms, Event::Tick)));
+    events
+}
+
+/// Pushes to and fro, too early and in time, and what people and panics do.
+fn of_control(world: &World, small: &Small) -> Vec<(i64, Event)> {
+    let rollout = RolloutId(format!("r-{}", world.state().suggestions().count()));
+    let pool = || pool(small.targets);
+    let note = String::new;
+    let panic = rollout.clone();
+    let mut events = vec![
+        (0, Event::Freeze { pool: pool(), by: ana(), note: note() }),
+        (0, Event::Unfreeze { pool: pool(), by: ana(), note: note() }),
+        (0, Event::Kill { pool: pool(), by: ana(), note: note() }),
+        (0, Event::Panic { rollout: panic, reason: "why".into(), inputs: Value::Null }),
+    ];
+    let Some(control) = world.state().control(&rollout) else { return events };
+    for wait in [0, 1_000] {
+        let is_first = control.members[0].values == weights(150, 190);
+        let values = if is_first { weights(180, 190) } else { weights(150, 190) };
+        let all = control.standing().map(|member| (member.target.id.clone(), values.clone()));
+        let push = Push {
+            rollout: rollout.clone(),
+            values: all.collect(),
+            window_ms: world.now + wait,
+            heard: small.targets.iter().map(|n| target(*n).id).collect(),
+            reason: "one is slower".into(),
+            inputs: Value::Null,
+        };
+        events.push((wait, Event::Push(Box::new(push))));
+    }
     events
 }
 
@@ -134,7 +177,11 @@ fn tried(world: &World, small: &Small) -> Option<World> {
     let count = world.state().suggestions().count();
     let mut next = world.clone();
     let id = format!("s-{}", count + 1);
-    next.propose(&id, small.targets, 100, small.to);
+    let mut proposal = proposal(&id, small.targets, 100, small.to);
+    if small.weights {
+        proposal = of_weights(proposal);
+    }
+    next.ok(&Event::Proposed(Box::new(proposal)));
     let may = count < small.tries && next.confirm(&id).is_ok();
     may.then_some(next)
 }
@@ -165,6 +212,7 @@ pub(super) fn table() -> Edges {
         Machine::Suggestion => "suggestion",
         Machine::Rollout => "rollout",
         Machine::Target => "target",
+        Machine::Control => "control",
     };
     let edge = |edge: &Edge| (name(edge.machine), edge.from.into(), edge.to.into(), edge.on);
     TABLE.iter().map(edge).collect()
@@ -181,7 +229,8 @@ fn explored(small: &Small) -> (usize, Edges) {
 
 #[test]
 fn one_target_two_steps_four_tries() {
-    let small = Small { targets: &[0], to: 350, tries: 4, limits: Limits::default() };
+    let small =
+        Small { targets: &[0], to: 350, tries: 4, limits: Limits::default(), weights: false };
     let (states, edges) = explored(&small);
     assert!(states > 100, "{states}");
     for to in ["promoted", "rolled_back", "failed", "locked", "cooling"] {
@@ -192,12 +241,34 @@ fn one_target_two_steps_four_tries() {
 #[test]
 fn one_target_that_asks_a_person() {
     let limits = Limits { at_maximum: AtMaximum::AskPerson, persist: true, ..Limits::default() };
-    let small = Small { targets: &[0], to: 150, tries: 2, limits };
+    let small = Small { targets: &[0], to: 150, tries: 2, limits, weights: false };
     assert!(explored(&small).0 > 100);
 }
 
 #[test]
 fn two_targets_in_two_waves() {
-    let small = Small { targets: &[0, 1], to: 150, tries: 1, limits: Limits::default() };
+    let small =
+        Small { targets: &[0, 1], to: 150, tries: 1, limits: Limits::default(), weights: false };
     assert!(explored(&small).0 > 200);
+}
+
+#[test]
+fn one_balancer_under_control() {
+    let limits = Limits::default();
+    let small = Small { targets: &[0], to: 150, tries: 1, limits, weights: true };
+    let (states, edges) = explored(&small);
+    assert!(states > 100, "{states}");
+    for to in ["running", "frozen", "killed", "let_go"] {
+        assert!(edges.iter().any(|edge| edge.0 == "control" && edge.2 == to), "{to}");
+    }
+}
+
+#[test]
+fn two_balancers_under_control() {
+    let limits = Limits::default();
+    let small = Small { targets: &[0, 1], to: 150, tries: 1, limits, weights: true };
+    let (states, edges) = explored(&small);
+    assert!(states > 500, "{states}");
+    let let_go = |edge: &(&str, String, String, &str)| edge.1 == "frozen" && edge.2 == "let_go";
+    assert!(edges.iter().any(let_go), "one after the other");
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use super::super::*;
+use super::control;
 use crate::journal::{Log, Row};
 
 pub(super) const DAY: i64 = 24 * 3_600_000;
@@ -15,6 +16,10 @@ pub(super) type Edges = BTreeSet<(&'static str, String, String, &'static str)>;
 
 /// A parameter that another kind of change is of.
 pub(super) const SAMPLES: &str = "maxmemory-samples";
+
+/// Parameters of control.
+pub(super) const A: &str = "weight:web/a";
+pub(super) const B: &str = "weight:web/b";
 
 /// Every world begins at this time.
 pub(super) const START: i64 = 1_700_000_000_000;
@@ -52,6 +57,27 @@ pub(super) fn of_samples(mut proposal: Proposal) -> Proposal {
         member.change[0].parameter = SAMPLES.into();
     }
     proposal
+}
+
+/// A change of the weights of two backends instead: the first one's goes from and to the same values, the
+/// other's a little down.
+pub(super) fn of_weights(mut proposal: Proposal) -> Proposal {
+    proposal.kind = CONTROLLED.into();
+    for member in &mut proposal.members {
+        let a = Change { parameter: A.into(), unit: "weight".into(), ..member.change[0].clone() };
+        let b = Change { parameter: B.into(), unit: "weight".into(), ..maxmemory(200, 190) };
+        member.change = vec![a, b];
+    }
+    proposal
+}
+
+pub(super) fn weights(a: u64, b: u64) -> Values {
+    Values::from([(A.to_owned(), a.to_string()), (B.to_owned(), b.to_string())])
+}
+
+/// The pool that a proposal for these targets is about.
+pub(super) fn pool(targets: &[usize]) -> TargetId {
+    proposal("s", targets, 1, 2).target.id
 }
 
 pub(super) fn samples(value: u64) -> Values {
@@ -240,7 +266,7 @@ impl World {
         assert_eq!(self.log.admit(&row), Ok(None));
         self.rows.push(row);
         self.edge(&before, made);
-        self.check(&before);
+        self.check(&before, made);
     }
 
     fn edge(&mut self, before: &State, made: &Transition) {
@@ -251,6 +277,25 @@ impl World {
                 let from = book.map_or("free", |book| book.status(self.now)).to_owned();
                 self.edges.insert(("target", from, "busy".to_owned(), "confirmed"));
             }
+        }
+        for control in after.controls() {
+            let from = before.control(&control.rollout).map_or("", Control::status);
+            let is_own = matches!(
+                &made.what,
+                Move::Pushed { rollout, .. } | Move::Froze { rollout, .. } if *rollout == control.rollout
+            );
+            let old = before.control(&control.rollout);
+            if is_own || old != Some(control) && !matches!(made.what, Move::Freed { .. }) {
+                let to = control.status().to_owned();
+                self.edges.insert(("control", from.to_owned(), to, made.what.name()));
+            }
+        }
+        if let Move::Pushed { .. }
+        | Move::Froze { .. }
+        | Move::Unfroze { .. }
+        | Move::Killed { .. } = made.what
+        {
+            return;
         }
         let text = |name: Option<&'static str>| name.unwrap_or("").to_owned();
         let (machine, from, to) = match made.what.subject() {
@@ -271,7 +316,8 @@ impl World {
     }
 
     /// The properties of the module that hold in every state.
-    fn check(&mut self, before: &State) {
+    fn check(&mut self, before: &State, made: &Transition) {
+        control::check(before, made, self.log.state(), &self.shown);
         let state = self.log.state().clone();
         let mut holders: BTreeMap<&TargetId, usize> = BTreeMap::new();
         for rollout in state.rollouts() {
@@ -297,7 +343,7 @@ impl World {
             let (old, new) = (before.policy(node), state.policy(node));
             assert!(new.revision >= old.revision, "(m) it fell");
             assert_eq!(new.revision == old.revision, new.parts == old.parts, "(m) {old:?} {new:?}");
-            self.check_promoted(before, node);
+            self.check_promoted(before, made, node);
             new.parts.into_iter().for_each(|part| self.check_part(part));
         }
     }
@@ -324,6 +370,8 @@ impl World {
                 let mut must = owed;
                 let standing = state.target(id).unwrap().standing.clone();
                 must.extend(standing.map(|standing| standing.values).unwrap_or_default());
+                let killed = state.target(id).unwrap().owed.clone();
+                must.extend(killed.map(|killed| killed.values).unwrap_or_default());
                 let must = (*member == Member::Restoring).then_some(&must);
                 assert_eq!(old, must, "(i) {member:?}");
             }
@@ -343,7 +391,11 @@ impl World {
         assert!(!self.rejected.contains(&(id.clone(), self.own(&part))), "(g) {part:?}");
         if let Ask::Canary { revert_to, .. } = &part.ask {
             let old = self.offered.get(&(id.clone(), part.rollout.clone())).unwrap_or(revert_to);
-            for (name, new) in &part.values {
+            let owed = self.log.state().target(&id).and_then(|book| book.owed.clone());
+            let is_owed =
+                |name: &String| owed.as_ref().is_some_and(|o| o.values.contains_key(name));
+            // The kill switch goes back at once.
+            for (name, new) in part.values.iter().filter(|(name, _)| !is_owed(name)) {
                 let Some(old) = old.get(name) else { panic!("(h) {name}") };
                 let (old, new) = (old.parse::<u64>().unwrap(), new.parse::<u64>().unwrap());
                 assert!((50..=10_000).contains(&new), "(h) {new}");
@@ -355,7 +407,7 @@ impl World {
     }
 
     /// (n) What stands of a target is wanted of it, and comes to stand only by a promotion.
-    fn check_promoted(&self, before: &State, node: &str) {
+    fn check_promoted(&self, before: &State, made: &Transition, node: &str) {
         for book in self.state().targets_of(node) {
             let Some(standing) = &book.standing else { continue };
             let wanted = self.state().wanted(&book.target.id);
@@ -365,7 +417,9 @@ impl World {
             assert!(all || is_silent, "(n) {standing:?} {wanted:?}");
             let old = before.target(&book.target.id).and_then(|old| old.standing.as_ref());
             let is_old = |(name, value)| old.and_then(|old| old.values.get(name)) == Some(value);
-            let is_promoted = old.is_none_or(|old| old.rollout != standing.rollout);
+            // A push is promoted beforehand, and checked by itself.
+            let is_pushed = matches!(&made.what, Move::Pushed { values, .. } if values.contains_key(&book.target.id));
+            let is_promoted = is_pushed || old.is_none_or(|old| old.rollout != standing.rollout);
             assert!(is_promoted || standing.values.iter().all(is_old), "(n) {old:?} {standing:?}");
         }
     }
