@@ -1,5 +1,6 @@
 //! A real HAProxy with backends that count and do as they are told.
 
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -145,9 +146,11 @@ impl Haproxy {
              \x20 timeout queue 30s\n  timeout server 30s\n"
         );
         for (Group(name, lines), port) in groups.iter().zip(&self.ports) {
-            text += &format!(
+            write!(
+                text,
                 "frontend in-{name}\n  bind 127.0.0.1:{port}\n  default_backend {name}\nbackend {name}\n{lines}"
-            );
+            )
+            .unwrap();
         }
         std::fs::write(self.dir.path().join("haproxy.cfg"), text).unwrap();
     }

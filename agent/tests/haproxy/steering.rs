@@ -123,7 +123,7 @@ async fn a_reload_and_a_restart_take_nothing_away() {
     // A server that is no longer configured is let go of.
     let [web, _] = groups(&backends);
     let one =
-        crate::server::Group("web", web.1.lines().take(2).map(|l| format!("{l}\n")).collect());
+        crate::server::Group("web", web.1.lines().take(2).collect::<Vec<_>>().join("\n") + "\n");
     haproxy.configure(&[one, group("map", "source", &[(&backends[0], ""), (&backends[1], "")])]);
     haproxy.reload();
     eventually("the weight that is left", || haproxy.weight("web/s0") == 150).await;
