@@ -19,6 +19,9 @@ use super::workers::Workers;
 /// What utilisation an ORCA header tells is taken over.
 const ORCA_WINDOW: Duration = Duration::from_millis(500);
 
+/// Path of requests that ask how busy a backend is and are no work for it.
+pub const PROBE: &str = "/load";
+
 /// What a backend can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spec {
@@ -261,8 +264,8 @@ async fn accept(listener: TcpListener, service: Arc<Service>, stop: Cancellation
 
 async fn connection(stream: tokio::net::TcpStream, service: &Service) -> std::io::Result<()> {
     let mut wire = Wire::new(stream)?;
-    while wire.request().await? {
-        let status = service.serve().await;
+    while let Some(path) = wire.request().await? {
+        let status = if path == PROBE { 200 } else { service.serve().await };
         wire.write(service.answer(status).as_bytes()).await?;
     }
     Ok(())

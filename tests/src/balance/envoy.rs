@@ -57,9 +57,26 @@ impl EnvoyFleet {
     /// # Errors
     /// When there is no Envoy, or one does not come up.
     pub async fn start(dir: &Path, prefix: &str, count: usize, source: &Source) -> Result<Self> {
+        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, port::free()?));
+        Self::start_with_admin(dir, prefix, count, source, admin).await
+    }
+
+    /// The same, with the admin server of the first one at this address, so that an agent may know it before.
+    ///
+    /// # Errors
+    /// When there is no Envoy, or one does not come up.
+    pub async fn start_with_admin(
+        dir: &Path,
+        prefix: &str,
+        count: usize,
+        source: &Source,
+        admin: SocketAddr,
+    ) -> Result<Self> {
         let mut all = Vec::new();
         for number in 0..count {
-            all.push(Envoy::start(dir, &format!("{prefix}{number}"), source)?);
+            let any = || anyhow::Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port::free()?)));
+            let admin = if number == 0 { admin } else { any()? };
+            all.push(Envoy::start(dir, &format!("{prefix}{number}"), source, admin)?);
         }
         for one in &mut all {
             one.wait_up().await?;
@@ -74,9 +91,8 @@ impl EnvoyFleet {
 }
 
 impl Envoy {
-    fn start(dir: &Path, name: &str, source: &Source) -> Result<Self> {
+    fn start(dir: &Path, name: &str, source: &Source, admin: SocketAddr) -> Result<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port::free()?));
-        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, port::free()?));
         let file = dir.join(format!("{name}.json"));
         let text = serde_json::to_string_pretty(&bootstrap(name, address, admin, source))?;
         std::fs::write(&file, text)?;
@@ -128,11 +144,11 @@ impl Envoy {
     }
 }
 
-/// Envoy's program: of the path, or where `scripts/need.sh envoy` puts it.
+/// Envoy's program: where `scripts/need.sh` puts it, or of the path.
 fn command(file: &Path) -> Result<Command> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    let ours = cache.context("HOME is set")?.join("flyball/tools/bin/envoy");
+    let ours = cache.context("HOME is set")?.join("flyball/tools/python/bin/envoy");
     let mut command = Command::new(if ours.exists() { ours } else { "envoy".into() });
     command.arg("-c").arg(file).args(["--concurrency", "1", "--disable-hot-restart"]);
     command.args(["-l", "warning"]);

@@ -1,12 +1,15 @@
 //! Flyball in front of a fleet: the shipped collector, the shipped agents, and what a person says to them.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::GROUP;
+use super::backend::PROBE;
+use super::envoy::Cluster;
 use super::haproxy::Haproxy;
 use crate::http::Api;
 use crate::process::Process;
@@ -41,10 +44,14 @@ pub enum AgentOf {
         /// Name of the target.
         name: String,
         /// Admin server of one of them.
-        admin: std::net::SocketAddr,
+        admin: SocketAddr,
         /// Where the agent's xDS server listens.
-        xds: std::net::SocketAddr,
+        xds: SocketAddr,
+        /// What is served as long as nothing was changed.
+        cluster: Cluster,
     },
+    /// A backend that is asked how busy it is.
+    Orca(SocketAddr),
 }
 
 /// A collector and agents that may change balancers.
@@ -63,14 +70,28 @@ impl From<&Haproxy> for AgentOf {
 }
 
 impl AgentOf {
-    fn settings(&self) -> String {
+    /// Its tables of an agent's settings.
+    pub fn settings(&self) -> String {
         match self {
             Self::Haproxy { name, socket } => format!(
                 "[[haproxy]]\nname = '{name}'\nsocket = '{}'\nsteer = true\n",
                 socket.display()
             ),
-            Self::Envoy { name, admin, xds } => format!(
-                "[[envoy]]\nname = '{name}'\nadmin = 'http://{admin}'\nxds_listen = '{xds}'\nsteer = true\n"
+            Self::Envoy { name, admin, xds, cluster } => {
+                let endpoint = |(address, weight): &(SocketAddr, u32)| {
+                    format!("{{ address = '{address}', weight = {weight} }}")
+                };
+                let endpoints: Vec<_> = cluster.endpoints.iter().map(endpoint).collect();
+                format!(
+                    "[[envoy]]\nname = '{name}'\nadmin = 'http://{admin}'\nxds_listen = '{xds}'\nsteer = true\n\
+                     [[envoy.clusters]]\nname = '{GROUP}'\npolicy = '{}'\nendpoints = [{}]\n",
+                    cluster.policy.to_ascii_lowercase(),
+                    endpoints.join(", ")
+                )
+            }
+            Self::Orca(backend) => format!(
+                "[[orca]]\nname = 'backend-{}'\naddress = '{backend}'\nurl = 'http://{backend}{PROBE}'\n",
+                backend.port()
             ),
         }
     }

@@ -11,16 +11,18 @@ mod fleet;
 mod ground;
 mod haproxy;
 mod load;
+mod shares;
 mod watch;
 mod wire;
 mod workers;
 
-pub use self::backend::{Backend, Backends, Counts, Spec};
+pub use self::backend::{Backend, Backends, Counts, PROBE, Spec};
 pub use self::envoy::{Cluster, Envoy, EnvoyFleet, Source};
 pub use self::fleet::{AgentOf, Flyball};
 pub use self::ground::{Validity, host_load};
 pub use self::haproxy::{Algorithm, Haproxy, HaproxyFleet, Server};
 pub use self::load::{Load, Sample};
+pub use self::shares::{as_shares, is_right};
 pub use self::watch::{Figures, History, Snapshot};
 
 /// Group that all balancers here share, and so the name of the pool.

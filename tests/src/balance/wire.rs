@@ -38,15 +38,13 @@ impl Wire {
         self.stream.write_all(text).await
     }
 
-    /// Reads the head of a request and drops it; false when the other side has closed the connection.
-    pub(super) async fn request(&mut self) -> io::Result<bool> {
-        Ok(match self.head().await? {
-            Some(end) => {
-                self.buffer.drain(..end);
-                true
-            }
-            None => false,
-        })
+    /// Reads the head of a request and gives its path; `None` when the other side has closed the connection.
+    pub(super) async fn request(&mut self) -> io::Result<Option<String>> {
+        let Some(end) = self.head().await? else { return Ok(None) };
+        let head = String::from_utf8_lossy(&self.buffer[..end]);
+        let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        self.buffer.drain(..end);
+        Ok(Some(path))
     }
 
     /// Reads an answer with its body; `None` when the connection was closed before any of it came.

@@ -9,9 +9,8 @@ use tokio::time::Instant;
 
 use super::arm::{self, GENTLE, PER_AGENT};
 use super::scene::{Scene, Stage};
-use super::weights::{as_shares, is_right};
 use super::{Options, say, wait};
-use crate::balance::{Algorithm, Backends, Flyball, GROUP};
+use crate::balance::{Algorithm, Backends, Flyball, GROUP, as_shares, is_right};
 use crate::bench::table::{Bar, Table};
 use crate::bench::temporary;
 use crate::wait::until;

@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep};
 
 use super::arm::{self, GENTLE, WINDOW};
 use super::scene::{Scene, Stage, counted};
-use super::weights::{Log, as_shares, is_right, variation};
+use super::weights::{Log, variation};
 use super::{Options, say, wait};
-use crate::balance::{Algorithm, Backends, Spec};
+use crate::balance::{Algorithm, Backends, Spec, as_shares, is_right};
 use crate::bench::table::{Bar, Table};
 use crate::bench::temporary;
 
