@@ -39,12 +39,13 @@ struct World {
 impl World {
     async fn begin(count: usize, algorithm: Algorithm) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let backends = Arc::new(Backends::start(&SPECS, false).await?);
+        let backends = Arc::new(Backends::start(&SPECS, true).await?);
         let servers: Vec<_> = (0..SPECS.len()).map(|number| server(&backends, number)).collect();
         let fleet = HaproxyFleet::start(dir.path(), "lb", count, algorithm, &servers).await?;
         let load = Load::start(&fleet.addresses(), RATE, 1);
         let all: Vec<AgentOf> = fleet.0.iter().map(AgentOf::from).collect();
-        let lists: Vec<_> = all.chunks(PER_AGENT).map(<[_]>::to_vec).collect();
+        let mut lists: Vec<_> = all.chunks(PER_AGENT).map(<[_]>::to_vec).collect();
+        lists[0].extend(backends.0.iter().map(|one| AgentOf::Orca(one.address)));
         let flyball = Flyball::start(&lists, SETTINGS).await?;
         let begun = Instant::now();
         Ok(Self { begun, load, flyball, fleet, backends, _dir: dir })

@@ -92,7 +92,9 @@ pub(super) async fn steered(stage: &Stage, what: &str) -> Result<Flyball> {
 /// Flyball that knows all HAProxys of the stage.
 pub(super) async fn watching(stage: &Stage) -> Result<Flyball> {
     let all: Vec<AgentOf> = stage.fleet.0.iter().map(AgentOf::from).collect();
-    let lists: Vec<_> = all.chunks(PER_AGENT).map(<[_]>::to_vec).collect();
+    let mut lists: Vec<_> = all.chunks(PER_AGENT).map(<[_]>::to_vec).collect();
+    // Limits that many balancers have each say little of how busy a backend is: backends say it themselves.
+    lists[0].extend(stage.backends.0.iter().map(|one| AgentOf::Orca(one.address)));
     let flyball = Flyball::start(&lists, &[]).await?;
     flyball.known(stage.fleet.0.len()).await?;
     Ok(flyball)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::Instant;
 
-use super::arm::{self, GENTLE, PER_AGENT};
+use super::arm::{self, GENTLE};
 use super::scene::{Scene, Stage};
 use super::{Options, say, wait};
 use crate::balance::{Algorithm, Backends, Flyball, GROUP, as_shares, is_right};
@@ -66,7 +66,7 @@ impl Victim {
     const fn name(self) -> &'static str {
         match self {
             Self::Collector => "collector killed",
-            Self::Agent => "agent killed",
+            Self::Agent => "agent killed, HAProxy reloaded meanwhile",
             Self::Reload => "HAProxy reloaded",
             Self::Haproxy => "HAProxy killed",
         }
@@ -88,11 +88,8 @@ async fn kill(
         }
         Victim::Agent => {
             flyball.kill_agent(0).await?;
-            // Somebody else's weights, which the agent finds when it is there again.
-            for one in stage.fleet.0.iter().take(PER_AGENT) {
-                let servers = (0..ideal.len()).map(|number| (format!("b{number}"), 100));
-                one.set_weights(&servers.collect::<Vec<_>>()).await?;
-            }
+            // Meanwhile an HAProxy begins anew with its configured weights, which the agent finds when it is there again.
+            stage.fleet.0[0].reload().await?;
             wait("an agent is away", AWAY).await;
             flyball.start_agent(0).await?;
         }

@@ -72,7 +72,7 @@ impl Scene {
         weights: &[u32],
         load: f64,
     ) -> Result<Stage> {
-        let backends = Arc::new(Backends::start(&self.specs, false).await?);
+        let backends = Arc::new(Backends::start(&self.specs, true).await?);
         let servers = servers(&backends, &self.specs, weights);
         let fleet = HaproxyFleet::start(dir, "lb", self.balancers, algorithm, &servers).await?;
         let load = Load::start(&fleet.addresses(), self.rate(load), rand::random());
