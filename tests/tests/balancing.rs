@@ -14,8 +14,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 /// Two normal backends, one three times slower, one with half the workers: 1,133 requests a second.
-const SPECS: [Spec; 4] =
-    [Spec::new(4, 10), Spec::new(4, 10), Spec::new(4, 30), Spec::new(2, 10)];
+const SPECS: [Spec; 4] = [Spec::new(4, 10), Spec::new(4, 10), Spec::new(4, 30), Spec::new(2, 10)];
 /// The first one when it has lost half of its capacity.
 const HALF: Spec = Spec::new(4, 20);
 /// Under equal shares no backend is overloaded, and a window of a second has enough requests for each.

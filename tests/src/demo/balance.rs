@@ -132,8 +132,7 @@ impl Stage {
             (None, Source::File(cluster))
         };
         let path = dir.path();
-        let envoys =
-            EnvoyFleet::start_with_admin(path, "envoy", ENVOYS, &source, admin).await?;
+        let envoys = EnvoyFleet::start_with_admin(path, "envoy", ENVOYS, &source, admin).await?;
         let mut all = haproxys.addresses();
         all.extend(envoys.addresses());
         let first = if way == Way::Flyball { GENTLE } else { LOAD };

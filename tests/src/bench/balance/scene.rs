@@ -126,10 +126,55 @@ pub(super) fn counted<'a>(
     let reasons = run.validity.reasons.join(", ");
     if options.even_if_busy {
         say(&format!("{}: counts all the same, though {reasons}", run.what));
-        table.add(&format!("{name}: runs that are void and are in here"), 1.0, None);
+        count(table, format!("{name}: runs that are void and are in here"));
         return Ok(Some(&run.figures));
     }
     say(&format!("{}: void, {reasons}", run.what));
-    table.add(&format!("{name}: void runs"), 1.0, None);
+    count(table, format!("{name}: void runs"));
     Ok(None)
+}
+
+/// One more of these.
+fn count(table: &mut Table, what: String) {
+    match table.0.iter_mut().find(|figure| figure.what == what) {
+        Some(figure) => figure.values[0] += 1.0,
+        None => table.add(&what, 1.0, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_void_run_is_counted_and_in_no_figure_unless_it_is_wanted() {
+        let mut options = Options {
+            cases: Vec::new(),
+            arms: Vec::new(),
+            rounds: 1,
+            seconds: Duration::ZERO,
+            warm: Duration::ZERO,
+            load: 0.8,
+            pushes: 0,
+            even_if_busy: false,
+        };
+        let run = Run {
+            what: "a test".into(),
+            figures: Figures::default(),
+            validity: Validity { reasons: vec!["busy".into()] },
+        };
+        let mut table = Table::default();
+        for _ in 0..2 {
+            assert!(counted(&mut table, "h", &options, &run).unwrap().is_none());
+        }
+        assert_eq!(
+            (table.0[0].what.as_str(), table.0[0].values.as_slice()),
+            ("h: void runs", &[2.0][..])
+        );
+        options.even_if_busy = true;
+        assert!(counted(&mut table, "h", &options, &run).unwrap().is_some());
+        let valid = Run { validity: Validity::default(), ..run };
+        options.even_if_busy = false;
+        assert!(counted(&mut table, "h", &options, &valid).unwrap().is_some());
+    }
 }
