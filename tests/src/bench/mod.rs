@@ -2,6 +2,7 @@
 
 mod account;
 pub mod agent;
+pub mod balance;
 pub mod cache;
 pub mod cache_cost;
 pub mod confirm;

@@ -9,8 +9,8 @@ use clap::{Parser, Subcommand};
 use flyball_tests::bench::disk;
 use flyball_tests::bench::table::Table;
 use flyball_tests::bench::{
-    agent, cache, cache_cost, confirm, harm, judge, latency, outage, query, replay, screenshot,
-    start, steer,
+    agent, balance, cache, cache_cost, confirm, harm, judge, latency, outage, query, replay,
+    screenshot, start, steer,
 };
 use flyball_tests::load::{self, Pace, Plan, Scale};
 use flyball_tests::workload::SERIES_PER_NODE;
@@ -37,6 +37,8 @@ enum What {
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
+    /// Load balancing: real HAProxys before backends of known capacity, with Flyball's weights and without.
+    Balance(Balance),
     /// Time from a sample to the event and the answer that show it.
     Latency {
         /// Ticks to watch.
@@ -175,6 +177,34 @@ enum What {
     },
 }
 
+#[derive(clap::Args)]
+struct Balance {
+    /// What is measured, all of it by default.
+    #[arg(long = "case", value_enum, value_delimiter = ',')]
+    cases: Vec<balance::Case>,
+    /// Ways to share requests that are compared, all of them by default.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    arms: Vec<balance::Arm>,
+    /// Times that each is measured.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Measured seconds of a run.
+    #[arg(long, default_value_t = 30)]
+    seconds: u64,
+    /// Seconds under full load before them.
+    #[arg(long, default_value_t = 10)]
+    warm: u64,
+    /// Share of the backends' capacity that is asked for.
+    #[arg(long, default_value_t = 0.8)]
+    load: f64,
+    /// Policies that are pushed.
+    #[arg(long, default_value_t = 1_000)]
+    pushes: usize,
+    /// Counts what was measured on a busy machine too.
+    #[arg(long)]
+    even_if_busy: bool,
+}
+
 #[derive(Subcommand)]
 enum Load {
     /// The highest rate that credits and cores allow.
@@ -273,6 +303,24 @@ enum Query {
     },
 }
 
+async fn run_balance(table: &mut Table, what: Balance) -> Result<()> {
+    use clap::ValueEnum as _;
+    open_files()?;
+    let all_cases = balance::Case::value_variants().to_vec();
+    let all_arms = balance::Arm::value_variants().to_vec();
+    let options = balance::Options {
+        cases: if what.cases.is_empty() { all_cases } else { what.cases },
+        arms: if what.arms.is_empty() { all_arms } else { what.arms },
+        rounds: what.rounds,
+        seconds: Duration::from_secs(what.seconds),
+        warm: Duration::from_secs(what.warm),
+        load: what.load,
+        pushes: what.pushes,
+        even_if_busy: what.even_if_busy,
+    };
+    balance::run(table, &options).await
+}
+
 async fn run_query(table: &mut Table, what: Query) -> Result<()> {
     open_files()?;
     match what {
@@ -340,6 +388,14 @@ async fn main() -> Result<()> {
         What::Agent { settle, window, rounds } => {
             let (settle, window) = (Duration::from_secs(settle), Duration::from_secs(window));
             agent::run(&mut table, settle, window, rounds).await?;
+        }
+        What::Balance(what) => {
+            // What was measured before a failure is worth printing too.
+            let result = run_balance(&mut table, what).await;
+            write!(std::io::stdout(), "{table}")?;
+            result?;
+            ensure!(table.all_met(), "a bar is not met");
+            return Ok(());
         }
         What::Latency { ticks } => latency::run(&mut table, ticks).await?,
         What::Start { rounds } => start::run(&mut table, rounds).await?,

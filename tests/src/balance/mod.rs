@@ -1,0 +1,29 @@
+//! A laboratory of load balancers: real HAProxys and Envoys, backends whose capacity is known, and clients that keep to a schedule.
+//!
+//! Backends are served by this process: a worker of one is a timer and not a core, so a fleet of them with a known capacity fits beside everything else on two cores. Requests are
+//! due at times that a Poisson process has fixed beforehand (open loop), and their latency counts from then, so that a balancer which stalls is not spared what it makes wait.
+//! What is measured is the clients' own latency and the true share of time that workers were busy, never what a balancer or Flyball says of itself.
+
+mod backend;
+mod client;
+mod envoy;
+mod fleet;
+mod ground;
+mod haproxy;
+mod load;
+mod shares;
+mod watch;
+mod wire;
+mod workers;
+
+pub use self::backend::{Backend, Backends, Counts, PROBE, Spec};
+pub use self::envoy::{Cluster, Envoy, EnvoyFleet, Source};
+pub use self::fleet::{AgentOf, Flyball};
+pub use self::ground::{Validity, host_load};
+pub use self::haproxy::{Algorithm, Haproxy, HaproxyFleet, Server};
+pub use self::load::{Load, Sample};
+pub use self::shares::{as_shares, is_right};
+pub use self::watch::{Figures, History, Snapshot};
+
+/// Group that all balancers here share, and so the name of the pool.
+pub const GROUP: &str = "app";
