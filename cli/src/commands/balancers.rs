@@ -94,7 +94,7 @@ fn list(screen: Screen, balancers: &[Balancer], pools: &[Pool]) -> String {
     rows.sort_by_key(|(is_trouble, _)| Reverse(*is_trouble));
     let mut text = render(screen, &GROUPS, rows.into_iter().map(|(_, row)| row).collect());
     if !pools.is_empty() {
-        text.push_str("\n\n");
+        text.push('\n');
         text.push_str(&render(screen, &POOLS, pools.iter().map(pool_row).collect()));
     }
     text
@@ -180,7 +180,7 @@ fn detail(screen: Screen, pool: &Pool) -> String {
         per_second(Some(pool.requests_per_second)),
     );
     text.push_str(&render(screen, &BACKENDS, pool.backends.iter().map(backend_row).collect()));
-    text.push_str("\n\n");
+    text.push('\n');
     text.push_str(&render(screen, &MEMBERS, pool.members.iter().map(member_row).collect()));
     let mut notes: Vec<&str> =
         pool.members.iter().map(|member| member.weights_note.as_str()).collect();
@@ -188,7 +188,7 @@ fn detail(screen: Screen, pool: &Pool) -> String {
     notes.sort_unstable();
     notes.dedup();
     if !notes.is_empty() {
-        text.push_str("\n\n");
+        text.push('\n');
         text.push_str(&notes.join("\n"));
     }
     text

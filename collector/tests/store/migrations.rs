@@ -31,7 +31,10 @@ async fn down_undoes_what_up_did_and_up_again_gives_the_same_schema() {
     let tables: Vec<_> = before.keys().map(String::as_str).collect();
     let (rollups, others): (Vec<_>, Vec<_>) =
         tables.into_iter().partition(|name| name.starts_with("rollup_"));
-    assert_eq!(others, ["balancer_stats", "cache_stats", "optimization_logs", "performance_metrics", "series"]);
+    assert_eq!(
+        others,
+        ["balancer_stats", "cache_stats", "optimization_logs", "performance_metrics", "series"]
+    );
     assert_eq!(rollups.len(), 5);
     let row = SampleRow { series_id: 1, ts_ms: crate::today_ms(), raw: 1, scale: 0 };
     store.insert_samples(&[row], "t").await.unwrap();
