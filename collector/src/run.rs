@@ -31,7 +31,7 @@ use crate::api::hosts::Hosts;
 use crate::api::{self, AppState, Parts, Readiness};
 use crate::balancers::gather::LiveLoads;
 use crate::balancers::recorder::{self, RecorderMetrics};
-use crate::balancers::watch::{PoolWatch};
+use crate::balancers::watch::PoolWatch;
 use crate::config::Config;
 use crate::ingest::{Ingest, IngestMetrics, IngestParts};
 use crate::live::{Live, now_ms};
@@ -252,7 +252,8 @@ impl Running {
         };
         let steer = tokio::spawn(steering.clone().run(ending.clone()));
         let pools = PoolWatch::new(&config.balance, config.suggest.objective);
-        let watching = pools.clone().run(steering.clone(), Arc::new(LiveLoads(live.clone())), ending.clone());
+        let watching =
+            pools.clone().run(steering.clone(), Arc::new(LiveLoads(live.clone())), ending.clone());
         let watching = tokio::spawn(watching);
         let (driver, suggester, decide) =
             decide(config, &query, (&steering, policies, &pools), &accounts, &ending);
@@ -275,8 +276,17 @@ impl Running {
         });
         let sharing = share::run(state.querier().clone(), live, ending.clone());
         let share = tokio::spawn(sharing);
-        let mut tasks =
-            vec![tell, judge, roll, share, steer, record, watching, controlling, tokio::spawn(watch)];
+        let mut tasks = vec![
+            tell,
+            judge,
+            roll,
+            share,
+            steer,
+            record,
+            watching,
+            controlling,
+            tokio::spawn(watch),
+        ];
         tasks.extend(follow);
         tasks.extend(decide);
         Self { ingest, state, engine, ending, tasks }

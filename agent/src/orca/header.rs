@@ -53,7 +53,9 @@ impl Load {
             #[serde(alias = "memUtilization")]
             mem_utilization: f64,
         }
-        let report: Report = serde_json::from_str(text).ok()?;
+        // An array would be taken for the fields in order.
+        let text = text.trim_start();
+        let report: Report = serde_json::from_str(text.starts_with('{').then_some(text)?).ok()?;
         let load = Self {
             application: report.application_utilization,
             cpu: report.cpu_utilization,

@@ -13,8 +13,8 @@ use utoipa_axum::routes;
 
 use super::params::Params;
 use super::performance::{
-    alerts, audit, balancers, cache, catalog, control, events, last, metrics, policies, pools, propose,
-    queries, rollouts, status, suggestions,
+    alerts, audit, balancers, cache, catalog, control, events, last, metrics, policies, pools,
+    propose, queries, rollouts, status, suggestions,
 };
 use super::problem::{MEDIA_TYPE, Problem};
 use super::{ApiError, AppState, assets, health};

@@ -10,8 +10,8 @@ use tonic::{Request, Response, Status};
 use super::by;
 use super::edge::admission::InFlight;
 use super::performance::{
-    alerts, audit, balancers, catalog, control, fleet_caches, last, metrics, policies, pools, propose,
-    rollouts, status, suggestions,
+    alerts, audit, balancers, catalog, control, fleet_caches, last, metrics, policies, pools,
+    propose, rollouts, status, suggestions,
 };
 use super::{ApiError, AppState};
 use crate::query::Violations;

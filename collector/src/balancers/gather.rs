@@ -41,7 +41,7 @@ impl Gathered {
         Self {
             balancers: steering.balancers().all().iter().map(known).collect(),
             words: words(live, &fleet, now_ms),
-            hosts: fleet.nodes.iter().map(load).collect(),
+            hosts: fleet.nodes.iter().map(|node| load(node)).collect(),
         }
     }
 
@@ -61,7 +61,7 @@ impl Loads for LiveLoads {
     }
 
     fn hosts(&self) -> Vec<HostLoad> {
-        self.0.status(&[]).nodes.iter().map(load).collect()
+        self.0.status(&[]).nodes.iter().map(|node| load(node)).collect()
     }
 
     fn machine(&self, node: &NodeName) -> String {

@@ -217,8 +217,8 @@ impl Actuator for XdsActuator {
             in_force: self.staged.clone(),
             identity: IDENTITY.to_owned(),
             is_settled,
-            facts: Facts::default(),
             note,
+            ..Reading::default()
         })
     }
 
