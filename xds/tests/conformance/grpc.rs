@@ -10,7 +10,7 @@ use tokio::process::{ChildStdin, ChildStdout, Command};
 
 use crate::support::backend::{Backend, assert_shares};
 use crate::support::process::{Process, tool};
-use crate::support::{PATIENCE, Running, api, cluster, example, snapshot};
+use crate::support::{BATCHES, PATIENCE, Running, api, cluster, example, snapshot};
 
 const METHOD: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
@@ -78,10 +78,13 @@ impl Fixture {
 
     /// Calls until every backend that gets any has a connection: before, the others get its share.
     async fn warm(&mut self) {
-        while self.backends.iter().any(|backend| backend.take() == 0) {
+        for _ in 0..BATCHES {
             self.client.calls(100).await;
+            if self.take().iter().all(|hits| *hits > 0) {
+                return;
+            }
         }
-        self.take();
+        panic!("an endpoint gets no call");
     }
 
     async fn confirmed(&self, version: &str) {
@@ -97,12 +100,13 @@ impl Fixture {
     /// Calls until one endpoint gets none: the client acknowledges before it applies.
     async fn leave(&mut self, endpoint: usize) {
         self.take();
-        loop {
+        for _ in 0..BATCHES {
             self.client.calls(20).await;
             if self.take()[endpoint] == 0 {
-                break;
+                return;
             }
         }
+        panic!("endpoint {endpoint} still gets requests");
     }
 
     fn take(&self) -> Vec<u64> {

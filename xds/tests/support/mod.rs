@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 /// The longest that anything may take; nothing needs it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Batches of requests until a client has applied what it acknowledged; one or two are enough.
+pub(crate) const BATCHES: usize = 100;
+
 /// A server that runs.
 pub(crate) struct Running {
     pub(crate) server: Server,
