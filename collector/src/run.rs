@@ -45,7 +45,7 @@ use crate::steer::journal::Journal;
 use crate::steer::tell;
 use crate::steer::watch::{PolicyTable, Steering};
 use crate::store::engine::Engine;
-use crate::store::{OpenStore, Store, StoreError, StoreMetrics};
+use crate::store::{Catalog, OpenStore, Store, StoreError, StoreMetrics};
 use crate::suggest::Suggester;
 
 /// Part of the grace period in which ClickHouse may still accept what was read.
@@ -206,9 +206,8 @@ impl Running {
         metrics.register(own);
         ingest_metrics.register(own);
         accounts.register(own);
-        let rollup_metrics = RollupMetrics::default();
+        let (rollup_metrics, control_metrics) = <(RollupMetrics, ControlMetrics)>::default();
         rollup_metrics.register(own);
-        let control_metrics = ControlMetrics::default();
         control_metrics.register(own);
         let policies = PolicyTable::default();
         let steering = steering(config, &policies, &live, own, shutdown);
@@ -227,15 +226,7 @@ impl Running {
         let ingest = Ingest::start(parts, store.clone());
         let watched = engine.as_ref().map(Engine::state);
         let roll = tokio::spawn(rollup::run(roller, ending.clone()));
-        let tell = tokio::spawn({
-            let (live, ending) = (live.clone(), ending.clone());
-            async move { live.run(ending).await }
-        });
-        let judge = tokio::spawn({
-            let (accounts, ending) = (accounts.clone(), ending.clone());
-            let catalog = Arc::clone(&catalog);
-            async move { accounts.run(catalog, ending).await }
-        });
+        let [tell, judge] = tell_and_judge(&live, &accounts, &catalog, &ending);
         // Nobody else stores into the embedded engine.
         let follow = engine.is_none().then(|| {
             let (store, catalog) = (store.clone(), Arc::clone(&catalog));
@@ -276,19 +267,9 @@ impl Running {
         });
         let sharing = share::run(state.querier().clone(), live, ending.clone());
         let share = tokio::spawn(sharing);
-        let mut tasks = vec![
-            tell,
-            judge,
-            roll,
-            share,
-            steer,
-            record,
-            watching,
-            controlling,
-            tokio::spawn(watch),
-        ];
-        tasks.extend(follow);
-        tasks.extend(decide);
+        let mut tasks = vec![tell, judge, roll, share, steer, record, watching, controlling];
+        tasks.push(tokio::spawn(watch));
+        tasks.extend(follow.into_iter().chain(decide));
         Self { ingest, state, engine, ending, tasks }
     }
 
@@ -345,6 +326,25 @@ fn steering(
     let steering = Steering::new(policies, live.clone(), config.live.max_nodes, shutdown.clone());
     steering.metrics().register(registry);
     steering
+}
+
+/// Tells what is new in the fleet, and looks after accounts and alerts.
+fn tell_and_judge(
+    live: &Live,
+    accounts: &Accounts,
+    catalog: &Arc<Catalog>,
+    ending: &CancellationToken,
+) -> [JoinHandle<()>; 2] {
+    let tell = {
+        let (live, ending) = (live.clone(), ending.clone());
+        async move { live.run(ending).await }
+    };
+    let judge = {
+        let (accounts, ending) = (accounts.clone(), ending.clone());
+        let catalog = Arc::clone(catalog);
+        async move { accounts.run(catalog, ending).await }
+    };
+    [tokio::spawn(tell), tokio::spawn(judge)]
 }
 
 /// The task that writes down what agents report of load balancers.

@@ -345,7 +345,8 @@ mod tests {
     #[test]
     fn a_right_one_has_no_problems_and_its_endpoints_one_name_each() {
         assert_eq!(keys(RIGHT), [""; 0]);
-        let names: Vec<_> = toml(RIGHT).clusters[0].endpoints.iter().map(|e| e.name()).collect();
+        let names: Vec<_> =
+            toml(RIGHT).clusters[0].endpoints.iter().map(EndpointConfig::name).collect();
         assert_eq!(names, ["10.0.0.1:80", "[::1]:80"]);
     }
 

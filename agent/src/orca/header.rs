@@ -45,6 +45,7 @@ impl Load {
     fn json(text: &str) -> Option<Self> {
         #[derive(Deserialize, Default)]
         #[serde(default)]
+        #[expect(clippy::struct_field_names, reason = "as the format names them")]
         struct Report {
             #[serde(alias = "applicationUtilization")]
             application_utilization: f64,

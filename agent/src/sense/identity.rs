@@ -29,7 +29,7 @@ pub fn host_identity(paths: &HostPaths) -> Host {
         memory_bytes: system.as_ref().map_or(0, System::total_memory),
         boot_time_ms: System::boot_time().map_or(0, |seconds| seconds as i64 * 1000),
         cpu_model: cpus.first().map_or_else(String::new, |cpu| cpu.brand().trim().to_owned()),
-        addresses: addresses(own_addresses()),
+        addresses: addresses(&own_addresses()),
     }
 }
 
@@ -39,12 +39,12 @@ fn own_addresses() -> Vec<IpAddr> {
     let all = networks
         .iter()
         .flat_map(|networks| networks.values())
-        .flat_map(|interface| interface.ip_networks());
+        .flat_map(sysinfo::NetworkData::ip_networks);
     all.map(|network| network.addr).collect()
 }
 
 /// Those by which other hosts may reach this one, in order, as text.
-fn addresses(all: Vec<IpAddr>) -> Vec<String> {
+fn addresses(all: &[IpAddr]) -> Vec<String> {
     let is_reachable = |ip: &IpAddr| {
         let is_of_link = match ip {
             IpAddr::V4(ip) => ip.is_link_local(),
@@ -97,10 +97,11 @@ mod tests {
     fn addresses_are_those_by_which_other_hosts_reach_this_one() {
         let all = ["127.0.0.1", "10.0.0.7", "169.254.1.1", "::1", "fe80::1", "::ffff:10.0.0.6"];
         let more = ["0.0.0.0", "224.0.0.1", "2001:db8::7", "10.0.0.7"];
-        let parsed = all.iter().chain(&more).map(|text| text.parse().unwrap()).collect();
-        assert_eq!(addresses(parsed), ["10.0.0.6", "10.0.0.7", "2001:db8::7"]);
-        let many = (0..100).map(|last| IpAddr::from([10, 0, 1, last])).collect();
-        assert_eq!(addresses(many).len(), MAX_ADDRESSES);
+        let parsed: Vec<IpAddr> =
+            all.iter().chain(&more).map(|text| text.parse().unwrap()).collect();
+        assert_eq!(addresses(&parsed), ["10.0.0.6", "10.0.0.7", "2001:db8::7"]);
+        let many: Vec<_> = (0..100).map(|last| IpAddr::from([10, 0, 1, last])).collect();
+        assert_eq!(addresses(&many).len(), MAX_ADDRESSES);
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod refusals;
 mod reports;
 mod utilization;
 
-use flyball_proto::steering::{PolicyResult, Revision};
+use flyball_proto::steering::{BackendState, BalancerReport, PolicyResult, Revision};
 
 use collector::{Collector, eventually};
 use lab::{CONFIGURED, Lab, canary, permanent};
@@ -77,10 +77,8 @@ async fn a_drain_comes_at_once_and_goes_again() {
     collector.outcome(1, PolicyResult::Applied).await;
     let shares = lab.drive(100);
     assert_eq!((shares[1], shares[0] + shares[2]), (0, 100), "{shares:?}");
-    let state = |report: &flyball_proto::steering::BalancerReport| {
-        Some(report.backend("web", &lab.backends[1].name())?.1.state)
-    };
-    use flyball_proto::steering::BackendState;
+    let state =
+        |report: &BalancerReport| Some(report.backend("web", &lab.backends[1].name())?.1.state);
     collector.balancer("a drain", |report| state(report) == Some(BackendState::Drain)).await;
     collector.want(permanent(2, &[(lab.state(1), "ready".to_owned())]));
     collector.outcome(2, PolicyResult::Applied).await;

@@ -9,7 +9,7 @@ use flyball_agent::steer::outbox::Outbox;
 use flyball_proto::steering::{BackendState, BalancerReport, BalancerState, WeightMeaning};
 
 use crate::collector::{Collector, eventually};
-use crate::lab::{CONFIGURED, Lab, Mood};
+use crate::lab::{Backend, CONFIGURED, Lab, Mood};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_second_a_report_says_what_happened() {
@@ -17,7 +17,7 @@ async fn each_second_a_report_says_what_happened() {
     let mut agent = lab.start(&collector).await;
     *lab.backends[1].mood.lock() = Mood::NotFound;
     *lab.backends[2].mood.lock() = Mood::Failing;
-    let names: Vec<String> = lab.backends.iter().map(|backend| backend.name()).collect();
+    let names: Vec<String> = lab.backends.iter().map(Backend::name).collect();
     let mut seen = [(0, 0); 3];
     let mut report = None;
     let mut driven = 0;

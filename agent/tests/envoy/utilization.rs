@@ -10,7 +10,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status};
 
 use crate::collector::{Agent, Collector};
-use crate::lab::Lab;
+use crate::lab::{Backend, Lab};
 
 struct Busy(f64);
 
@@ -46,7 +46,7 @@ async fn backends_say_how_busy_they_are() {
         .add_service(OpenRcaServiceServer::new(Busy(0.25)))
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(server);
-    let names: Vec<String> = lab.backends.iter().map(|backend| backend.name()).collect();
+    let names: Vec<String> = lab.backends.iter().map(Backend::name).collect();
     *lab.backends[0].load.lock() =
         "TEXT application_utilization=0.5,cpu_utilization=0.1".to_owned();
     *lab.backends[1].load.lock() = r#"JSON {"cpu_utilization": 0.75}"#.to_owned();

@@ -237,13 +237,14 @@ fn backend_state(backend: &PoolBackend) -> Cell {
 fn weight(placements: &[Placement]) -> String {
     let configured = range(placements.iter().map(|place| place.weight_configured));
     let in_force = range(placements.iter().map(|place| place.weight));
-    let differs = |place: &&Placement| place.weight_wanted.is_some_and(|w| w != place.weight);
+    let differs =
+        |place: &&Placement| place.weight_wanted.is_some_and(|w| (w - place.weight).abs() >= 0.5);
     let wanted: Vec<f64> =
         placements.iter().filter(differs).filter_map(|place| place.weight_wanted).collect();
     let mut text =
         if configured == in_force { in_force } else { format!("{configured} → {in_force}") };
     if !wanted.is_empty() {
-        text.push_str(&format!(", {} is wanted", range(wanted.into_iter())));
+        text = format!("{text}, {} is wanted", range(wanted.into_iter()));
     }
     text
 }

@@ -61,7 +61,7 @@ pub struct Backends(pub Vec<Backend>);
 struct Service {
     number: usize,
     workers: Arc<Workers>,
-    service_us: AtomicU64,
+    serving_us: AtomicU64,
     stalled_until: Mutex<Instant>,
     is_failing: AtomicBool,
     orca: Option<Mutex<Orca>>,
@@ -150,7 +150,7 @@ impl Backend {
         let service = Arc::new(Service {
             number,
             workers: Workers::new(spec.workers),
-            service_us: AtomicU64::new(spec.service.as_micros() as u64),
+            serving_us: AtomicU64::new(spec.service.as_micros() as u64),
             stalled_until: Mutex::new(now),
             is_failing: AtomicBool::new(false),
             orca,
@@ -186,7 +186,7 @@ impl Backend {
     /// Changes what it can do. Requests under way end as they began.
     pub fn set(&self, spec: &Spec) {
         self.service.workers.set(spec.workers);
-        self.service.service_us.store(spec.service.as_micros() as u64, Ordering::Relaxed);
+        self.service.serving_us.store(spec.service.as_micros() as u64, Ordering::Relaxed);
     }
 
     /// No request ends for so long from now on.
@@ -209,7 +209,7 @@ impl Service {
             return 503;
         }
         let _busy = self.workers.take().await;
-        let service = Duration::from_micros(self.service_us.load(Ordering::Relaxed));
+        let service = Duration::from_micros(self.serving_us.load(Ordering::Relaxed));
         let mut end = Instant::now() + service;
         while Instant::now() < end {
             sleep_until(end).await;

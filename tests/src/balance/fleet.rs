@@ -229,7 +229,7 @@ impl Flyball {
     ///
     /// # Errors
     /// When it does not come up.
-    pub async fn start_agent(&mut self, number: usize) -> Result<()> {
+    pub fn start_agent(&mut self, number: usize) -> Result<()> {
         let (node, file) = self.agents[number].clone();
         self.stack.start_agent(&node, &["--config", &file])?;
         let started = self.stack.agents.pop().context("it was just started")?;

@@ -249,6 +249,7 @@ impl Actuator for InMemory {
             identity: "bench".to_owned(),
             is_settled: true,
             facts: Facts { memory, ..Facts::default() },
+            ..Reading::default()
         })
     }
 

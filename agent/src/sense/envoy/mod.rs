@@ -18,15 +18,15 @@ const MAX_AGE: Duration = Duration::from_secs(3);
 
 /// All Envoys of the settings.
 pub(super) struct Envoys {
-    envoys: Vec<(Envoy, Option<Series>)>,
+    each: Vec<(Envoy, Option<Series>)>,
     cpu: SpentCpu,
     counted: Duration,
 }
 
 impl Envoys {
     pub(super) fn new(envoys: &[Envoy], cpu: SpentCpu) -> Self {
-        let envoys = envoys.iter().map(|envoy| (envoy.clone(), None)).collect();
-        Self { envoys, cpu, counted: Duration::ZERO }
+        let each = envoys.iter().map(|envoy| (envoy.clone(), None)).collect();
+        Self { each, cpu, counted: Duration::ZERO }
     }
 }
 
@@ -53,7 +53,7 @@ impl Sampler for Envoys {
     }
 
     fn sample(&mut self, readings: &mut Readings) -> Result<(), SampleError> {
-        for (envoy, series) in &mut self.envoys {
+        for (envoy, series) in &mut self.each {
             let known = envoy.known();
             let known = known.filter(|known| known.at.is_some_and(|at| at.elapsed() < MAX_AGE));
             let (Some(known), served) = (known, envoy.served()) else { continue };

@@ -24,7 +24,7 @@ use flyball_proto::steering::{Bounds, Capability, Settings, Target, clip};
 use flyball_xds::pace::{PaceSettings, Pacer};
 use flyball_xds::{ClientStatus, Snapshot};
 
-use super::actuator::{Actuator, Facts, Law, Reading, Step, Trouble, differing};
+use super::actuator::{Actuator, Law, Reading, Step, Trouble, differing};
 use crate::envoy::{Envoy, Task};
 use desired::{DRAIN, READY, configured, snapshot};
 use kept::{Keeper, Kept};
@@ -269,8 +269,8 @@ fn over(base: &Settings, settings: &Settings) -> Settings {
 
 /// The words of a client that refuses this version.
 fn refusal(clients: &[ClientStatus], version: &str) -> Option<String> {
-    let current = clients.iter().filter(|client| client.snapshot.as_deref() == Some(version));
-    let (client, (kind, nack)) = current.filter_map(|c| Some((c, c.refuses()?))).next()?;
+    let mut current = clients.iter().filter(|client| client.snapshot.as_deref() == Some(version));
+    let (client, (kind, nack)) = current.find_map(|c| Some((c, c.refuses()?)))?;
     let words = clip(&nack.message, MAX_WORDS);
     Some(format!("client {:?} has refused {kind:?}: {words}", client.node_id))
 }

@@ -3,6 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use UtilizationSource::{Host, Limit, Orca};
+
+/// Servers of a balancer (last part of the address, weight, requests) and the age of its report.
+type Made = (Vec<(u8, u32, u64)>, u64);
 
 fn server(name: &str, address: &str, weight: u32, requests: u64) -> BackendServer {
     BackendServer { requests, latency_ms: Some(10.0), ..BackendServer::new(name, address, weight) }
@@ -173,7 +177,6 @@ fn utilisation_is_the_backends_own_word_or_the_larger_of_its_cpu_and_what_is_und
         utilization,
         age_ms,
     };
-    use UtilizationSource::{Host, Limit, Orca};
     let busy = [limited(Some(8.0), Some(10))];
     assert_eq!(with(&busy, &[], &[]).utilization, Some((0.8, Limit)));
     assert_eq!(with(&busy, &[], &host(0.9)).utilization, Some((0.9, Host)), "the larger");
@@ -264,7 +267,7 @@ proptest! {
         ),
         turn in 0_usize..6,
     ) {
-        let balancer = |(index, (servers, age_ms)): (usize, &(Vec<(u8, u32, u64)>, u64))| {
+        let balancer = |(index, (servers, age_ms)): (usize, &Made)| {
             let server = |(i, (last, weight, requests)): (usize, &(u8, u32, u64))| {
                 server(&format!("s{i}"), &format!("10.0.0.{last}:80"), *weight, *requests)
             };

@@ -81,7 +81,7 @@ const fn is_majority(heard: usize, members: usize) -> bool {
 fn held(verdict: &Verdict, why: String, estimate: &PoolEstimate) -> Step {
     let kind = match verdict.reasons.last() {
         Some(Reason::Panic { .. }) => {
-            let inputs = inputs(estimate, verdict, &[why.clone()]);
+            let inputs = inputs(estimate, verdict, std::slice::from_ref(&why));
             return Step::Panic { reason: why, inputs };
         }
         Some(Reason::WarmUp { .. }) => "warm_up",

@@ -196,7 +196,7 @@ fn predicted(span: Span, sight: &Sight, cut: Cut) -> Vec<Predicted> {
 fn failures(span: Span, sight: &Sight) -> Failures {
     let counts = |arm, is_after| {
         let spans = spans(sight, arm, (span.began_ms, span.judged_ms), is_after);
-        spans.into_iter().map(|(_, seen)| seen.count).collect()
+        spans.into_values().map(|seen| seen.count).collect()
     };
     Failures {
         treated_before: counts(Arm::Treated, false),
@@ -214,9 +214,8 @@ fn spans(
     is_after: bool,
 ) -> BTreeMap<i64, Seen> {
     let width_ms = i64::from(sight.width_ms);
-    let counts = |window: &&MemberWindow| match is_after {
-        true => window.start_ms >= since_ms,
-        false => window.start_ms + width_ms <= began_ms,
+    let counts = |window: &&MemberWindow| {
+        if is_after { window.start_ms >= since_ms } else { window.start_ms + width_ms <= began_ms }
     };
     let mut all: BTreeMap<i64, Seen> = BTreeMap::new();
     for of in sight.measured.iter().filter(|of| of.arm == arm) {

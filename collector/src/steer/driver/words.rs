@@ -63,12 +63,12 @@ pub(super) fn is_done(event: &Event, what: &Move) -> bool {
         | (
             Event::RollBack { rollout, .. } | Event::HardStop { rollout, .. },
             Move::Restoring { rollout: made, .. },
-        ) => rollout == made,
+        )
+        | (Event::Panic { rollout, .. }, Move::Froze { rollout: made, .. }) => rollout == made,
         (Event::Unlock { target, .. }, Move::Unlocked { target: made }) => target == made,
         (Event::Push(push), Move::Pushed { rollout, window_ms, .. }) => {
             (&push.rollout, &push.window_ms) == (rollout, window_ms)
         }
-        (Event::Panic { rollout, .. }, Move::Froze { rollout: made, .. }) => rollout == made,
         // A pool has one control that has not ended: the event is about no other move.
         (Event::Freeze { .. }, Move::Froze { by_person: true, .. })
         | (Event::Unfreeze { .. }, Move::Unfroze { .. })

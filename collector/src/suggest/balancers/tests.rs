@@ -103,10 +103,14 @@ impl Truth {
         for window in 0..windows {
             let start_ms = NOW_MS - (windows - window) * WINDOW_MS;
             for second in 0..5 {
-                let reports = (0..self.balancers).map(|at| Balancer {
-                    node: NodeName::new(&format!("lb-{at}")).unwrap(),
-                    report: Arc::new(self.report(start_ms + second * 1_000)),
-                    received: now - self.age,
+                let reports = (0..self.balancers).map(|at| {
+                    let report = Arc::new(self.report(start_ms + second * 1_000));
+                    Balancer {
+                        node: NodeName::new(&format!("lb-{at}")).unwrap(),
+                        whole: Some(Arc::clone(&report)),
+                        report,
+                        received: now.checked_sub(self.age).unwrap(),
+                    }
                 });
                 pools.take(&reports.collect::<Vec<_>>());
             }

@@ -156,21 +156,10 @@ impl World {
         }
     }
 
-    fn spans(&self, courses: &[Course], windows: std::ops::Range<usize>) -> Vec<Span> {
-        let one = |t: usize| {
-            courses.iter().fold(Span::default(), |mut span, course| {
-                span.count = Count::sum(&[span.count, course[t].2]);
-                span.p99_ms = span.p99_ms.into_iter().chain([course[t].1]).reduce(f64::max);
-                span
-            })
-        };
-        windows.map(one).collect()
-    }
-
     fn failures(&self, courses: &[Course]) -> Failures {
         let (one, others) = courses.split_at(1);
         let counts = |courses: &[Course], windows| {
-            self.spans(courses, windows).into_iter().map(|span| span.count).collect()
+            spans(courses, windows).into_iter().map(|span| span.count).collect()
         };
         let (before, after) = (0..self.before, self.before..self.before + self.after);
         let has = |of: Vec<Count>| if others.is_empty() { Vec::new() } else { of };
@@ -191,10 +180,10 @@ impl World {
         let mut stops = (1..=self.after).filter_map(|windows| {
             let after = self.before..self.before + windows;
             let facts = Facts {
-                treated_before: self.spans(one, 0..self.before),
-                treated_after: self.spans(one, after.clone()),
-                control_before: self.spans(others, 0..self.before),
-                control_after: self.spans(others, after),
+                treated_before: spans(one, 0..self.before),
+                treated_after: spans(one, after.clone()),
+                control_before: spans(others, 0..self.before),
+                control_after: spans(others, after),
                 ..Facts::default()
             };
             stop(&facts, &StopLimits::default())
@@ -212,6 +201,17 @@ impl World {
         }
         (bad as f64 / seeds as f64, good as f64 / seeds as f64)
     }
+}
+
+fn spans(courses: &[Course], windows: std::ops::Range<usize>) -> Vec<Span> {
+    let one = |t: usize| {
+        courses.iter().fold(Span::default(), |mut span, course| {
+            span.count = Count::sum(&[span.count, course[t].2]);
+            span.p99_ms = span.p99_ms.into_iter().chain([course[t].1]).reduce(f64::max);
+            span
+        })
+    };
+    windows.map(one).collect()
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn twice_the_failures_are_found() {
 fn failures_that_come_in_bursts_are_no_harm() {
     // Every tenth window has a tenth of its requests fail, on both sides alike.
     let counts = |from: usize, windows: usize| -> Vec<Count> {
-        let errors = |t: usize| if t % 10 == 0 { 60 } else { 0 };
+        let errors = |t: usize| if t.is_multiple_of(10) { 60 } else { 0 };
         (from..from + windows).map(|t| Count { requests: 600, errors: errors(t) }).collect()
     };
     let failures = Failures {

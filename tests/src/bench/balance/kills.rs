@@ -91,7 +91,7 @@ async fn kill(
             // Meanwhile an HAProxy begins anew with its configured weights, which the agent finds when it is there again.
             stage.fleet.0[0].reload().await?;
             wait("an agent is away", AWAY).await;
-            flyball.start_agent(0).await?;
+            flyball.start_agent(0)?;
         }
         Victim::Reload => stage.fleet.0[0].reload().await?,
         Victim::Haproxy => stage.fleet.0[0].restart().await?,

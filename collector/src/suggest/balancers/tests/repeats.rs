@@ -61,7 +61,9 @@ proptest! {
     ) {
         let count = capacities.len();
         let mut errors = vec![0.0; count];
-        failing.map(|at| errors[at % count] = 0.7);
+        if let Some(at) = failing {
+            errors[at % count] = 0.7;
+        }
         let truth = Truth {
             balancers,
             rate: load * capacities.iter().sum::<f64>(),
