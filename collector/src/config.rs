@@ -54,9 +54,19 @@ pub struct Config {
     /// In which windows the traffic of load balancers is looked at.
     pub balance: BalanceSettings,
     /// How a confirmed change goes its way.
+    #[serde(serialize_with = "whole")]
     pub rollout: Limits,
     /// How it is judged.
     pub judge: JudgeSettings,
+}
+
+/// Limits with what is otherwise for load balancers, which plans leave out where it is the default: all keys are to be known here.
+fn whole<S: serde::Serializer>(limits: &Limits, serializer: S) -> Result<S::Ok, S::Error> {
+    use serde::ser::Error;
+
+    let mut all = serde_json::to_value(limits).map_err(S::Error::custom)?;
+    all["balancer"] = serde_json::to_value(&limits.balancer).map_err(S::Error::custom)?;
+    all.serialize(serializer)
 }
 
 /// `[server]`

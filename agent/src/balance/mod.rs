@@ -77,8 +77,9 @@ impl Window {
             return;
         }
         backend.requests = self.counts.requests;
-        backend.errors = self.counts.errors;
-        backend.connect_errors = self.counts.connect_errors;
+        // A connection of an earlier window may fail in this one.
+        backend.errors = self.counts.errors.min(self.counts.requests);
+        backend.connect_errors = self.counts.connect_errors.min(backend.errors);
         backend.latency_ms = self.latency_ms();
     }
 }

@@ -166,7 +166,8 @@ impl ServerState {
         Some(Self {
             weight: weight("srv_uweight")?,
             weight_configured: weight("srv_iweight")?,
-            is_running: row.number("srv_op_state")? != 0,
+            // Starting and running; one that is stopping is given no new requests.
+            is_running: matches!(row.number("srv_op_state")?, 1 | 2),
             admin: row.number("srv_admin_state")?,
         })
     }

@@ -99,9 +99,10 @@ impl Orca {
         let mut client = OpenRcaServiceClient::new(channel).max_decoding_message_size(MAX_REPORT);
         let report_interval = Some(Interval { seconds: PERIOD.as_secs() as i64, nanos: 0 });
         let request = OrcaLoadReportRequest { report_interval, request_cost_names: Vec::new() };
-        let mut reports = match client.stream_core_metrics(request).await {
-            Ok(response) => response.into_inner(),
-            Err(status) => return status.message().to_owned(),
+        let mut reports = match timeout(MAX_AGE * 2, client.stream_core_metrics(request)).await {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return status.message().to_owned(),
+            Err(_) => return format!("no answer within {:?}", MAX_AGE * 2),
         };
         loop {
             match timeout(MAX_AGE * 2, reports.message()).await {

@@ -168,9 +168,13 @@ impl Worker {
                     match self.actuator.apply(&steps) {
                         Ok(()) => return Duration::ZERO,
                         Err(Trouble::Refused(words)) => {
-                            if !self.brain.refused(&words, reading) {
-                                return self.brain.check_period();
-                            }
+                            // Some of the steps may have been taken: what is to be put back has to be read first.
+                            let is_at_once = self.brain.refused(&words, reading);
+                            return if is_at_once {
+                                Duration::ZERO
+                            } else {
+                                self.brain.check_period()
+                            };
                         }
                         Err(trouble) => {
                             self.brain.lost_step();

@@ -10,7 +10,7 @@ use flyball_model::balance::law::{self, BackendWindow, Law, LawOutcome, PoolStat
 use flyball_proto::steering::BackendState;
 
 use super::kept::PoolWindow;
-use super::pool::{Backend, Pool};
+use super::pool::{Backend, Placement, Pool};
 
 /// A pool that was not seen for so long is forgotten, milliseconds.
 const FORGET_MS: i64 = 15 * 60_000;
@@ -107,7 +107,7 @@ impl Shadow {
             .backends
             .iter()
             .filter(|backend| !is_out(backend))
-            .map(|backend| window(backend, !is_first && !kept.ready.contains(&backend.id)))
+            .map(|backend| window(backend, !is_first && comes(backend, &kept.ready)))
             .collect();
         kept.ready = ids(&pool, |state| state == BackendState::Ready);
         if kept.in_force != in_force {
@@ -194,12 +194,36 @@ fn in_force(pool: &Pool) -> Vec<(usize, String, u32, bool)> {
     placements.collect()
 }
 
-/// Weights in force of the pool as a whole, the largest 256.
+/// True when it is given requests and was not before: while it is away no slow start runs out.
+fn comes(backend: &Backend, ready: &BTreeSet<String>) -> bool {
+    backend.state == BackendState::Ready && !ready.contains(&backend.id)
+}
+
+/// Weights in force of the pool as a whole, the largest 256: of each backend the mean over the balancers that give it requests, over all of them where none does. What one
+/// balancer holds to be down has no other weight for that.
 fn shares(pool: &Pool) -> Vec<(String, u16)> {
-    let shares: Vec<f64> =
-        pool.backends.iter().map(|backend| backend.weight_share.unwrap_or(0.0)).collect();
+    let mut largest = vec![0_u32; pool.members.len()];
+    for placement in pool.backends.iter().flat_map(|backend| &backend.placements) {
+        let largest = &mut largest[placement.member];
+        *largest = (*largest).max(placement.server.weight);
+    }
+    let weight = |backend: &Backend| {
+        let mean = |serves: bool| {
+            let some = backend.placements.iter().filter(|placement| {
+                let is_ready = placement.server.state == BackendState::Ready;
+                largest[placement.member] > 0
+                    && (!serves || (is_ready && pool.members[placement.member].is_fresh()))
+            });
+            let of =
+                |one: &Placement| f64::from(one.server.weight) / f64::from(largest[one.member]);
+            let all: Vec<f64> = some.map(of).collect();
+            (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
+        };
+        mean(true).or_else(|| mean(false)).unwrap_or(0.0)
+    };
+    let weights: Vec<f64> = pool.backends.iter().map(weight).collect();
     let ids = pool.backends.iter().map(|backend| backend.id.clone());
-    ids.zip(quantise(&shares)).collect()
+    ids.zip(quantise(&weights)).collect()
 }
 
 /// Requests that a backend works on at once when all of it is in use.

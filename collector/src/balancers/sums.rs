@@ -13,6 +13,8 @@ use flyball_proto::steering::{BackendServer, BalancerReport, BalancerState, Util
 #[derive(Debug, Clone)]
 pub(super) struct Sums {
     newest: Arc<BalancerReport>,
+    /// The newest of a time when it was up: others have no groups.
+    newest_up: Arc<BalancerReport>,
     /// The sum of the last window that had a report of the balancer while it was up.
     whole: Option<Arc<BalancerReport>>,
     window_ms: u32,
@@ -59,6 +61,7 @@ impl Sums {
     pub(super) fn new(report: &Arc<BalancerReport>) -> Self {
         let mut sums = Self {
             newest: Arc::clone(report),
+            newest_up: Arc::clone(report),
             whole: None,
             window_ms: 0,
             backends: BTreeMap::new(),
@@ -71,20 +74,25 @@ impl Sums {
     pub(super) fn take(&mut self, report: &Arc<BalancerReport>) {
         if !Arc::ptr_eq(&self.newest, report) {
             self.newest = Arc::clone(report);
+            if report.state == BalancerState::Up {
+                self.newest_up = Arc::clone(report);
+            }
             self.add(report);
         }
     }
 
     /// Ends the window: the newest report as far as it is not summed, and the sum.
     pub(super) fn close(&mut self) -> (Arc<BalancerReport>, Option<Arc<BalancerReport>>) {
-        if self.window_ms > 0 {
+        let is_measured = self.window_ms > 0;
+        if is_measured {
             self.whole = Some(Arc::new(self.sum()));
         }
         self.window_ms = 0;
         self.backends.clear();
         let whole = self.whole.clone();
         let newest = match (&whole, self.newest.state) {
-            (Some(whole), BalancerState::Up) => Arc::clone(whole),
+            (Some(whole), BalancerState::Up) if is_measured => Arc::clone(whole),
+            (Some(whole), BalancerState::Up) => Arc::new(uncounted(whole)),
             _ => Arc::clone(&self.newest),
         };
         (newest, whole)
@@ -105,7 +113,7 @@ impl Sums {
 
     /// The newest report with the counts of the window.
     fn sum(&self) -> BalancerReport {
-        let mut report = self.newest.as_ref().clone();
+        let mut report = self.newest_up.as_ref().clone();
         report.window_ms = self.window_ms;
         for group in &mut report.groups {
             for server in &mut group.backends {
@@ -115,6 +123,16 @@ impl Sums {
         }
         report
     }
+}
+
+/// The same without counts: those were told before, and nothing came since.
+fn uncounted(report: &BalancerReport) -> BalancerReport {
+    let mut report = report.clone();
+    report.window_ms = 0;
+    for server in report.groups.iter_mut().flat_map(|group| &mut group.backends) {
+        (server.requests, server.errors, server.connect_errors) = (0, 0, 0);
+    }
+    report
 }
 
 impl Sum {

@@ -416,6 +416,7 @@ mod tests {
         let known: BTreeSet<_> = keys(&defaults)
             .into_iter()
             .flat_map(|s| keys(&defaults[&s]).into_iter().map(move |key| (s.clone(), key)))
+            .filter(|(section, key)| format!("{section}.{key}") != BALANCER)
             .chain(balancer)
             .collect();
         let shown: BTreeSet<_> = SECTIONS

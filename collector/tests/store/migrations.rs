@@ -116,8 +116,8 @@ async fn a_step_whose_files_changed_and_one_that_is_unknown_are_refused() {
     let error = migrator.down(None).await.unwrap_err();
     assert!(matches!(error, StoreError::MigrationUnknown { version: 9, .. }), "{error}");
     assert!(matches!(
-        migrator.down(Some(7)).await,
-        Err(StoreError::NoSuchMigration { version: 7 })
+        migrator.down(Some(8)).await,
+        Err(StoreError::NoSuchMigration { version: 8 })
     ));
     opened.close().await;
 }

@@ -236,7 +236,9 @@ impl Envelope {
     fn holds(&self, parameter: &str, value: &str) -> bool {
         let bounds = self.bounds.get(parameter);
         let number = value.parse::<u64>().ok().filter(|number| number.to_string() == value);
-        bounds.zip(number).is_some_and(|((min, max), number)| (*min..=*max).contains(&number))
+        bounds
+            .zip(number)
+            .is_some_and(|((min, max), number)| ((*min).max(1)..=*max).contains(&number))
     }
 }
 

@@ -180,6 +180,10 @@ pub fn steps(changes: &[Change]) -> Result<Vec<Values>, (String, StepError)> {
         .iter()
         .map(|change| match change.steps() {
             Ok(way) => Ok((change.parameter.clone(), way)),
+            // What stays as it is goes with what changes.
+            Err(StepError::NoChange(value)) if changes.iter().any(|one| one.from != one.to) => {
+                Ok((change.parameter.clone(), vec![value]))
+            }
             Err(error) => Err((change.parameter.clone(), error)),
         })
         .collect::<Result<Vec<_>, _>>()?;

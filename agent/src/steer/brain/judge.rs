@@ -62,6 +62,9 @@ impl Brain {
         if followed.phase != Phase::Drifted {
             self.set_phase(Phase::Drifted);
         }
+        if let Some(followed) = &mut self.record.followed {
+            followed.is_again = false;
+        }
         self.report(Code::Drifted, reason, &reading.in_force, expected);
         self.look_later()
     }

@@ -51,9 +51,26 @@ impl Brain {
     ) -> Result<Vec<Step>, String> {
         let is_again = self.record.followed.as_ref().is_some_and(|followed| followed.is_again);
         if !is_again {
-            self.law.plan(&differing(goal, before), found, reading, Purpose::Change)?;
+            let then = self.with_what_goes_back(goal, before, reading);
+            self.law.plan(&differing(goal, before), found, &then, Purpose::Change)?;
         }
         self.law.plan(goal, found, reading, Purpose::PutBack)
+    }
+
+    /// What will be read when that has gone back which a change does not keep: where all is set at once, the change is allowed on that state.
+    fn with_what_goes_back(
+        &self,
+        goal: &Settings,
+        before: &Settings,
+        reading: &Reading,
+    ) -> Reading {
+        let mut then = reading.clone();
+        if self.nature.is_batched {
+            let back =
+                goal.iter().filter(|(parameter, value)| before.get(*parameter) == Some(*value));
+            then.in_force.extend(back.map(|(parameter, value)| (parameter.clone(), value.clone())));
+        }
+        then
     }
 
     /// Everything is in force.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use flyball_model::balance::envelope::{self, Band, Facts, Reason, Verdict, guard};
 use flyball_model::rollout::{Control, Controlled, Push, TargetId, Values};
+use flyball_proto::steering::BackendState;
 use serde_json::{Value, json};
 
 use crate::balancers::pool::Placement;
@@ -13,6 +14,8 @@ use crate::balancers::shadow::PoolEstimate;
 const MOST: u64 = 256;
 /// Weights are whole numbers, so a push moves a little more than was aimed at.
 const ROUNDING: f64 = 0.01;
+/// A share of a balancer's requests may differ by so much from what the envelope allowed.
+const DISTORTION: f64 = 0.03;
 
 /// What follows from a window.
 pub(super) enum Step {
@@ -42,6 +45,14 @@ pub(super) enum Step {
 /// See the module.
 pub(super) fn step(control: &Control, estimate: &PoolEstimate, heard: Vec<TargetId>) -> Step {
     let members = control.standing().count();
+    if let Some(why) = &estimate.invalid {
+        return Step::Wait { kind: "invalid", why: why.clone() };
+    }
+    // Who is connected and reports: what others see is not known.
+    let is_fresh = |target: &TargetId| {
+        estimate.pool.members.iter().any(|member| member.is_fresh() && member.id() == target.0)
+    };
+    let heard: Vec<TargetId> = heard.into_iter().filter(is_fresh).collect();
     if !is_majority(heard.len(), members) {
         let why = format!("{} of {members} balancers are heard, which is no majority", heard.len());
         return Step::Wait { kind: "minority", why };
@@ -59,9 +70,14 @@ pub(super) fn step(control: &Control, estimate: &PoolEstimate, heard: Vec<Target
     let Some(weights) = &verdict.weights else {
         return held(&verdict, words.join("; "), estimate);
     };
-    let values: BTreeMap<TargetId, Values> = (control.standing())
-        .map(|member| (member.target.id.clone(), of_member(member, control, estimate, weights)))
-        .collect();
+    let mut values: BTreeMap<TargetId, Values> = BTreeMap::new();
+    for member in control.standing() {
+        let own = of_member(member, control, estimate, weights);
+        if let Some(why) = distorted(member, estimate, weights, &own) {
+            return Step::Wait { kind: "distorted", why };
+        }
+        values.insert(member.target.id.clone(), own);
+    }
     let push = Push {
         rollout: control.rollout.clone(),
         values,
@@ -132,10 +148,14 @@ fn of_member(
     weights: &BTreeMap<String, u16>,
 ) -> Values {
     let all: Vec<_> = placements(member, estimate).collect();
+    if all.is_empty() {
+        return by_name(member, control, estimate, weights);
+    }
     let fixed = all.iter().find_map(|(id, parameter, placement)| {
         let weight = weights.get(*id).filter(|_| !member.values.contains_key(parameter))?;
         let in_force = placement.server.weight;
-        (in_force > 0).then(|| f64::from(in_force) / f64::from(*weight))
+        let serves = placement.server.state == BackendState::Ready;
+        (serves && in_force > 0).then(|| f64::from(in_force) / f64::from(*weight))
     });
     let scale = fixed.unwrap_or(1.0);
     let own = all.into_iter().filter_map(|(id, parameter, _)| {
@@ -145,6 +165,57 @@ fn of_member(
         member.values.contains_key(&parameter).then(|| (parameter, weight.to_string()))
     });
     own.collect()
+}
+
+/// Weights of a balancer that reports to another collector: its backends are those of the same names. Nothing where one of them is not known here.
+fn by_name(
+    member: &Controlled,
+    control: &Control,
+    estimate: &PoolEstimate,
+    weights: &BTreeMap<String, u16>,
+) -> Values {
+    let pool = &estimate.pool;
+    let names: BTreeMap<String, &str> = (pool.backends.iter())
+        .flat_map(|backend| backend.placements.iter().map(move |one| (&one.server.name, backend)))
+        .map(|(name, backend)| (format!("weight:{}/{name}", pool.group), backend.id.as_str()))
+        .collect();
+    let weight = |parameter: &String| {
+        let (least, most) = *control.envelope.bounds.get(parameter)?;
+        let weight = u64::from(*weights.get(*names.get(parameter)?)?).max(1);
+        Some((parameter.clone(), weight.clamp(least.min(most), most).to_string()))
+    };
+    member.values.keys().map(weight).collect::<Option<Values>>().unwrap_or_default()
+}
+
+/// Why weights of a balancer would not share its requests as the envelope allowed: rounding, bounds, or a backend that is not under control. `None`: they do.
+fn distorted(
+    member: &Controlled,
+    estimate: &PoolEstimate,
+    weights: &BTreeMap<String, u16>,
+    own: &Values,
+) -> Option<String> {
+    let serving: Vec<(f64, f64)> = placements(member, estimate)
+        .filter(|(_, _, placement)| placement.server.state == BackendState::Ready)
+        .filter_map(|(id, parameter, placement)| {
+            let then = own.get(&parameter).and_then(|value| value.parse().ok());
+            let then = then.unwrap_or(f64::from(placement.server.weight));
+            Some((f64::from(*weights.get(id)?), then))
+        })
+        .collect();
+    let (allowed, then): (f64, f64) =
+        serving.iter().fold((0.0, 0.0), |(a, b), (x, y)| (a + x, b + y));
+    if allowed <= 0.0 || then <= 0.0 {
+        return None;
+    }
+    let differs = |(x, y): &(f64, f64)| (x / allowed - y / then).abs();
+    let most = serving.iter().map(differs).fold(0.0, f64::max);
+    (most > DISTORTION).then(|| {
+        format!(
+            "{} would share its requests otherwise than is wanted, by up to {:.0} %: a backend is not under control, or a bound is reached",
+            member.target.id,
+            most * 100.0
+        )
+    })
 }
 
 fn reason(estimate: &PoolEstimate, words: &[String]) -> String {

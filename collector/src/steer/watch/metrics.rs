@@ -18,6 +18,7 @@ pub struct SteeringMetrics {
     pub(super) outcomes: Family<Outcome, Counter>,
     pub(super) reports: Counter,
     pub(super) balancer_reports: Counter,
+    pub(super) balancer_reports_refused: Counter,
     pub(super) agents: Gauge,
     pub(super) caches: Gauge,
     pub(super) balancers: Gauge,
@@ -97,6 +98,11 @@ impl SteeringMetrics {
             "balancer_reports",
             "Reports of load balancers",
             self.balancer_reports.clone(),
+        );
+        own.register(
+            "balancer_reports_refused",
+            "Reports of load balancers that could not be taken",
+            self.balancer_reports_refused.clone(),
         );
         own.register("balancers", "Load balancers that are known", self.balancers.clone());
         own.register("agents", "Agents that are known", self.agents.clone());

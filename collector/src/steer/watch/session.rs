@@ -112,8 +112,18 @@ impl Session {
     }
 
     fn take(&mut self, message: v1::AgentSteering) -> Result<(), Status> {
-        let message = AgentSteering::try_from(message);
-        match message.map_err(|invalid| Status::invalid_argument(invalid.to_string()))? {
+        let message = match AgentSteering::try_from(message) {
+            Ok(message) => message,
+            Err(invalid) if invalid.field.starts_with("balancer.") => {
+                // A balancer may say what nobody expected; that ends no trial of other targets.
+                self.place.heard();
+                self.shared.metrics.balancer_reports_refused.inc();
+                tracing::warn!(node = %self.place.node, %invalid, "a report of a load balancer is refused");
+                return Ok(());
+            }
+            Err(invalid) => return Err(Status::invalid_argument(invalid.to_string())),
+        };
+        match message {
             AgentSteering::Outcome(outcome) => {
                 self.acked = self.acked.max(outcome.sequence);
                 self.outcome(&outcome);

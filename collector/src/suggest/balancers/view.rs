@@ -121,6 +121,17 @@ impl PoolView {
 
     /// A change of a parameter of a backend at a balancer, within what its agent may set; `None` where it may not, or where nothing would change.
     pub fn change(&self, place: usize, parameter: &str, from: &str, to: &Wanted) -> Option<Change> {
+        self.setting(place, parameter, from, to).filter(|change| change.from != change.to)
+    }
+
+    /// The same, also where the value is in force: what is confirmed with it comes under control.
+    pub fn setting(
+        &self,
+        place: usize,
+        parameter: &str,
+        from: &str,
+        to: &Wanted,
+    ) -> Option<Change> {
         let member = self.estimate.pool.members.get(place)?;
         let bounds = self.reach.get(&member.id())?.bounds(parameter)?;
         let (to, bound) = match (bounds, to) {
@@ -140,7 +151,7 @@ impl PoolView {
             }
             _ => return None,
         };
-        (to != from).then(|| Change {
+        Some(Change {
             parameter: parameter.to_owned(),
             from: from.to_owned(),
             to,

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use flyball_model::balance::envelope::{self, Facts, guard};
 use flyball_model::balance::law::{BackendOutcome, Push, shares};
 use flyball_model::balance::queueing::{self, Algorithm, Load, Server, ideal_shares};
-use flyball_model::rollout::{Candidate, State};
+use flyball_model::rollout::{Candidate, Change, State};
 use flyball_proto::steering::{BackendState, WeightMeaning};
 use serde_json::json;
 
@@ -237,9 +237,12 @@ fn member(view: &PoolView, place: usize, weights: &BTreeMap<String, u16>) -> Opt
         }
         let parameter = format!("weight:{group}/{}", server.name);
         let wanted = Wanted::Number(u64::from(*weight));
-        view.change(place, &parameter, &server.weight.to_string(), &wanted)
+        view.setting(place, &parameter, &server.weight.to_string(), &wanted)
     });
-    view.candidate(place, changes.collect())
+    // Also those that stay as they are: else control could not move them later.
+    let changes: Vec<Change> = changes.collect();
+    let is_new = changes.iter().any(|change| change.from != change.to);
+    view.candidate(place, changes).filter(|_| is_new)
 }
 
 fn draft(

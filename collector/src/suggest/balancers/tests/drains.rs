@@ -23,7 +23,7 @@ fn a_backend_that_fails_at_several_balancers_is_drained() {
     assert!(p.metric == "balancer.error_ratio" && p.before > 0.05 && p.high < 0.02, "{p:?}");
     let alone = Truth { balancers: 1, ..truth.clone() };
     assert!(refused(&alone.view(), "balancer.drain").contains("2 are needed"));
-    let busy = Truth { rate: 2_100.0, ..truth.clone() };
+    let busy = Truth { rate: 1_800.0, ..truth.clone() };
     let reason = refused(&busy.view(), "balancer.drain");
     assert!(reason.contains("may be"), "{reason}");
     let all = Truth { errors: vec![0.5; 6], ..truth };

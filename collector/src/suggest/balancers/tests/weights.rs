@@ -46,7 +46,8 @@ fn where_weights_are_no_help_it_says_why() {
     let reason = with(idle);
     assert!(reason.contains("nothing is busy"), "{reason}");
     let few = Truth { rate: 12.0, ..Truth::default() };
-    let reason = with(few);
+    // In the twelfth window enough would have been gathered.
+    let reason = refused(&view_of(&few.watched(11), true), KIND);
     assert!(reason.contains("requests") && reason.contains("are needed"), "{reason}");
     let maps = Truth { algorithm: WeightMeaning::DrainOnly, ..Truth::default() };
     assert!(with(maps).contains("weights mean nothing under"));
