@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::http::Api;
-use crate::process::{Process, binary};
+use crate::process::{Process, binary, with_room};
 use crate::wait;
 
 /// Longest time from a collector's start until it is ready, on a machine that is busy with other tests.
@@ -119,7 +119,7 @@ impl Stack {
     pub fn start_agent(&mut self, node: &str, arguments: &[&str]) -> Result<&mut Process> {
         let mut command = Command::new(binary("flyball-agent")?);
         command.arg("--collector").arg(format!("http://{}", self.collector.grpc));
-        command
+        with_room(&mut command)
             .args(["--node", node, "--data-dir"])
             .arg(self.dir.path().join(node))
             .args(arguments);

@@ -1,7 +1,6 @@
 /** Everything about one pool: its backends over all load balancers, its weights, and how it went. */
 import { useEffect } from "preact/hooks";
 import { fetchPool, type Pool } from "../api/balancers";
-import { ApiError } from "../api/client";
 import { format } from "../lib/format";
 import { lengthOf } from "../lib/range";
 import { pageHref, route } from "../state/route";
@@ -31,7 +30,7 @@ export function PoolPage({ name }: { name: string }) {
   }, [name]);
   const answer = poller.value.value;
   const problem = poller.problem.value;
-  if (!answer && problem instanceof ApiError && problem.status === 404) return <UnknownPool name={name} />;
+  if (!answer && problem?.status === 404) return <UnknownPool name={name} />;
   if (!answer)
     return (
       <>

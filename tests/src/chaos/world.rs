@@ -24,7 +24,7 @@ use super::unit::{Ending, Unit};
 use crate::clickhouse::{self, ClickHouse};
 use crate::http::Api;
 use crate::port;
-use crate::process::binary;
+use crate::process::{binary, with_room};
 use crate::proxy::{Mode, Proxy};
 use crate::wait::until;
 
@@ -228,7 +228,7 @@ impl World {
             let program = binary("flyball-agent")?;
             let mut command =
                 inside.map_or_else(|| Command::new(&program), |n| Namespace::command(n, &program));
-            command.arg("--config").arg(&file);
+            with_room(&mut command).arg("--config").arg(&file);
             if let Some(clock) = &seen {
                 clock.apply(&mut command);
             }

@@ -18,7 +18,7 @@ use super::super::unit::{Ending, Unit};
 use crate::clickhouse::{self, ClickHouse};
 use crate::http::Api;
 use crate::port;
-use crate::process::binary;
+use crate::process::{binary, with_room};
 use crate::steering::{Cache, FITS, MIB, NEEDS_ROOM, QUICK, agent_settings};
 use crate::wait::until;
 
@@ -80,7 +80,14 @@ impl Ground {
         let (collectors, data) = (addresses.join(","), dir.path().join("agent"));
         let mut agent = Unit::new("agent", dir.path(), Ending::Signal, move || {
             let mut command = Command::new(binary("flyball-agent")?);
-            command.args(["--config", &file, "--node", NODE, "--collector", &collectors]);
+            with_room(&mut command).args([
+                "--config",
+                &file,
+                "--node",
+                NODE,
+                "--collector",
+                &collectors,
+            ]);
             command.arg("--data-dir").arg(&data);
             Ok(command)
         });
