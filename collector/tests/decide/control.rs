@@ -349,7 +349,8 @@ async fn windows_pass(collector: &Collector, windows: f64, agents: f64) {
 }
 
 async fn is_whole(collector: &Collector) -> BTreeMap<String, usize> {
-    let audit = get(collector, "/api/performance/audit?verify=true&limit=200").await.ok();
+    let audit =
+        get(collector, "/api/performance/audit?verify=true&limit=200&inputs=true").await.ok();
     assert_eq!(audit["verified"]["intact"], true, "{audit:#}");
     let mut names = BTreeMap::new();
     for entry in audit["entries"].as_array().unwrap() {
