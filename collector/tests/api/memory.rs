@@ -23,11 +23,12 @@ impl Told {
     }
 }
 
-/// Two nodes with a gauge of fractions and a counter that is reset, every two seconds or so for twenty minutes, with a gap.
+/// Two nodes with a gauge of fractions and a counter that is reset, every two seconds or so for
+/// twenty minutes, with gaps, none of them where the samples begin.
 fn fleet(start_ms: i64) -> Vec<Told> {
     let times: Vec<i64> = (0..600)
         .map(|i| start_ms + i * 2_000 + (i * 37) % 900)
-        .filter(|t| (t / 100_000) % 7 != 3)
+        .filter(|t| ((t - start_ms) / 100_000) % 7 != 3)
         .collect();
     let mut all = Vec::new();
     for (number, node) in ["a", "b"].into_iter().enumerate() {
