@@ -1,9 +1,13 @@
-//! Load balancing with the shipped collector and agent and a real HAProxy before backends of unlike capacity: where nothing is to be gained, nothing is suggested, and why is told.
+//! Load balancing on the whole path: the shipped collector and agents, real HAProxys before backends whose capacity changes, clients, and a person who decides.
+
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use flyball_tests::balance::{
-    AgentOf, Algorithm, Backends, Flyball, HaproxyFleet, Load, Sample, Server, Spec,
+    AgentOf, Algorithm, Backends, Flyball, GROUP, HaproxyFleet, Load, Sample, Server, Spec,
+    as_shares, is_right,
 };
+use flyball_tests::steering::PATIENCE;
 use flyball_tests::wait::{SOON, until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -11,8 +15,11 @@ use tokio::time::Instant;
 
 /// Two normal backends, one three times slower, one with half the workers: 1,133 requests a second.
 const SPECS: [Spec; 4] = [Spec::new(4, 10), Spec::new(4, 10), Spec::new(4, 30), Spec::new(2, 10)];
+/// The first one when it has lost half of its capacity.
+const HALF: Spec = Spec::new(4, 20);
 /// Under equal shares no backend is overloaded, and a window of a second has enough requests for each.
 const RATE: f64 = 450.0;
+const HAPROXYS: usize = 4;
 const PER_AGENT: usize = 2;
 const CONFIGURED: u32 = 100;
 /// Windows of a second.
@@ -24,14 +31,14 @@ struct World {
     load: Load,
     flyball: Flyball,
     fleet: HaproxyFleet,
-    _backends: Backends,
+    backends: Arc<Backends>,
     _dir: TempDir,
 }
 
 impl World {
     async fn begin(count: usize, algorithm: Algorithm) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let backends = Backends::start(&SPECS, true).await?;
+        let backends = Arc::new(Backends::start(&SPECS, true).await?);
         let servers: Vec<_> = (0..SPECS.len()).map(|number| server(&backends, number)).collect();
         let fleet = HaproxyFleet::start(dir.path(), "lb", count, algorithm, &servers).await?;
         let load = Load::start(&fleet.addresses(), RATE, 1);
@@ -40,7 +47,7 @@ impl World {
         lists[0].extend(backends.0.iter().map(|one| AgentOf::Orca(one.address)));
         let flyball = Flyball::start(&lists, SETTINGS).await?;
         let begun = Instant::now();
-        Ok(Self { begun, load, flyball, fleet, _backends: backends, _dir: dir })
+        Ok(Self { begun, load, flyball, fleet, backends, _dir: dir })
     }
 
     /// Weights of an HAProxy in the order of the backends.
@@ -48,6 +55,31 @@ impl World {
         let weights = self.fleet.0[haproxy].weights().await?;
         let of = |number| weights.get(&format!("b{number}")).copied();
         (0..SPECS.len()).map(of).collect::<Option<_>>().context("a backend is missing")
+    }
+
+    /// Waits until all HAProxys share as this capacity says.
+    async fn right(&self, specs: &[Spec]) -> Result<()> {
+        let ideal = as_shares(&Backends::ideal(specs));
+        let ideal = &ideal;
+        until("right weights", PATIENCE, || async move {
+            for haproxy in 0..self.fleet.0.len() {
+                let weights = self.weights(haproxy).await?;
+                ensure!(is_right(&as_shares(&weights), ideal), "lb{haproxy}: {weights:?}");
+            }
+            Ok(())
+        })
+        .await
+        .with_context(|| self.flyball.stack.collector.process.log())
+    }
+
+    /// Waits until so many more requests have been answered.
+    async fn requests(&self, more: usize) -> Result<()> {
+        let before = self.load.ended();
+        until("requests", SOON, || async {
+            ensure!(self.load.ended() >= before + more, "{} have ended", self.load.ended());
+            Ok(())
+        })
+        .await
     }
 
     /// Checks that no request has failed, and stops everything.
@@ -66,6 +98,55 @@ fn server(backends: &Backends, number: usize) -> Server {
         weight: CONFIGURED,
         limit: SPECS[number].workers as u32,
     }
+}
+
+#[tokio::test]
+async fn weights_are_confirmed_follow_capacity_survive_a_reload_and_end_by_a_word() -> Result<()> {
+    let mut world = World::begin(HAPROXYS, Algorithm::RoundRobin).await?;
+    let known = world.flyball.known(HAPROXYS).await?;
+    let group = &known["balancers"][0]["groups"][0];
+    ensure!(group["name"] == GROUP && group["weights"] == "exact", "{known:#}");
+    ensure!(group["algorithm"] == "roundrobin", "{known:#}");
+
+    let suggestion = world.flyball.suggested("balancer.weights").await?;
+    ensure!(suggestion["target"]["id"] == format!("pool:{GROUP}"), "{suggestion:#}");
+    for haproxy in 0..HAPROXYS {
+        ensure!(world.weights(haproxy).await? == [CONFIGURED; 4], "nothing is changed before");
+    }
+    world.flyball.promoted(&suggestion).await?;
+    world.right(&SPECS).await?;
+
+    // Nobody is asked again while it stays within what was confirmed.
+    world.backends.0[0].set(&HALF);
+    let mut halved = SPECS;
+    halved[0] = HALF;
+    world.right(&halved).await?;
+
+    // The new process begins with its configuration.
+    world.fleet.0[0].reload().await?;
+    world.right(&halved).await?;
+
+    world.flyball.tell("freeze").await?;
+    let frozen = world.weights(0).await?;
+    world.backends.0[0].set(&SPECS[0]);
+    // Some five windows.
+    world.requests(RATE as usize * 5).await?;
+    ensure!(world.weights(0).await? == frozen, "{:?} and {frozen:?}", world.weights(0).await?);
+    world.flyball.tell("unfreeze").await?;
+    world.right(&SPECS).await?;
+
+    world.flyball.tell("kill").await?;
+    until("the configured weights", SOON, || async {
+        for haproxy in 0..HAPROXYS {
+            let weights = world.weights(haproxy).await?;
+            ensure!(weights == [CONFIGURED; 4], "lb{haproxy}: {weights:?}");
+        }
+        Ok(())
+    })
+    .await?;
+    world.requests(RATE as usize * 3).await?;
+    ensure!(world.weights(1).await? == [CONFIGURED; 4], "and they stay");
+    world.end().await
 }
 
 #[tokio::test]

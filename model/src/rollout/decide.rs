@@ -339,7 +339,7 @@ impl Draft<'_> {
             (Judgement::Inconclusive, None) => current,
             (Judgement::Inconclusive, _) => {
                 let last_ms = step.verdicts.last().map_or(0, |(at_ms, _)| *at_ms);
-                let again = last_ms.saturating_add(rollout.plan.limits.record_ms);
+                let again = last_ms.saturating_add(rollout.plan.limits.record_again_ms());
                 current && self.now_ms >= again
             }
         };

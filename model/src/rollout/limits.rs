@@ -42,7 +42,8 @@ pub struct Limits {
     pub silent_ms: i64,
     /// The agent itself reverts a canary that was not renewed for this long.
     pub lease_ms: u64,
-    /// An inconclusive verdict that says nothing new is recorded this often.
+    /// An inconclusive verdict that says nothing new is recorded this often, and at least ten times
+    /// in the longest validation: what a rollout ends with says why it was not decided.
     pub record_ms: i64,
     /// Failed rollouts of one kind on one target before it is locked.
     pub attempts: u8,
@@ -143,6 +144,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Time after which an inconclusive verdict is recorded again, milliseconds.
+    pub(super) fn record_again_ms(&self) -> i64 {
+        self.record_ms.min(self.validate_max_ms / 10)
+    }
+
     /// Whether each is in its range.
     ///
     /// # Errors

@@ -25,6 +25,11 @@ const SETTINGS: &[(&str, &str)] = &[
     ("FLYBALL_ROLLOUT_LARGEST_SHARE", "1"),
     ("FLYBALL_ROLLOUT_CANARY_SHARE", "0.25"),
     ("FLYBALL_ROLLOUT_RECORD_MS", "60000"),
+    ("FLYBALL_ROLLOUT_BALANCER_HOLD_MS", "2000"),
+    ("FLYBALL_ROLLOUT_BALANCER_VALIDATE_MIN_MS", "2000"),
+    ("FLYBALL_ROLLOUT_BALANCER_VALIDATE_MAX_MS", "60000"),
+    // In so few requests a tenth more latency is not seen in the noise.
+    ("FLYBALL_JUDGE_LATENCY_MARGIN", "0.5"),
     ("FLYBALL_JUDGE_MIN_BEFORE", "16"),
     ("FLYBALL_JUDGE_MIN_AFTER", "8"),
 ];

@@ -341,6 +341,26 @@ fn an_inconclusive_end_is_rolled_back_and_says_so() {
 }
 
 #[test]
+fn the_end_of_a_short_validation_tells_a_late_look_and_not_the_first() {
+    let mut world = World::new();
+    world.limits.record_ms = world.limits.validate_max_ms;
+    world.propose("s-1", &[1], 100, 150);
+    world.confirm("s-1").unwrap();
+    world.obey(1);
+    world.wait(world.limits.hold_ms);
+    world.judge("r-1", Judgement::Inconclusive);
+    world.wait(world.limits.validate_max_ms / 10 * 9);
+    let mut late = world.judged("r-1", Judgement::Inconclusive);
+    if let Event::Judged { verdict, .. } = &mut late {
+        verdict.reason = "too noisy".to_owned();
+    }
+    world.ok(&late);
+    world.wait(world.limits.validate_max_ms / 10);
+    let reason = &world.rollout("r-1").reason;
+    assert_eq!(reason, "it was inconclusive for the longest time: too noisy");
+}
+
+#[test]
 fn or_it_asks_a_person_who_may_give_it_more_time() {
     let mut world = World::new();
     world.limits.at_maximum = AtMaximum::AskPerson;
