@@ -41,7 +41,7 @@ use crate::steer::haproxy::HaproxyActuator;
 use crate::steer::nginx::NginxActuator;
 use crate::steer::redis::RedisActuator;
 use crate::steer::xds::{self, ReadOnly, XdsActuator};
-use crate::steer::{self, Steer, SteerParts};
+use crate::steer::{self, Steer, SteerConfig, SteerParts};
 
 /// Longest sleep of the sampling thread: how late a step of the wall clock may be noticed.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -136,8 +136,9 @@ pub async fn run_with(
     let recorder = Recorder::new(samplers, interval, config.budget.limits(), Arc::clone(&outbox))?
         .with_record(open_record(&config.agent.record, &hello)?);
     let dir = data_dir.path().join(STEER);
+    let xds_dir = data_dir.path().join(xds::DIR);
     let mut parts = steer_parts(&config, &servers, &hello, &dir);
-    let serving = add_envoys(&mut parts, &servers.balanced, &data_dir.path().join(xds::DIR))?;
+    let serving = add_envoys(&mut parts, &servers.balanced, &config.steer, &xds_dir)?;
     let steer = Steer::start(parts)?;
     let balanced = servers.balanced.clone();
     let balancers = Balancers::start(BalancerParts {
@@ -206,7 +207,7 @@ fn steer_parts<'a>(
     };
     let nginx = |is_steered: bool| {
         let all = config.nginx().into_iter().filter(move |one| one.config().steer == is_steered);
-        all.map(|one| -> Box<dyn Actuator> { Box::new(NginxActuator::new(one)) })
+        all.map(|one| -> Box<dyn Actuator> { Box::new(NginxActuator::new(one, settings)) })
     };
     let haproxy = |is_steered: bool| {
         let all = servers.haproxy.iter().filter(move |one| one.config().steer == is_steered);
@@ -230,6 +231,7 @@ fn steer_parts<'a>(
 fn add_envoys(
     parts: &mut SteerParts<'_>,
     balanced: &Balanced,
+    settings: &SteerConfig,
     dir: &Path,
 ) -> Result<Vec<Task>, Error> {
     let mut tasks = Vec::new();
@@ -238,7 +240,7 @@ fn add_envoys(
             parts.barred.push(Box::new(ReadOnly::new(envoy)));
             continue;
         }
-        let (actuator, task) = XdsActuator::open(envoy.clone(), dir)?;
+        let (actuator, task) = XdsActuator::open(envoy.clone(), settings, dir)?;
         tasks.push(task);
         if envoy.config().steer {
             parts.actuators.push(Box::new(actuator));

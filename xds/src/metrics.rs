@@ -31,7 +31,8 @@ counters! {
     /// Streams refused because [`crate::Settings::max_streams`] were open.
     streams_refused,
     /// Streams ended because a client subscribed to more names than [`crate::Settings::max_names`],
-    /// or left more answers unacknowledged than that.
+    /// left more responses without an answer or rejected more names than that, or asked for a name
+    /// longer than [`crate::snapshot::MAX_NAME_BYTES`].
     subscriptions_over_limit,
     /// Streams ended by a request larger than [`crate::Settings::max_message_bytes`] or not
     /// readable.

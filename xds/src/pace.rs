@@ -9,10 +9,11 @@
 //! `max(min_interval, rounds * sum(w) / min(w) / (requests per second and worker))`, at most
 //! `max_wait`
 //!
-//! after its last push, with the weights that are in force. Six rounds were accurate, 0.6 were 20 %
-//! low, 0.12 gave nothing. Everything else (drains, health, endpoints that come or go, policy,
-//! limits) passes at once: an endpoint that must get no request may not wait for another's
-//! accuracy.
+//! after its last push, with the weights that are in force. A schedule that no request has used
+//! starves nobody when it is built anew: then `min_interval` alone counts. Six rounds were
+//! accurate, 0.6 were 20 % low, 0.12 gave nothing. Everything else (drains, health, endpoints that
+//! come or go, policy, limits) passes at once: an endpoint that must get no request may not wait
+//! for another's accuracy.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -44,8 +45,9 @@ impl Default for PaceSettings {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Traffic {
     /// Requests per second of one client, all its workers together. Of several clients the least
-    /// busy counts. NaN, negative and 0: nobody knows, the change waits for
-    /// [`PaceSettings::max_wait`].
+    /// busy counts. 0: there was none since the last push, so nobody is starved by another one and
+    /// the change waits for [`PaceSettings::min_interval`] alone. NaN and negative: nobody knows, it
+    /// waits for [`PaceSettings::max_wait`].
     pub requests_per_second: f64,
     /// Worker threads of that client, each with its own schedule; 0 counts as 1.
     pub workers: u32,
@@ -162,6 +164,9 @@ impl Pacer {
 
 /// Time between two pushes of weights: the formula at the top of this module.
 pub fn interval(settings: &PaceSettings, in_force: &Cluster, traffic: Traffic) -> Duration {
+    if traffic.requests_per_second == 0.0 {
+        return settings.min_interval;
+    }
     let rate = traffic.requests_per_second / f64::from(traffic.workers.max(1));
     let seconds = settings.rounds * round_length(&in_force.endpoints) / rate;
     let wanted = if rate > 0.0 && seconds >= 0.0 {

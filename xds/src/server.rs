@@ -33,8 +33,8 @@ pub const GRACE: Duration = Duration::from_secs(2);
 pub struct Settings {
     /// Streams open at once; more are refused with RESOURCE_EXHAUSTED.
     pub max_streams: usize,
-    /// Names per stream and type that a client may subscribe to, and responses it may leave
-    /// unanswered; more ends the stream with RESOURCE_EXHAUSTED.
+    /// Names per stream and type that a client may subscribe to or reject something of, and
+    /// responses it may leave unanswered; more ends the stream with RESOURCE_EXHAUSTED.
     pub max_names: usize,
     /// Largest request in bytes; a larger one ends the stream. A rejection of Envoy holds the whole
     /// rejected resource.

@@ -42,7 +42,12 @@ pub(crate) struct Response {
 
 /// Why a stream must end.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct OverLimit;
+pub(crate) enum OverLimit {
+    /// Too many names, responses without an answer, or names of which something was rejected.
+    Many,
+    /// A name that is too long.
+    Long,
+}
 
 /// What a request did.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,7 +154,7 @@ impl Session {
             subscription.fresh.clear();
             subscription.answer = false;
             if subscription.flights.len() > self.max_names {
-                return Err(OverLimit);
+                return Err(OverLimit::Many);
             }
         }
         for kind in Kind::ALL {

@@ -19,6 +19,7 @@ use crate::clients::{
 use crate::resource::Kind;
 use crate::server::Shared;
 use crate::session::{Answered, Outcome, OverLimit, Session};
+use crate::snapshot::MAX_NAME_BYTES;
 use crate::wire::{self, Variant};
 
 /// Responses ready to be written: more than the types, so that one pass of pushes fits.
@@ -141,7 +142,7 @@ impl<V: Variant + 'static> Stream<V> {
                 counters.nacks.add(1);
                 self.rejected(kind, version, request);
             }
-            Err(OverLimit) => return Err(self.over_limit()),
+            Err(limit) => return Err(self.over_limit(&limit)),
         }
         Ok(())
     }
@@ -156,10 +157,13 @@ impl<V: Variant + 'static> Stream<V> {
         self.nacks.insert(kind, Nack { version, code, message, at: SystemTime::now() });
     }
 
-    fn over_limit(&self) -> Status {
+    fn over_limit(&self, limit: &OverLimit) -> Status {
         self.shared.counters.subscriptions_over_limit.add(1);
         let max = self.shared.settings.max_names;
-        Status::resource_exhausted(format!("more than {max} names or unanswered responses"))
+        Status::resource_exhausted(match limit {
+            OverLimit::Many => format!("more than {max} names, unanswered or rejected responses"),
+            OverLimit::Long => format!("a name of more than {MAX_NAME_BYTES} bytes"),
+        })
     }
 
     /// Sends what is due.
@@ -176,7 +180,7 @@ impl<V: Variant + 'static> Stream<V> {
         }
         self.published = newest.number;
         let due = self.session.due(&newest.catalogue);
-        let due = due.map_err(|OverLimit| Some(self.over_limit()))?;
+        let due = due.map_err(|limit| Some(self.over_limit(&limit)))?;
         self.status.snapshot = Some(newest.catalogue.snapshot.version.clone());
         self.publish_status();
         for response in due {

@@ -38,6 +38,14 @@ pub struct Window {
     pub own_latency_ms: Option<f64>,
 }
 
+/// Mean milliseconds from a request to its answer, by Little's law: the mean number under way over the answers of so many seconds. `in_flight`: that mean, and the sum over all
+/// looks; none where those saw too few, or nothing was answered.
+pub fn latency_by_little_ms(in_flight: (f64, f64), answered: u64, seconds: f64) -> Option<f64> {
+    let (mean, seen) = in_flight;
+    let is_known = seen >= LEAST_SEEN && answered > 0 && seconds > 0.0;
+    is_known.then(|| mean * seconds * 1_000.0 / answered as f64)
+}
+
 impl Counts {
     /// What was counted since `earlier`; everything when a counter went back, because then all began anew.
     #[must_use]
@@ -59,9 +67,8 @@ impl Window {
         if self.counts.requests == 0 {
             return None;
         }
-        let by_little = |(mean, seen): (f64, f64)| {
-            let milliseconds = self.length.as_secs_f64() * 1_000.0;
-            (seen >= LEAST_SEEN).then(|| mean * milliseconds / self.counts.requests as f64)
+        let by_little = |in_flight| {
+            latency_by_little_ms(in_flight, self.counts.requests, self.length.as_secs_f64())
         };
         self.in_flight.and_then(by_little).or(self.own_latency_ms)
     }

@@ -39,6 +39,8 @@ pub(crate) struct Host {
     pub(crate) active: u64,
     /// Requests that wait for a connection.
     pub(crate) pending: u64,
+    /// Connections to it.
+    pub(crate) connections: u64,
 }
 
 /// Counters of an endpoint since Envoy has it.
@@ -191,6 +193,7 @@ impl Host {
             counts: Counts::default(),
             active: 0,
             pending: 0,
+            connections: 0,
         };
         for stat in status.stats {
             let value = stat.value.and_then(|value| value.parse().ok()).unwrap_or(0);
@@ -201,6 +204,7 @@ impl Host {
                 "rq_timeout" => host.counts.timeouts = value,
                 "rq_active" => host.active = value,
                 "rq_pending_active" => host.pending = value,
+                "cx_active" => host.connections = value,
                 _ => {}
             }
         }
@@ -324,7 +328,7 @@ mod tests {
     const CLUSTERS: &str = r#"{"cluster_statuses":[{"name":"web:1","circuit_breakers":{"thresholds":[
         {"max_connections":1024,"max_requests":7},{"priority":"HIGH","max_requests":9}]},"observability_name":"web:1",
         "host_statuses":[{"address":{"socket_address":{"address":"127.0.0.1","port_value":19912}},"stats":[
-        {"name":"cx_connect_fail","value":"3"},{"name":"rq_error","value":"2"},{"name":"rq_success","value":"6"},
+        {"name":"cx_connect_fail","value":"3"},{"name":"cx_active","value":"5","type":"GAUGE"},{"name":"rq_error","value":"2"},{"name":"rq_success","value":"6"},
         {"name":"rq_timeout","value":"1"},{"name":"rq_active","type":"GAUGE"},{"name":"rq_pending_active","value":"4","type":"GAUGE"}],
         "health_status":{"eds_health_status":"HEALTHY"},"weight":10,"locality":{"region":"r","sub_zone":"s"}},
         {"address":{"socket_address":{"address":"::1","port_value":1}},"health_status":{"eds_health_status":"DRAINING","failed_outlier_check":true},"weight":1},
@@ -340,6 +344,7 @@ mod tests {
         let host = &web.hosts[0];
         assert_eq!((host.name.as_str(), host.weight), ("127.0.0.1:19912", 10));
         assert_eq!((host.locality.as_str(), host.active, host.pending), ("r//s", 0, 4));
+        assert_eq!(host.connections, 5);
         let counts = Counts { success: 6, errors: 2, connect_failures: 3, timeouts: 1 };
         assert_eq!((host.counts, host.state), (counts, BackendState::Ready));
         assert_eq!(web.hosts[1].name, "[::1]:1");

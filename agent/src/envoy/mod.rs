@@ -20,7 +20,7 @@ mod window;
 
 pub(crate) use admin::Counts;
 pub use board::Envoy;
-pub(crate) use board::{Known, KnownCluster, KnownHost, Served};
+pub(crate) use board::{Known, KnownCluster, KnownHost, Served, UnderWay};
 pub use config::{ClusterConfig, EndpointConfig, EnvoyConfig, ListenerConfig, PolicyConfig};
 pub use thread::{BalancerParts, Balancers, SpentCpu, Task};
 

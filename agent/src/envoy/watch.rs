@@ -241,6 +241,7 @@ impl KnownHost {
             locality: host.locality,
             counts: host.counts,
             pending: host.pending,
+            connections: host.connections,
             window,
         }
     }

@@ -6,9 +6,7 @@
 use std::collections::HashMap;
 
 use super::admin::{Bins, Cluster, Counts, Host};
-
-/// Requests seen under way, summed over the looks of a window, from which on Little's law says more than chance does: the error is about `1/sqrt` of it, a quarter.
-const LEAST_SEEN: u64 = 16;
+use crate::balance::latency_by_little_ms;
 
 /// Counters and looks since the last window.
 #[derive(Debug, Default)]
@@ -65,8 +63,8 @@ impl Windows {
             self.hosts.insert(key, Track { counts: Some(host.counts), ..Track::default() });
             let counts = track.counts.and_then(|before| host.counts.since(before));
             let in_flight = (track.looks > 0).then(|| track.active as f64 / f64::from(track.looks));
-            let is_enough = track.active >= LEAST_SEEN;
-            let latency_ms = latency(counts, in_flight.filter(|_| is_enough), seconds);
+            let seen = in_flight.map(|mean| (mean, track.active as f64));
+            let latency_ms = latency(counts, seen, seconds);
             Window { counts, in_flight, latency_ms }
         };
         let mut all = Vec::with_capacity(clusters.len());
@@ -98,12 +96,11 @@ fn key(cluster: &Cluster, host: &Host) -> (String, String) {
     (cluster.name.clone(), host.name.clone())
 }
 
-fn latency(counts: Option<Counts>, in_flight: Option<f64>, seconds: f64) -> Option<f64> {
+fn latency(counts: Option<Counts>, in_flight: Option<(f64, f64)>, seconds: f64) -> Option<f64> {
     // What never got a connection was never under way.
     let counts = counts?;
     let answered = counts.success + counts.errors.saturating_sub(counts.connect_failures);
-    let is_known = answered > 0 && seconds > 0.0;
-    is_known.then_some(in_flight? * seconds * 1_000.0 / answered as f64)
+    latency_by_little_ms(in_flight?, answered, seconds)
 }
 
 /// Upper ends of the bins in which the quantiles are.
@@ -139,6 +136,7 @@ mod tests {
             counts: Counts { success, errors, connect_failures: errors, timeouts: 0 },
             active,
             pending: 0,
+            connections: 0,
         };
         vec![Cluster { name: "web".to_owned(), hosts: vec![host], ..Cluster::default() }]
     }

@@ -5,12 +5,11 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use super::config::Place;
 use super::error::HaproxyError;
-use crate::redis::{Stream, connect};
+use crate::redis::{Stream, connect, connect_unix};
 
 /// Longest time for a batch, with its connection.
 const REQUEST: Duration = Duration::from_secs(1);
@@ -52,10 +51,14 @@ fn fitting(commands: &[impl AsRef<str>]) -> usize {
 fn exchange(place: &Place, line: &str) -> Result<String, HaproxyError> {
     let deadline = Instant::now() + REQUEST;
     let stream = match place {
-        Place::Unix(path) => UnixStream::connect(path).map(Stream::Unix),
+        Place::Unix(path) => connect_unix(path, deadline).map(Stream::Unix),
         Place::Tcp(host, port) => connect(host, *port, deadline).map(Stream::Tcp),
     };
-    let unreachable = |source| HaproxyError::Unreachable { place: place.to_string(), source };
+    let unreachable = |source: std::io::Error| match source.kind() {
+        // It is there, and as many as it lets wait do so already.
+        ErrorKind::TimedOut => HaproxyError::Timeout,
+        _ => HaproxyError::Unreachable { place: place.to_string(), source },
+    };
     let mut stream = stream.map_err(unreachable)?;
     stream.set_deadline(deadline)?;
     stream.write_all(line.as_bytes())?;
@@ -115,6 +118,8 @@ fn split(text: &str, count: usize) -> Result<Vec<String>, HaproxyError> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+
     use super::*;
 
     #[test]
@@ -126,6 +131,23 @@ mod tests {
         assert!(matches!(split("Pid: 1", 1), Err(HaproxyError::Protocol(_))));
         assert!(matches!(split("", 1), Err(HaproxyError::Protocol(_))));
         assert!(matches!(split("Permission denied\n\n", 2), Err(HaproxyError::Denied(_))));
+    }
+
+    #[test]
+    fn one_that_takes_no_connection_is_waited_for_no_longer_than_an_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        listen(&listener, 0).unwrap();
+        // The one that it lets wait.
+        let _first = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let place = Place::Unix(path);
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || tell.send(ask(&place, &["show info"])));
+        let answer = told.recv_timeout(Duration::from_secs(30)).expect("an end of the wait");
+        assert!(matches!(answer, Err(HaproxyError::Timeout)), "{answer:?}");
+        assert!(matches!(answer, Err(error) if error.state().as_str() == "slow"));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! server 10.0.0.2:80 weight=50 down;
 //! ```
 
+mod command;
 mod config;
 mod file;
 mod process;

@@ -1,23 +1,28 @@
 //! One nginx: its files, its main process, and the commands that test and load a configuration.
+//!
+//! nginx tells nobody which configuration its workers have. So before a file is written, what was in it is put beside it, as a mark, which goes when nginx has loaded the new one or
+//! surely has not. Whoever finds a mark does not know what the workers have: the agent was killed in between, or nginx has taken too long. Then what is on the disk is loaded anew.
+//! nginx loads one configuration after the other, so where what was before has been put back while it may still have been loading the other, workers have it for sure
+//! after they have changed twice.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::command::{Failure, run};
 use super::config::NginxConfig;
 use super::file::{MAX_FILE_BYTES, Servers};
 
-/// Longest time that a command may take.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time until new workers have to be there after a reload.
 const WORKERS_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time between two looks for either.
+/// The same where it is not known what the workers have, and waiting is all that is left.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time between two looks for them.
 const LOOK: Duration = Duration::from_millis(20);
-/// What is kept of a command's words.
-const MAX_WORDS: usize = 512;
+/// What is put behind the name of a file to keep what was in it.
+const MARK: &str = ".flyball-before";
 
 /// Why nginx could not be read or told.
 #[derive(Debug, thiserror::Error)]
@@ -94,42 +99,91 @@ impl Nginx {
         self.config.upstreams.iter().map(read).collect()
     }
 
-    /// Writes the files that differ, has nginx test them, and loads them. What does not pass the test is put back as it was.
+    /// Writes the files that differ, has nginx test them, and loads them. What does not pass the test is put back as it was, and so is what nginx does not load in time; then
+    /// [`Self::is_unsure`] until [`Self::settle`] has loaded that again.
     ///
     /// # Errors
     /// When a file cannot be written, the test or the reload fails, or no new worker comes up.
     pub fn load(&self, upstreams: &BTreeMap<String, Servers>) -> Result<(), NginxError> {
-        let mut before = Vec::new();
-        let written = self.write(upstreams, &mut before);
-        let loaded = written.and_then(|()| self.run(&self.config.test)).and_then(|()| {
-            let workers = self.workers()?;
-            self.run(&self.config.reload)?;
-            self.wait_for_workers(&workers)
+        let changes = self.changes(upstreams)?;
+        let written = changes.iter().try_for_each(Change::write).and_then(|()| {
+            run(&self.config.test)?;
+            Ok(())
         });
+        let loaded = written.map_err(Untold::No).and_then(|()| self.reload(WORKERS_TIMEOUT));
         if loaded.is_err() {
-            for (path, text) in &before {
-                if let Err(error) = write(path, text) {
-                    tracing::error!(path = %path.display(), %error, "cannot put back what was in a file of nginx");
-                }
+            changes.iter().for_each(Change::put_back);
+        }
+        match loaded {
+            Ok(()) => changes.iter().try_for_each(|change| unmark(&change.path)),
+            Err(Untold::No(error)) => {
+                // Where it could not be put back the mark is right.
+                let is_back =
+                    |change: &&Change| read(&change.path).is_ok_and(|is| is == change.old);
+                changes.iter().filter(is_back).try_for_each(|change| unmark(&change.path))?;
+                Err(error)
+            }
+            Err(Untold::Maybe(error)) => {
+                Err(NginxError::Refused(format!("{error}; what was before is loaded again")))
             }
         }
-        loaded
     }
 
-    fn write(
-        &self,
-        upstreams: &BTreeMap<String, Servers>,
-        before: &mut Vec<(PathBuf, String)>,
-    ) -> Result<(), NginxError> {
+    /// True when it is not known whether the workers have what is in the files.
+    pub fn is_unsure(&self) -> bool {
+        self.marked().next().is_some()
+    }
+
+    /// Loads what is in the files until it is known that the workers have it.
+    ///
+    /// # Errors
+    /// When nginx does not test or load it, so that it is still not known.
+    pub fn settle(&self) -> Result<(), NginxError> {
+        let mut marked: Vec<Change> = Vec::new();
+        for path in self.marked() {
+            let (old, new) = (read(&mark(path))?, read(path)?);
+            marked.push(Change { path: path.to_owned(), old, new });
+        }
+        if run(&self.config.test).is_err() {
+            marked.iter().for_each(Change::put_back);
+            run(&self.config.test).map_err(|failure| unknown(failure.into()))?;
+        }
+        let is_back = |change: &Change| read(&change.path).is_ok_and(|is| is == change.old);
+        // See the module.
+        let times = if marked.iter().any(is_back) { 2 } else { 1 };
+        for _ in 0..times {
+            self.reload(SETTLE_TIMEOUT)
+                .map_err(|(Untold::No(error) | Untold::Maybe(error))| unknown(error))?;
+        }
+        marked.iter().try_for_each(|change| unmark(&change.path))
+    }
+
+    /// Files that have a mark.
+    fn marked(&self) -> impl Iterator<Item = &Path> {
+        let files = self.config.upstreams.iter().map(|upstream| upstream.file.as_path());
+        files.filter(|path| mark(path).exists())
+    }
+
+    fn changes(&self, upstreams: &BTreeMap<String, Servers>) -> Result<Vec<Change>, NginxError> {
+        let mut changes = Vec::new();
         for upstream in &self.config.upstreams {
             let Some(servers) = upstreams.get(&upstream.name) else { continue };
             let (old, new) = (read(&upstream.file)?, servers.render());
             if old != new {
-                before.push((upstream.file.clone(), old));
-                write(&upstream.file, &new)?;
+                changes.push(Change { path: upstream.file.clone(), old, new });
             }
         }
-        Ok(())
+        Ok(changes)
+    }
+
+    /// Has nginx read its configuration, and waits for workers that have it.
+    fn reload(&self, patience: Duration) -> Result<(), Untold> {
+        let workers = self.workers().map_err(Untold::No)?;
+        run(&self.config.reload).map_err(|failure| match failure {
+            Failure::TooLong(_) => Untold::Maybe(failure.into()),
+            _ => Untold::No(failure.into()),
+        })?;
+        self.wait_for_workers(&workers, patience).map_err(Untold::Maybe)
     }
 
     fn pid_file(&self) -> String {
@@ -152,8 +206,8 @@ impl Nginx {
     }
 
     /// nginx answers a reload before it has happened: it has when there is a worker that was not there before, and the old ones take no new connections.
-    fn wait_for_workers(&self, before: &[u32]) -> Result<(), NginxError> {
-        let deadline = Instant::now() + WORKERS_TIMEOUT;
+    fn wait_for_workers(&self, before: &[u32], patience: Duration) -> Result<(), NginxError> {
+        let deadline = Instant::now() + patience;
         loop {
             let workers = self.workers()?;
             let (old, new): (Vec<u32>, Vec<u32>) =
@@ -162,9 +216,10 @@ impl Nginx {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                let reason =
-                    "nginx took the reload, and its workers have not changed: see its error log";
-                return Err(NginxError::Refused(reason.to_owned()));
+                let seconds = patience.as_secs();
+                return Err(NginxError::Refused(format!(
+                    "nginx took the reload, and its workers have not changed for {seconds} s: see its error log"
+                )));
             }
             std::thread::park_timeout(LOOK);
         }
@@ -184,32 +239,6 @@ impl Nginx {
         let mut fields = text.rsplit_once(')')?.1.split_whitespace();
         Some(Stat { parent: fields.nth(1)?.parse().ok()?, started: fields.nth(17)?.to_owned() })
     }
-
-    #[expect(clippy::unused_self, reason = "a command is nginx's, whichever it is")]
-    fn run(&self, words: &[String]) -> Result<(), NginxError> {
-        let away = |error: &dyn std::fmt::Display| {
-            NginxError::Away(format!("{}: {error}", words.join(" ")))
-        };
-        let command = words.first().ok_or_else(|| away(&"no command"))?;
-        let child = Command::new(command)
-            .args(&words[1..])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut child = child.map_err(|error| away(&error))?;
-        let status = wait(&mut child).map_err(|error| away(&error))?;
-        if status.success() {
-            return Ok(());
-        }
-        let mut said = Vec::new();
-        if let Some(errors) = child.stderr.take() {
-            // What it said is for people only.
-            let _ = errors.take(MAX_WORDS as u64).read_to_end(&mut said);
-        }
-        let said = String::from_utf8_lossy(&said).trim().to_owned();
-        Err(NginxError::Refused(format!("{}: {status}: {said}", words.join(" "))))
-    }
 }
 
 struct Stat {
@@ -217,20 +246,59 @@ struct Stat {
     started: String,
 }
 
-/// Waits for a command, and ends it when it takes too long.
-fn wait(child: &mut Child) -> io::Result<std::process::ExitStatus> {
-    let deadline = Instant::now() + COMMAND_TIMEOUT;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
+/// Why a configuration was not loaded.
+enum Untold {
+    /// nginx was not told to load it.
+    No(NginxError),
+    /// It was, or may have been: it may do so yet.
+    Maybe(NginxError),
+}
+
+/// A file that is written.
+struct Change {
+    path: PathBuf,
+    old: String,
+    new: String,
+}
+
+impl Change {
+    /// Writes what is new, behind its mark.
+    fn write(&self) -> Result<(), NginxError> {
+        write(&mark(&self.path), &self.path, &self.old)?;
+        write(&self.path, &self.path, &self.new)
+    }
+
+    fn put_back(&self) {
+        if let Err(error) = write(&self.path, &self.path, &self.old) {
+            tracing::error!(path = %self.path.display(), %error, "cannot put back what was in a file of nginx");
         }
-        if Instant::now() >= deadline {
-            child.kill()?;
-            child.wait()?;
-            let seconds = COMMAND_TIMEOUT.as_secs();
-            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("took over {seconds} s")));
+    }
+}
+
+/// Where it is kept what was in a file.
+fn mark(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(MARK);
+    path.with_file_name(name)
+}
+
+fn unmark(path: &Path) -> Result<(), NginxError> {
+    let path = mark(path);
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(NginxError::File { path, source })
         }
-        std::thread::park_timeout(LOOK);
+        _ => Ok(()),
+    }
+}
+
+/// It is still not known what the workers have.
+fn unknown(error: NginxError) -> NginxError {
+    match error {
+        NginxError::Refused(words) | NginxError::Away(words) => NginxError::Refused(format!(
+            "whether nginx has loaded what is in its files is not known: {words}"
+        )),
+        error => error,
     }
 }
 
@@ -246,16 +314,17 @@ fn read(path: &Path) -> Result<String, NginxError> {
     Ok(text)
 }
 
-/// Replaces a file as a whole, with the rights of the old one.
-fn write(path: &Path, text: &str) -> Result<(), NginxError> {
+/// Replaces a file as a whole, so that it survives a power cut, with the rights of another one.
+fn write(path: &Path, like: &Path, text: &str) -> Result<(), NginxError> {
     let replace = || {
-        let rights = fs::metadata(path)?.permissions();
+        let rights = fs::metadata(like)?.permissions();
         let new = path.with_extension("flyball-new");
         let mut file = fs::File::create(&new)?;
         file.set_permissions(rights)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&new, path)
+        fs::rename(&new, path)?;
+        path.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
     };
     replace().map_err(|source| NginxError::File { path: path.to_owned(), source })
 }

@@ -44,7 +44,7 @@ fn report(nginx: &Nginx, now_ms: i64) -> BalancerReport {
         Ok((process, upstreams)) => BalancerReport {
             process,
             groups: upstreams.iter().map(|(name, servers)| group(name, servers)).collect(),
-            missing: vec!["requests: nginx tells nothing of single servers".to_owned()],
+            missing: missing(nginx),
             ..BalancerReport::new(target, BalancerState::Up, now_ms)
         },
         Err(error) => {
@@ -60,6 +60,16 @@ fn report(nginx: &Nginx, now_ms: i64) -> BalancerReport {
             BalancerReport { reason, ..BalancerReport::new(target, state, now_ms) }
         }
     }
+}
+
+fn missing(nginx: &Nginx) -> Vec<String> {
+    let mut missing = vec!["requests: nginx tells nothing of single servers".to_owned()];
+    if nginx.is_unsure() {
+        missing.push(
+            "what the workers have: nginx has not loaded what is in its files yet".to_owned(),
+        );
+    }
+    missing
 }
 
 fn group(name: &str, servers: &Servers) -> BackendGroup {

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -85,7 +88,9 @@ impl Endpoint {
     pub(super) fn dial(&self, config: &RedisConfig, deadline: Instant) -> Result<Stream, Error> {
         let unreachable = |source| Error::Unreachable { endpoint: self.to_string(), source };
         match &self.place {
-            Place::Unix(path) => UnixStream::connect(path).map(Stream::Unix).map_err(unreachable),
+            Place::Unix(path) => {
+                connect_unix(path, deadline).map(Stream::Unix).map_err(unreachable)
+            }
             Place::Tcp { host, port, tls } => {
                 let stream = connect(host, *port, deadline).map_err(unreachable)?;
                 if *tls { secure(stream, host, config, deadline) } else { Ok(Stream::Tcp(stream)) }
@@ -208,6 +213,25 @@ pub(crate) fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<Tc
         }
     }
     Err(last)
+}
+
+/// Connects to a Unix socket. While its backlog is full the system waits for room, so the wait is bounded as one for room to write is.
+pub(crate) fn connect_unix(path: &Path, deadline: Instant) -> io::Result<UnixStream> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        set_socket_timeout(&socket, Timeout::Send, Some(left.max(LEAST)))?;
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => return Ok(UnixStream::from(socket)),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Err(ErrorKind::TimedOut.into()),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn secure(

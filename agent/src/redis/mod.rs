@@ -18,7 +18,7 @@ pub use config::RedisConfig;
 pub(crate) use config::check_each;
 pub use connection::{CLIENT_NAME, Connection};
 pub use dial::Endpoint;
-pub(crate) use dial::{Stream, connect, split_port};
+pub(crate) use dial::{Stream, connect, connect_unix, split_port};
 pub use error::{Error, Refusal, State};
 pub use info::{Command, Database, Info, Number, Percentiles, Product, Replica, Role};
 pub use instance::{Instance, Limits};

@@ -37,7 +37,7 @@ pub trait Law: Debug + Send {
 pub struct Nature {
     /// Time between two looks at what is in force.
     pub check: Duration,
-    /// A restart brings back what its own configuration says, which is no person's word: what is followed is set again. What it does not have any more is let go of.
+    /// A restart brings back what its own configuration says, which is no person's word: what is followed is set again, under the guard rails of a change from what is there then. What it does not have any more is let go of.
     pub forgets: bool,
     /// All steps of a plan are taken together.
     pub is_batched: bool,
@@ -78,6 +78,14 @@ pub trait Actuator: Debug + Send {
     /// As of the step that was not taken.
     fn apply(&mut self, steps: &[Step]) -> Result<(), Trouble> {
         steps.iter().try_for_each(|step| self.apply_step(step))
+    }
+
+    /// Takes steps of the way back to what was before: as [`Self::apply`], but for targets that have to know.
+    ///
+    /// # Errors
+    /// As of the step that was not taken.
+    fn put_back(&mut self, steps: &[Step]) -> Result<(), Trouble> {
+        self.apply(steps)
     }
 
     /// Makes what is in force outlive a restart of the target.

@@ -24,6 +24,7 @@ pub mod redis;
 pub mod store;
 pub mod xds;
 
+mod balance;
 mod desk;
 mod watch;
 mod worker;

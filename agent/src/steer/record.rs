@@ -47,7 +47,7 @@ pub struct Followed {
     pub identity: String,
     /// How far it is.
     pub phase: Phase,
-    /// It was in force before the target was started again.
+    /// It was in force before the target was started again, and is not again yet. While a guard rail forbids that it counts as drifted.
     #[serde(default)]
     pub is_again: bool,
 }

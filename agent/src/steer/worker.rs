@@ -165,7 +165,13 @@ impl Worker {
                     for Step { parameter, value, .. } in &steps {
                         tracing::info!(server = %self.actuator.target(), parameter, value, "setting");
                     }
-                    match self.actuator.apply(&steps) {
+                    let is_back = self.brain.is_reverting();
+                    let taken = if is_back {
+                        self.actuator.put_back(&steps)
+                    } else {
+                        self.actuator.apply(&steps)
+                    };
+                    match taken {
                         Ok(()) => return Duration::ZERO,
                         Err(Trouble::Refused(words)) => {
                             // Some of the steps may have been taken: what is to be put back has to be read first.

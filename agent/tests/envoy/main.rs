@@ -1,6 +1,9 @@
 //! A real Envoy, read and served by the real agent: what is measured, what comes into force, what is refused, and that no client falls back, whatever is killed.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking too")]
 
+#[path = "../../../xds/tests/protocol/client.rs"]
+#[allow(dead_code, reason = "shared with the tests of the xDS server")]
+mod client;
 #[path = "../steer/collector.rs"]
 #[allow(dead_code, reason = "shared with the tests of other targets")]
 mod collector;
@@ -13,6 +16,12 @@ mod lab;
 mod refusals;
 mod reports;
 mod utilization;
+
+/// What the client that is shared asks for.
+mod support {
+    /// The longest that a response may take.
+    pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_mins(1);
+}
 
 use flyball_proto::steering::{BackendState, BalancerReport, PolicyResult, Revision};
 
@@ -69,6 +78,20 @@ async fn the_end_of_a_lease_puts_weights_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_asked_weights_wait_for_nobody() {
+    let (mut lab, mut collector) = (Lab::new(3), Collector::start());
+    let _agent = lab.start(&collector).await;
+    let all = async {
+        for revision in 1..=10 {
+            collector.want(permanent(revision, &lab.weighted(&[100, 100 + revision, 100])));
+            collector.outcome(revision, PolicyResult::Applied).await;
+        }
+    };
+    // With the longest wait between each two it would be half as long again.
+    tokio::time::timeout(collector::DEADLINE, all).await.expect("no such waits");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drain_comes_at_once_and_goes_again() {
     let (mut lab, mut collector) = (Lab::new(3), Collector::start());
     let _agent = lab.start(&collector).await;
@@ -90,14 +113,14 @@ async fn limits_come_into_force_and_nobody_connected_is_said() {
     let (mut lab, mut collector) = (Lab::new(2), Collector::start());
     let mut agent = collector::Agent::of(&collector, &lab.settings(""));
     agent.start();
-    let wanted = [("max_requests:web".to_owned(), "7".to_owned())];
+    let wanted = [("max_requests:web".to_owned(), "700".to_owned())];
     collector.want(permanent(1, &wanted));
     let applied = collector.outcome(1, PolicyResult::Applied).await;
     assert!(applied.reason.contains("no client is connected"), "{}", applied.reason);
     lab.start_envoy();
     lab.serving().await;
     let clusters = lab::get(lab.admin, "/clusters").unwrap();
-    assert!(clusters.contains("web::default_priority::max_requests::7"), "{clusters}");
+    assert!(clusters.contains("web::default_priority::max_requests::700"), "{clusters}");
     // A tenth of two endpoints is none.
     let wanted = [("consecutive_5xx:web", "3"), ("max_ejection_percent:web", "50")];
     let wanted = wanted.map(|(parameter, value)| (parameter.to_owned(), value.to_owned()));

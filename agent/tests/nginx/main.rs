@@ -136,3 +136,49 @@ async fn what_nginx_refuses_is_as_it_was() {
     assert_eq!(nginx.file(), before);
     assert_eq!(shares(&nginx, &backends, 10), [5, 5]);
 }
+
+/// Weights of three to one that the first backend is to have.
+fn three_to_one(backends: &[Backend; 2]) -> AgentPolicy {
+    let [a, b] = [0, 1].map(|at| format!("weight:web/{}", backends[at].name()));
+    wanted(1, &[(&a, "30"), (&b, "10")])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_before_the_reload_it_loads_what_is_in_the_file() {
+    let mut collector = Collector::start();
+    let backends = [Backend::start(), Backend::start()];
+    let nginx = Nginx::start(&backends);
+    nginx.script(Some("kill -9 $PPID"));
+    let mut agent = Agent::of(&collector, &nginx.settings_by_script());
+    agent.start();
+    collector.want(three_to_one(&backends));
+    collector.outcome(1, PolicyResult::Applying).await;
+    eventually("its end", || agent.has_ended()).await;
+    assert!(nginx.file().contains("weight=30"), "{}", nginx.file());
+    assert_eq!(shares(&nginx, &backends, 40), [20, 20], "not loaded");
+    nginx.script(None);
+    agent.kill();
+    agent.start();
+    collector.outcome(1, PolicyResult::Applied).await;
+    assert_eq!(shares(&nginx, &backends, 40), [30, 10]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_takes_too_long_is_undone_in_the_workers_too() {
+    let mut collector = Collector::start();
+    let backends = [Backend::start(), Backend::start()];
+    let nginx = Nginx::start(&backends);
+    nginx.script(None);
+    let mut agent = Agent::of(&collector, &nginx.settings_by_script());
+    agent.start();
+    let before = (nginx.file(), nginx.workers());
+    nginx.hold_on();
+    collector.want(three_to_one(&backends));
+    eventually("what is wanted", || nginx.file().contains("weight=30")).await;
+    eventually("what was before", || nginx.file() == before.0).await;
+    nginx.go_on();
+    eventually("other workers", || nginx.workers().iter().all(|one| !before.1.contains(one))).await;
+    let rejected = collector.outcome(1, PolicyResult::Rejected).await;
+    assert!(rejected.reason.contains("its workers have not changed"), "{}", rejected.reason);
+    assert_eq!((nginx.file(), shares(&nginx, &backends, 40)), (before.0, [20, 20]));
+}

@@ -93,6 +93,7 @@ impl Nginx {
         let path = |name: &str| dir.path().join(name);
         let lines = backends.iter().map(|backend| format!("server {};\n", backend.name()));
         std::fs::write(path("web.conf"), lines.collect::<String>()).unwrap();
+        std::fs::write(path("end.conf"), "").unwrap();
         std::fs::write(path("nginx.conf"), configuration(dir.path(), port)).unwrap();
         let child = Command::new("nginx")
             .arg("-c")
@@ -128,6 +129,47 @@ impl Nginx {
         std::fs::read_to_string(self.dir.path().join("web.conf")).unwrap()
     }
 
+    /// Processes that belong to it.
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        let main = self.child.id();
+        let children = format!("/proc/{main}/task/{main}/children");
+        let children = std::fs::read_to_string(children).unwrap();
+        children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    }
+
+    /// Settings of an agent that has it loaded by a script, and tests nothing; what the script does is to be said.
+    pub(crate) fn settings_by_script(&self) -> String {
+        let dir = self.dir.path().display();
+        format!(
+            "[[nginx]]\nname = 'edge'\nsteer = true\nleast_seconds = 1\npid_file = '{dir}/nginx.pid'\n\
+             test = ['true']\nreload = ['/bin/sh', '{dir}/reload.sh']\n\
+             upstreams = [{{ name = 'web', file = '{dir}/web.conf' }}]\n"
+        )
+    }
+
+    /// What the script does from now on; nothing: it has nginx load its configuration.
+    pub(crate) fn script(&self, line: Option<&str>) {
+        let dir = self.dir.path().display();
+        let reload = format!("kill -HUP $(cat {dir}/nginx.pid)");
+        std::fs::write(self.dir.path().join("reload.sh"), line.unwrap_or(&reload)).unwrap();
+    }
+
+    /// From now on whoever loads the configuration waits at its end, where the servers have been read, until [`Self::go_on`].
+    pub(crate) fn hold_on(&self) {
+        let (path, new) = (self.dir.path().join("end.conf"), self.dir.path().join("end.new"));
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &new, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        std::fs::rename(new, path).unwrap();
+    }
+
+    /// Lets the one that waits go on, and who comes later pass.
+    pub(crate) fn go_on(&self) {
+        let (path, held) = (self.dir.path().join("end.conf"), self.dir.path().join("end.held"));
+        std::fs::rename(&path, &held).unwrap();
+        std::fs::write(path, "").unwrap();
+        drop(std::fs::File::options().write(true).open(held).unwrap());
+    }
+
     /// Nothing that is written passes nginx's test any more.
     pub(crate) fn break_configuration(&self) {
         let path = self.dir.path().join("nginx.conf");
@@ -151,6 +193,7 @@ fn configuration(dir: &std::path::Path, port: u16) -> String {
          http {{\n  access_log off;\n  client_body_temp_path {dir}/body;\n  proxy_temp_path {dir}/proxy;\n\
          \x20 fastcgi_temp_path {dir}/fastcgi;\n  uwsgi_temp_path {dir}/uwsgi;\n  scgi_temp_path {dir}/scgi;\n\
          \x20 upstream web {{ include {dir}/web.conf; }}\n\
-         \x20 server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://web; }} }}\n}}\n"
+         \x20 server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://web; }} }}\n}}\n\
+         include {dir}/end.conf;\n"
     )
 }

@@ -238,6 +238,11 @@ impl Agent {
         self.child = Some(command.spawn().unwrap());
     }
 
+    /// True when somebody has killed it.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some())
+    }
+
     /// `kill -9`
     pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Outcome, OverLimit, State};
 use crate::resource::{Kind, Resource, Resources};
+use crate::snapshot::MAX_NAME_BYTES;
 
 const WILDCARD: &str = "*";
 
@@ -20,11 +21,13 @@ pub(super) struct Flight {
     pub(super) changes: BTreeMap<Arc<str>, Option<Arc<Resource>>>,
 }
 
-/// What a client rejected of one version of a type: names with the versions of their resources.
+/// What a client rejected of one version of a type: names with the versions of their resources,
+/// `None` where it was told that there is none. Of a name there are as many as there are contents
+/// that it may be sent: that of the snapshot, and the one that it falls back to.
 #[derive(Debug)]
 struct Refused {
     set_version: String,
-    changes: BTreeMap<Arc<str>, Option<String>>,
+    changes: BTreeMap<Arc<str>, BTreeSet<Option<String>>>,
 }
 
 /// The answer to a response.
@@ -92,6 +95,7 @@ impl Subscription {
         rejected: bool,
         max_names: usize,
     ) -> Result<Outcome, OverLimit> {
+        fitting(names)?;
         let first = !self.asked();
         let answered = self.answered(nonce, rejected);
         if !first && !nonce.is_empty() && nonce != self.last_nonce {
@@ -112,7 +116,7 @@ impl Subscription {
             .map(|name| name.as_str().into())
             .collect();
         if explicit.len() > max_names {
-            return Err(OverLimit);
+            return Err(OverLimit::Many);
         }
         let newly_all = (star || legacy) && !self.wildcard;
         self.wildcard = star || legacy;
@@ -121,6 +125,9 @@ impl Subscription {
         self.answer |= kind.complete() && (newly_all || !self.fresh.is_empty());
         self.names = explicit;
         self.forget_unwanted();
+        if self.refused_names() > max_names {
+            return Err(OverLimit::Many);
+        }
         Ok(answered.map_or(Outcome::Request, Outcome::Answered))
     }
 
@@ -130,6 +137,8 @@ impl Subscription {
         request: &DeltaRequest<'_>,
         max_names: usize,
     ) -> Result<Outcome, OverLimit> {
+        let claims = request.initial.iter().flat_map(|(name, version)| [name, version]);
+        fitting(request.subscribe.iter().chain(request.unsubscribe).chain(claims))?;
         let first = !self.asked();
         self.asked = Asked::Named;
         let answered = self.answered(request.nonce, request.rejected);
@@ -159,9 +168,10 @@ impl Subscription {
             self.claims(request.initial);
         }
         self.forget_unwanted();
-        let claimed = request.initial.len();
-        if self.names.len() > max_names || claimed > max_names {
-            return Err(OverLimit);
+        let counts =
+            [self.names.len(), self.fresh.len(), request.initial.len(), self.refused_names()];
+        if counts.into_iter().any(|count| count > max_names) {
+            return Err(OverLimit::Many);
         }
         Ok(match answered {
             Some(answered) => Outcome::Answered(answered),
@@ -199,7 +209,13 @@ impl Subscription {
     }
 
     fn reject(&mut self, flight: &Flight) {
-        let mut changes = BTreeMap::new();
+        let set_version = &flight.set_version;
+        let known = self.refused.iter().position(|refused| refused.set_version == *set_version);
+        let known = known.unwrap_or_else(|| {
+            let (set_version, changes) = (set_version.clone(), BTreeMap::new());
+            self.refused.push(Refused { set_version, changes });
+            self.refused.len() - 1
+        });
         for (name, change) in &flight.changes {
             let version = change.as_ref().map(|resource| resource.version.clone());
             let told = self.told.get(name).map(|resource| resource.version.clone());
@@ -210,9 +226,19 @@ impl Subscription {
                     None => self.told.remove(name),
                 };
             }
-            changes.insert(Arc::clone(name), version);
+            self.refused[known].changes.entry(Arc::clone(name)).or_default().insert(version);
         }
-        self.refused.push(Refused { set_version: flight.set_version.clone(), changes });
+    }
+
+    /// Names of which something was rejected.
+    pub(super) fn refused_names(&self) -> usize {
+        self.refused.iter().map(|refused| refused.changes.len()).sum()
+    }
+
+    /// Contents that were rejected, over all names.
+    #[cfg(test)]
+    pub(super) fn refused_contents(&self) -> usize {
+        self.refused.iter().flat_map(|refused| refused.changes.values()).map(BTreeSet::len).sum()
     }
 
     /// The client began again on the same stream: it holds nothing that we know of.
@@ -271,8 +297,8 @@ impl Subscription {
     /// Puts what was acknowledged into the place of what was rejected.
     pub(super) fn fall_back(&self, set_version: &str, target: &mut Resources) {
         let refused = self.refused.iter().filter(|refused| refused.set_version == set_version);
-        for (name, version) in refused.flat_map(|refused| &refused.changes) {
-            if target.get(name).map(|resource| &resource.version) != version.as_ref() {
+        for (name, versions) in refused.flat_map(|refused| &refused.changes) {
+            if !versions.contains(&target.get(name).map(|resource| resource.version.clone())) {
                 continue;
             }
             match self.held.get(name) {
@@ -311,4 +337,10 @@ impl Subscription {
             self.acked = Some(set_version.to_owned());
         }
     }
+}
+
+/// Refuses texts that are longer than a name of ours can be: nothing of that name will ever exist.
+fn fitting<'a>(texts: impl IntoIterator<Item = &'a String>) -> Result<(), OverLimit> {
+    let fits = |text: &String| text.len() <= MAX_NAME_BYTES;
+    if texts.into_iter().all(fits) { Ok(()) } else { Err(OverLimit::Long) }
 }

@@ -309,6 +309,41 @@ fn run(protocol: Protocol, steps: &[Step]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// A client that rejects each answer and asks again, for the same name or always for another one.
+fn rejects(rounds: usize, name: impl Fn(usize) -> String) -> (usize, Result<Outcome, OverLimit>) {
+    let first = Snapshot { version: "1".into(), ..snapshot(&[(0, 1, 1)], None, 80) };
+    let catalogue = Catalogue::after(None, first, usize::MAX).unwrap();
+    let mut session = Session::new(Protocol::Delta, 1, MAX_NAMES);
+    let initial = std::collections::HashMap::new();
+    for round in 0..rounds {
+        let names = [name(round)];
+        let request = DeltaRequest {
+            subscribe: &names,
+            unsubscribe: &[],
+            initial: &initial,
+            nonce: "",
+            rejected: false,
+        };
+        session.request_delta(Kind::Endpoint, &request).unwrap();
+        let sent = session.due(&catalogue).unwrap();
+        let nonce = sent[0].nonce.as_str();
+        let request =
+            DeltaRequest { subscribe: &[], unsubscribe: &names, nonce, rejected: true, ..request };
+        if let Err(limit) = session.request_delta(Kind::Endpoint, &request) {
+            return (round, Err(limit));
+        }
+    }
+    (session.of(Kind::Endpoint).refused_contents(), Ok(Outcome::Request))
+}
+
+#[test]
+fn what_is_remembered_of_rejections_is_bounded() {
+    let (contents, outcome) = rejects(3 * MAX_NAMES, |_| "a".to_owned());
+    assert!(outcome.is_ok() && contents <= 2, "{contents} contents of one name");
+    let (round, outcome) = rejects(3 * MAX_NAMES, |round| format!("name-{round}"));
+    assert_eq!((round, outcome), (MAX_NAMES, Err(OverLimit::Many)), "of one name too many");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 

@@ -218,12 +218,16 @@ impl DeltaClient {
     }
 
     pub(crate) async fn next(&mut self) -> Got {
-        let response = read(&mut self.responses).await.expect("a response");
+        self.try_next().await.expect("a response")
+    }
+
+    pub(crate) async fn try_next(&mut self) -> Result<Got, Status> {
+        let response = read(&mut self.responses).await?;
         let versions =
             response.resources.iter().map(|one| (one.name.clone(), one.version.clone())).collect();
         let names = response.resources.iter().map(|one| one.name.clone()).collect();
         let bodies = response.resources.into_iter().filter_map(|one| one.resource).collect();
-        Got {
+        Ok(Got {
             kind: kind_of(&response.type_url),
             version: response.system_version_info,
             nonce: response.nonce,
@@ -231,7 +235,7 @@ impl DeltaClient {
             removed: sorted(response.removed_resources),
             versions,
             bodies,
-        }
+        })
     }
 
     pub(crate) async fn fetch(&mut self, kind: Kind, names: &[&str]) -> Got {

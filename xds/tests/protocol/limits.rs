@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
+use flyball_xds::snapshot::MAX_NAME_BYTES;
 use flyball_xds::{Confirmation, Error, Kind, MAX_MESSAGE_BYTES, Settings};
 use tonic::Code;
 
-use crate::client::{StateClient, request};
+use crate::client::{DeltaClient, StateClient, request};
 use crate::support::{PATIENCE, Running, cluster, eventually, snapshot};
 
 #[tokio::test]
@@ -33,6 +34,25 @@ async fn too_many_names_end_the_stream() {
     client.ask(Kind::Endpoint, &["a", "b", "c"]).await;
     assert_eq!(client.try_next().await.unwrap_err().code(), Code::ResourceExhausted);
     assert_eq!(running.server.metrics().subscriptions_over_limit, 1);
+}
+
+#[tokio::test]
+async fn a_name_that_is_too_long_ends_the_stream() {
+    let running = Running::start(Settings::default()).await;
+    running.publish(snapshot("1", &[cluster("a", &[])], &[]));
+    let longest = "x".repeat(MAX_NAME_BYTES);
+    let long = format!("{longest}x");
+    let mut client = StateClient::connect(running.address).await;
+    client.ask(Kind::Endpoint, &[&longest]).await;
+    client.fetch(Kind::Cluster, &[]).await;
+    client.ask(Kind::Endpoint, &[&long]).await;
+    let status = client.try_next().await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.message().contains("256 bytes"), "{status}");
+    let mut client = DeltaClient::connect(running.address).await;
+    client.resume(Kind::Cluster, &[], &[("a", &long)]).await;
+    assert_eq!(client.try_next().await.unwrap_err().code(), Code::ResourceExhausted);
+    assert_eq!(running.server.metrics().subscriptions_over_limit, 2);
 }
 
 #[tokio::test]

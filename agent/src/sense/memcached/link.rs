@@ -1,11 +1,10 @@
 //! A connection to memcached: its text protocol, as far as statistics need it.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use super::config::Address;
-use crate::redis::{Error, Refusal, Stream, connect};
+use crate::redis::{Error, Refusal, Stream, connect, connect_unix};
 
 /// Longest time to connect.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -30,11 +29,10 @@ impl Link {
     /// # Errors
     /// When nobody takes the connection in time.
     pub(super) fn open(address: &Address) -> Result<Self, Error> {
+        let deadline = Instant::now() + CONNECT;
         let stream = match address {
-            Address::Unix(path) => UnixStream::connect(path).map(Stream::Unix),
-            Address::Tcp(host, port) => {
-                connect(host, *port, Instant::now() + CONNECT).map(Stream::Tcp)
-            }
+            Address::Unix(path) => connect_unix(path, deadline).map(Stream::Unix),
+            Address::Tcp(host, port) => connect(host, *port, deadline).map(Stream::Tcp),
         };
         let unreachable = |source| Error::Unreachable { endpoint: address.to_string(), source };
         Ok(Self { stream: stream.map_err(unreachable)?, buffer: Vec::new() })

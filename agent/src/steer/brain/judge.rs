@@ -50,9 +50,15 @@ impl Brain {
         if expected.is_empty() {
             if followed.phase == Phase::Drifted {
                 self.set_phase(Phase::Held);
+                if let Some(followed) = &mut self.record.followed {
+                    followed.is_again = false;
+                }
                 self.report(Code::Applied, "in force again", &reading.in_force, expected);
             }
             return self.look_later();
+        }
+        if followed.is_again {
+            return self.try_again(reading, expected);
         }
         let reason = if followed.identity == reading.identity {
             "somebody else has changed it"
@@ -62,10 +68,37 @@ impl Brain {
         if followed.phase != Phase::Drifted {
             self.set_phase(Phase::Drifted);
         }
-        if let Some(followed) = &mut self.record.followed {
-            followed.is_again = false;
-        }
         self.report(Code::Drifted, reason, &reading.in_force, expected);
+        self.look_later()
+    }
+
+    /// A restart has taken what is followed, and a guard rail kept it from being set again: it is, as soon as that is allowed.
+    fn try_again(&mut self, reading: &Reading, expected: Settings) -> Act {
+        match self.steps_again(reading) {
+            Ok(_) => {
+                self.set_phase(Phase::Applying);
+                self.save()
+            }
+            Err(reason) => self.bar_again(&reason, reading, expected),
+        }
+    }
+
+    /// What a restart has taken must not be set again from what is there now: told, and tried at each look.
+    pub(super) fn bar_again(&mut self, reason: &str, reading: &Reading, expected: Settings) -> Act {
+        let Some(followed) = &self.record.followed else { return self.look_later() };
+        if followed.phase == Phase::Drifted {
+            // Numbers in the reason change with each look.
+            let told = self.record.outcome.as_ref().filter(|one| one.result == Code::Drifted);
+            if told.is_some_and(|one| one.revision == followed.revision) {
+                return self.look_later();
+            }
+        } else {
+            self.set_phase(Phase::Drifted);
+        }
+        let reason = format!(
+            "the target was started again and has its own configuration: what was in force is not set again for now: {reason}"
+        );
+        self.report(Code::Drifted, &reason, &reading.in_force, expected);
         self.look_later()
     }
 
@@ -90,7 +123,8 @@ impl Brain {
     pub(super) fn notice_restart(&mut self, reading: &Reading) {
         let Some(followed) = &mut self.record.followed else { return };
         let is_known = followed.identity == reading.identity;
-        if !self.nature.forgets || is_known || followed.phase == Phase::Drifted {
+        let is_persons = followed.phase == Phase::Drifted && !followed.is_again;
+        if !self.nature.forgets || is_known || is_persons {
             return;
         }
         followed.identity.clone_from(&reading.identity);
@@ -111,17 +145,24 @@ impl Brain {
     pub fn unreadable(&mut self, trouble: &Trouble, now: Moment) {
         self.expire(now, None);
         match trouble {
+            // It is what was just set that is refused; what is offered meanwhile is decided on after it.
+            Trouble::Refused(words) if self.is_applying() => {
+                self.revert(Code::Rejected, words.clone());
+            }
             Trouble::Refused(words) => {
                 if let Some(Pending { offer, .. }) = self.pending.take() {
                     self.refuse(&offer, words, &Settings::new());
                 }
-                let followed = self.record.followed.as_ref();
-                if followed.is_some_and(|followed| followed.phase == Phase::Applying) {
-                    self.revert(Code::Rejected, words.clone());
+                if self.is_reverting() {
+                    self.stuck(words, &Reading::default());
                 }
             }
             Trouble::Away(words) => self.wait_for(words),
         }
+    }
+
+    fn is_applying(&self) -> bool {
+        self.record.followed.as_ref().is_some_and(|followed| followed.phase == Phase::Applying)
     }
 
     /// Says once why an offer has to wait.

@@ -14,7 +14,7 @@
 //! Properties, each a test: no step is taken before the record that could undo it is on disk; whenever the process is killed and the lease is not renewed, what was before is
 //! in force again in the end, but for what somebody else has set; what somebody else has set is left, also by a revision that wants nothing new of that parameter; a revision that was refused is never tried again; a trial that has
 //! ended is not begun again by its rollout; what is in force is not set again; the same policy again changes nothing, whatever its revision; where a restart brings back the
-//! target's own configuration, what is followed is in force again in the end, but for what somebody else had set.
+//! target's own configuration, what is followed is in force again in the end, but for what somebody else had set and for as long as a guard rail forbids it from what is there then.
 
 mod judge;
 mod moves;
@@ -31,7 +31,7 @@ use flyball_proto::steering::{
 
 use super::actuator::{Law, Nature, Reading, Step};
 use super::clock::Moment;
-use super::record::{Code, Outcome, Phase, Record};
+use super::record::{Code, Followed, Outcome, Phase, Record};
 
 /// Time between two looks while a target copes with a step.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -149,6 +149,11 @@ impl Brain {
         self.record.followed.is_none() && self.pending.is_none() && self.is_saved
     }
 
+    /// True while what was before is being put back.
+    pub fn is_reverting(&self) -> bool {
+        self.record.followed.as_ref().is_some_and(Followed::is_reverting)
+    }
+
     /// The next moment at which a lease ends.
     pub fn deadline(&self) -> Option<Moment> {
         let pending = self.pending.as_ref().and_then(|pending| pending.lease_end);
@@ -196,7 +201,8 @@ impl Brain {
         self.expire(now, Some(&reading.in_force));
         self.notice_restart(reading);
         // Decided on what was followed, not on what a restart has left of it for a moment.
-        let is_again = self.record.followed.as_ref().is_some_and(|followed| followed.is_again);
+        let is_again = |followed: &Followed| followed.is_again && followed.phase == Phase::Applying;
+        let is_again = self.record.followed.as_ref().is_some_and(is_again);
         if let Some(Pending { offer, lease_end, .. }) = self.pending.take_if(|_| !is_again) {
             self.resolve(offer, lease_end, reading);
         }

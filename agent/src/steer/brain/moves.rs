@@ -34,6 +34,13 @@ impl Brain {
             let reason = format!("somebody else has set {parameter} to {value} meanwhile");
             return self.revert(Code::Rejected, reason);
         }
+        if followed.is_again {
+            return match self.steps_again(reading) {
+                Err(reason) => self.bar_again(&reason, reading, self.missing(reading)),
+                Ok(steps) if steps.is_empty() => self.hold(reading),
+                Ok(steps) => self.take(steps, reading, now),
+            };
+        }
         match self.steps(&followed.goal, &followed.before, &followed.found, reading) {
             Err(reason) => self.revert(Code::Rejected, reason),
             Ok(steps) if steps.is_empty() => self.hold(reading),
@@ -49,12 +56,17 @@ impl Brain {
         found: &Settings,
         reading: &Reading,
     ) -> Result<Vec<Step>, String> {
-        let is_again = self.record.followed.as_ref().is_some_and(|followed| followed.is_again);
-        if !is_again {
-            let then = self.with_what_goes_back(goal, before, reading);
-            self.law.plan(&differing(goal, before), found, &then, Purpose::Change)?;
-        }
+        let then = self.with_what_goes_back(goal, before, reading);
+        self.law.plan(&differing(goal, before), found, &then, Purpose::Change)?;
         self.law.plan(goal, found, reading, Purpose::PutBack)
+    }
+
+    /// The steps from what a restart has left to what is followed: a change like any other, of what is still there.
+    pub(super) fn steps_again(&self, reading: &Reading) -> Result<Vec<Step>, String> {
+        let Some(followed) = &self.record.followed else { return Ok(Vec::new()) };
+        let mut goal = followed.goal.clone();
+        goal.retain(|parameter, _| reading.in_force.contains_key(parameter));
+        self.law.plan(&goal, &followed.found, reading, Purpose::Change)
     }
 
     /// What will be read when that has gone back which a change does not keep: where all is set at once, the change is allowed on that state.
@@ -76,6 +88,9 @@ impl Brain {
     /// Everything is in force.
     fn hold(&mut self, reading: &Reading) -> Act {
         if !self.missing(reading).is_empty() {
+            if let Some(followed) = &mut self.record.followed {
+                followed.is_again = false;
+            }
             return self.compare(reading);
         }
         let look_later = self.look_later();
@@ -122,11 +137,11 @@ impl Brain {
             return self.take(steps, reading, now);
         }
         let left = self.lacking(&followed.before, reading);
-        let reason = if left.is_empty() {
-            reason.to_owned()
-        } else {
-            format!("{reason}; left as somebody else has set it, it was: {}", in_words(&left))
-        };
+        let others = (!left.is_empty())
+            .then(|| format!("left as somebody else has set it, it was: {}", in_words(&left)));
+        let note = Some(reading.note.clone()).filter(|note| !note.is_empty());
+        let words = [Some(reason.to_owned()), others, note];
+        let reason = words.into_iter().flatten().collect::<Vec<_>>().join("; ");
         self.report(result, &reason, &reading.in_force, left);
         self.record.followed = None;
         (self.lease_end, self.last, self.is_saved) = (None, None, false);
@@ -134,7 +149,7 @@ impl Brain {
     }
 
     /// The way back is barred: said once, tried for ever.
-    fn stuck(&mut self, problem: &str, reading: &Reading) -> Act {
+    pub(super) fn stuck(&mut self, problem: &str, reading: &Reading) -> Act {
         self.last = None;
         let expected = self.record.followed.as_ref().map(|followed| followed.before.clone());
         let expected = differing(&expected.unwrap_or_default(), &reading.in_force);
@@ -148,6 +163,7 @@ impl Brain {
     pub(super) fn revert(&mut self, result: Code, reason: String) -> Act {
         if let Some(followed) = &mut self.record.followed
             && matches!(followed.phase, Phase::Held | Phase::Drifted)
+            && !followed.is_again
         {
             // From there it goes back, and nowhere else it has been since.
             followed.found.clone_from(&followed.goal);

@@ -229,7 +229,9 @@ impl Brain {
         reading: &'a Reading,
     ) -> Option<&'a String> {
         let followed = self.record.followed.as_ref()?;
-        let was_in_force = matches!(followed.phase, Phase::Held | Phase::Drifted);
+        // What a restart has brought back is nobody's word.
+        let was_in_force =
+            matches!(followed.phase, Phase::Held | Phase::Drifted) && !followed.is_again;
         let value = reading.in_force.get(parameter)?;
         let is_left = was_in_force
             && followed.wanted.get(parameter) == Some(wanted)

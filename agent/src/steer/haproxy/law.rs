@@ -1,20 +1,18 @@
 //! The rules for HAProxy: which changes of weights, states and limits are made, all at once.
 //!
 //! Properties, each a test: a plan ends at its goal, and lets in before it takes out; what is not there is refused and named; weights that mean nothing at run time are refused; no change
-//! leaves a group without a server that serves, or with fewer than half of those that could; no change puts more than the largest shift upon servers in addition to what they
-//! have; the way back is never refused.
+//! leaves a group without a server that serves, or with fewer than half of those that could or are in maintenance; no change puts more than the largest shift upon servers in
+//! addition to what they have; no limit falls below what is under way; the way back is never refused.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flyball_proto::steering::Settings;
 
-use super::{AWAY, MAXCONN, MOST_WEIGHT, STATE, UNTUNABLE, WEIGHT};
-use crate::haproxy::{MAINT, READY};
+use super::{AWAY, MAXCONN, MOST_WEIGHT, STATE, UNDER_WAY, UNTUNABLE, WEIGHT};
+use crate::haproxy::READY;
 use crate::steer::actuator::{Law, Nature, Purpose, Reading, Step, differing};
-
-/// Room for rounding when shares are compared.
-const ROUNDING: f64 = 1e-9;
+use crate::steer::balance::{self, guard_limit, guard_shift};
 
 /// See the module.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +26,7 @@ pub struct HaproxyLaw {
 struct Server {
     weight: f64,
     is_ready: bool,
-    /// Could be given requests: neither away nor in maintenance.
+    /// Could be given requests if that were set: one in maintenance could, one that is down could not.
     is_there: bool,
 }
 
@@ -41,8 +39,9 @@ impl HaproxyLaw {
     }
 
     fn guard(&self, changes: &Settings, reading: &Reading) -> Result<(), String> {
-        for parameter in changes.keys() {
+        for (parameter, value) in changes {
             known(parameter, reading)?;
+            guard_maxconn(parameter, value, reading)?;
         }
         let mut then = reading.in_force.clone();
         then.extend(changes.clone());
@@ -67,15 +66,7 @@ impl HaproxyLaw {
                 "group {name} would have {is} of {could} servers that serve, fewer than half: drain fewer at once"
             ));
         }
-        let more = more(before, after);
-        if more > self.largest_shift + ROUNDING {
-            return Err(format!(
-                "{:.0} % of the requests of group {name} would move at once, more than {:.0} %: take a smaller step, or allow more by steer.largest_shift in the agent's configuration",
-                more * 100.0,
-                self.largest_shift * 100.0
-            ));
-        }
-        Ok(())
+        guard_shift(name, &shared(before), &shared(after), self.largest_shift)
     }
 }
 
@@ -171,29 +162,27 @@ fn groups<'a>(settings: &'a Settings, reading: &Reading) -> BTreeMap<&'a str, Gr
         let one = all.entry(group).or_default().entry(server).or_insert_with(new);
         match kind {
             WEIGHT => one.weight = value.parse().unwrap_or(0.0),
-            STATE => {
-                one.is_ready = value == READY;
-                let was = reading.in_force.get(parameter).map(String::as_str);
-                one.is_there &= was != Some(MAINT) || value != MAINT;
-            }
+            STATE => one.is_ready = value == READY,
             _ => {}
         }
     }
     all
 }
 
-/// Share of the requests that servers which serve already get in addition to what they have.
-fn more(before: &Group<'_>, after: &Group<'_>) -> f64 {
-    let total = |group: &Group<'_>| -> f64 {
-        group.values().filter(|one| one.serves()).map(|one| one.weight).sum()
-    };
-    let share = |one: Server, total: f64| if one.serves() { one.weight / total } else { 0.0 };
-    let (was, is) = (total(before), total(after));
-    let added = |(name, then): (&&str, &Server)| {
-        let now = before.get(name).filter(|now| now.serves())?;
-        Some((share(*then, is) - share(*now, was)).max(0.0))
-    };
-    after.iter().filter_map(added).sum()
+/// A group as the rules that balancers share know it.
+fn shared<'a>(group: &Group<'a>) -> balance::Group<'a> {
+    let server = |one: &Server| balance::Server { weight: one.weight, serves: one.serves() };
+    group.iter().map(|(name, one)| (*name, server(one))).collect()
+}
+
+/// Holds a limit to what is under way at its server. 0: there is none.
+fn guard_maxconn(parameter: &str, value: &str, reading: &Reading) -> Result<(), String> {
+    let Some((MAXCONN, group, server)) = place(parameter) else { return Ok(()) };
+    let limit = |text: &str| text.parse().ok().filter(|limit| *limit > 0);
+    let from = reading.in_force.get(parameter).and_then(|text| limit(text));
+    let under_way = reading.parts.get(&format!("{UNDER_WAY}{group}/{server}"));
+    let under_way = under_way.and_then(|text| text.parse().ok());
+    guard_limit(parameter, from, limit(value), under_way)
 }
 
 #[cfg(test)]
@@ -201,7 +190,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::haproxy::DRAIN;
+    use crate::haproxy::{DRAIN, MAINT};
 
     const LAW: HaproxyLaw = HaproxyLaw::new(0.5, Duration::from_millis(250));
 
@@ -285,7 +274,8 @@ mod tests {
         assert!(plan(&[("state:web/a", DRAIN)], &down).is_ok(), "one of two that could");
         assert!(refusal(&both, &down).contains("no server left"));
         let maint = reading(&[("a", 100, READY), ("b", 100, READY), ("c", 100, MAINT)]);
-        assert!(plan(&[("state:web/a", DRAIN)], &maint).is_ok());
+        let refused = refusal(&[("state:web/a", DRAIN)], &maint);
+        assert!(refused.contains("1 of 3 servers"), "one in maintenance serves nobody: {refused}");
         assert!(plan(&[("state:web/a", READY)], &last).is_ok());
     }
 
@@ -298,6 +288,21 @@ mod tests {
         assert!(plan(&[("state:web/a", DRAIN)], &two).is_ok(), "half");
         let back = reading(&[("a", 10, READY), ("b", 10, READY), ("c", 100, DRAIN)]);
         assert!(plan(&[("state:web/c", READY)], &back).is_ok(), "upon nobody else");
+    }
+
+    #[test]
+    fn no_limit_falls_below_what_is_under_way_nor_by_more_than_half() {
+        let mut busy = three();
+        busy.in_force.insert("maxconn:web/a".to_owned(), "100".to_owned());
+        busy.parts.insert("under_way:web/a".to_owned(), "60".to_owned());
+        busy.parts.insert("under_way:web/b".to_owned(), "8".to_owned());
+        let refused = refusal(&[("maxconn:web/a", "70")], &busy);
+        assert!(refused.contains("60 are under way now") && refused.contains("75"), "{refused}");
+        assert!(refusal(&[("maxconn:web/a", "40")], &busy).contains("more than half"));
+        assert!(refusal(&[("maxconn:web/b", "9")], &busy).contains("8 are under way now"));
+        for right in [("maxconn:web/a", "75"), ("maxconn:web/a", "0"), ("maxconn:web/b", "10")] {
+            assert!(plan(&[right], &busy).is_ok(), "{right:?}");
+        }
     }
 
     proptest! {

@@ -28,6 +28,8 @@ const MAXCONN: &str = "maxconn:";
 const UNTUNABLE: &str = "untunable:";
 /// A server that cannot serve whatever is set, among the parts of a reading: `away:GROUP/BACKEND`.
 const AWAY: &str = "away:";
+/// Requests under way at a server, among the parts of a reading: `under_way:GROUP/BACKEND`.
+const UNDER_WAY: &str = "under_way:";
 /// HAProxy takes no larger weight.
 const MOST_WEIGHT: u64 = 256;
 /// As much as one process takes at all.
@@ -130,6 +132,9 @@ fn note(line: &Line, reading: &mut Reading) {
     set(WEIGHT, server.weight.to_string());
     set(STATE, server.set().to_owned());
     set(MAXCONN, line.limit().unwrap_or(0).to_string());
+    if let Some(now) = line.get("scur") {
+        reading.parts.insert(format!("{UNDER_WAY}{place}"), now.to_string());
+    }
     // By a check, by DNS, by a server that it follows: whatever is set.
     if server.set() != MAINT && (server.is_maint() || !server.is_running) {
         reading.parts.insert(format!("{AWAY}{place}"), String::new());

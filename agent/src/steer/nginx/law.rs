@@ -1,7 +1,7 @@
 //! The rules for nginx: drains, and shifts that are worth a reload.
 //!
 //! Properties, each a test: a plan is one step or none; it never leaves an upstream with fewer than half of its servers or without any; a shift below the least one is refused
-//! unless a server is drained or comes back.
+//! unless a server is drained or comes back; no change puts more than the largest shift upon servers in addition to what they have.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use flyball_proto::steering::Settings;
 
 use super::{READY, STATE, WEIGHT};
 use crate::steer::actuator::{Law, Purpose, Reading, Step, differing};
+use crate::steer::balance::{Group, Server, guard_shift, moved};
 
 /// Share of an upstream's requests that a change of weights has to move: less is not worth a reload.
 const LEAST_SHIFT: f64 = 0.2;
@@ -17,7 +18,16 @@ const ALL: &str = "all";
 
 /// See the module.
 #[derive(Debug, Clone, Copy)]
-pub struct NginxLaw;
+pub struct NginxLaw {
+    largest_shift: f64,
+}
+
+impl NginxLaw {
+    /// Rules that let one change put so much upon servers.
+    pub const fn new(largest_shift: f64) -> Self {
+        Self { largest_shift }
+    }
+}
 
 impl Law for NginxLaw {
     fn plan(
@@ -32,7 +42,7 @@ impl Law for NginxLaw {
             return Ok(Vec::new());
         }
         if purpose == Purpose::Change {
-            guard(&changes, &reading.in_force)?;
+            guard(&changes, &reading.in_force, self.largest_shift)?;
         }
         let line = |(parameter, value): (&String, &String)| format!("{parameter}\n{value}\n");
         let value = changes.iter().map(line).collect();
@@ -57,24 +67,22 @@ pub(super) fn place(parameter: &str) -> Option<(&str, &str)> {
     place.split_once('/')
 }
 
-/// A server's weight, and whether it is given requests.
-type Upstream<'a> = BTreeMap<&'a str, (f64, bool)>;
-
-fn upstreams(settings: &Settings) -> BTreeMap<&str, Upstream<'_>> {
-    let mut all: BTreeMap<&str, Upstream<'_>> = BTreeMap::new();
+fn upstreams(settings: &Settings) -> BTreeMap<&str, Group<'_>> {
+    let mut all: BTreeMap<&str, Group<'_>> = BTreeMap::new();
     for (parameter, value) in settings {
         let Some((upstream, server)) = place(parameter) else { continue };
-        let one = all.entry(upstream).or_default().entry(server).or_insert((1.0, true));
+        let new = Server { weight: 1.0, serves: true };
+        let one = all.entry(upstream).or_default().entry(server).or_insert(new);
         if parameter.starts_with(WEIGHT) {
-            one.0 = value.parse().unwrap_or(0.0);
+            one.weight = value.parse().unwrap_or(0.0);
         } else {
-            one.1 = value == READY;
+            one.serves = value == READY;
         }
     }
     all
 }
 
-fn guard(changes: &Settings, in_force: &Settings) -> Result<(), String> {
+fn guard(changes: &Settings, in_force: &Settings, largest_shift: f64) -> Result<(), String> {
     if let Some(unknown) = changes.keys().find(|parameter| !in_force.contains_key(*parameter)) {
         return Err(format!("{unknown} is not known to this nginx"));
     }
@@ -82,20 +90,21 @@ fn guard(changes: &Settings, in_force: &Settings) -> Result<(), String> {
     then.extend(changes.clone());
     let (before, after) = (upstreams(in_force), upstreams(&then));
     for (name, servers) in &after {
-        let ready = servers.values().filter(|(_, is_ready)| *is_ready).count();
-        let ready_before = before[name].values().filter(|(_, is_ready)| *is_ready).count();
+        let ready = servers.values().filter(|one| one.serves).count();
+        let ready_before = before[name].values().filter(|one| one.serves).count();
         if ready < ready_before && ready * 2 < servers.len() {
             return Err(format!(
                 "upstream {name} would have {ready} of {} servers: fewer than half",
                 servers.len()
             ));
         }
+        guard_shift(name, &before[name], servers, largest_shift)?;
     }
     let is_drain = |(parameter, _): (&String, &String)| parameter.starts_with(STATE);
     if changes.iter().any(is_drain) {
         return Ok(());
     }
-    let shift = after.iter().map(|(name, servers)| shift(&before[name], servers));
+    let shift = after.iter().map(|(name, servers)| moved(&before[name], servers));
     let shift = shift.fold(0.0, f64::max);
     if shift < LEAST_SHIFT {
         return Err(format!(
@@ -107,26 +116,12 @@ fn guard(changes: &Settings, in_force: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// Share of the requests that go elsewhere.
-fn shift(before: &Upstream<'_>, after: &Upstream<'_>) -> f64 {
-    let total = |servers: &Upstream<'_>| -> f64 {
-        servers.values().filter(|(_, is_ready)| *is_ready).map(|(weight, _)| weight).sum()
-    };
-    let share = |(weight, is_ready): (f64, bool), total: f64| {
-        if is_ready && total > 0.0 { weight / total } else { 0.0 }
-    };
-    let (was, is) = (total(before), total(after));
-    let moved = |(server, after): (&&str, &(f64, bool))| {
-        let before = before.get(server).copied().unwrap_or((0.0, false));
-        (share(*after, is) - share(before, was)).abs()
-    };
-    after.iter().map(moved).sum::<f64>() / 2.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::DRAIN;
     use super::*;
+
+    const LAW: NginxLaw = NginxLaw::new(0.5);
 
     fn reading(servers: &[(&str, &str, &str)]) -> Reading {
         let pairs = servers.iter().flat_map(|(server, weight, state)| {
@@ -141,7 +136,7 @@ mod tests {
     }
 
     fn plan(pairs: &[(&str, &str)], servers: &[(&str, &str, &str)]) -> Result<Vec<Step>, String> {
-        NginxLaw.plan(&goal(pairs), &Settings::new(), &reading(servers), Purpose::Change)
+        LAW.plan(&goal(pairs), &Settings::new(), &reading(servers), Purpose::Change)
     }
 
     const THREE: [(&str, &str, &str); 3] =
@@ -149,7 +144,7 @@ mod tests {
 
     #[test]
     fn everything_goes_in_one_step() {
-        let wanted = [("weight:web/a", "100"), ("state:web/b", DRAIN)];
+        let wanted = [("weight:web/a", "20"), ("state:web/b", DRAIN)];
         let steps = plan(&wanted, &THREE).unwrap();
         assert_eq!(steps.len(), 1);
         assert_eq!(values(&steps[0]), Some(goal(&wanted)));
@@ -163,13 +158,31 @@ mod tests {
         let refused = plan(&[("weight:web/a", "12")], &THREE).unwrap_err();
         assert!(refused.contains("4 % of the requests"), "{refused}");
         assert!(plan(&[("weight:web/a", "40")], &THREE).is_ok());
-        let back = NginxLaw.plan(
+        let back = LAW.plan(
             &goal(&[("weight:web/a", "12")]),
             &Settings::new(),
             &reading(&THREE),
             Purpose::PutBack,
         );
         assert_eq!(back.map(|steps| steps.len()), Ok(1), "the way back is never refused");
+    }
+
+    #[test]
+    fn no_more_than_the_largest_shift_is_put_upon_servers() {
+        for wanted in
+            [&[("weight:web/a", "200")][..], &[("weight:web/a", "100"), ("state:web/b", DRAIN)]]
+        {
+            let refused = plan(wanted, &THREE).unwrap_err();
+            assert!(
+                refused.contains("58 %") && refused.contains("steer.largest_shift"),
+                "{refused}"
+            );
+        }
+        let one = [("a", "10", READY), ("b", "250", DRAIN), ("c", "10", READY)];
+        assert!(
+            plan(&[("state:web/b", READY)], &one).is_ok(),
+            "what comes back is put upon nobody"
+        );
     }
 
     #[test]

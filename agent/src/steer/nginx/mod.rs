@@ -1,7 +1,8 @@
 //! The actuator of nginx: weights and drains by file and reload.
 //!
 //! All of a policy goes into the files in one step, since each step is a reload. Between two reloads there are `least_seconds`, also on the way back: a step that comes
-//! earlier waits, and so may the end of a lease. What is in force is what the files say: nginx has loaded them, or the file would have been put back.
+//! earlier waits, and so may the end of a lease. What is in force is what the files say: nginx has loaded them, or the file would have been put back. Where that is not sure, since
+//! the agent was killed or nginx took too long, they are loaded anew before anything else is done.
 
 mod law;
 
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use flyball_proto::steering::{Bounds, Capability, Settings, Target};
 
 use super::actuator::{Actuator, Law, Reading, Step, Trouble};
+use super::config::SteerConfig;
 use crate::nginx::{KIND, MOST_WEIGHT, Nginx, NginxConfig, NginxError, Servers, Setting};
 pub use law::NginxLaw;
 
@@ -29,15 +31,16 @@ pub struct NginxActuator {
     target: Target,
     nginx: Nginx,
     is_barred: bool,
+    largest_shift: f64,
     loaded: Option<Instant>,
 }
 
 impl NginxActuator {
     /// An nginx that may be steered where its settings say so; what was begun before that was no longer so can be put back.
-    pub fn new(nginx: Nginx) -> Self {
+    pub fn new(nginx: Nginx, settings: &SteerConfig) -> Self {
         let NginxConfig { name, steer, .. } = nginx.config();
         let (target, is_barred) = (Target::new(KIND, name), !steer);
-        Self { target, nginx, is_barred, loaded: None }
+        Self { target, nginx, is_barred, largest_shift: settings.largest_shift, loaded: None }
     }
 
     fn change(&self, values: &Settings) -> Result<BTreeMap<String, Servers>, Trouble> {
@@ -83,10 +86,14 @@ impl Actuator for NginxActuator {
     }
 
     fn law(&self) -> Box<dyn Law> {
-        Box::new(NginxLaw)
+        Box::new(NginxLaw::new(self.largest_shift))
     }
 
     fn read(&mut self) -> Result<Reading, Trouble> {
+        if self.nginx.is_unsure() {
+            self.loaded = Some(Instant::now());
+            self.nginx.settle().map_err(|error| trouble(&error))?;
+        }
         let upstreams = self.nginx.upstreams().map_err(|error| trouble(&error))?;
         let mut in_force = Settings::new();
         for (upstream, servers) in &upstreams {

@@ -19,6 +19,9 @@ pub(super) struct Kept {
     pub(super) wanted: Settings,
     /// What all clients had acknowledged, or what was pushed while there was none.
     pub(super) good: Settings,
+    /// It is the way back to what was before: served whoever refuses it.
+    #[serde(default)]
+    pub(super) is_back: bool,
 }
 
 /// The file of one.
@@ -90,7 +93,7 @@ mod tests {
         let keeper = Keeper::open(&dir.path().join("xds"), "edge").unwrap();
         assert_eq!(keeper.load(), Kept::default());
         let settings = |value: &str| [("weight:a/b".to_owned(), value.to_owned())].into();
-        let kept = Kept { wanted: settings("2"), good: settings("1") };
+        let kept = Kept { wanted: settings("2"), good: settings("1"), is_back: true };
         keeper.save(&kept).unwrap();
         assert_eq!(keeper.load(), kept);
         std::fs::write(keeper.path(), b"{").unwrap();

@@ -3,13 +3,15 @@
 //! ```text
 //! steps of a plan -> staged --last step--> wanted (on disk) --pace--> pushed --ACK of all--> good (on disk)
 //!                                             ^                          |
-//!                                             +--------- good <----------+ NACK
+//!                                             +--------- good <----------+ NACK of the change, not of the way back
 //! ```
 //!
 //! A plan is staged step by step and pushed as a whole with its last step, because each push makes clients draw anew: with a push for each endpoint light ones would get nothing.
 //! What is wanted is on disk before it is pushed, and served from there when the agent is started again: no client falls back to what is configured in between, whenever the agent is
-//! killed. A refusal (NACK) brings back at once what all clients had acknowledged before, and rejects the policy in the client's own words.
+//! killed. A refusal (NACK) of a change brings back at once what all clients had acknowledged before, and rejects the policy in the client's own words. One that is older than the
+//! change, or of the way back to what was before, is told and bars neither.
 
+mod answers;
 mod desired;
 mod kept;
 mod law;
@@ -20,12 +22,14 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use flyball_proto::steering::{Bounds, Capability, Settings, Target, clip};
-use flyball_xds::pace::{PaceSettings, Pacer};
-use flyball_xds::{ClientStatus, Snapshot};
+use flyball_proto::steering::{Bounds, Capability, Settings, Target};
+use flyball_xds::Snapshot;
+use flyball_xds::pace::{PaceSettings, Pacer, Traffic};
 
 use super::actuator::{Actuator, Law, Reading, Step, Trouble, differing};
+use super::config::SteerConfig;
 use crate::envoy::{Envoy, Task};
+use answers::{Answers, version};
 use desired::{DRAIN, READY, configured, snapshot};
 use kept::{Keeper, Kept};
 pub use law::XdsLaw;
@@ -35,8 +39,6 @@ use plane::Plane;
 pub const DIR: &str = "xds";
 /// Largest number of a circuit breaker.
 const MOST: u64 = 1_000_000;
-/// How much of a client's refusal is told, in bytes: Envoy repeats the whole resource.
-const MAX_WORDS: usize = 300;
 /// A target is what its agent serves, whichever Envoys come and go.
 const IDENTITY: &str = "xds";
 
@@ -54,11 +56,16 @@ pub struct XdsActuator {
     /// All parameters, with the steps of a plan that is not complete.
     staged: Settings,
     pacer: Pacer,
+    largest_shift: f64,
     began: Instant,
+    /// When clients were told something last.
+    pushed_at: Instant,
     /// What clients are told.
     pushed: Snapshot,
     /// Snapshots so far.
     count: u64,
+    /// How many there were before the change that is under way.
+    before: u64,
     /// Tells versions of this process from those of others.
     epoch: u64,
     /// The version that a client has refused and that this was said of.
@@ -70,13 +77,13 @@ impl XdsActuator {
     ///
     /// # Errors
     /// When the directory cannot be made.
-    pub fn open(envoy: Envoy, dir: &Path) -> io::Result<(Self, Task)> {
+    pub fn open(envoy: Envoy, settings: &SteerConfig, dir: &Path) -> io::Result<(Self, Task)> {
         let keeper = Keeper::open(dir, envoy.name())?;
         let base = configured(envoy.config());
         let mut kept = keeper.load();
         forget_unknown(&mut kept, &base, envoy.name());
         let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let plane = Plane::new(envoy.clone());
+        let (plane, now) = (Plane::new(envoy.clone()), Instant::now());
         let mut actuator = Self {
             target: envoy.target(),
             capability: capability(envoy.target()),
@@ -86,9 +93,12 @@ impl XdsActuator {
             base,
             plane: plane.clone(),
             pacer: Pacer::new(PaceSettings::default()),
-            began: Instant::now(),
+            largest_shift: settings.largest_shift,
+            began: now,
+            pushed_at: now,
             pushed: Snapshot::default(),
             count: 0,
+            before: 0,
             epoch: epoch.as_millis() as u64,
             refused: String::new(),
             envoy,
@@ -111,19 +121,33 @@ impl XdsActuator {
     fn wanted(&mut self) -> Snapshot {
         self.count += 1;
         let settings = over(&self.base, &self.kept.wanted);
-        snapshot(self.envoy.config(), &settings, &format!("{:x}-{}", self.epoch, self.count))
+        snapshot(self.envoy.config(), &settings, &version(self.epoch, self.count))
     }
 
     /// Pushes what is wanted as far as it is due. Returns how long the rest has to wait.
     fn push(&mut self) -> Result<Option<Duration>, Trouble> {
         let wanted = self.wanted();
-        let envoy = &self.envoy;
         let now = self.began.elapsed();
-        let plan = self.pacer.plan(now, &self.pushed, &wanted, |cluster| envoy.traffic(cluster));
+        let clients = self.plane.server().clients().len();
+        let traffic = |cluster: &str| self.traffic(cluster, clients);
+        let plan = self.pacer.plan(now, &self.pushed, &wanted, traffic);
         if let Some(push) = plan.push {
             self.publish(push)?;
         }
         Ok(plan.wait)
+    }
+
+    /// What is asked of a cluster. None is where nobody is connected, and where the one client that is has the weights of the last push and was asked nothing since.
+    fn traffic(&self, cluster: &str, clients: usize) -> Traffic {
+        let measured = self.envoy.traffic(cluster);
+        let has_them = || {
+            let served = self.pushed.clusters.iter().find(|one| one.name == cluster);
+            served.is_some_and(|served| self.envoy.is_idle(served, self.pushed_at))
+        };
+        if clients == 0 || (clients == 1 && has_them()) {
+            return Traffic { requests_per_second: 0.0, ..measured };
+        }
+        measured
     }
 
     fn publish(&mut self, push: Snapshot) -> Result<(), Trouble> {
@@ -131,6 +155,7 @@ impl XdsActuator {
         published.map_err(|error| Trouble::Refused(error.to_string()))?;
         self.pacer.pushed(self.began.elapsed(), &self.pushed, &push);
         self.pushed = push;
+        self.pushed_at = Instant::now();
         self.plane.board();
         Ok(())
     }
@@ -140,19 +165,19 @@ impl XdsActuator {
         saved.map_err(|error| Trouble::Away(format!("cannot write what is to be served: {error}")))
     }
 
-    /// A client has refused what is pushed: what was good before is served again. An error when that is news.
-    fn heed_refusal(&mut self, clients: &[ClientStatus]) -> Result<(), Trouble> {
-        let Some(words) = refusal(clients, &self.pushed.version) else { return Ok(()) };
-        if self.refused == self.pushed.version {
+    /// A client has refused the change that is under way: what was good before is served again, and that is an error. Who refuses something older bars nothing, nor does who
+    /// refuses the way back: others must have that, and whoever refuses it has what it acknowledged before.
+    fn heed_refusal(&mut self, answers: &Answers) -> Result<(), Trouble> {
+        let Some(words) = answers.refused.as_ref().or(answers.standing.as_ref()) else {
             return Ok(());
+        };
+        if self.refused != self.pushed.version {
+            self.refused.clone_from(&self.pushed.version);
+            let balancer = self.envoy.name();
+            tracing::error!(balancer, reason = words, "a client refuses what it is served");
         }
-        self.refused.clone_from(&self.pushed.version);
-        tracing::error!(
-            balancer = self.envoy.name(),
-            reason = words,
-            "a client refuses what it is served"
-        );
-        if self.kept.good == self.kept.wanted {
+        let Some(words) = answers.refused.clone() else { return Ok(()) };
+        if self.kept.good == self.kept.wanted || self.kept.is_back {
             return Ok(());
         }
         self.kept.wanted.clone_from(&self.kept.good);
@@ -165,7 +190,27 @@ impl XdsActuator {
         Err(Trouble::Refused(words))
     }
 
-    /// Takes note that all clients have what is wanted.
+    /// Takes a step; the last one of a plan makes all of them wanted.
+    fn stage(&mut self, step: &Step, is_back: bool) -> Result<(), Trouble> {
+        let Some(value) = self.staged.get_mut(&step.parameter) else {
+            return Err(Trouble::Refused(format!("{} is not served here", step.parameter)));
+        };
+        value.clone_from(&step.value);
+        if step.settles {
+            let before = self.kept.clone();
+            self.kept.wanted = differing(&self.staged, &self.base);
+            self.kept.is_back = is_back;
+            if let Err(trouble) = self.save() {
+                self.staged = over(&self.base, &before.wanted);
+                self.kept = before;
+                return Err(trouble);
+            }
+            self.before = self.count;
+        }
+        Ok(())
+    }
+
+    /// Takes note that all clients have what is wanted, or have at least answered the way back.
     fn confirm(&mut self) {
         if self.kept.good == self.kept.wanted {
             return;
@@ -188,7 +233,7 @@ impl Actuator for XdsActuator {
     }
 
     fn law(&self) -> Box<dyn Law> {
-        Box::new(XdsLaw::new(self.envoy.clone()))
+        Box::new(XdsLaw::new(self.envoy.clone(), self.largest_shift))
     }
 
     fn read(&mut self) -> Result<Reading, Trouble> {
@@ -197,14 +242,14 @@ impl Actuator for XdsActuator {
         }
         let wait = self.push()?;
         let clients = self.plane.server().clients();
-        self.heed_refusal(&clients)?;
-        let refusal = refusal(&clients, &self.pushed.version);
-        let behind = behind(&clients, &self.pushed.version);
+        let answers = Answers::of(&clients, &self.pushed.version, self.before);
+        self.heed_refusal(&answers)?;
+        let Answers { behind, refused, standing } = answers;
         let is_settled = wait.is_none() && behind == 0;
-        if is_settled && refusal.is_none() {
+        if is_settled && (refused.is_none() || self.kept.is_back) {
             self.confirm();
         }
-        let note = match (clients.len(), refusal) {
+        let note = match (clients.len(), refused.or(standing)) {
             (_, Some(words)) => words,
             (0, None) => "no client is connected: it is in force for whoever connects".to_owned(),
             (all, None) if behind > 0 => {
@@ -223,20 +268,11 @@ impl Actuator for XdsActuator {
     }
 
     fn apply_step(&mut self, step: &Step) -> Result<(), Trouble> {
-        let Some(value) = self.staged.get_mut(&step.parameter) else {
-            return Err(Trouble::Refused(format!("{} is not served here", step.parameter)));
-        };
-        value.clone_from(&step.value);
-        if step.settles {
-            let before = self.kept.clone();
-            self.kept.wanted = differing(&self.staged, &self.base);
-            if let Err(trouble) = self.save() {
-                self.staged = over(&self.base, &before.wanted);
-                self.kept = before;
-                return Err(trouble);
-            }
-        }
-        Ok(())
+        self.stage(step, false)
+    }
+
+    fn put_back(&mut self, steps: &[Step]) -> Result<(), Trouble> {
+        steps.iter().try_for_each(|step| self.stage(step, true))
     }
 
     fn persist(&mut self) -> Result<(), Trouble> {
@@ -265,23 +301,6 @@ fn over(base: &Settings, settings: &Settings) -> Settings {
     let mut all = base.clone();
     all.extend(settings.iter().map(|(parameter, value)| (parameter.clone(), value.clone())));
     all
-}
-
-/// The words of a client that refuses this version.
-fn refusal(clients: &[ClientStatus], version: &str) -> Option<String> {
-    let mut current = clients.iter().filter(|client| client.snapshot.as_deref() == Some(version));
-    let (client, (kind, nack)) = current.find_map(|c| Some((c, c.refuses()?)))?;
-    let words = clip(&nack.message, MAX_WORDS);
-    Some(format!("client {:?} has refused {kind:?}: {words}", client.node_id))
-}
-
-/// How many clients have neither acknowledged nor refused this version.
-fn behind(clients: &[ClientStatus], version: &str) -> usize {
-    let is_done = |client: &ClientStatus| {
-        client.snapshot.as_deref() == Some(version)
-            && (client.in_sync() || client.refuses().is_some())
-    };
-    clients.iter().filter(|client| !is_done(client)).count()
 }
 
 fn capability(target: Target) -> Capability {
@@ -344,7 +363,7 @@ impl Actuator for ReadOnly {
     fn law(&self) -> Box<dyn Law> {
         let config =
             crate::envoy::EnvoyConfig { name: self.0.target.name.clone(), ..Default::default() };
-        Box::new(XdsLaw::new(Envoy::new(config)))
+        Box::new(XdsLaw::new(Envoy::new(config), SteerConfig::default().largest_shift))
     }
 
     fn read(&mut self) -> Result<Reading, Trouble> {

@@ -4,6 +4,7 @@ use flyball_proto::steering::PolicyResult;
 
 use super::super::resolve::Taken;
 use super::world::{LEASE, MANY, MB, SAMPLES, World, canary, permanent, settings};
+use crate::steer::actuator::Trouble;
 use crate::steer::record::Record;
 use crate::steer::redis::MAXMEMORY;
 
@@ -114,4 +115,37 @@ fn a_server_that_says_yes_and_does_nothing_is_found_out() {
     }
     assert_eq!(world.last(), (1, PolicyResult::Rejected));
     assert!(world.reason().contains("was set to 9 and is still 5"), "{}", world.reason());
+}
+
+#[test]
+fn what_is_refused_when_it_is_read_is_what_was_set_last() {
+    let mut world = World::new(64 * MB);
+    world.offer(&canary(1, settings(&[(MAXMEMORY, 128 * MB)])));
+    while world.sets.is_empty() {
+        world.act();
+    }
+    let mut other = canary(2, settings(&[(SAMPLES, 9)]));
+    other.policy.rollout_id = "s".to_owned();
+    world.offer(&other);
+    let refused = Trouble::Refused("no".to_owned());
+    world.brain.unreadable(&refused, world.now);
+    world.run();
+    assert_eq!(world.results.iter().filter(|(_, r, _)| *r == PolicyResult::Rejected).count(), 0);
+    assert_eq!((world.last(), &*world.server[SAMPLES]), ((2, PolicyResult::Applied), "9"));
+    assert_eq!(world.server[MAXMEMORY], (64 * MB).to_string(), "put back by the other");
+}
+
+#[test]
+fn a_way_back_that_is_refused_when_it_is_read_is_told() {
+    let mut world = World::new(64 * MB);
+    world.offer(&canary(1, settings(&[(SAMPLES, 9)])));
+    world.run();
+    world.now = world.now.after(LEASE);
+    let refused = Trouble::Refused("no".to_owned());
+    world.brain.unreadable(&refused, world.now);
+    world.brain.unreadable(&refused, world.now);
+    let told: Vec<_> = world.brain.take_outcomes().into_iter().map(|one| one.reason).collect();
+    assert_eq!(told, ["cannot be put back, trying again: no"]);
+    world.run();
+    assert_eq!((world.last(), &*world.server[SAMPLES]), ((1, PolicyResult::Reverted), "5"));
 }

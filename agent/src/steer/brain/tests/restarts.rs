@@ -15,6 +15,8 @@ use crate::steer::record::{Followed, Record};
 const NATURE: Nature =
     Nature { check: Duration::from_millis(250), forgets: true, is_batched: true };
 
+const AGAIN: &str = "set again after a restart of the target";
+
 /// Sets everything at once; a change of `a` by more than 50 is too much for a policy.
 #[derive(Debug)]
 struct WeightLaw;
@@ -148,22 +150,64 @@ fn offer(revision: u64, wanted: &[(&str, u64)], is_trial: bool) -> Offer {
 }
 
 #[test]
-fn what_is_followed_is_set_again_at_once_and_beyond_what_one_policy_may_do() {
+fn what_is_followed_is_set_again_at_once() {
     let mut world = World::new();
     world.want(1, &[("a", 60), ("b", 110)], false);
     assert_eq!((world.last(), &world.batches[..]), ((1, PolicyResult::Applied, ""), &[2][..]));
-    world.want(2, &[("a", 20), ("b", 120)], false);
     world.restart();
     world.run();
-    assert_eq!(world.in_force, settings(&[("a", 20), ("b", 120)]));
-    let again = "set again after a restart of the target";
+    assert_eq!(world.in_force, settings(&[("a", 60), ("b", 110)]));
     assert_eq!(
         (world.last(), &world.batches[..]),
-        ((2, PolicyResult::Applied, again), &[2; 3][..])
+        ((1, PolicyResult::Applied, AGAIN), &[2; 2][..])
     );
-    // As far would be refused as a policy.
-    world.want(3, &[("a", 100)], false);
+}
+
+/// Two policies that together go further than one may, and then a restart.
+fn barred(is_trial: bool) -> World {
+    let mut world = World::new();
+    world.want(1, &[("a", 60)], false);
+    world.want(2, &[("a", 20)], is_trial);
+    world.restart();
+    world.run();
+    assert_eq!(world.in_force["a"], "100", "as far would be refused as a policy");
+    let (revision, result, reason) = world.last();
+    assert_eq!((revision, result), (2, PolicyResult::Drifted));
+    assert!(reason.contains("not set again") && reason.ends_with("too far"), "{reason}");
+    let told = world.results.len();
+    world.run();
+    assert_eq!(world.results.len(), told, "said once");
+    world
+}
+
+#[test]
+fn what_may_not_be_set_again_from_what_is_there_is_told_and_set_when_it_may() {
+    let mut world = barred(false);
+    world.configured.insert("a".to_owned(), "70".to_owned());
+    world.restart();
+    world.run();
+    assert_eq!((world.last(), &*world.in_force["a"]), ((2, PolicyResult::Applied, AGAIN), "20"));
+    // Killed in between it is no other.
+    let mut world = barred(false);
+    world.kill();
+    world.run();
+    assert_eq!((world.last().1, &*world.in_force["a"]), (PolicyResult::Drifted, "100"));
+    world.in_force.insert("a".to_owned(), "20".to_owned());
+    world.run();
+    assert_eq!(world.last(), (2, PolicyResult::Applied, "in force again"));
+}
+
+#[test]
+fn what_may_not_be_set_again_bars_no_other_policy_and_no_way_back() {
+    let mut world = barred(false);
+    world.want(3, &[("a", 20)], false);
     assert_eq!(world.last(), (3, PolicyResult::Rejected, "too far"));
+    world.want(4, &[("a", 80)], false);
+    assert_eq!((world.last(), &*world.in_force["a"]), ((4, PolicyResult::Applied, ""), "80"));
+    let mut world = barred(true);
+    world.now = world.now.after(LEASE * 2);
+    world.run();
+    assert_eq!((world.last().1, &*world.in_force["a"]), (PolicyResult::Reverted, "60"));
 }
 
 #[test]
