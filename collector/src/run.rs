@@ -30,6 +30,7 @@ use crate::account::Accounts;
 use crate::api::hosts::Hosts;
 use crate::api::{self, AppState, Parts, Readiness};
 use crate::balancers::gather::LiveLoads;
+use crate::balancers::recall as past_of_balancers;
 use crate::balancers::recorder::{self, RecorderMetrics};
 use crate::balancers::watch::PoolWatch;
 use crate::config::Config;
@@ -246,6 +247,7 @@ impl Running {
         let watching =
             pools.clone().run(steering.clone(), Arc::new(LiveLoads(live.clone())), ending.clone());
         let watching = tokio::spawn(watching);
+        let recalling = recall_of_balancers(&pools, &query.store, &ending);
         let (driver, suggester, decide) =
             decide(config, &query, (&steering, policies, &pools), &accounts, &ending);
         let controls = Controls::new(driver.clone(), steering.clone(), pools, control_metrics);
@@ -268,6 +270,7 @@ impl Running {
         let sharing = share::run(state.querier().clone(), live, ending.clone());
         let share = tokio::spawn(sharing);
         let mut tasks = vec![tell, judge, roll, share, steer, record, watching, controlling];
+        tasks.push(recalling);
         tasks.push(tokio::spawn(watch));
         tasks.extend(follow.into_iter().chain(decide));
         Self { ingest, state, engine, ending, tasks }
@@ -358,6 +361,15 @@ fn record(
     metrics.register(registry);
     let news = steering.balancers().news();
     tokio::spawn(recorder::run(store.clone(), news, metrics, ending.clone()))
+}
+
+/// Reads what pools were before the start.
+fn recall_of_balancers(
+    pools: &PoolWatch,
+    store: &Store,
+    ending: &CancellationToken,
+) -> JoinHandle<()> {
+    tokio::spawn(past_of_balancers::run(pools.clone(), store.clone(), ending.clone()))
 }
 
 /// What decides, what looks for something to suggest, and their tasks.

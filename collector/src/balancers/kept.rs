@@ -1,13 +1,14 @@
 //! Windows of the past: what each balancer of a pool had, and what the pool could do. For the judge.
 //!
-//! In memory only, an hour of windows of five seconds: after a restart a change waits until there is enough again.
+//! In memory, some 80 minutes of windows of five seconds. After a restart they are read [back](super::recall).
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::pool::Pool;
+use super::recall::Past;
 
 /// Windows that are kept.
-const MOST: usize = 1_000;
+pub(super) const MOST: usize = 1_000;
 
 /// What one balancer had in a window, over all backends of one pool.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,19 +49,30 @@ pub struct PoolWindow {
 /// Of all pools.
 #[derive(Debug, Default)]
 pub(super) struct History {
+    /// By balancer and group: a pool may come to be called otherwise.
     members: BTreeMap<(String, String), VecDeque<MemberWindow>>,
-    pools: BTreeMap<String, VecDeque<PoolWindow>>,
+    /// By [line](super::lines).
+    pools: BTreeMap<u64, VecDeque<PoolWindow>>,
 }
 
 impl History {
     /// Takes what a pool's balancers had in a window.
-    pub(super) fn take(&mut self, pool: &Pool, window: PoolWindow) {
+    pub(super) fn take(&mut self, pool: &Pool, line: u64, window: PoolWindow) {
         let start_ms = window.start_ms;
         for (place, member) in pool.members.iter().enumerate().filter(|(_, one)| one.is_fresh()) {
-            let key = (pool.name.clone(), member.id());
+            let key = (member.id(), pool.group.clone());
             push(self.members.entry(key).or_default(), of(pool, place, start_ms));
         }
-        push(self.pools.entry(pool.name.clone()).or_default(), window);
+        push(self.pools.entry(line).or_default(), window);
+    }
+
+    /// Takes what was before the windows that are known.
+    pub(super) fn recall(&mut self, pool: &Pool, line: u64, past: Past) {
+        for (member, windows) in past.members {
+            let all = self.members.entry((member, pool.group.clone())).or_default();
+            before(all, windows, |window| window.start_ms);
+        }
+        before(self.pools.entry(line).or_default(), past.pool, |window| window.start_ms);
     }
 
     /// Forgets what is older than all that may be asked for.
@@ -69,17 +81,36 @@ impl History {
         self.pools.retain(|_, all| all.back().is_some_and(|last| last.start_ms >= before_ms));
     }
 
-    /// Windows of a balancer from `from_ms` on, by time.
-    pub(super) fn member(&self, pool: &str, id: &str, from_ms: i64) -> Vec<MemberWindow> {
-        let all = self.members.get(&(pool.to_owned(), id.to_owned()));
+    /// Windows of a balancer's group from `from_ms` on, by time: of the one that a parameter `weight:GROUP/BACKEND` or the like is about.
+    pub(super) fn member(&self, id: &str, parameter: &str, from_ms: i64) -> Vec<MemberWindow> {
+        let Some((_, place)) = parameter.split_once(':') else { return Vec::new() };
+        let own = self.members.range((id.to_owned(), String::new())..);
+        let own = own.take_while(|((member, _), _)| member == id);
+        let own = own.filter(|((_, group), _)| is_of(group, place));
+        let all = own.max_by_key(|((_, group), _)| group.len()).map(|(_, all)| all);
         let all = all.into_iter().flatten();
         all.filter(|window| window.start_ms >= from_ms).cloned().collect()
     }
 
     /// Windows of a pool from `from_ms` on, by time.
-    pub(super) fn pool(&self, pool: &str, from_ms: i64) -> Vec<PoolWindow> {
-        let all = self.pools.get(pool).into_iter().flatten();
+    pub(super) fn pool(&self, line: u64, from_ms: i64) -> Vec<PoolWindow> {
+        let all = self.pools.get(&line).into_iter().flatten();
         all.filter(|window| window.start_ms >= from_ms).cloned().collect()
+    }
+}
+
+/// Whether what a parameter is about, `GROUP/BACKEND` or `GROUP`, is of a group. Of groups of which one begins like the other it is of the longest.
+pub(super) fn is_of(group: &str, place: &str) -> bool {
+    let rest = place.strip_prefix(group);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Puts older windows before the known ones, as far as there is room.
+fn before<T>(all: &mut VecDeque<T>, older: Vec<T>, start_ms: impl Fn(&T) -> i64) {
+    let first_ms = all.front().map_or(i64::MAX, &start_ms);
+    let older = older.into_iter().rev().filter(|one| start_ms(one) < first_ms);
+    for one in older.take(MOST.saturating_sub(all.len())).collect::<Vec<_>>() {
+        all.push_front(one);
     }
 }
 

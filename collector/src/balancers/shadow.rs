@@ -14,12 +14,16 @@ use super::pool::{Backend, Placement, Pool};
 
 /// A pool that was not seen for so long is forgotten, milliseconds.
 const FORGET_MS: i64 = 15 * 60_000;
+/// A push that no balancer shows after so many windows is not in force.
+const UNREAD_WINDOWS: u8 = 2;
 /// Requests under way that a backend works on at once are told from its utilisation; no more than this.
 const MOST_WORKERS: f64 = 1_000.0;
 
 /// What is known of a pool at the end of a window.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PoolEstimate {
+    /// Stays the same while the pool's name may change.
+    pub line: u64,
     /// Where the window begins, epoch milliseconds.
     pub start_ms: i64,
     /// Where it ends.
@@ -50,7 +54,8 @@ pub struct PoolEstimate {
 #[derive(Debug)]
 pub struct Shadow {
     settings: law::Settings,
-    pools: BTreeMap<String, Kept>,
+    /// By [line](super::lines).
+    pools: BTreeMap<u64, Kept>,
 }
 
 /// What is kept of one.
@@ -58,7 +63,9 @@ pub struct Shadow {
 struct Kept {
     state: PoolState,
     /// Weights in force by balancer and backend: the law begins anew from them only when one changes.
-    in_force: Vec<(usize, String, u32, bool)>,
+    in_force: Vec<(String, String, u32, bool)>,
+    /// Windows until a push that no balancer shows counts for nothing; 0: there is none.
+    unread: u8,
     /// Backends that were given requests.
     ready: BTreeSet<String>,
     seen_ms: i64,
@@ -76,29 +83,40 @@ impl Shadow {
     }
 
     /// Ends a window that began at `start_ms`.
-    pub fn close(&mut self, pools: Vec<Pool>, start_ms: i64) -> Vec<Arc<PoolEstimate>> {
+    pub fn close(&mut self, pools: Vec<(u64, Pool)>, start_ms: i64) -> Vec<Arc<PoolEstimate>> {
         let end_ms = start_ms.saturating_add_unsigned(self.settings.window_ms);
-        let estimates = pools.into_iter().map(|pool| Arc::new(self.one(pool, start_ms, end_ms)));
-        let estimates = estimates.collect();
+        let one = |(line, pool)| Arc::new(self.one(line, pool, (start_ms, end_ms)));
+        let estimates = pools.into_iter().map(one).collect();
         self.pools.retain(|_, kept| end_ms.saturating_sub(kept.seen_ms) < FORGET_MS);
         estimates
     }
 
     /// Takes over what became of an estimate's weights: see [`PoolState::settle`].
-    pub fn settle(&mut self, pool: &str, verdict: &Verdict, now_ms: i64) {
-        if let Some(kept) = self.pools.get_mut(pool) {
+    pub fn settle(&mut self, line: u64, verdict: &Verdict, now_ms: i64) {
+        if let Some(kept) = self.pools.get_mut(&line) {
             kept.state.settle(verdict, now_ms);
+            if verdict.weights.is_some() {
+                kept.unread = UNREAD_WINDOWS;
+            }
         }
     }
 
-    fn one(&mut self, pool: Pool, start_ms: i64, end_ms: i64) -> PoolEstimate {
+    /// What the law wants was not let through: see [`PoolState::held`].
+    pub fn held(&mut self, line: u64) {
+        if let Some(kept) = self.pools.get_mut(&line) {
+            kept.state.held();
+        }
+    }
+
+    fn one(&mut self, line: u64, pool: Pool, (start_ms, end_ms): (i64, i64)) -> PoolEstimate {
         let in_force = in_force(&pool);
         let shares = shares(&pool);
-        let is_first = !self.pools.contains_key(&pool.name);
+        let is_first = !self.pools.contains_key(&line);
         let pairs = || shares.iter().map(|(id, weight)| (id.as_str(), *weight));
-        let kept = self.pools.entry(pool.name.clone()).or_insert_with(|| Kept {
+        let kept = self.pools.entry(line).or_insert_with(|| Kept {
             state: PoolState::new(pairs(), end_ms),
             in_force: in_force.clone(),
+            unread: 0,
             ready: BTreeSet::new(),
             seen_ms: end_ms,
         });
@@ -110,17 +128,20 @@ impl Shadow {
             .map(|backend| window(backend, !is_first && comes(backend, &kept.ready)))
             .collect();
         kept.ready = ids(&pool, |state| state == BackendState::Ready);
-        if kept.in_force != in_force {
+        let is_overdue = kept.unread == 1;
+        kept.unread = kept.unread.saturating_sub(1);
+        if kept.in_force != in_force || is_overdue {
             kept.state.in_force(pairs());
-            kept.in_force = in_force;
+            (kept.in_force, kept.unread) = (in_force, 0);
         }
         let outcome = Law::step(&self.settings, &mut kept.state, &windows, end_ms);
         let wanted = outcome.backends.iter().map(|one| (one.id.clone(), one.weight)).collect();
         let known = &kept.state.backends;
         let capacity =
             |one: &BackendWindow| Some((one.id.clone(), known.get(&one.id)?.capacity_per_second?));
-        let workers = |backend: &Backend| Some((backend.id.clone(), workers(backend)?));
+        let workers = |backend: &Backend| Some((backend.id.clone(), workers_of(backend)?));
         PoolEstimate {
+            line,
             start_ms,
             end_ms,
             capacities: windows.iter().filter_map(capacity).collect(),
@@ -183,12 +204,12 @@ fn window(backend: &Backend, is_new: bool) -> BackendWindow {
 }
 
 /// Weights as read back.
-fn in_force(pool: &Pool) -> Vec<(usize, String, u32, bool)> {
+fn in_force(pool: &Pool) -> Vec<(String, String, u32, bool)> {
     let placements = pool.backends.iter().flat_map(|backend| {
         backend.placements.iter().map(|placement| {
             let server = &placement.server;
             let is_ready = server.state == BackendState::Ready;
-            (placement.member, backend.id.clone(), server.weight, is_ready)
+            (pool.members[placement.member].id(), backend.id.clone(), server.weight, is_ready)
         })
     });
     placements.collect()
@@ -226,13 +247,16 @@ fn shares(pool: &Pool) -> Vec<(String, u16)> {
     ids.zip(quantise(&weights)).collect()
 }
 
-/// Requests that a backend works on at once when all of it is in use.
-fn workers(backend: &Backend) -> Option<u32> {
-    let (used, _) = backend.utilization.filter(|(used, _)| *used > 0.02)?;
+fn workers_of(backend: &Backend) -> Option<u32> {
+    let (used, _) = backend.utilization?;
     let little = backend.latency_ms.map(|ms| backend.requests_per_second * ms / 1_000.0);
-    let under_way = little.or(backend.in_flight)?;
+    workers(used, little.or(backend.in_flight)?)
+}
+
+/// Requests that a backend works on at once when all of it is in use, from the share that is and the requests under way.
+pub(super) fn workers(used: f64, under_way: f64) -> Option<u32> {
     let workers = (under_way / used).round();
-    workers.is_finite().then(|| workers.clamp(1.0, MOST_WORKERS) as u32)
+    (used > 0.02 && workers.is_finite()).then(|| workers.clamp(1.0, MOST_WORKERS) as u32)
 }
 
 fn invalid(pool: &Pool, outcome: &LawOutcome) -> Option<String> {

@@ -208,6 +208,35 @@ mod tests {
     }
 
     #[test]
+    fn while_nothing_comes_nothing_is_counted_again() {
+        let mut sums = Sums::new(&report(1, 100, 10.0));
+        sums.close();
+        // The first report after a start has no window: gauges, and nothing counted.
+        let mut gauges = report(2, 50, 10.0).as_ref().clone();
+        gauges.window_ms = 0;
+        sums.take(&Arc::new(gauges));
+        let (newest, whole) = sums.close();
+        let server = &newest.groups[0].backends[0];
+        assert_eq!((newest.window_ms, server.requests, server.errors), (0, 0, 0), "told before");
+        assert_eq!(server.weight, 100);
+        assert_eq!(whole.unwrap().groups[0].backends[0].requests, 100, "the last that was");
+    }
+
+    #[test]
+    fn what_was_counted_before_it_went_down_counts_with_the_groups_of_then() {
+        let mut sums = Sums::new(&report(1, 100, 10.0));
+        sums.close();
+        sums.take(&report(2, 300, 10.0));
+        let gone =
+            BalancerReport::new(Target::new("haproxy", "edge"), BalancerState::Unreachable, 3);
+        sums.take(&Arc::new(gone));
+        let (newest, whole) = sums.close();
+        assert_eq!(newest.state, BalancerState::Unreachable);
+        let whole = whole.unwrap();
+        assert_eq!((whole.measured_at_ms, whole.groups[0].backends[0].requests), (2, 300));
+    }
+
+    #[test]
     fn one_that_is_not_up_keeps_its_last_sum() {
         let mut sums = Sums::new(&report(1, 100, 10.0));
         sums.close();

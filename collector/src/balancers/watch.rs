@@ -3,6 +3,7 @@
 //! So wanted weights, capacities and whether they can be relied on are known at any time, for advisors, for the API and for standing control. Windows begin at
 //! multiples of their length. A report counts in the window in which it comes; one that comes late counts in the next.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,8 +16,10 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::kept::{History, MemberWindow, PoolWindow};
+use super::kept::{History, MemberWindow, PoolWindow, is_of};
+use super::lines::Lines;
 use super::pool::{HostLoad, Inputs, Known, OrcaWord, pools};
+use super::recall::Past;
 use super::settings::{BalanceSettings, Objective};
 use super::shadow::{PoolEstimate, Shadow};
 use super::sums::Sums;
@@ -70,6 +73,7 @@ impl Loads for NoLoads {
 #[derive(Debug)]
 struct Fold {
     sums: BTreeMap<(NodeName, Target), (Sums, Instant)>,
+    lines: Lines,
     shadow: Shadow,
     history: History,
     latest: BTreeMap<String, Arc<PoolEstimate>>,
@@ -80,6 +84,7 @@ impl PoolWatch {
     pub fn new(settings: &BalanceSettings, objective: Objective) -> Self {
         let fold = Fold {
             sums: BTreeMap::new(),
+            lines: Lines::default(),
             shadow: Shadow::new(settings.law(objective)),
             history: History::default(),
             latest: BTreeMap::new(),
@@ -101,13 +106,26 @@ impl PoolWatch {
     pub fn pool_of(&self, member: &str, parameter: &str) -> Option<Arc<PoolEstimate>> {
         let (_, place) = parameter.split_once(':')?;
         let fold = self.0.fold.lock();
-        let is_of = |one: &&Arc<PoolEstimate>| {
-            let rest = place.strip_prefix(one.pool.group.as_str());
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        let has = |one: &&Arc<PoolEstimate>| {
+            is_of(&one.pool.group, place)
                 && one.pool.members.iter().any(|known| known.id() == member)
         };
-        // Of groups of which one begins like the other, the longest.
-        fold.latest.values().filter(is_of).max_by_key(|one| one.pool.group.len()).cloned()
+        fold.latest.values().filter(has).max_by_key(|one| one.pool.group.len()).cloned()
+    }
+
+    /// The pool that most of these balancers are in, each with a parameter of the group that is meant. Names of pools change; who is in them hardly does.
+    pub fn pool_of_most<'a>(
+        &self,
+        members: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Option<Arc<PoolEstimate>> {
+        let mut found: BTreeMap<u64, (usize, Arc<PoolEstimate>)> = BTreeMap::new();
+        for (member, parameter) in members {
+            if let Some(estimate) = self.pool_of(member, parameter) {
+                found.entry(estimate.line).or_insert((0, estimate)).0 += 1;
+            }
+        }
+        let most = found.into_iter().max_by_key(|(line, (count, _))| (*count, Reverse(*line)));
+        most.map(|(_, (_, estimate))| estimate)
     }
 
     /// Changes at the end of each window.
@@ -121,18 +139,28 @@ impl PoolWatch {
     }
 
     /// Takes over what became of an estimate's weights, so that the law goes on from what is in force.
-    pub fn settle(&self, pool: &str, verdict: &Verdict, now_ms: i64) {
-        self.0.fold.lock().shadow.settle(pool, verdict, now_ms);
+    pub fn settle(&self, of: &PoolEstimate, verdict: &Verdict, now_ms: i64) {
+        self.0.fold.lock().shadow.settle(of.line, verdict, now_ms);
     }
 
-    /// Windows of a balancer of a pool from `from_ms` on, by time.
-    pub fn member_past(&self, pool: &str, member: &str, from_ms: i64) -> Vec<MemberWindow> {
-        self.0.fold.lock().history.member(pool, member, from_ms)
+    /// What the law wants of a pool was not let through: it goes on from what is in force.
+    pub fn held(&self, of: &PoolEstimate) {
+        self.0.fold.lock().shadow.held(of.line);
     }
 
-    /// Windows of a pool from `from_ms` on, by time.
-    pub fn pool_past(&self, pool: &str, from_ms: i64) -> Vec<PoolWindow> {
-        self.0.fold.lock().history.pool(pool, from_ms)
+    /// Takes what a pool was before this process began.
+    pub(super) fn recall(&self, of: &PoolEstimate, past: Past) {
+        self.0.fold.lock().history.recall(&of.pool, of.line, past);
+    }
+
+    /// Windows of a balancer from `from_ms` on, by time, in the group that a parameter is about.
+    pub fn member_past(&self, member: &str, parameter: &str, from_ms: i64) -> Vec<MemberWindow> {
+        self.0.fold.lock().history.member(member, parameter, from_ms)
+    }
+
+    /// Windows of a pool from `from_ms` on, by time, also of the time when it was called otherwise.
+    pub fn pool_past(&self, of: &PoolEstimate, from_ms: i64) -> Vec<PoolWindow> {
+        self.0.fold.lock().history.pool(of.line, from_ms)
     }
 
     /// Takes the newest reports.
@@ -161,11 +189,14 @@ impl PoolWatch {
         });
         let balancers: Vec<Known> = known.collect();
         let found = pools(&Inputs { balancers: &balancers, words: &words, hosts: &hosts });
-        let estimates = fold.shadow.close(found, start_ms);
+        let lines = fold.lines.take(&found, start_ms);
+        let estimates = fold.shadow.close(lines.into_iter().zip(found).collect(), start_ms);
         for estimate in &estimates {
-            fold.history.take(&estimate.pool, estimate.past());
+            fold.history.take(&estimate.pool, estimate.line, estimate.past());
         }
-        fold.history.sweep(start_ms - FORGET.as_millis() as i64);
+        let long_ago = start_ms - FORGET.as_millis() as i64;
+        fold.history.sweep(long_ago);
+        fold.lines.sweep(long_ago);
         let by_name = estimates.into_iter().map(|one| (one.pool.name.clone(), one));
         fold.latest = by_name.collect();
         self.0.closed.send_modify(|count| *count += 1);

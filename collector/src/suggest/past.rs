@@ -72,10 +72,10 @@ impl Pasts {
     /// Windows of the past of balancers are in memory.
     fn of_pool(&self, proposal: &Proposal, state: &State) -> Option<String> {
         let width_ms = i64::try_from(self.pools.window_ms()).unwrap_or(i64::MAX);
-        let pool = &proposal.target.name;
         proposal.members.iter().find_map(|member| {
             let id = &member.target.id;
-            let past = self.pools.member_past(pool, &id.0, changed_at(state, id));
+            let parameter = member.change.first().map_or("", |change| change.parameter.as_str());
+            let past = self.pools.member_past(&id.0, parameter, changed_at(state, id));
             let known = past.len() as i64;
             let lacks_ms = (self.windows - known).max(0).saturating_mul(width_ms);
             (lacks_ms > 0).then(|| {

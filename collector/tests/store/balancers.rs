@@ -1,7 +1,13 @@
 //! What agents report of load balancers is in `balancer_stats` once, also when it comes twice or the table was away.
 
+use std::sync::Arc;
+use std::time::Instant;
+
+use flyball_collector::balancers::recall;
 use flyball_collector::balancers::recorder::{RecorderMetrics, record};
-use flyball_collector::steer::watch::Balancers;
+use flyball_collector::balancers::settings::{BalanceSettings, Objective};
+use flyball_collector::balancers::watch::{NoLoads, PoolWatch};
+use flyball_collector::steer::watch::{Balancer, Balancers};
 use flyball_collector::store::{BalancerRow, Store};
 use flyball_proto::series::NodeName;
 use flyball_proto::steering::{
@@ -96,5 +102,46 @@ async fn reports_wait_while_the_table_is_away_and_the_oldest_are_counted_when_th
     until("it goes on", async || count(&store).await == 10).await;
     ending.cancel();
     task.await.unwrap();
+    opened.close().await;
+}
+
+/// A collector that knows one window of its own, which began at `start_ms`.
+fn started(start_ms: i64) -> PoolWatch {
+    let pools = PoolWatch::new(&BalanceSettings::default(), Objective::default());
+    let (report, received) = (Arc::new(report(start_ms, 100)), Instant::now());
+    let whole = Some(Arc::clone(&report));
+    pools.take(&[Balancer { node: node(), report, whole, received }]);
+    pools.close(&NoLoads, start_ms, received);
+    pools
+}
+
+#[tokio::test]
+async fn windows_of_the_judge_are_read_back_after_a_start() {
+    let opened = Opened::new().await;
+    let (store, at_ms) = (opened.store(), today_ms());
+    // Two whole windows, and between them one of which nearly nothing was reported.
+    let rows: Vec<BalancerRow> = [0, 1, 2, 3, 4, 6, 10, 11, 12, 13, 14]
+        .iter()
+        .flat_map(|second| BalancerRow::of(&node(), &report(at_ms + second * 1_000, 100)))
+        .collect();
+    store.insert_balancer_stats(&rows, "past").await.unwrap();
+    let pools = started(at_ms + 20_000);
+    let (id, parameter) = ("haproxy:lb-1:edge", "weight:web/a");
+    let estimate = pools.pool_of(id, parameter).unwrap();
+    assert_eq!(pools.member_past(id, parameter, 0).len(), 1);
+    for _ in 0..2 {
+        recall::read(&pools, store, &estimate).await.unwrap();
+        let own = pools.member_past(id, parameter, 0);
+        let starts: Vec<i64> = own.iter().map(|window| window.start_ms - at_ms).collect();
+        assert_eq!(starts, [0, 10_000, 20_000], "each once");
+        let first = &own[0];
+        assert_eq!((first.requests, first.errors, first.latency_ms), (500, 5, Some(20.0)));
+        assert_eq!(first.weights, [("a".to_owned(), 7), ("b".to_owned(), 3)].into());
+        assert!(first.queues.is_empty());
+        let pool = pools.pool_past(&estimate, at_ms + 1);
+        assert_eq!(pool.len(), 2);
+        assert!((pool[0].requests_per_second - 100.0).abs() < 1e-9, "{:?}", pool[0]);
+        assert!((pool[0].shares["10.0.0.1:80"] - 1.0).abs() < 1e-9);
+    }
     opened.close().await;
 }

@@ -21,9 +21,10 @@
 //! - (a) no difference, no harm: less than 1 in 100 of trials with nothing changed, latency, failures and stops together;
 //! - (b) a latency that is a fifth higher is found in 95 of 100, twice the failures in 90 of 100;
 //! - (c) same input, same verdict, whatever the order of balancers;
-//! - (d) what is unknown stops nothing, and more failures never take a stop away.
+//! - (d) what is unknown stops nothing, and more failures never take a stop away;
+//! - (e) p99 is compared within the same windows, whatever windows a side lacks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -225,6 +226,9 @@ fn dispersion(counts: &[Count]) -> f64 {
 /// What one side had in a window.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Span {
+    /// Where the window begins, epoch milliseconds: both sides are compared in the same windows.
+    #[serde(default)]
+    pub start_ms: i64,
     /// Requests and failures.
     pub count: Count,
     /// The largest p99 of a backend, milliseconds.
@@ -374,8 +378,11 @@ fn slow(facts: &Facts, limits: &StopLimits) -> Option<Stop> {
             one.p99_ms.filter(|ms| *ms > 0.0)?.ln() - other.p99_ms.filter(|ms| *ms > 0.0)?.ln();
         (enough(one) && enough(other) && both.is_finite()).then_some(both)
     };
+    // Of windows that one side lacks nothing is known. The newest is the first.
     let pairs = |treated: &[Span], control: &[Span]| -> Vec<Option<f64>> {
-        treated.iter().rev().zip(control.iter().rev()).map(ratio).collect()
+        let control: BTreeMap<i64, &Span> = control.iter().map(|one| (one.start_ms, one)).collect();
+        let pair = |one: &Span| ratio((one, *control.get(&one.start_ms)?));
+        treated.iter().rev().map(pair).collect()
     };
     let before: Vec<f64> =
         pairs(&facts.treated_before, &facts.control_before).into_iter().flatten().collect();
@@ -387,11 +394,11 @@ fn slow(facts: &Facts, limits: &StopLimits) -> Option<Stop> {
     let sd = (before.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
     let limit = mean + limits.p99_factor.ln().max(SURE_SLOW * sd);
     let after = pairs(&facts.treated_after, &facts.control_after);
-    // The newest is the first.
     let newest = after.get(..limits.windows.max(1))?;
     let is_slow = newest.iter().all(|ratio| ratio.is_some_and(|ratio| ratio > limit));
-    let p99_ms = facts.treated_after.last()?.p99_ms?;
-    let expected_ms = facts.control_after.last()?.p99_ms? * mean.exp();
+    let last = facts.treated_after.last()?;
+    let control = facts.control_after.iter().rfind(|one| one.start_ms == last.start_ms)?;
+    let (p99_ms, expected_ms) = (last.p99_ms?, control.p99_ms? * mean.exp());
     is_slow.then_some(Stop::Slow { p99_ms, expected_ms })
 }
 

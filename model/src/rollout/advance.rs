@@ -1,16 +1,37 @@
 //! The effect of transitions on one rollout and on one target's book.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::apply::{Fit, NOT_NOW, UNKNOWN};
 use super::event::{Judgement, Verdict};
-use super::ids::Values;
+use super::ids::{Target, Values};
 use super::state::{
     Attempts, Member, Pause, Phase, Rollout, RolloutState, Standing, StepRecord, TargetBook,
 };
 use super::transition::{Cause, Move, Transition};
 
 impl TargetBook {
+    pub(super) fn new(target: Target) -> Self {
+        Self {
+            target,
+            held_by: None,
+            broken: false,
+            attempts: BTreeMap::new(),
+            owed: None,
+            of_kill: BTreeSet::new(),
+            standing: None,
+            released_at_ms: None,
+            rejected: BTreeSet::new(),
+            unlocked_at: 0,
+            revision: 0,
+        }
+    }
+
+    /// Whether the kill switch still waits for any of these values.
+    pub fn is_owed_by_kill(&self, values: &Values) -> bool {
+        self.owed.is_some() && values.keys().any(|name| self.of_kill.contains(name))
+    }
+
     pub(super) fn unlock(&mut self, sequence: u64) -> Fit {
         if !self.may_unlock() {
             return Err(NOT_NOW);
@@ -19,7 +40,7 @@ impl TargetBook {
         self.unlocked_at = sequence;
         self.attempts.retain(|_, attempts: &mut Attempts| !attempts.locked);
         if std::mem::take(&mut self.broken) {
-            self.owed = None;
+            self.owed = self.owed_by_kill();
         }
         Ok(())
     }
@@ -34,6 +55,22 @@ impl TargetBook {
             standing.values.retain(|name, _| !names.contains(name));
         }
         self.standing.take_if(|standing| standing.values.is_empty());
+    }
+
+    /// The kill switch wants these beside what is owed already.
+    pub(super) fn owe_configured(&mut self, configured: Standing) {
+        self.of_kill.extend(configured.values.keys().cloned());
+        match &mut self.owed {
+            Some(owed) => owed.values.extend(configured.values),
+            None => self.owed = Some(configured),
+        }
+    }
+
+    /// What is left to be wanted when nothing is owed but what the kill switch wants.
+    pub(super) fn owed_by_kill(&self) -> Option<Standing> {
+        let mut owed = self.owed.clone()?;
+        owed.values.retain(|name, _| self.of_kill.contains(name));
+        (!owed.values.is_empty()).then_some(owed)
     }
 
     pub(super) fn promote(&mut self, rollout: &Rollout, place: usize) {

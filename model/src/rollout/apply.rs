@@ -117,7 +117,8 @@ impl State {
             Move::Cooling { target, until_ms } => self.freed(target, Some(*until_ms), false),
             Move::Locked { target } => self.freed(target, None, true),
             Move::Unlocked { target } => self.book(target)?.unlock(sequence),
-            Move::Released { target, rejected } => {
+            Move::Released { target, of_kill: true, .. } => self.forgo(target, transition),
+            Move::Released { target, rejected, .. } => {
                 let book = self.book(target)?;
                 book.standing.take().ok_or(NOT_NOW)?;
                 book.released_at_ms = Some(at_ms);
@@ -316,8 +317,19 @@ impl State {
             rollout.owed(place)
         } else {
             let book = self.book(target)?;
-            let owed = book.owed.take_if(|owed| owed.rollout == *id).ok_or(NOT_NOW)?;
-            owed.values
+            let old = book.owed.as_ref().filter(|owed| owed.rollout == *id).ok_or(NOT_NOW)?;
+            let old = old.values.clone();
+            // What was refused together may go by itself.
+            let may = |rest: &Standing| {
+                rest.values != old
+                    && member == Member::Stuck
+                    && !book.rejected.contains(&rest.values)
+            };
+            book.owed = book.owed_by_kill().filter(may);
+            if book.owed.is_none() {
+                book.of_kill.clear();
+            }
+            old
         };
         self.reject(target, (member == Member::Stuck).then_some(&old))
     }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{Actor, RolloutId, Target, TargetId, Values};
 use super::plan::Planned;
 use super::proposal::Proposal;
+use super::shift::{WEIGHT, shift};
 use super::state::Rollout;
 use super::steps::Bound;
 use super::transition::Transition;
@@ -27,8 +28,6 @@ use super::transition::Transition;
 pub const CONTROLLED: &str = "balancer.weights";
 /// Kinds of rollouts of load balancers begin with this.
 pub const BALANCERS: &str = "balancer.";
-/// Parameters that control sets.
-const WEIGHT: &str = "weight:";
 /// Differences of shares that are rounding.
 const ROUNDING: f64 = 1e-9;
 
@@ -127,10 +126,22 @@ pub struct Push {
     pub window_ms: i64,
     /// Balancers whose agents the pusher hears.
     pub heard: BTreeSet<TargetId>,
+    /// Weights in force of each balancer's backends that are not under control: they stay, and have
+    /// their share of its traffic.
+    pub beside: BTreeMap<TargetId, Values>,
     /// Why, in words.
     pub reason: String,
     /// Windows, estimates, rule.
     pub inputs: serde_json::Value,
+}
+
+/// What of a push may happen now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fit {
+    /// What changes at each balancer; never empty.
+    pub values: BTreeMap<TargetId, Values>,
+    /// Balancers that stay as they are, and why.
+    pub left_out: BTreeMap<TargetId, Held>,
 }
 
 /// Why a push may not happen now.
@@ -161,9 +172,12 @@ pub enum Held {
         /// Of so many.
         members: usize,
     },
-    /// A balancer is not under control, or something else is tried at it.
+    /// A balancer is not under control.
     #[error("{0} is not under control now")]
     NotThere(TargetId),
+    /// Something else is tried at a balancer.
+    #[error("another change is under way at {0}")]
+    Busy(TargetId),
     /// A weight is outside of what was confirmed.
     #[error("{parameter}={value} of {target} is outside of what was confirmed")]
     Outside {
@@ -190,24 +204,6 @@ pub enum Held {
     /// Nothing would change.
     #[error("all weights are as they are to be")]
     Same,
-}
-
-/// The largest share of a group's traffic that moves between its backends.
-pub fn shift(old: &Values, new: &Values) -> f64 {
-    let mut groups: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
-    for (name, old) in old.iter().filter(|(name, _)| name.starts_with(WEIGHT)) {
-        let group = name.rsplit_once('/').map_or(name.as_str(), |(group, _)| group);
-        let weight = |text: &str| text.parse::<u64>().unwrap_or(0) as f64;
-        let new = new.get(name).unwrap_or(old);
-        groups.entry(group).or_default().push((weight(old), weight(new)));
-    }
-    let moved = |weights: &Vec<(f64, f64)>| {
-        let old: f64 = weights.iter().map(|(old, _)| old).sum();
-        let new: f64 = weights.iter().map(|(_, new)| new).sum();
-        let share = |weight: f64, sum: f64| if sum > 0.0 { weight / sum } else { 0.0 };
-        weights.iter().map(|(a, b)| (share(*a, old) - share(*b, new)).abs()).sum::<f64>() / 2.0
-    };
-    groups.values().map(moved).fold(0.0, f64::max)
 }
 
 impl Envelope {
@@ -330,26 +326,28 @@ impl Control {
         Ok(())
     }
 
-    /// Whether these weights are within what was confirmed.
+    /// Whether new weights of a balancer are within what was confirmed, where these weights of its
+    /// backends stay as they are.
     ///
     /// # Errors
-    /// Names the first that is not.
-    pub(super) fn within(&self, values: &BTreeMap<TargetId, Values>) -> Result<(), Held> {
-        for (target, new) in values {
-            let member = self.member(target).filter(|member| member.hold == Hold::Standing);
-            let Some(member) = member else { return Err(Held::NotThere(target.clone())) };
-            for (parameter, value) in new {
-                if !(member.values.contains_key(parameter) && self.envelope.holds(parameter, value))
-                {
-                    let (parameter, value) = (parameter.clone(), value.clone());
-                    return Err(Held::Outside { target: target.clone(), parameter, value });
-                }
+    /// Says what is not.
+    pub(super) fn within(
+        &self,
+        target: &TargetId,
+        new: &Values,
+        beside: &Values,
+    ) -> Result<(), Held> {
+        let member = self.member(target).filter(|member| member.hold == Hold::Standing);
+        let Some(member) = member else { return Err(Held::NotThere(target.clone())) };
+        for (parameter, value) in new {
+            if !(member.values.contains_key(parameter) && self.envelope.holds(parameter, value)) {
+                let (parameter, value) = (parameter.clone(), value.clone());
+                return Err(Held::Outside { target: target.clone(), parameter, value });
             }
-            let share = shift(&member.values, new);
-            let largest = self.envelope.largest_shift;
-            if share > largest + ROUNDING {
-                return Err(Held::Shift { target: target.clone(), share, largest });
-            }
+        }
+        let (share, largest) = (member.shift(new, beside), self.envelope.largest_shift);
+        if share > largest + ROUNDING {
+            return Err(Held::Shift { target: target.clone(), share, largest });
         }
         Ok(())
     }
@@ -363,5 +361,15 @@ impl Control {
             let by = made.actor.clone();
             self.frozen = Some(Frozen { at_ms: made.at_ms, by, reason, by_person: false });
         }
+    }
+}
+
+impl Controlled {
+    /// The share of the balancer's traffic that new weights would move, where these weights of its
+    /// backends stay as they are.
+    pub fn shift(&self, new: &Values, beside: &Values) -> f64 {
+        let mut old = beside.clone();
+        old.extend(self.values.clone());
+        shift(&old, new)
     }
 }

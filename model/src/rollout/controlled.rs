@@ -76,8 +76,8 @@ impl State {
             reason: made.reason.clone(),
             by_person,
         };
-        if let Move::Pushed { values, window_ms, .. } = &made.what {
-            return self.pushed(id, values, (*window_ms, made.at_ms));
+        if let Move::Pushed { values, window_ms, beside, .. } = &made.what {
+            return self.pushed(id, (values, beside), (*window_ms, made.at_ms));
         }
         let control = Arc::make_mut(self.controls.get_mut(id).ok_or(UNKNOWN)?);
         if control.is_over() {
@@ -110,12 +110,17 @@ impl State {
     fn pushed(
         &mut self,
         id: &RolloutId,
-        values: &BTreeMap<TargetId, Values>,
+        (values, beside): (&BTreeMap<TargetId, Values>, &BTreeMap<TargetId, Values>),
         (window_ms, at_ms): (i64, i64),
     ) -> Fit {
         let control = self.control(id).ok_or(UNKNOWN)?;
         control.may_push(window_ms, at_ms).map_err(|_| NOT_NOW)?;
-        control.within(values).map_err(|_| "it is outside of what was confirmed")?;
+        let none = Values::new();
+        for (target, new) in values {
+            let beside = beside.get(target).unwrap_or(&none);
+            let is_within = control.within(target, new, beside);
+            is_within.map_err(|_| "it is outside of what was confirmed")?;
+        }
         if values.is_empty() || !self.is_free(values.keys()) {
             return Err(NOT_NOW);
         }
@@ -153,9 +158,34 @@ impl State {
                 member.hold = Hold::LetGo("its agent refuses the configured weights".to_owned());
                 continue;
             }
-            let values = member.configured.clone();
-            book.owed = Some(Standing { rollout: id.clone(), values, persist });
+            book.owe_configured(Standing {
+                rollout: id.clone(),
+                values: member.configured.clone(),
+                persist,
+            });
         }
+    }
+
+    /// Another hand has set other weights than the kill switch wants back: nothing is wanted of them any more.
+    pub(super) fn forgo(&mut self, target: &TargetId, made: &Transition) -> Fit {
+        let book = self.targets.get_mut(target).map(Arc::make_mut).ok_or(UNKNOWN)?;
+        let names = std::mem::take(&mut book.of_kill);
+        let owed = book.owed.as_mut().filter(|_| !names.is_empty()).ok_or(NOT_NOW)?;
+        owed.values.retain(|name, _| !names.contains(name));
+        book.owed.take_if(|owed| owed.values.is_empty());
+        book.released_at_ms = Some(made.at_ms);
+        for control in self.controls.values_mut().filter(|control| control.killed.is_some()) {
+            let is_it = |m: &Controlled| {
+                m.target.id == *target
+                    && m.hold == Hold::Killed
+                    && m.configured.keys().any(|name| names.contains(name))
+            };
+            if control.members.iter().any(is_it) {
+                let members = Arc::make_mut(control).members.iter_mut().filter(|m| is_it(m));
+                members.for_each(|member| member.hold = Hold::LetGo(made.reason.clone()));
+            }
+        }
+        Ok(())
     }
 }
 

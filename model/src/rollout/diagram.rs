@@ -129,6 +129,7 @@ pub const TABLE: &[Edge] = &[
     control("frozen", "let_go", "released"),
     control("frozen", "let_go", "upset"),
     control("frozen", "killed", "killed"),
+    control("killed", "killed", "released"),
 ];
 
 impl Rollout {
@@ -183,7 +184,8 @@ pub fn mermaid(machine: Machine) -> String {
         line(format!("{from} --> {to}: {}", on.join(", ")));
     }
     for node in nodes {
-        if machine != Machine::Target && !edges.iter().any(|edge| edge.from == node) {
+        let goes_on = edges.iter().any(|edge| edge.from == node && edge.to != node);
+        if machine != Machine::Target && !goes_on {
             line(format!("{node} --> [*]"));
         }
     }

@@ -44,9 +44,11 @@
 //! - (m) a revision never falls, and differs when what is wanted differs;
 //! - (o) what is pushed was promoted and is neither frozen nor let go; each weight is within the envelope,
 //!   no more traffic moves than was confirmed, and each push is from newer windows and a second after the last;
+//!   a balancer that may not be set now is left out, and keeps nobody else waiting;
 //! - (p) freezing and going on change nothing that is wanted;
 //! - (q) after the kill switch exactly the configured weights are wanted of each balancer that was not let
-//!   go, until it has shown them, and then none; nothing is pushed ever again;
+//!   go, whatever else it is owed, until it has shown them or another hand has set others, and then none;
+//!   nothing is pushed ever again;
 //! - (r) control frees a balancer whose weights another hand has set, or whose agent refuses them, and
 //!   freezes with the reason; it never takes it back.
 
@@ -67,6 +69,7 @@ mod policy;
 mod proposal;
 mod push;
 mod refusal;
+mod shift;
 mod state;
 pub mod steps;
 #[cfg(test)]
@@ -75,7 +78,7 @@ mod transition;
 
 pub use self::apply::Misfit;
 pub use self::control::{
-    BALANCERS, CONTROLLED, Control, Controlled, Envelope, Frozen, Held, Hold, LastPush, Push, shift,
+    BALANCERS, CONTROLLED, Control, Controlled, Envelope, Fit, Frozen, Held, Hold, LastPush, Push,
 };
 pub use self::decide::{Action, Decision, decide};
 pub use self::diagram::{Edge, Machine, TABLE, mermaid};
@@ -86,6 +89,7 @@ pub use self::plan::{Plan, Planned};
 pub use self::policy::{Ask, NodePolicy, Part};
 pub use self::proposal::{BadProposal, Candidate, MOST_MEMBERS, Prediction, Proposal};
 pub use self::refusal::{Refusal, RefusalClass};
+pub use self::shift::{part_of_the_way, shift};
 pub use self::state::{
     Attempts, Member, Pause, Phase, Rollout, RolloutState, Standing, State, StepRecord, Suggestion,
     SuggestionStatus, TargetBook,

@@ -19,6 +19,15 @@ impl TargetBook {
         };
         standing.filter(is_lost).map(|(name, _)| name.clone()).collect()
     }
+
+    /// Whether another hand has set weights that the kill switch wants back: the agent had them in force, or was setting them, and found others.
+    fn is_foreign_to_kill(&self, outcome: &Outcome) -> bool {
+        let owed = self.owed.iter().flat_map(|owed| &owed.values);
+        let mut of_kill = owed.filter(|(name, _)| self.of_kill.contains(*name));
+        matches!(outcome.result, Applied::Drifted(_))
+            && of_kill
+                .any(|(name, value)| outcome.in_force.get(name).is_some_and(|found| found != value))
+    }
 }
 
 impl Rollout {
@@ -95,7 +104,8 @@ impl Draft<'_> {
                 matches!(outcome.result, Applied::Rejected(_)) && book.held_by.is_none();
             let rejected = is_barred.then_some(standing.values);
             let reason = format!("the agent {what}: {why}; Flyball lets go");
-            self.agent(Move::Released { target, rejected }, &reason, outcome);
+            let what = Move::Released { target, rejected, of_kill: false };
+            self.agent(what, &reason, outcome);
         } else {
             self.late(outcome, &target);
         }
@@ -185,10 +195,19 @@ impl Draft<'_> {
         if !book.lost(outcome).is_empty() {
             // What is wanted without them is another revision, which the agent answers again.
             let reason = "the agent found other values than were promoted; Flyball lets go";
-            self.agent(Move::Released { target, rejected: None }, reason, outcome);
+            let what = Move::Released { target, rejected: None, of_kill: false };
+            self.agent(what, reason, outcome);
         } else if outcome.shows(old) {
             let reason = "the agent has read the old values back";
             self.agent(Move::Restored { rollout, target }, reason, outcome);
+        } else if book.owed.as_ref().is_some_and(|owed| owed.values == *old)
+            && book.is_foreign_to_kill(outcome)
+        {
+            let reason = format!(
+                "another hand has set other weights of {target} than the kill switch wants back; Flyball lets go"
+            );
+            let what = Move::Released { target, rejected: None, of_kill: true };
+            self.agent(what, &reason, outcome);
         } else if let Applied::Rejected(why) = &outcome.result {
             let reason = format!("the agent refuses the old values: {why}");
             self.agent(Move::Stuck { rollout, target }, &reason, outcome);

@@ -1,10 +1,11 @@
 //! Decisions about pools under control.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::control::{Control, Held, Push};
+use super::control::{Control, Fit, Held, Push};
 use super::decide::Draft;
 use super::ids::{Actor, RolloutId, TargetId, Values};
 use super::refusal::Refusal;
@@ -15,11 +16,12 @@ use super::transition::{Cause, Move};
 const LATEST_MS: i64 = 60_000;
 
 impl State {
-    /// What would change by a push at this time.
+    /// What would change by a push at this time. A balancer that may not be set now is left out; the
+    /// others go on.
     ///
     /// # Errors
-    /// Says why it may not happen.
-    pub fn may_push(&self, push: &Push, now_ms: i64) -> Result<BTreeMap<TargetId, Values>, Held> {
+    /// Says why nothing may; of several balancers that may not be set, why the first may not.
+    pub fn may_push(&self, push: &Push, now_ms: i64) -> Result<Fit, Held> {
         let control = self.control(&push.rollout).ok_or(Held::Unknown)?;
         control.may_push(push.window_ms, now_ms)?;
         if push.window_ms > now_ms.saturating_add(LATEST_MS) {
@@ -30,21 +32,46 @@ impl State {
         if heard * 2 <= members {
             return Err(Held::Minority { heard, members });
         }
-        let values = control.changed(push);
-        control.within(&values)?;
-        for (target, new) in &values {
-            let book = self.target(target).filter(|book| book.held_by.is_none());
-            let standing = book.and_then(|book| book.standing.as_ref());
-            let Some((book, standing)) = book.zip(standing) else {
-                return Err(Held::NotThere(target.clone()));
-            };
-            let mut wanted = standing.values.clone();
-            wanted.extend(new.clone());
-            if book.rejected.contains(&wanted) {
-                return Err(Held::Rejected(target.clone()));
+        let (mut values, mut left_out) = (BTreeMap::new(), BTreeMap::new());
+        for (target, new) in control.changed(push) {
+            match self.may_get(control, &target, &new, push) {
+                Ok(()) => {
+                    values.insert(target, new);
+                }
+                // Who names a balancer that is not under control knows another control.
+                Err(held @ Held::NotThere(_)) => return Err(held),
+                Err(held) => {
+                    left_out.insert(target, held);
+                }
             }
         }
-        if values.is_empty() { Err(Held::Same) } else { Ok(values) }
+        if values.is_empty() {
+            return Err(left_out.into_values().next().unwrap_or(Held::Same));
+        }
+        Ok(Fit { values, left_out })
+    }
+
+    /// Whether a balancer may get new weights.
+    fn may_get(
+        &self,
+        control: &Control,
+        target: &TargetId,
+        new: &Values,
+        push: &Push,
+    ) -> Result<(), Held> {
+        let none = Values::new();
+        control.within(target, new, push.beside.get(target).unwrap_or(&none))?;
+        let standing = self.target(target).and_then(|book| Some((book, book.standing.as_ref()?)));
+        let Some((book, standing)) = standing else { return Err(Held::NotThere(target.clone())) };
+        if book.held_by.is_some() {
+            return Err(Held::Busy(target.clone()));
+        }
+        let mut wanted = standing.values.clone();
+        wanted.extend(new.clone());
+        if book.rejected.contains(&wanted) {
+            return Err(Held::Rejected(target.clone()));
+        }
+        Ok(())
     }
 
     /// The control of a pool that has not ended.
@@ -55,10 +82,16 @@ impl State {
 
 impl Draft<'_> {
     pub(super) fn push(&mut self, push: &Push) {
-        let Ok(values) = self.state.may_push(push, self.now_ms) else { return };
+        let Ok(Fit { values, left_out }) = self.state.may_push(push, self.now_ms) else { return };
         let (rollout, window_ms) = (push.rollout.clone(), push.window_ms);
-        let what = Move::Pushed { rollout, values, window_ms };
-        self.make(what, Actor::part("control"), &push.reason, push.inputs.clone());
+        let mut beside = push.beside.clone();
+        beside.retain(|target, weights| values.contains_key(target) && !weights.is_empty());
+        let mut reason = push.reason.clone();
+        for held in left_out.values() {
+            let _ = write!(reason, "; left out: {held}");
+        }
+        let what = Move::Pushed { rollout, values, window_ms, beside };
+        self.make(what, Actor::part("control"), &reason, push.inputs.clone());
     }
 
     pub(super) fn panic(&mut self, rollout: &RolloutId, reason: &str, inputs: &Value) {

@@ -221,6 +221,8 @@ pub struct TargetBook {
     pub attempts: BTreeMap<String, Attempts>,
     /// Old values that a failed rollout still wants in force.
     pub owed: Option<Standing>,
+    /// Those of them that the kill switch wants: a person who unlocks the target does not end that.
+    pub(super) of_kill: BTreeSet<String>,
     /// Promoted values.
     pub standing: Option<Standing>,
     /// When Flyball last let go of promoted values, epoch milliseconds: another hand had set other
@@ -417,21 +419,6 @@ impl Member {
 }
 
 impl TargetBook {
-    pub(super) fn new(target: Target) -> Self {
-        Self {
-            target,
-            held_by: None,
-            broken: false,
-            attempts: BTreeMap::new(),
-            owed: None,
-            standing: None,
-            released_at_ms: None,
-            rejected: BTreeSet::new(),
-            unlocked_at: 0,
-            revision: 0,
-        }
-    }
-
     /// Whether a person has to unlock it, for any kind.
     pub fn is_locked(&self) -> bool {
         self.broken || self.attempts.values().any(|attempts| attempts.locked)

@@ -218,6 +218,9 @@ pub enum Move {
         target: TargetId,
         /// Values that the agent rejected.
         rejected: Option<Values>,
+        /// It is not promoted values, but the weights that the kill switch wants back.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        of_kill: bool,
     },
     /// Control of a pool wants other weights.
     Pushed {
@@ -227,6 +230,9 @@ pub enum Move {
         values: BTreeMap<TargetId, Values>,
         /// End of the windows that they were computed from, epoch milliseconds.
         window_ms: i64,
+        /// Weights in force at these balancers that are not under control and stay.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        beside: BTreeMap<TargetId, Values>,
     },
     /// Nothing is pushed for now; what is in force stays.
     Froze {

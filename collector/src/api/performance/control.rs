@@ -233,8 +233,7 @@ impl PoolControl {
         let bounds = control.envelope.bounds.iter();
         let balancers = control.members.iter().map(|member| {
             let book = view.state.target(&member.target.id);
-            let owed = book.and_then(|book| book.owed.as_ref());
-            let is_owed = owed.is_some_and(|owed| owed.rollout == control.rollout);
+            let is_owed = book.is_some_and(|book| book.is_owed_by_kill(&member.configured));
             let (state, reason) = match &member.hold {
                 Hold::Awaiting | Hold::Standing => ("standing", None),
                 Hold::LetGo(reason) => ("let_go", Some(reason.clone())),

@@ -18,6 +18,7 @@ const SECONDS: [f64; 12] =
 pub struct ControlMetrics {
     pushes: Family<By, Counter>,
     held: Family<Why, Counter>,
+    left_out: Family<Why, Counter>,
     pools: Family<State, Gauge>,
     append: Histogram,
     confirm: Histogram,
@@ -46,6 +47,7 @@ impl Default for ControlMetrics {
         Self {
             pushes: Family::default(),
             held: Family::default(),
+            left_out: Family::default(),
             pools: Family::default(),
             append: Histogram::new(SECONDS),
             confirm: Histogram::new(SECONDS),
@@ -67,6 +69,11 @@ impl ControlMetrics {
             "Windows after which nothing was pushed, by the reason",
             self.held.clone(),
         );
+        own.register(
+            "left_out",
+            "Balancers that were left out after a window in which others could be pushed, by the reason",
+            self.left_out.clone(),
+        );
         own.register("pools", "Pools under control, by state", self.pools.clone());
         own.register(
             "append_seconds",
@@ -87,6 +94,10 @@ impl ControlMetrics {
 
     pub(super) fn held(&self, reason: &'static str) {
         self.held.get_or_create(&Why { reason }).inc();
+    }
+
+    pub(super) fn left_out(&self, reason: &'static str) {
+        self.left_out.get_or_create(&Why { reason }).inc();
     }
 
     pub(super) fn states(&self, running: i64, frozen: i64) {

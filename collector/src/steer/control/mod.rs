@@ -9,7 +9,10 @@
 //!
 //! Every collector does it for every pool, and only the machine decides whose push counts: a collector that hears no majority of a pool's balancers is refused, and of two
 //! that push the same window the journal takes one, after which the other one's windows are too old. After a start nothing is pushed until three windows were measured:
-//! that is the envelope's warm-up, since the law's state is of this process. Nothing is kept here but what was pushed lately, for the interface.
+//! that is the envelope's warm-up, since the law's state is of this process. What is held back, by whomever, is told to the law, which then goes on from what is in force.
+//!
+//! A balancer that cannot be told (another rollout is under way there, its step would be too large, its agent has refused these weights) is left out and the others go on. It
+//! gets what the others have when it may, in steps as large as one push may be. Nothing is kept here but what was pushed lately.
 
 mod metrics;
 mod records;
@@ -19,7 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use flyball_model::rollout::{Control, Held, RolloutId, TargetId};
+use flyball_model::rollout::{Control, Controlled, Held, RolloutId, TargetId};
 use parking_lot::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -27,9 +30,10 @@ use tokio_util::sync::CancellationToken;
 pub use self::metrics::ControlMetrics;
 use self::records::Records;
 pub use self::records::{Confirmation, PushRecord};
-use self::step::{Step, step};
+use self::step::{LeftOut, Pushing, Step, Weights, step};
 use super::driver::{DriveError, Driver, Pushed};
 use super::watch::{AgentEvent, Steering};
+use crate::balancers::shadow::PoolEstimate;
 use crate::balancers::watch::PoolWatch;
 use crate::live::now_ms;
 
@@ -51,7 +55,7 @@ struct Inner {
 pub struct Glance {
     /// The newest pushes, the newest first.
     pub pushes: Vec<PushRecord>,
-    /// Why this collector has pushed nothing after the last window; empty when it has.
+    /// Why this collector has pushed nothing after the last window, or whom it left out; empty when all were told.
     pub waits: String,
     /// Balancers whose agents this collector hears.
     pub heard: usize,
@@ -155,30 +159,51 @@ impl Controls {
     /// Steps every pool that is under control.
     async fn window(&self) {
         let view = self.0.driver.view();
-        if !view.health.may_decide() {
-            return;
-        }
-        for control in view.state.controls().filter(|control| control.status() == "running") {
-            let waits = self.one(control).await;
-            let mut records = self.0.records.lock();
-            records.entry(control.rollout.clone()).or_default().waits = waits;
+        let may_decide = view.health.may_decide();
+        for control in view.state.controls().filter(|control| !control.is_over()) {
+            let Some(estimate) = self.estimate(control) else {
+                self.0.metrics.held("unknown");
+                self.waits(control, "none of its balancers reports to this collector".to_owned());
+                continue;
+            };
+            if !may_decide || control.status() != "running" {
+                // The law goes on from what is in force when it may push again.
+                self.0.pools.held(&estimate);
+                continue;
+            }
+            let waits = self.one(control, &estimate).await;
+            self.waits(control, waits);
         }
     }
 
-    /// Why nothing was pushed; empty when something was.
-    async fn one(&self, control: &Control) -> String {
-        let Some(estimate) = self.0.pools.latest(&control.pool.name) else {
-            self.0.metrics.held("unknown");
-            return "none of its balancers reports to this collector".to_owned();
+    /// The pool is that of the balancers that are under control, whatever it is called by now.
+    fn estimate(&self, control: &Control) -> Option<Arc<PoolEstimate>> {
+        let member = |member: &'_ Controlled| {
+            let parameter = member.values.keys().next()?;
+            Some((member.target.id.0.clone(), parameter.clone()))
         };
-        let heard = self.heard(control);
-        match step(control, &estimate, heard) {
-            Step::Wait { kind, why } => {
+        let members: Vec<(String, String)> = control.standing().filter_map(member).collect();
+        self.0.pools.pool_of_most(members.iter().map(|(id, name)| (id.as_str(), name.as_str())))
+    }
+
+    fn waits(&self, control: &Control, waits: String) {
+        self.0.records.lock().entry(control.rollout.clone()).or_default().waits = waits;
+    }
+
+    /// Why nothing was pushed, or who was left out; empty when all were told.
+    async fn one(&self, control: &Control, estimate: &PoolEstimate) -> String {
+        let aim = self.0.records.lock().get(&control.rollout).and_then(|own| own.aim(control));
+        match step(control, estimate, self.heard(control), aim.as_ref()) {
+            Step::Wait { kind, why, is_restrained } => {
                 self.0.metrics.held(kind);
+                if is_restrained {
+                    self.0.pools.held(estimate);
+                }
                 why
             }
             Step::Panic { reason, inputs } => {
                 self.0.metrics.held("panic");
+                self.0.pools.held(estimate);
                 let done =
                     self.0.driver.panic(control.rollout.clone(), reason.clone(), inputs).await;
                 if let Err(error) = done {
@@ -186,23 +211,47 @@ impl Controls {
                 }
                 reason
             }
-            Step::Push { push, verdict } => {
-                let id = push.rollout.clone();
-                let begun = Instant::now();
-                match self.0.driver.push(*push).await {
-                    Ok(Pushed::Done { left_at }) => {
-                        self.0.metrics.appended(begun, left_at);
-                        self.0.pools.settle(&control.pool.name, &verdict, now_ms());
-                        self.look(Some((&id, left_at)));
-                        String::new()
-                    }
-                    Ok(Pushed::Held(held)) => {
-                        self.0.metrics.held(kind_of(&held));
-                        held.to_string()
-                    }
-                    Err(error) => self.failed(&error),
+            Step::Push(pushing) => self.push(*pushing, estimate).await,
+        }
+    }
+
+    async fn push(&self, pushing: Pushing, estimate: &PoolEstimate) -> String {
+        let Pushing { push, verdict, aim, mut left_out } = pushing;
+        let (id, begun) = (push.rollout.clone(), Instant::now());
+        let done = self.0.driver.push(push).await;
+        if !matches!(done, Ok(Pushed::Done { .. })) && verdict.is_some() {
+            self.0.pools.held(estimate);
+        }
+        match done {
+            Ok(Pushed::Done { left_at, left_out: held }) => {
+                self.0.metrics.appended(begun, left_at);
+                if let Some(verdict) = verdict {
+                    self.0.pools.settle(estimate, &verdict, now_ms());
                 }
+                self.look(Some((&id, left_at)));
+                self.aims(&id, aim);
+                left_out.extend(
+                    held.iter().map(|held| LeftOut { kind: kind_of(held), why: held.to_string() }),
+                );
+                left_out.iter().for_each(|one| self.0.metrics.left_out(one.kind));
+                let all: Vec<String> = left_out.into_iter().map(|one| one.why).collect();
+                if all.is_empty() { String::new() } else { format!("left out: {}", all.join("; ")) }
             }
+            Ok(Pushed::Held(held)) => {
+                self.0.metrics.held(kind_of(&held));
+                held.to_string()
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    /// Remembers what all are to have since the newest push.
+    fn aims(&self, id: &RolloutId, aim: Weights) {
+        let view = self.0.driver.view();
+        let last = view.state.control(id).and_then(|control| control.last);
+        let mut records = self.0.records.lock();
+        if let Some((last, own)) = last.zip(records.get_mut(id)) {
+            own.aim = Some((last.sequence, aim));
         }
     }
 
@@ -221,7 +270,9 @@ fn kind_of(held: &Held) -> &'static str {
         Held::Old { .. } => "old",
         Held::TooSoon(_) => "too_soon",
         Held::Minority { .. } => "minority",
-        Held::Outside { .. } | Held::Shift { .. } => "outside",
+        Held::Busy(_) => "busy",
+        Held::Outside { .. } => "outside",
+        Held::Shift { .. } => "shift",
         Held::Rejected(_) => "rejected",
         Held::Same => "same",
     }

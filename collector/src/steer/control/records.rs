@@ -10,6 +10,7 @@ use flyball_proto::series::NodeName;
 use flyball_proto::steering::{PolicyResult, Target as Server};
 
 use super::metrics::ControlMetrics;
+use super::step::Weights;
 use crate::live::now_ms;
 use crate::steer::watch::Agents;
 
@@ -20,8 +21,10 @@ const KEPT: usize = 20;
 #[derive(Debug, Default)]
 pub(super) struct Records {
     pushes: VecDeque<PushRecord>,
-    /// Why nothing was pushed after the last window.
+    /// Why nothing was pushed after the last window, or who was left out.
     pub(super) waits: String,
+    /// What this collector has pushed to all but those that it left out, with the push's number.
+    pub(super) aim: Option<(u64, Weights)>,
 }
 
 /// One push.
@@ -53,6 +56,12 @@ pub struct Confirmation {
 }
 
 impl Records {
+    /// What all balancers are to have, unless another collector has pushed since.
+    pub(super) fn aim(&self, control: &Control) -> Option<Weights> {
+        let (sequence, aim) = self.aim.as_ref()?;
+        (control.last?.sequence == *sequence).then(|| aim.clone())
+    }
+
     /// Takes note of a push that is new. True when there is one.
     pub(super) fn note(&mut self, control: &Control, left_at: Instant) -> bool {
         let Some(last) = control.last else { return false };

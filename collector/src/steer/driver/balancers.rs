@@ -57,22 +57,30 @@ pub(super) fn sight(
     let width_ms = u32::try_from(pools.window_ms()).unwrap_or(u32::MAX).max(1);
     let (treated, controls) = sides(rollout);
     let first = treated.first()?;
-    let parameter = first.revert_to.keys().next()?;
-    let pool = pools.pool_of(&first.target.id.0, parameter)?.pool.name.clone();
+    let groups = rollout
+        .plan
+        .members
+        .iter()
+        .map(|planned| (planned.target.id.0.as_str(), parameter(planned)));
+    let pool = pools.pool_of_most(groups)?;
     let began_ms = rollout.touched_at_ms(rollout.place(&first.target.id)?);
     let before_ms = i64::from(settings.max_before + 2) * i64::from(width_ms);
     let from_ms = began_ms.saturating_sub(before_ms).max(since_ms);
     let of = |arm: Arm| {
-        let (pools, pool) = (pools, pool.as_str());
         move |planned: &&Planned| Measured {
             target: planned.target.id.clone(),
             arm,
-            windows: pools.member_past(pool, &planned.target.id.0, from_ms),
+            windows: pools.member_past(&planned.target.id.0, parameter(planned), from_ms),
         }
     };
     let mut measured: Vec<Measured> = treated.iter().map(of(Arm::Treated)).collect();
     measured.extend(controls.iter().map(of(Arm::Control)));
     Some(Sight { measured, past: pools.pool_past(&pool, from_ms), width_ms })
+}
+
+/// One that is changed: it tells the group.
+fn parameter(planned: &Planned) -> &str {
+    planned.revert_to.keys().next().map_or("", String::as_str)
 }
 
 /// Those of the wave that is under way, and those that no wave has reached.
@@ -221,6 +229,7 @@ fn spans(
     for of in sight.measured.iter().filter(|of| of.arm == arm) {
         for window in of.windows.iter().filter(counts) {
             let seen = all.entry(window.start_ms).or_default();
+            seen.start_ms = window.start_ms;
             seen.count.requests = seen.count.requests.saturating_add(window.requests);
             seen.count.errors = seen.count.errors.saturating_add(window.errors);
             let p99_ms = seen.p99_ms.into_iter().chain(window.latency_p99_ms);
@@ -235,12 +244,15 @@ fn spans(
 #[derive(Debug, Default)]
 pub(super) struct Stops {
     gone: BTreeMap<(RolloutId, TargetId), i64>,
+    /// The step that a balancer has in force by its agent's word, and since which look.
+    in_force: BTreeMap<(RolloutId, TargetId), (u64, i64)>,
 }
 
 impl Stops {
     /// Forgets all rollouts but these.
     pub(super) fn keep(&mut self, going: &[RolloutId]) {
         self.gone.retain(|(rollout, _), _| going.contains(rollout));
+        self.in_force.retain(|(rollout, _), _| going.contains(rollout));
     }
 
     /// The reason to stop a rollout, if there is one, with the facts.
@@ -251,6 +263,7 @@ impl Stops {
         settings: &JudgeSettings,
         now_ms: i64,
     ) -> Option<(String, Json)> {
+        self.note(rollout, now_ms);
         let limits = StopLimits { gone_ms: settings.breach_ms as i64, ..StopLimits::default() };
         let members = rollout.plan.members.iter().zip(&rollout.members);
         for (planned, _) in members.filter(|(_, member)| member.is_touched()) {
@@ -272,7 +285,7 @@ impl Stops {
         };
         let facts = Facts {
             gone_ms: 0,
-            mismatch: wave.iter().find_map(|planned| mismatch(rollout, state, planned, sight)),
+            mismatch: self.mismatched((rollout, state), &wave, sight),
             treated_before: of(Arm::Treated, false),
             treated_after: of(Arm::Treated, true),
             control_before: of(Arm::Control, false),
@@ -283,6 +296,31 @@ impl Stops {
         Some(told(&wave.first()?.target, &found, &facts))
     }
 
+    /// Takes note of who has the change in force.
+    fn note(&mut self, rollout: &Rollout, now_ms: i64) {
+        for (planned, member) in rollout.plan.members.iter().zip(&rollout.members) {
+            let (key, step) = (key(rollout, &planned.target), rollout.revision());
+            if *member != Member::InForce {
+                self.in_force.remove(&key);
+            } else if self.in_force.get(&key).is_none_or(|(known, _)| *known != step) {
+                self.in_force.insert(key, (step, now_ms));
+            }
+        }
+    }
+
+    /// See [`mismatch`].
+    fn mismatched(
+        &self,
+        (rollout, state): (&Rollout, &State),
+        wave: &[&Planned],
+        sight: &Sight,
+    ) -> Option<(String, String, String)> {
+        wave.iter().find_map(|planned| {
+            let (_, since_ms) = self.in_force.get(&key(rollout, &planned.target))?;
+            mismatch((planned, state), sight, *since_ms)
+        })
+    }
+
     fn gone_ms(
         &mut self,
         rollout: &Rollout,
@@ -290,7 +328,7 @@ impl Stops {
         steering: &Steering,
         now_ms: i64,
     ) -> i64 {
-        let key = (rollout.id.clone(), target.id.clone());
+        let key = key(rollout, target);
         let report = NodeName::new(&target.node).ok().and_then(|node| {
             let server = Server_::new(&target.kind, &target.name);
             steering.balancers().get(&node, &server)
@@ -305,6 +343,10 @@ impl Stops {
     }
 }
 
+fn key(rollout: &Rollout, target: &Target) -> (RolloutId, TargetId) {
+    (rollout.id.clone(), target.id.clone())
+}
+
 fn told(target: &Target, found: &Stop, facts: &Facts) -> (String, Json) {
     let newest = |spans: &[Seen]| json!(spans.iter().rev().take(10).collect::<Vec<_>>());
     let inputs = json!({
@@ -314,22 +356,16 @@ fn told(target: &Target, found: &Stop, facts: &Facts) -> (String, Json) {
     (format!("{}: {found}", target.id), inputs)
 }
 
-/// A weight that is in force by its agent's word but has been another one at the end of two windows.
+/// A weight that is in force by its agent's word since a time, but has been another one at the end of two windows that began later.
 fn mismatch(
-    rollout: &Rollout,
-    state: &State,
-    planned: &Planned,
+    (planned, state): (&Planned, &State),
     sight: &Sight,
+    since_ms: i64,
 ) -> Option<(String, String, String)> {
-    let place = rollout.place(&planned.target.id)?;
-    if rollout.members.get(place) != Some(&Member::InForce) {
-        return None;
-    }
     let wanted = state.wanted(&planned.target.id)?.values;
     let of = sight.measured.iter().find(|of| of.target == planned.target.id)?;
-    let step_ms = rollout.steps.last()?.started_at_ms + i64::from(sight.width_ms);
     let [.., one, two] = of.windows.as_slice() else { return None };
-    if one.start_ms < step_ms {
+    if one.start_ms < since_ms {
         return None;
     }
     wanted.into_iter().find_map(|(parameter, wanted)| {
@@ -360,3 +396,6 @@ fn more(planned: &Planned) -> BTreeSet<String> {
     };
     new.iter().filter_map(grows).collect()
 }
+
+#[cfg(test)]
+mod tests;

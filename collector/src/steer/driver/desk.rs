@@ -156,10 +156,11 @@ impl Desk {
 
     /// A push that may not happen as far as is known here costs the journal nothing.
     async fn push(&mut self, push: Push) -> Result<Pushed, DriveError> {
-        let may = |desk: &Self| desk.follower.log().state().may_push(&push, now_ms()).err();
-        if let Some(held) = may(self) {
-            return Ok(Pushed::Held(held));
-        }
+        let may = |desk: &Self| desk.follower.log().state().may_push(&push, now_ms());
+        let left_out = match may(self) {
+            Ok(fit) => fit.left_out,
+            Err(held) => return Ok(Pushed::Held(held)),
+        };
         let head = self.follower.log().head().sequence;
         let event = Event::Push(Box::new(push.clone()));
         self.happen(&event).await?;
@@ -167,18 +168,19 @@ impl Desk {
         let control = self.follower.log().state().control(&push.rollout);
         let last = control.and_then(|control| control.last);
         let is_ours = |control: &Control| {
-            let mut standing = control.standing();
-            standing.all(|member| {
+            let mut told = control.standing().filter(|m| !left_out.contains_key(&m.target.id));
+            told.all(|member| {
                 let wanted = push.values.get(&member.target.id);
                 wanted.into_iter().flatten().all(|(k, v)| member.values.get(k) == Some(v))
             })
         };
         let is_new = last.is_some_and(|l| l.sequence > head && l.window_ms == push.window_ms);
         if is_new && control.is_some_and(is_ours) {
-            return Ok(Pushed::Done { left_at });
+            let left_out = left_out.into_values().collect();
+            return Ok(Pushed::Done { left_at, left_out });
         }
         // Another collector was first, or control was frozen meanwhile.
-        Ok(Pushed::Held(may(self).unwrap_or(Held::Same)))
+        Ok(Pushed::Held(may(self).err().unwrap_or(Held::Same)))
     }
 
     /// The number of a decision that an agent has followed, where this journal does not go as far.

@@ -128,6 +128,8 @@ pub enum Pushed {
     Done {
         /// When they were.
         left_at: std::time::Instant,
+        /// Why balancers were left out.
+        left_out: Vec<Held>,
     },
     /// It is not, for this reason.
     Held(Held),

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flyball_model::balance::eject::{self, Ejection, Evidence as Seen, Record, Sight, decide};
-use flyball_model::rollout::{Candidate, RolloutState, State};
+use flyball_model::rollout::{Candidate, RolloutState, State, TargetId};
 use flyball_proto::steering::BackendState;
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use super::view::{PoolView, Wanted};
 use super::{Advisor, PoolDraft};
 use crate::balancers::in_force;
 use crate::suggest::Context;
-use crate::suggest::draft::{Evidence, Risk, RiskLevel, percent};
+use crate::suggest::draft::{Details, Evidence, Risk, RiskLevel, percent};
 use crate::suggest::estimate::Estimate;
 
 /// Metric of its predictions.
@@ -167,29 +167,20 @@ fn back(
     may: &[usize],
     settings: &eject::Settings,
 ) -> Vec<PoolDraft> {
-    let group = &view.estimate.pool.group;
     let mut drafts = Vec::new();
     for backend in &view.estimate.pool.backends {
-        let names: BTreeSet<String> = (backend.placements.iter())
-            .filter(|placement| placement.server.state == BackendState::Drain)
-            .map(|placement| format!("state:{group}/{}", placement.server.name))
+        let own: Vec<(usize, Vec<i64>)> = (may.iter())
+            .filter_map(|&place| Some((place, drained(view, state, (place, &backend.id))?)))
             .collect();
-        let drained = state.rollouts().filter(|rollout| {
-            let plans = &rollout.plan.members;
-            rollout.kind == KIND
-                && rollout.state == RolloutState::Promoted
-                && plans.iter().any(|plan| {
-                    plan.last().iter().any(|(name, to)| to == "drain" && names.contains(name))
-                })
-        });
-        let ended: Vec<i64> = drained.filter_map(|rollout| rollout.ended_at_ms).collect();
+        let ended: BTreeSet<i64> = own.iter().flat_map(|(_, ended)| ended).copied().collect();
         let Some(last_ms) = ended.iter().max() else { continue };
         let times = ended.len() as u64;
         let for_ms = settings.base_ms.saturating_mul(times).min(settings.cap_ms);
         if context.now_ms < last_ms.saturating_add_unsigned(for_ms) {
             continue;
         }
-        let members = members(view, may, &backend.id, "ready");
+        let may: Vec<usize> = own.iter().map(|(place, _)| *place).collect();
+        let members = members(view, &may, &backend.id, "ready");
         if members.is_empty() {
             continue;
         }
@@ -201,6 +192,29 @@ fn back(
         drafts.push(draft);
     }
     drafts
+}
+
+/// When Flyball has drained a backend at a balancer by itself, each time, where the last time is in force and still wanted; `None` where a person has drained it, or nobody has.
+fn drained(view: &PoolView, state: &State, (place, id): (usize, &str)) -> Option<Vec<i64>> {
+    let pool = &view.estimate.pool;
+    let mut own = view.placements(place).filter(|(backend, _)| backend.id == id);
+    let (_, placement) = own.find(|(_, one)| one.server.state == BackendState::Drain)?;
+    let target = TargetId(pool.members.get(place)?.id());
+    let parameter = format!("state:{}/{}", pool.group, placement.server.name);
+    let wanted = state.target(&target)?.standing.as_ref()?.values.get(&parameter)?;
+    let promoted = state.rollouts().filter(|rollout| rollout.state == RolloutState::Promoted);
+    let set = promoted.filter_map(|rollout| {
+        let place = rollout.place(&target)?;
+        let to = rollout.plan.members.get(place)?.last().get(&parameter)?;
+        let proposal = state.suggestion(&rollout.suggestion).map(|found| &found.proposal);
+        let details = proposal.and_then(Details::of);
+        let is_own = details.is_none_or(|details| details.proposed_by.is_empty());
+        Some((rollout.ended_at_ms?, rollout.kind == KIND && to == "drain" && is_own))
+    });
+    let set: Vec<(i64, bool)> = set.collect();
+    let (_, is_last_own) = set.iter().max_by_key(|(ended_ms, _)| *ended_ms)?;
+    let ended = set.iter().filter(|(_, is_own)| *is_own).map(|(ended_ms, _)| *ended_ms);
+    (wanted == "drain" && *is_last_own).then(|| ended.collect())
 }
 
 /// Balancers at which a backend gets another state.

@@ -20,7 +20,7 @@ const PAST_MS: i64 = 3_600_000;
 /// All pools that are known here, by name.
 pub fn views(steering: &Steering, pools: &PoolWatch, objective: Objective) -> Vec<PoolView> {
     let view = |estimate: Arc<PoolEstimate>| {
-        let past = pools.pool_past(&estimate.pool.name, estimate.end_ms - PAST_MS);
+        let past = pools.pool_past(&estimate, estimate.end_ms - PAST_MS);
         let members = estimate.pool.members.iter();
         let reach: BTreeMap<String, Reach> =
             members.map(|member| (member.id(), reach(steering, member))).collect();

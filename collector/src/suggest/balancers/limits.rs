@@ -7,13 +7,13 @@
 
 use flyball_model::balance::limits::{Flow, Settings, limit, split};
 use flyball_model::rollout::{Candidate, State};
-use flyball_proto::steering::BackendState;
+use flyball_proto::steering::{BackendServer, BackendState};
 use serde_json::json;
 
 use super::predict::latency;
 use super::view::{PoolView, Wanted};
 use super::{Advisor, PoolDraft};
-use crate::balancers::pool::Backend;
+use crate::balancers::pool::{Backend, Member, Placement};
 use crate::suggest::Context;
 use crate::suggest::draft::{Evidence, Risk, RiskLevel};
 use crate::suggest::estimate::Estimate;
@@ -88,6 +88,12 @@ fn needed(view: &PoolView, backend: &Backend) -> Result<u32, String> {
             "nothing queues within it: {now_ms:.1} ms now, {quiet_ms:.1} ms in quiet windows"
         ));
     }
+    let members = &view.estimate.pool.members;
+    let is_unknown = |one: &&Placement| under_way(&members[one.member], &one.server).is_none();
+    if let Some(unknown) = backend.placements.iter().find(is_unknown) {
+        let balancer = members[unknown.member].id();
+        return Err(format!("what {balancer} has under way there is not known"));
+    }
     let total = limit(&Settings::default(), backend.requests_per_second, quiet_ms);
     let total = total.ok_or("it had no requests")?;
     match backend.limit.filter(|limit| *limit > 0) {
@@ -98,14 +104,24 @@ fn needed(view: &PoolView, backend: &Backend) -> Result<u32, String> {
     }
 }
 
+/// Requests under way at a backend, on average: as counted, or else by Little's law; `None` where neither is known.
+pub(super) fn under_way(of: &Member, server: &BackendServer) -> Option<f64> {
+    let little = |latency_ms: f64| {
+        let per_second = server.requests as f64 * 1_000.0 / f64::from(of.window_ms.max(1));
+        per_second * latency_ms / 1_000.0
+    };
+    let known = server.in_flight.or_else(|| server.latency_ms.map(little));
+    known.or((server.requests == 0).then_some(0.0))
+}
+
 fn member(view: &PoolView, place: usize, wanted: &[(&Backend, u32)]) -> Option<Candidate> {
     let (group, members) = (&view.estimate.pool.group, &view.estimate.pool.members);
     let own = members.get(place)?.id();
     let changes = wanted.iter().filter_map(|(backend, total)| {
         let flows: Vec<Flow> = (backend.placements.iter())
-            .map(|placement| Flow {
-                balancer: members[placement.member].id(),
-                under_way: placement.server.in_flight.unwrap_or(placement.server.requests as f64),
+            .filter_map(|placement| {
+                let of = &members[placement.member];
+                Some(Flow { balancer: of.id(), under_way: under_way(of, &placement.server)? })
             })
             .collect();
         let parts = split(&Settings::default(), *total, &flows).parts;

@@ -147,7 +147,7 @@ fn view_of(pools: &PoolWatch, steers: bool) -> PoolView {
         (member.id(), Reach { capability: Some(capability), barred })
     });
     let reach = reach.collect();
-    let past = pools.pool_past("app", 0);
+    let past = pools.pool_past(&estimate, 0);
     PoolView { estimate, past, reach, objective: Objective::default() }
 }
 

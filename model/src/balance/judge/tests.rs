@@ -205,7 +205,8 @@ impl World {
 
 fn spans(courses: &[Course], windows: std::ops::Range<usize>) -> Vec<Span> {
     let one = |t: usize| {
-        courses.iter().fold(Span::default(), |mut span, course| {
+        let span = Span { start_ms: t as i64 * i64::from(WIDTH_MS), ..Span::default() };
+        courses.iter().fold(span, |mut span, course| {
             span.count = Count::sum(&[span.count, course[t].2]);
             span.p99_ms = span.p99_ms.into_iter().chain([course[t].1]).reduce(f64::max);
             span
@@ -282,8 +283,8 @@ fn what_is_grave_stops_at_once() {
     assert!(stop(&drifted, &limits).unwrap().to_string().contains("is 20 where 10 was set"));
     let span = |requests, errors, queued: &[&str]| Span {
         count: Count { requests, errors },
-        p99_ms: None,
         queued: queued.iter().map(|&one| one.to_owned()).collect(),
+        ..Span::default()
     };
     let burst = |errors| Facts {
         treated_after: vec![span(500, errors, &[])],
@@ -315,6 +316,35 @@ fn a_p99_that_is_three_times_that_of_others_stops() {
     let stops =
         (1..=20).filter(|&seed| matches!(World { seed, ..slow }.word().1, Some(Stop::Slow { .. })));
     assert_eq!(stops.count(), 20);
+}
+
+#[test]
+fn a_p99_is_compared_in_the_same_windows() {
+    let span = |(start_ms, p99_ms)| Span {
+        start_ms,
+        count: Count { requests: 1_000, errors: 0 },
+        p99_ms: Some(p99_ms),
+        ..Span::default()
+    };
+    let spans = |all: &[(i64, f64)]| all.iter().copied().map(span).collect::<Vec<_>>();
+    let before: Vec<(i64, f64)> = (0..40).map(|at| (at, 100.0)).collect();
+    let facts = |treated: &[(i64, f64)], control: &[(i64, f64)]| Facts {
+        treated_before: spans(&before),
+        control_before: spans(&before),
+        treated_after: spans(treated),
+        control_after: spans(control),
+        ..Facts::default()
+    };
+    let stopped = |facts: &Facts| stop(facts, &StopLimits::default());
+    // Both become slower and slower, and of one the newest window is not there yet.
+    let both = [(50, 100.0), (51, 200.0), (52, 400.0)];
+    assert_eq!(stopped(&facts(&both, &both[..2])), None);
+    assert_eq!(stopped(&facts(&both, &both)), None);
+    // What is slow is seen though windows are missing elsewhere.
+    let slow = [(50, 400.0), (51, 400.0), (52, 400.0)];
+    let found = stopped(&facts(&slow, &[(51, 100.0), (52, 110.0), (53, 900.0)]));
+    let Some(Stop::Slow { p99_ms, expected_ms }) = found else { panic!("{found:?}") };
+    assert!(p99_ms > 399.0 && (expected_ms - 110.0).abs() < 1.0, "{p99_ms} {expected_ms}");
 }
 
 proptest! {

@@ -86,6 +86,12 @@ impl PoolState {
         }
     }
 
+    /// What the law wants was not let through, and not because of a verdict: nobody could be told, or it was too much at once. The law starts again from what is in force, so that its
+    /// steps stay steps of what balancers do.
+    pub fn held(&mut self) {
+        self.rebase();
+    }
+
     /// Takes over weights as read back from the balancers: after a push that failed, or when somebody else has set them. The law starts from these.
     pub fn in_force<'a>(&mut self, weights: impl IntoIterator<Item = (&'a str, u16)>) {
         let mut differs = false;

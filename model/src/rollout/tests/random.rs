@@ -205,8 +205,17 @@ fn push(world: &World, pick: u8, how: u8) -> Event {
         window_ms: world.now - late,
         heard: heard.map(|member| member.target.id.clone()).collect(),
         reason: "one is slower".into(),
+        beside: beside(&control, how),
         inputs: serde_json::json!({ "rule": "r", "windows": [0.1 + 0.2] }),
     }))
+}
+
+/// Sometimes there is a backend that is not under control, at the first balancer.
+fn beside(control: &Control, how: u8) -> std::collections::BTreeMap<TargetId, Values> {
+    let has_one = how.is_multiple_of(3);
+    let first = control.members.first().filter(|_| has_one);
+    let weight = Values::from([("weight:web/10.0.0.9:80".to_owned(), "150".to_owned())]);
+    first.map(|member| (member.target.id.clone(), weight)).into_iter().collect()
 }
 
 /// What a driver with well-behaved agents and a content judge does next.

@@ -5,7 +5,7 @@
 //! the states are finitely many, and all of them are looked at: whatever length a sequence of these
 //! events has, it leads through no other ones.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 
@@ -55,10 +55,11 @@ fn key(world: &World) -> String {
         });
         let values = |standing: &Option<Standing>| standing.as_ref().map(|s| s.values.clone());
         key.push(format!(
-            "{:?} {:?} {:?} {:?} {:?} {}",
+            "{:?} {:?} {:?} {:?} {:?} {:?} {}",
             book.held_by.is_some(),
             attempts.collect::<Vec<_>>(),
             values(&book.owed),
+            book.of_kill,
             values(&book.standing),
             book.rejected,
             book.broken,
@@ -153,6 +154,7 @@ fn of_control(world: &World, small: &Small) -> Vec<(i64, Event)> {
             window_ms: world.now + wait,
             heard: small.targets.iter().map(|n| target(*n).id).collect(),
             reason: "one is slower".into(),
+            beside: BTreeMap::new(),
             inputs: Value::Null,
         };
         events.push((wait, Event::Push(Box::new(push))));
