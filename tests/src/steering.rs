@@ -215,9 +215,22 @@ pub async fn confirmed(api: &Api, suggestion: &str) -> Result<String> {
 /// # Errors
 /// When it is not in time.
 pub async fn rollout(api: &Api, id: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value> {
+    rollout_within(api, id, PATIENCE, is_so).await
+}
+
+/// The rollout once it is so, within this time.
+///
+/// # Errors
+/// When it is not in time.
+pub async fn rollout_within(
+    api: &Api,
+    id: &str,
+    patience: Duration,
+    is_so: impl Fn(&Value) -> bool,
+) -> Result<Value> {
     let path = format!("/api/performance/rollouts/{id}");
     let (path, is_so) = (&path, &is_so);
-    until("the rollout", PATIENCE, || async move {
+    until("the rollout", patience, || async move {
         let rollout = api.json(path).await?;
         ensure!(is_so(&rollout), "{rollout:#}");
         Ok(rollout)

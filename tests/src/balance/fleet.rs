@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use super::haproxy::Haproxy;
 use crate::http::Api;
 use crate::process::Process;
 use crate::stack::{Collector, Stack};
-use crate::steering::{PATIENCE, confirmed, rollout, say, text};
+use crate::steering::{PATIENCE, confirmed, rollout_within, say, text};
 use crate::wait::until;
 
 /// The settings under which minutes are seconds, for balancers.
@@ -27,12 +28,15 @@ const SETTINGS: &[(&str, &str)] = &[
     ("FLYBALL_ROLLOUT_RECORD_MS", "60000"),
     ("FLYBALL_ROLLOUT_BALANCER_HOLD_MS", "2000"),
     ("FLYBALL_ROLLOUT_BALANCER_VALIDATE_MIN_MS", "2000"),
-    ("FLYBALL_ROLLOUT_BALANCER_VALIDATE_MAX_MS", "60000"),
+    ("FLYBALL_ROLLOUT_BALANCER_VALIDATE_MAX_MS", "180000"),
     // In so few requests a tenth more latency is not seen in the noise.
     ("FLYBALL_JUDGE_LATENCY_MARGIN", "0.5"),
     ("FLYBALL_JUDGE_MIN_BEFORE", "16"),
     ("FLYBALL_JUDGE_MIN_AFTER", "8"),
 ];
+
+/// Longest time of a rollout: windows may be of five seconds, and there are several waves.
+const LONGEST: Duration = Duration::from_mins(10);
 
 /// What an agent is told of one balancer.
 #[derive(Debug, Clone, PartialEq)]
@@ -180,7 +184,7 @@ impl Flyball {
     pub async fn promoted(&self, suggestion: &Value) -> Result<Value> {
         let id = confirmed(self.api(), &text(suggestion, "id")?).await?;
         let over = |rollout: &Value| rollout["ended_at_ms"].is_i64() || is_kept(rollout);
-        let done = rollout(self.api(), &id, over).await?;
+        let done = rollout_within(self.api(), &id, LONGEST, over).await?;
         ensure!(is_kept(&done), "{done:#}");
         Ok(done)
     }
