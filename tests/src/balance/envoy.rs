@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::GROUP;
+use super::tools::tool;
 use crate::port;
 use crate::process::Process;
 use crate::wait::{SOON, until};
@@ -131,24 +132,40 @@ impl Envoy {
         self.process.pid().with_context(|| format!("{} is gone", self.name))
     }
 
+    /// Kills it and waits for its end.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.process.signal(Signal::KILL)?;
+        self.process.wait(SOON).await?;
+        Ok(())
+    }
+
+    /// Starts one that was killed again, on the same ports. It serves a little later.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_again(&mut self) -> Result<()> {
+        let file = self.dir.join(format!("{}.json", self.name));
+        self.process = Process::start(&self.name, command(&file)?, &self.dir)?;
+        Ok(())
+    }
+
     /// Kills it and starts it again on the same ports.
     ///
     /// # Errors
     /// When it does not come up.
     pub async fn restart(&mut self) -> Result<()> {
-        self.process.signal(Signal::KILL)?;
-        self.process.wait(SOON).await?;
-        let file = self.dir.join(format!("{}.json", self.name));
-        self.process = Process::start(&self.name, command(&file)?, &self.dir)?;
+        self.kill().await?;
+        self.start_again()?;
         self.wait_up().await
     }
 }
 
 /// Envoy's program: where `scripts/need.sh` puts it, or of the path.
 fn command(file: &Path) -> Result<Command> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    let ours = cache.context("HOME is set")?.join("flyball/tools/python/bin/envoy");
+    let ours = tool("envoy")?;
     let mut command = Command::new(if ours.exists() { ours } else { "envoy".into() });
     command.arg("-c").arg(file).args(["--concurrency", "1", "--disable-hot-restart"]);
     command.args(["-l", "warning"]);

@@ -22,6 +22,8 @@ use crate::wait::{SOON, until};
 
 /// Connections that one takes: memory is set aside for them.
 const CONNECTIONS: u32 = 1_000;
+/// Megabytes of address space that one may have; the program and its libraries take two thirds.
+const MEMORY_MB: u32 = 160;
 
 /// How an HAProxy shares requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,7 +240,7 @@ impl Haproxy {
 
 fn command(file: &Path) -> Command {
     let mut command = Command::new("haproxy");
-    command.arg("-db").arg("-f").arg(file);
+    command.arg("-db").arg("-m").arg(MEMORY_MB.to_string()).arg("-f").arg(file);
     command
 }
 

@@ -9,9 +9,11 @@ mod client;
 mod envoy;
 mod fleet;
 mod ground;
+mod grpc;
 mod haproxy;
 mod load;
 mod shares;
+mod tools;
 mod watch;
 mod wire;
 mod workers;
@@ -20,6 +22,7 @@ pub use self::backend::{Backend, Backends, Counts, PROBE, Spec};
 pub use self::envoy::{Cluster, Envoy, EnvoyFleet, Source};
 pub use self::fleet::{AgentOf, Flyball};
 pub use self::ground::{Validity, host_load};
+pub use self::grpc::{GrpcBackends, GrpcClient, Tally};
 pub use self::haproxy::{Algorithm, Haproxy, HaproxyFleet, Server};
 pub use self::load::{Load, Sample};
 pub use self::shares::{as_shares, is_right};
@@ -27,3 +30,17 @@ pub use self::watch::{Figures, History, Snapshot};
 
 /// Group that all balancers here share, and so the name of the pool.
 pub const GROUP: &str = "app";
+
+/// How the real servers and clients here are asked for their versions, by their names.
+///
+/// # Errors
+/// Without a home directory.
+pub fn versions() -> anyhow::Result<Vec<(&'static str, std::process::Command)>> {
+    let mut haproxy = std::process::Command::new("haproxy");
+    haproxy.arg("-v");
+    let mut envoy = std::process::Command::new(tools::tool("envoy")?);
+    envoy.arg("--version");
+    let mut grpcio = std::process::Command::new(tools::tool("python")?);
+    grpcio.args(["-c", "import grpc; print(grpc.__version__)"]);
+    Ok(vec![("HAProxy", haproxy), ("Envoy", envoy), ("grpcio", grpcio)])
+}

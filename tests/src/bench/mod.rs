@@ -5,6 +5,7 @@ pub mod agent;
 pub mod balance;
 pub mod cache;
 pub mod cache_cost;
+pub mod conditions;
 pub mod confirm;
 pub mod disk;
 pub mod harm;

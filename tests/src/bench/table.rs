@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-/// What a median must be.
+/// What a figure must be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bar {
-    /// Not above this.
+    /// Its median is not above this.
     AtMost(f64),
-    /// Not below this.
+    /// Its median is not below this.
     AtLeast(f64),
+    /// It counts what must never happen: 0 in every measurement.
+    Never,
 }
 
 /// What was measured once or several times.
@@ -37,10 +39,11 @@ impl Figure {
 
     /// Whether the bar is met; `None` without a bar or a measurement.
     pub fn met(&self) -> Option<bool> {
-        let (median, _, _) = self.spread()?;
+        let (median, _, largest) = self.spread()?;
         self.bar.map(|bar| match bar {
             Bar::AtMost(most) => median <= most,
             Bar::AtLeast(least) => median >= least,
+            Bar::Never => largest <= 0.0,
         })
     }
 }
@@ -84,6 +87,7 @@ impl fmt::Display for Bar {
         match self {
             Self::AtMost(most) => write!(f, "at most {}", short(*most)),
             Self::AtLeast(least) => write!(f, "at least {}", short(*least)),
+            Self::Never => f.write_str("0 each time"),
         }
     }
 }
@@ -157,6 +161,19 @@ mod tests {
         }
         table.add("too few", 2.0, Some(Bar::AtLeast(3.0)));
         assert!(!table.all_met());
+    }
+
+    #[test]
+    fn what_must_never_happen_may_not_happen_once() {
+        let mut table = Table::default();
+        table.add("failed", 0.0, Some(Bar::Never));
+        table.add("failed", 0.0, Some(Bar::Never));
+        assert!(table.all_met());
+        table.add("failed", 1.0, Some(Bar::Never));
+        assert!(!table.all_met());
+        assert!(
+            table.to_string().contains("| failed | 0.000 (0.000 to 1.000) | 0 each time | NO |")
+        );
     }
 
     #[test]

@@ -391,8 +391,9 @@ async fn main() -> Result<()> {
         }
         What::Balance(what) => {
             // What was measured before a failure is worth printing too.
+            let conditions = balance::conditions()?;
             let result = run_balance(&mut table, what).await;
-            write!(std::io::stdout(), "{table}")?;
+            write!(std::io::stdout(), "{conditions}\n\n{table}")?;
             result?;
             ensure!(table.all_met(), "a bar is not met");
             return Ok(());

@@ -11,8 +11,8 @@ use flyball_tests::demo::Act;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Acts to play.
-    #[arg(long = "act", value_enum, value_delimiter = ',', default_value = "cache")]
+    /// Acts to play, one after the other; both by default.
+    #[arg(long = "act", value_enum, value_delimiter = ',', default_values = ["cache", "balance"])]
     acts: Vec<Act>,
     /// Where the picture of the second act goes, SVG.
     #[arg(long)]

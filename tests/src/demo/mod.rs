@@ -6,6 +6,7 @@
 
 mod balance;
 mod cache;
+mod outcome;
 mod picture;
 mod story;
 

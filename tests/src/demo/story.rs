@@ -32,6 +32,11 @@ impl Story {
         Ok(writeln!(stdout(), "{seconds:6.1} s  {what}")?)
     }
 
+    /// A line that belongs to what was told before.
+    pub(super) fn show(&self, line: &str) -> Result<()> {
+        Ok(writeln!(stdout(), "          {line}")?)
+    }
+
     /// Runs a command of `flyball` as a person would, and shows it with its answer.
     pub(super) async fn flyball(&self, server: &str, arguments: &[&str]) -> Result<()> {
         let failed = self.try_flyball(server, arguments).await?;

@@ -7,6 +7,7 @@
 //! is in no figure.
 
 mod arm;
+mod envoys;
 mod kills;
 mod one;
 mod pushes;
@@ -35,13 +36,15 @@ const IMBALANCE_BAR: f64 = 1.15;
 pub enum Case {
     /// 16 HAProxys, backends of different capacity.
     H16,
+    /// 8 Envoys, the same backends.
+    E8,
     /// One HAProxy, the same backends: `leastconn` is best left alone.
     H1,
     /// A backend loses half of its capacity, another one fails.
     Settle,
     /// From a policy to the requests that follow it.
     Pushes,
-    /// Collector, agent and HAProxy are killed while weights are under control.
+    /// Collector, agents, HAProxy and Envoy are killed while weights are under control.
     Kills,
 }
 
@@ -66,6 +69,14 @@ pub struct Options {
     pub even_if_busy: bool,
 }
 
+/// Command, build, machine, date and versions, for above the table.
+///
+/// # Errors
+/// Without a home directory.
+pub fn conditions() -> Result<String> {
+    Ok(super::conditions::words(crate::balance::versions()?))
+}
+
 /// Measures everything that is asked for; ends early, with everything stopped, when the person at the terminal wants it.
 ///
 /// # Errors
@@ -82,6 +93,7 @@ async fn all(table: &mut Table, options: &Options) -> Result<()> {
     for case in &options.cases {
         match case {
             Case::H16 => compare(table, options, &Scene::many()).await?,
+            Case::E8 => compare(table, options, &Scene::envoys()).await?,
             Case::H1 => one::run(table, options).await?,
             Case::Settle => settle::run(table, options).await?,
             Case::Pushes => pushes::run(table, options).await?,
@@ -94,7 +106,7 @@ async fn all(table: &mut Table, options: &Options) -> Result<()> {
 /// All arms, round by round, each with servers of its own.
 async fn compare(table: &mut Table, options: &Options, scene: &Scene) -> Result<()> {
     for round in 0..options.rounds {
-        let mut peer = f64::NAN;
+        let mut peer_ms = f64::NAN;
         // Every other round backwards, so that none is always the one after another.
         let mut arms = options.arms.clone();
         if round % 2 == 1 {
@@ -102,27 +114,33 @@ async fn compare(table: &mut Table, options: &Options, scene: &Scene) -> Result<
         }
         let mut ratios = Vec::new();
         for arm in arms {
-            let what = format!("{}, round {} of {}", arm.name(), round + 1, options.rounds);
-            let run = arm::run(scene, arm, options, &what).await?;
+            let what = format!("{}, round {} of {}", scene.called(arm), round + 1, options.rounds);
+            let run = if scene.are_envoys {
+                envoys::run(scene, arm, options, &what).await?
+            } else {
+                arm::run(scene, arm, options, &what).await?
+            };
             let Some(figures) = scene::counted(table, scene.name, options, &run) else { continue };
-            let name = |figure: &str| format!("{}, {}: {figure}", scene.name, arm.name());
+            let name = |figure: &str| format!("{}, {}: {figure}", scene.name, scene.called(arm));
             table.add(&name("p50, ms"), figures.p50_ms, None);
             table.add(&name("p90, ms"), figures.p90_ms, None);
             table.add(&name("p99, ms"), figures.p99_ms, None);
             let bar = arm.is_flyball().then_some(Bar::AtMost(IMBALANCE_BAR));
             table.add(&name("largest utilisation / mean"), figures.imbalance(), bar);
             let failed = (figures.failed as u64 + figures.open) as f64;
-            table.add(&name("requests failed"), failed, Some(Bar::AtMost(0.0)));
+            table.add(&name("requests failed"), failed, Some(Bar::Never));
             if arm == Arm::LeastConn {
-                peer = figures.p99_ms;
+                peer_ms = figures.p99_ms;
             } else {
                 ratios.push((arm, figures.p99_ms));
             }
         }
         for (arm, p99) in ratios {
-            let bar = arm.is_flyball().then_some(Bar::AtMost(MANY_BAR));
-            let name = format!("{}, {}: p99 / p99 of leastconn", scene.name, arm.name());
-            table.add(&name, p99 / peer, bar);
+            // The bar is that of HAProxys.
+            let bar = (arm.is_flyball() && !scene.are_envoys).then_some(Bar::AtMost(MANY_BAR));
+            let peer = scene.called(Arm::LeastConn);
+            let name = format!("{}, {}: p99 / p99 of {peer}", scene.name, scene.called(arm));
+            table.add(&name, p99 / peer_ms, bar);
         }
     }
     Ok(())

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
 
-use super::Options;
-use super::say;
+use super::arm::Arm;
+use super::{Options, say};
 use crate::balance::{
     Algorithm, Backends, Figures, HaproxyFleet, History, Load, Server, Spec, Validity, host_load,
 };
@@ -27,8 +27,10 @@ const REST: Duration = Duration::from_mins(1);
 pub(super) struct Scene {
     /// How figures are called.
     pub(super) name: &'static str,
-    /// HAProxys.
+    /// Balancers.
     pub(super) balancers: usize,
+    /// They are Envoys.
+    pub(super) are_envoys: bool,
     /// What the backends can do.
     pub(super) specs: Vec<Spec>,
 }
@@ -52,11 +54,23 @@ pub(super) struct Run {
 
 impl Scene {
     pub(super) fn many() -> Self {
-        Self { name: "16 HAProxys", balancers: 16, specs: BACKENDS.to_vec() }
+        let (name, specs) = ("16 HAProxys", BACKENDS.to_vec());
+        Self { name, balancers: 16, are_envoys: false, specs }
+    }
+
+    pub(super) fn envoys() -> Self {
+        let (name, specs) = ("8 Envoys", BACKENDS.to_vec());
+        Self { name, balancers: 8, are_envoys: true, specs }
     }
 
     pub(super) fn one() -> Self {
-        Self { name: "1 HAProxy", balancers: 1, specs: BACKENDS.to_vec() }
+        let (name, specs) = ("1 HAProxy", BACKENDS.to_vec());
+        Self { name, balancers: 1, are_envoys: false, specs }
+    }
+
+    /// What an arm is called here.
+    pub(super) const fn called(&self, arm: Arm) -> &'static str {
+        if self.are_envoys { arm.name_of_envoy() } else { arm.name() }
     }
 
     /// Requests a second at this share of the capacity.

@@ -239,7 +239,7 @@ fn recorded() -> Vec<Noise> {
 
 fn push(table: &mut Table, what: &str, share: f64, bar: Bar) {
     let limit = match bar {
-        Bar::AtMost(_) => "at most",
+        Bar::AtMost(_) | Bar::Never => "at most",
         Bar::AtLeast(_) => "at least",
     };
     let what = format!("{what}, {limit}, %");
