@@ -6,6 +6,7 @@ pub mod in_force;
 mod join;
 pub mod kept;
 mod load;
+pub mod past;
 pub mod pool;
 pub mod recorder;
 pub mod settings;
