@@ -64,18 +64,18 @@ function Row({ backend }: { backend: PoolBackend }) {
         <State backend={backend} />
       </td>
       <Weights backend={backend} />
-      <td class="s-shares">
+      <td data-label="Traffic / capacity" class="s-shares">
         <Shares backend={backend} />
       </td>
-      <td class="num s-rate">{format(backend.requests_per_second, "ops/s")}</td>
-      <td class="num s-latency">
+      <td data-label="Requests" class="num s-rate">{format(backend.requests_per_second, "ops/s")}</td>
+      <td data-label="Latency" class="num s-latency">
         {milliseconds(backend.latency_ms)}
         {backend.latency_p99_ms !== null && <small>p99 {milliseconds(backend.latency_p99_ms)}</small>}
       </td>
-      <td class="num s-errors" data-tone={errors !== null && errors >= 0.01 ? "bad" : undefined}>
+      <td data-label="Errors" class="num s-errors" data-tone={errors !== null && errors >= 0.01 ? "bad" : undefined}>
         {format(errors, "share")}
       </td>
-      <td class="s-used">
+      <td data-label="In use" class="s-used">
         <Used backend={backend} />
       </td>
     </tr>
@@ -113,13 +113,13 @@ function Weights({ backend: { placements } }: { backend: PoolBackend }) {
   const wanted = range(placements.flatMap(({ weight_wanted: each }) => (each === null ? [] : [each])));
   return (
     <>
-      <td class="num s-weight">
+      <td data-label="Weight" class="num s-weight">
         <b>{inForce}</b>
       </td>
-      <td class="num s-wanted" data-tone={wantedWeights(placements) ? "warn" : undefined}>
+      <td data-label="Wanted" class="num s-wanted" data-tone={wantedWeights(placements) ? "warn" : undefined}>
         {wanted}
       </td>
-      <td class="num s-configured">{configured}</td>
+      <td data-label="Configured" class="num s-configured">{configured}</td>
     </>
   );
 }

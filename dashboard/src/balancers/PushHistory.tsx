@@ -66,6 +66,7 @@ function Row({ row }: { row: HistoryRow }) {
         {why && <small>{why}</small>}
       </td>
       <td
+        data-label="In force at"
         class="p-confirmed"
         data-tone={kind === "push" && confirmed !== null && !isWhole ? "warn" : undefined}
         title={
@@ -76,8 +77,8 @@ function Row({ row }: { row: HistoryRow }) {
       >
         {confirmedWords(row)}
       </td>
-      <td class="p-took num">{kind === "push" ? (tookMs === null ? UNKNOWN : milliseconds(tookMs)) : ""}</td>
-      <td class="p-held">
+      <td data-label="Took" class="p-took num">{kind === "push" ? (tookMs === null ? UNKNOWN : milliseconds(tookMs)) : ""}</td>
+      <td data-label="Held back by" class="p-held">
         {held.map((line) => (
           <span key={line}>{line}</span>
         ))}
