@@ -90,7 +90,7 @@ try {
   await untilText("bounds", '[data-weight="weight:web/web3"]', "web3.*10 to 256.*100");
   await untilText("its balancers", '[data-controlled="haproxy:lb-2:edge"]', "under control");
   const push = '.push-list tr[data-kind="push"]';
-  await untilText("a push that both have confirmed", `${push}[data-confirmed="2"]`, "web3.*2 of 2.*s");
+  await untilText("a push that both have confirmed", `${push}[data-confirmed="2"]`, "2 of 2.*s");
   await untilText("why it was pushed", `${push} .p-what small`, "moved most");
   await shots("running");
 

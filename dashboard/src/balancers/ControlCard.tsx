@@ -39,11 +39,13 @@ export function ControlSection({ pool }: { pool: string }) {
             <PushHistory control={known.control} rows={historyRows(known.control, known.decisions)} />
           </>
         ) : (
-          <p class="panel muted control" data-control="none">
-            Flyball does not follow the load here. It begins with a{" "}
-            <a href={pageHref("suggestions")}>suggestion of weights</a> that somebody confirms, once it has
-            proven right: from then on weights are pushed within what was confirmed, without asking again.
-          </p>
+          <div class="panel muted" data-control="none">
+            <p>
+              Flyball does not follow the load here. That begins with a{" "}
+              <a href={pageHref("suggestions")}>suggestion of weights</a> that somebody confirms, once it has
+              proven right: from then on weights are pushed within what was confirmed, without asking again.
+            </p>
+          </div>
         ))}
     </section>
   );

@@ -24,9 +24,8 @@ export function PushHistory({ control, rows }: { control: Control; rows: readonl
       {rows.length === 0 ? (
         <p class="muted">Nothing yet.</p>
       ) : (
-        <div
+        <section
           class="push-scroll"
-          role="region"
           aria-label="Pushes"
           // biome-ignore lint/a11y/noNoninteractiveTabindex: a box that scrolls must be reachable by keyboard
           tabIndex={0}
@@ -47,7 +46,7 @@ export function PushHistory({ control, rows }: { control: Control; rows: readonl
               ))}
             </tbody>
           </table>
-        </div>
+        </section>
       )}
     </figure>
   );

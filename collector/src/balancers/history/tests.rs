@@ -137,8 +137,7 @@ fn what_is_under_way_over_the_limit_is_in_use_where_balancers_do_not_say_it() {
 
 #[test]
 fn the_own_word_counts_first_and_then_the_larger_of_limit_and_host() {
-    let rows: Vec<_> =
-        [0, 10_000, 20_000].map(|at| counted("lb-1", at, 5.0, Some(10))).into_iter().collect();
+    let rows = [0, 10_000, 20_000].map(|at| counted("lb-1", at, 5.0, Some(10)));
     let told = Told {
         words: [(20_000, 0.25)].into(),
         hosts: [(0, 0.75), (10_000, 0.125), (20_000, 0.75)].into(),
