@@ -86,7 +86,11 @@ const card = (wanted) => page.waitForSelector(`.control[data-control="${wanted}"
 try {
   await page.goto(`${base}/#/balancers/web`);
   await card("running");
-  await untilText("since when and by which rollout", ".control .facts", "Since.*r-1.*20 % of the traffic.*60");
+  await untilText(
+    "since when and by which rollout",
+    ".control .facts",
+    "Since.*r-1.*20 % of the traffic.*60",
+  );
   await untilText("bounds", '[data-weight="weight:web/web3"]', "web3.*10 to 256.*100");
   await untilText("its balancers", '[data-controlled="haproxy:lb-2:edge"]', "under control");
   const push = '.push-list tr[data-kind="push"]';
@@ -108,7 +112,10 @@ try {
   expect((await state()) === "running", "the collector goes on");
 
   const kill = "Back to the configured weights…";
-  await ask(kill, "At 2 balancers the weights from before control.*web1 100, web2 100, web3 100.*Control ends");
+  await ask(
+    kill,
+    "At 2 balancers the weights from before control.*web1 100, web2 100, web3 100.*Control ends",
+  );
   await shot("kill");
   await page.keyboard.press("Escape");
   await page.waitForSelector("dialog", { state: "detached" });

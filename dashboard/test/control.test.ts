@@ -117,17 +117,14 @@ describe("standing control", () => {
 
 describe("what was pushed", () => {
   it("joins the log with what agents have read back", () => {
-    const rows = historyRows(
-      control({ last_pushes: [push(9, 30, [12, null]), push(7, 40, [10, 20])] }),
-      [
-        entry(9, "pushed", { reason: "push: b moved most, from 40 to 30; in parts: 33 % would move" }),
-        entry(8, "unfroze", { actor: "ana", actor_address: "10.0.0.1", reason: "go" }),
-        entry(7, "pushed", { reason: "push: b moved most, from 50 to 40" }),
-        entry(5, "pushed", { change: [{ parameter: B, from: "", to: "50", unit: "weight" }] }),
-        entry(4, "judged"),
-        entry(3, "promoted"),
-      ],
-    );
+    const rows = historyRows(control({ last_pushes: [push(9, 30, [12, null]), push(7, 40, [10, 20])] }), [
+      entry(9, "pushed", { reason: "push: b moved most, from 40 to 30; in parts: 33 % would move" }),
+      entry(8, "unfroze", { actor: "ana", actor_address: "10.0.0.1", reason: "go" }),
+      entry(7, "pushed", { reason: "push: b moved most, from 50 to 40" }),
+      entry(5, "pushed", { change: [{ parameter: B, from: "", to: "50", unit: "weight" }] }),
+      entry(4, "judged"),
+      entry(3, "promoted"),
+    ]);
     expect(rows.map(({ id, kind }) => `${id} ${kind}`)).toEqual([
       "9 push",
       "8 word",

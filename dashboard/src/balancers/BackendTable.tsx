@@ -67,12 +67,18 @@ function Row({ backend }: { backend: PoolBackend }) {
       <td data-label="Traffic / capacity" class="s-shares">
         <Shares backend={backend} />
       </td>
-      <td data-label="Requests" class="num s-rate">{format(backend.requests_per_second, "ops/s")}</td>
+      <td data-label="Requests" class="num s-rate">
+        {format(backend.requests_per_second, "ops/s")}
+      </td>
       <td data-label="Latency" class="num s-latency">
         {milliseconds(backend.latency_ms)}
         {backend.latency_p99_ms !== null && <small>p99 {milliseconds(backend.latency_p99_ms)}</small>}
       </td>
-      <td data-label="Errors" class="num s-errors" data-tone={errors !== null && errors >= 0.01 ? "bad" : undefined}>
+      <td
+        data-label="Errors"
+        class="num s-errors"
+        data-tone={errors !== null && errors >= 0.01 ? "bad" : undefined}
+      >
         {format(errors, "share")}
       </td>
       <td data-label="In use" class="s-used">
@@ -119,7 +125,9 @@ function Weights({ backend: { placements } }: { backend: PoolBackend }) {
       <td data-label="Wanted" class="num s-wanted" data-tone={wantedWeights(placements) ? "warn" : undefined}>
         {wanted}
       </td>
-      <td data-label="Configured" class="num s-configured">{configured}</td>
+      <td data-label="Configured" class="num s-configured">
+        {configured}
+      </td>
     </>
   );
 }

@@ -76,7 +76,9 @@ function Row({ row }: { row: HistoryRow }) {
       >
         {confirmedWords(row)}
       </td>
-      <td data-label="Took" class="p-took num">{kind === "push" ? (tookMs === null ? UNKNOWN : milliseconds(tookMs)) : ""}</td>
+      <td data-label="Took" class="p-took num">
+        {kind === "push" ? (tookMs === null ? UNKNOWN : milliseconds(tookMs)) : ""}
+      </td>
       <td data-label="Held back by" class="p-held">
         {held.map((line) => (
           <span key={line}>{line}</span>

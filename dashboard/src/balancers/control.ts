@@ -41,7 +41,11 @@ const PANIC: Word = {
 export const HOLD_STATES: Readonly<Record<HoldState, Word>> = {
   standing: { name: "under control", tone: "good", meaning: "It gets every push." },
   let_go: { name: "let go", tone: "bad", meaning: "Nothing is wanted of its weights any more." },
-  restoring: { name: "going back", tone: "warn", meaning: "Its agent has not read the old weights back yet." },
+  restoring: {
+    name: "going back",
+    tone: "warn",
+    meaning: "Its agent has not read the old weights back yet.",
+  },
   restored: { name: "back", tone: "calm", meaning: "The weights from before control are in force." },
 };
 
