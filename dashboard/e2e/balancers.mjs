@@ -61,12 +61,13 @@ try {
     'tr[data-balancer="haproxy:lb-2:edge"]',
     "up.*web.*leastconn.*when busy.*2 of 3",
   );
+  await untilText("its backends at a glance", 'details tr[data-backend="10.0.1.3:8080"]', "40–100.*% limit");
   await shots("all");
 
   await page.click('tr[data-pool="web"] a');
   await page.waitForSelector('.pool[data-pool="web"]');
   const third = 'tr[data-backend="10.0.1.3:8080"]';
-  await untilText("its third backend", third, "web3.*ready.*40–100.*configured 100");
+  await untilText("its third backend", third, "web3.*ready.*40–100–100");
   await untilText("where its load is known from", `${third} .s-used`, "% limit");
   await untilText("a backend drained at one", 'tr[data-backend="10.0.1.2:8080"] .s-state', "not on 1 of 2");
   await untilText("the matrix", 'tr[data-member="haproxy:lb-2:edge"]', "leastconn.*100.*drained.*40");
@@ -77,6 +78,12 @@ try {
   await page.click(legend);
   await until(page, "a row is hidden", (row) => document.querySelector(row)?.ariaPressed === "false", legend);
   await page.click(legend);
+  await untilText(
+    "how busy backends were, which no balancer says itself",
+    'figure[data-chart="pool-utilization"] [data-row="10.0.1.3:8080"] .legend-value',
+    "[1-9].* %",
+  );
+  await untilText("that nothing is controlled", '[data-control="none"]', "begins with a suggestion");
   await shots("pool");
 
   await page.goto(`${base}/#/balancers/mail`);

@@ -9,6 +9,7 @@ pub mod bench;
 pub mod chaos;
 pub mod clickhouse;
 pub mod command;
+pub mod controlled;
 pub mod demo;
 pub mod engine;
 pub mod http;

@@ -102,7 +102,22 @@ impl Stack {
     /// # Errors
     /// When it does not become ready.
     pub async fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("flyball-").tempdir()?;
+        Self::start_in(Self::directory()?, settings).await
+    }
+
+    /// A directory for a stack that is started later on.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn directory() -> Result<TempDir> {
+        Ok(tempfile::Builder::new().prefix("flyball-").tempdir()?)
+    }
+
+    /// The same in a directory in which a collector's data, below `collector`, may be already.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub async fn start_in(dir: TempDir, settings: &[(&str, &str)]) -> Result<Self> {
         let collector = Collector::start_with(dir.path(), ANY_PORT, settings).await?;
         Ok(Self { collector, agents: Vec::new(), dir })
     }

@@ -68,6 +68,11 @@ async fn reports_of_balancers_are_a_pool_for_the_api_grpc_the_store_and_the_comm
         history["id"] == "10.0.1.3:8080" && close(&history["latency_ms"][0], 64.0),
         "{history}"
     );
+    // No balancer says it: it is what is under way over the limit.
+    ensure!(
+        history["utilization"][0].is_number() && history["utilization_source"][0] == "limit",
+        "{history}"
+    );
     shape::check("cli/answers/pool.json", &answer)?;
 
     let all = stack.collector.api.json(PATH).await?;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use flyball_tests::balanced::{Balanced, World};
+use flyball_tests::controlled::promoted;
 use flyball_tests::stack::Stack;
 use flyball_tests::steered::{QUICK, Steered, perverse};
 use tokio::process::Command;
@@ -72,6 +73,22 @@ async fn the_dashboard_shows_load_balancers_and_their_pool() -> Result<()> {
     *worlds[1].drained.lock() = Some("web2".into());
     let balanced = Balanced::begin(stack.collector.grpc, worlds);
     check("balancers.mjs", &stack).await?;
+    drop(balanced);
+    stack.stop().await
+}
+
+#[tokio::test]
+async fn the_dashboard_shows_and_stops_standing_control_of_a_pool() -> Result<()> {
+    let dir = Stack::directory()?;
+    promoted(&dir.path().join("collector"), &["lb-1", "lb-2"]).await?;
+    let stack = Stack::start_in(dir, &[("FLYBALL_BALANCE_WINDOW_MS", "1000")]).await?;
+    let worlds = vec![World::exact("lb-1"), World::exact("lb-2")];
+    let balanced = Balanced::begin(stack.collector.grpc, worlds);
+    check("control.mjs", &stack).await?;
+    for world in &balanced.worlds {
+        let weights: Vec<u32> = world.weights.lock().values().copied().collect();
+        ensure!(weights == [100; 3], "{}: {weights:?}", world.node);
+    }
     drop(balanced);
     stack.stop().await
 }

@@ -88,7 +88,8 @@ pub fn pools_now(steering: &Steering, live: &Live) -> Vec<Pool> {
     pools(&Gathered::of(steering, live).inputs())
 }
 
-fn load(node: &NodeStatus) -> HostLoad {
+/// How busy a host is.
+pub(super) fn load(node: &NodeStatus) -> HostLoad {
     let addresses = node.host.as_ref().map(|host| host.addresses.as_slice()).unwrap_or_default();
     let addresses = addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok());
     HostLoad {
@@ -98,7 +99,8 @@ fn load(node: &NodeStatus) -> HostLoad {
     }
 }
 
-fn machine(fleet: &FleetStatus, name: &str) -> String {
+/// Names the machine of a node.
+pub(super) fn machine(fleet: &FleetStatus, name: &str) -> String {
     let node = fleet.nodes.iter().find(|node| node.node == name);
     node.map_or_else(|| name.to_owned(), |node| machine_of(node))
 }

@@ -1,12 +1,20 @@
 //! What a pool was: windows of `balancer_stats`, summed over its balancers, in columns for charts.
+//!
+//! Utilisation is what it is [now](super::load), of a window instead of the newest report: a backend's own word, else the larger of requests under way over their
+//! limit and the CPU of its host. The means of a window come first and their ratio after, so that it is not that of a moment.
 
 use std::collections::{BTreeMap, HashMap};
 
+use flyball_proto::steering::UtilizationSource;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::load::larger;
+use super::past::{self, Asked, Told};
 use super::pool::Pool;
-use crate::store::{BalancerWindow, Store, StoreError};
+use crate::live::Live;
+use crate::query::{Querier, QueryError};
+use crate::store::{BalancerWindow, Store};
 
 /// Points of a chart, about.
 const POINTS: i64 = 180;
@@ -40,8 +48,10 @@ pub struct BackendHistory {
     pub share: Vec<Option<f64>>,
     /// Share that the weights in force asked for, balancers weighted by their requests.
     pub weight_share: Vec<Option<f64>>,
-    /// Mean utilisation as agents of balancers knew it.
+    /// Utilisation: the backend's own word, else the larger of requests under way over their limit and the CPU of its host.
     pub utilization: Vec<Option<f64>>,
+    /// Where that is known from: `orca`, `limit` or `host`.
+    pub utilization_source: Vec<Option<&'static str>>,
 }
 
 /// Reads the history of a pool.
@@ -49,14 +59,17 @@ pub struct BackendHistory {
 /// # Errors
 /// When the store cannot be asked.
 pub async fn read(
-    store: &Store,
+    (store, querier, live): (&Store, &Querier, &Live),
     pool: &Pool,
     (from_ms, to_ms): (i64, i64),
-) -> Result<History, StoreError> {
+) -> Result<History, QueryError> {
     let step_ms = ((to_ms - from_ms) / POINTS).max(LEAST_STEP_MS) / 1_000 * 1_000;
     let width_ms = u32::try_from(step_ms).unwrap_or(u32::MAX);
-    let rows = store.balancer_windows(&pool.group, (from_ms, to_ms), width_ms).await?;
-    Ok(history(pool, &rows, step_ms))
+    let range_ms = (from_ms, to_ms);
+    let rows = store.balancer_windows(&pool.group, range_ms, width_ms);
+    let told = past::read(Asked { querier, live, range_ms, step_ms }, pool);
+    let (rows, told) = tokio::join!(rows, told);
+    Ok(history(pool, &rows?, &told?, step_ms))
 }
 
 /// Sums of one backend in one window.
@@ -67,13 +80,60 @@ struct Cell {
     errors: u64,
     latency_sum_ms: f64,
     latency_requests: u64,
-    utilization: f64,
-    utilizations: u32,
+    used: Used,
     weight_share: f64,
 }
 
-/// Rows in columns. Rows of balancers and backends that the pool does not have are left out.
-pub fn history(pool: &Pool, rows: &[BalancerWindow], step_ms: i64) -> History {
+/// How busy a backend was as its balancers tell, in one window.
+#[derive(Debug)]
+struct Used {
+    under_way: f64,
+    /// `None`: one of the balancers has none, or does not tell what is under way.
+    limit: Option<f64>,
+    /// The largest that was told, by its source.
+    told: [Option<f64>; 3],
+}
+
+impl Default for Used {
+    fn default() -> Self {
+        Self { under_way: 0.0, limit: Some(0.0), told: [None; 3] }
+    }
+}
+
+impl Used {
+    fn add(&mut self, row: &BalancerWindow) {
+        let little = || {
+            let per_ms = (row.covered_ms > 0).then(|| row.requests as f64 / row.covered_ms as f64);
+            let latency_ms = (row.latency_requests > 0)
+                .then(|| row.latency_sum_ms / row.latency_requests as f64);
+            per_ms.zip(latency_ms).map(|(per_ms, latency_ms)| per_ms * latency_ms)
+        };
+        let under_way =
+            row.in_flight.or_else(little).or_else(|| (row.requests == 0).then_some(0.0));
+        self.under_way += under_way.unwrap_or(0.0);
+        let limit = row.limit.filter(|limit| *limit > 0 && under_way.is_some());
+        self.limit = self.limit.zip(limit).map(|(sum, limit)| sum + f64::from(limit));
+        if let Some(share) = row.utilization.filter(|share| share.is_finite()) {
+            let told = &mut self.told[source(&row.utilization_source) as usize];
+            *told = Some(told.map_or(share, |known: f64| known.max(share)));
+        }
+    }
+
+    /// By the same rule as of now.
+    fn best(&self, word: Option<f64>, host: Option<f64>) -> Option<(f64, UtilizationSource)> {
+        let told = |source: UtilizationSource| self.told[source as usize];
+        if let Some(word) = word.or_else(|| told(UtilizationSource::Orca)) {
+            return Some((word.clamp(0.0, 1.0), UtilizationSource::Orca));
+        }
+        let over = self.limit.filter(|limit| *limit > 0.0).map(|limit| self.under_way / limit);
+        let limit = over.or_else(|| told(UtilizationSource::Limit));
+        let host = host.or_else(|| told(UtilizationSource::Host));
+        larger(limit.map(|share| share.clamp(0.0, 1.0)), host)
+    }
+}
+
+/// Rows in columns, with what was `told` of each backend besides. Rows of balancers and backends that the pool does not have are left out.
+pub fn history(pool: &Pool, rows: &[BalancerWindow], told: &[Told], step_ms: i64) -> History {
     let mut places: HashMap<(&str, &str, &str, &str), usize> = HashMap::new();
     for (index, backend) in pool.backends.iter().enumerate() {
         for placement in &backend.placements {
@@ -91,11 +151,17 @@ pub fn history(pool: &Pool, rows: &[BalancerWindow], step_ms: i64) -> History {
     }
     let empty = |id: &String| BackendHistory { id: id.clone(), ..BackendHistory::default() };
     let mut backends: Vec<_> = pool.backends.iter().map(|backend| empty(&backend.id)).collect();
-    for rows in windows.values() {
+    let nothing = Told::default();
+    for (start_ms, rows) in &windows {
         let cells = cells(rows, pool.backends.len());
         let all: f64 = cells.iter().flatten().map(|cell| cell.per_second).sum();
-        for (backend, cell) in backends.iter_mut().zip(&cells) {
+        for (index, (backend, cell)) in backends.iter_mut().zip(&cells).enumerate() {
             backend.push(cell.as_ref(), all);
+            let told = told.get(index).unwrap_or(&nothing);
+            let (word, host) = (told.words.get(start_ms), told.hosts.get(start_ms));
+            let used = cell.as_ref().and_then(|cell| cell.used.best(word.copied(), host.copied()));
+            backend.utilization.push(used.map(|(share, _)| share));
+            backend.utilization_source.push(used.map(|(_, source)| source.as_str()));
         }
     }
     History { step_ms, times_ms: windows.into_keys().collect(), backends }
@@ -124,16 +190,18 @@ fn cells(rows: &[(usize, &BalancerWindow)], backends: usize) -> Vec<Option<Cell>
         cell.errors += row.errors;
         cell.latency_sum_ms += row.latency_sum_ms;
         cell.latency_requests += row.latency_requests;
-        if let Some(utilization) = row.utilization {
-            cell.utilization += utilization;
-            cell.utilizations += 1;
-        }
+        cell.used.add(row);
         let (weights, requests) = balancers[&(&*row.node, &*row.kind, &*row.balancer)];
         if weights > 0.0 && total > 0.0 {
             cell.weight_share += traffic(requests) / total * weight(row) / weights;
         }
     }
     cells
+}
+
+fn source(text: &str) -> UtilizationSource {
+    let mut all = [UtilizationSource::Limit, UtilizationSource::Host].into_iter();
+    all.find(|source| source.as_str() == text).unwrap_or(UtilizationSource::Orca)
 }
 
 /// The weight of a backend that is given requests.
@@ -151,8 +219,6 @@ impl BackendHistory {
         self.latency_ms.push(cell.and_then(latency));
         self.share.push(cell.and_then(|cell| ratio(cell.per_second, all_per_second)));
         self.weight_share.push(cell.map(|cell| cell.weight_share));
-        let used = |cell: &Cell| ratio(cell.utilization, f64::from(cell.utilizations));
-        self.utilization.push(cell.and_then(used));
     }
 }
 

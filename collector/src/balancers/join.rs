@@ -22,8 +22,18 @@ pub(super) enum Place {
 impl Place {
     /// Of a backend of a balancer, by its name and address.
     pub(super) fn of(known: &Known, name: &str, address: &str) -> Self {
+        Self::at(&known.machine, || known.id(), name, address)
+    }
+
+    /// Of a backend of the balancer of this id on a machine.
+    pub(super) fn at(
+        machine: &str,
+        balancer: impl FnOnce() -> String,
+        name: &str,
+        address: &str,
+    ) -> Self {
         if address.is_empty() {
-            return Self::Unknown(known.id(), name.to_owned());
+            return Self::Unknown(balancer(), name.to_owned());
         }
         let (text, is_local) = match split(address) {
             Some((Host::Ip(ip), port)) => (SocketAddr::new(ip, port).to_string(), is_local(ip)),
@@ -34,7 +44,7 @@ impl Place {
             // A socket in the file system, or something that only the balancer can read.
             None => (address.to_owned(), true),
         };
-        if is_local { Self::Local(text, known.machine.clone()) } else { Self::Address(text) }
+        if is_local { Self::Local(text, machine.to_owned()) } else { Self::Address(text) }
     }
 
     /// As it is shown; not unique when several machines have the same.

@@ -6,8 +6,6 @@
 //!
 //! What is no finite number is not known; what is above 1 is 1.
 
-use std::net::IpAddr;
-
 use flyball_proto::steering::UtilizationSource;
 
 use super::join::{self, Host, Place};
@@ -28,6 +26,11 @@ pub(super) fn utilization(
     }
     let limit = over_limit(fresh).or_else(|| told(fresh, UtilizationSource::Limit));
     let host = cpu(inputs.hosts, place).or_else(|| told(fresh, UtilizationSource::Host));
+    larger(limit, host)
+}
+
+/// The larger of what limits and hosts tell, and which that is.
+pub(super) fn larger(limit: Option<f64>, host: Option<f64>) -> Option<(f64, UtilizationSource)> {
     match (limit, host) {
         (Some(limit), Some(host)) if host > limit => Some((host, UtilizationSource::Host)),
         (Some(limit), _) => Some((limit, UtilizationSource::Limit)),
@@ -36,19 +39,39 @@ pub(super) fn utilization(
     }
 }
 
+/// Whether a word about `host` and `port`, heard on `machine`, is about a backend at this place.
+pub(super) fn is_about(place: &Place, (host, port): (&str, u16), machine: &str) -> bool {
+    let Some((text, whose)) = known(place) else { return false };
+    let Some((own_host, own_port)) = join::split(text) else { return false };
+    own_port == port
+        && join::host(host).as_ref() == Some(&own_host)
+        && whose.is_none_or(|whose| whose == machine)
+}
+
+/// Whether a host has the address of this place.
+pub(super) fn is_on(place: &Place, host: &HostLoad) -> bool {
+    let Some((text, whose)) = known(place) else { return false };
+    let Some((at, _)) = join::split(text) else { return false };
+    match (whose, at) {
+        (Some(machine), _) => host.machine == *machine,
+        (None, Host::Ip(ip)) => host.addresses.contains(&ip),
+        (None, Host::Name(_)) => false,
+    }
+}
+
+/// The address of a place, with the machine on which it means something.
+fn known(place: &Place) -> Option<(&str, Option<&str>)> {
+    match place {
+        Place::Address(text) => Some((text, None)),
+        Place::Local(text, machine) => Some((text, Some(machine))),
+        Place::Unknown(..) => None,
+    }
+}
+
 /// The newest word of the backend.
 fn own_word(words: &[OrcaWord], place: &Place) -> Option<f64> {
-    let (text, machine) = match place {
-        Place::Address(text) => (text, None),
-        Place::Local(text, machine) => (text, Some(machine)),
-        Place::Unknown(..) => return None,
-    };
-    let (host, port) = join::split(text)?;
     let is_of = |word: &&OrcaWord| {
-        word.age_ms < WORD_MS
-            && word.port == port
-            && join::host(&word.host).as_ref() == Some(&host)
-            && machine.is_none_or(|machine| *machine == word.machine)
+        word.age_ms < WORD_MS && is_about(place, (&word.host, word.port), &word.machine)
     };
     let newest = words.iter().filter(is_of).filter(|word| word.utilization.is_finite());
     newest.min_by_key(|word| word.age_ms).map(|word| word.utilization.clamp(0.0, 1.0))
@@ -81,21 +104,8 @@ fn over_limit(fresh: &[(&Placement, f64)]) -> Option<f64> {
 
 /// CPU of the host that has the address.
 fn cpu(hosts: &[HostLoad], place: &Place) -> Option<f64> {
-    let (text, machine) = match place {
-        Place::Address(text) => (text, None),
-        Place::Local(text, machine) => (text, Some(machine)),
-        Place::Unknown(..) => return None,
-    };
-    let ip: Option<IpAddr> = match join::split(text)? {
-        (Host::Ip(ip), _) => Some(ip),
-        (Host::Name(_), _) => None,
-    };
-    let is_of = |host: &&HostLoad| match machine {
-        Some(machine) => host.machine == *machine,
-        None => ip.is_some_and(|ip| host.addresses.contains(&ip)),
-    };
     // Several agents of one machine see the same CPU; an address that two hosts share is that of a load balancer in front of them.
-    largest(hosts.iter().filter(is_of).filter_map(|host| host.cpu))
+    largest(hosts.iter().filter(|host| is_on(place, host)).filter_map(|host| host.cpu))
 }
 
 fn largest(shares: impl Iterator<Item = f64>) -> Option<f64> {

@@ -7,6 +7,7 @@ mod join;
 pub mod kept;
 mod lines;
 mod load;
+pub mod past;
 pub mod pool;
 pub mod recall;
 pub mod recorder;

@@ -281,6 +281,17 @@ impl Pool {
         self.backends.iter().find(|backend| backend.id == id)
     }
 
+    /// Where requests for each backend go, by the machines of nodes.
+    pub(super) fn places(&self, machine: impl Fn(&str) -> String) -> Vec<join::Place> {
+        let place = |backend: &Backend| {
+            let first = &backend.placements[0];
+            let member = &self.members[first.member];
+            let (machine, server) = (machine(member.node.as_str()), &first.server);
+            join::Place::at(&machine, || member.id(), &server.name, &server.address)
+        };
+        self.backends.iter().map(place).collect()
+    }
+
     /// Members that count for nothing.
     pub fn missing(&self) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(|member| !member.is_fresh())

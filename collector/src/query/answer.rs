@@ -173,6 +173,11 @@ impl Answer {
         })
     }
 
+    /// The series as programs read them.
+    pub fn series(&self) -> impl Iterator<Item = SeriesAnswer> {
+        self.table.series()
+    }
+
     /// The answer for programs.
     pub fn response(&self, cache: CacheLevel, explain: Option<&Explain>) -> v1::MetricsResponse {
         v1::MetricsResponse {

@@ -46,8 +46,12 @@ pub struct BalancerWindow {
     pub in_flight: Option<f64>,
     /// The longest queue.
     pub queue: u32,
+    /// Requests that it may be given at once, by the last report; `None`: no limit.
+    pub limit: Option<u32>,
     /// Mean utilisation as the balancer's agent knows it.
     pub utilization: Option<f64>,
+    /// Where the last one was known from: `orca`, `limit` or `host`; empty: it was not known.
+    pub utilization_source: String,
     /// The last weight in force.
     pub weight: u32,
     /// The last state.
@@ -96,7 +100,9 @@ impl Store {
             ifNull(sum(s.latency_ms * s.requests), 0) AS latency_sum_ms, \
             sumIf(s.requests, isNotNull(s.latency_ms)) AS latency_requests, \
             max(s.latency_p99_ms) AS latency_p99_ms, avg(s.in_flight) AS in_flight, \
-            max(s.queue) AS queue, avg(s.utilization) AS utilization, \
+            max(s.queue) AS queue, argMax(tuple(s.`limit`), ts).1 AS `limit`, \
+            avg(s.utilization) AS utilization, \
+            argMaxIf(s.utilization_source, ts, isNotNull(s.utilization)) AS utilization_source, \
             argMax(s.weight, ts) AS weight, argMax(s.state, ts) AS state FROM balancer_stats AS s \
             WHERE grp = ? AND ts >= fromUnixTimestamp64Milli(?) \
             AND ts < fromUnixTimestamp64Milli(?) \

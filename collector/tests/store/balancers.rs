@@ -26,6 +26,8 @@ fn report(at_ms: i64, requests: u64) -> BalancerReport {
     let mut report = BalancerReport::new(Target::new("haproxy", "edge"), BalancerState::Up, at_ms);
     report.window_ms = 1_000;
     let mut first = BackendServer::new("a", "10.0.0.1:80", 7);
+    // The limit is lifted later on.
+    first.limit = (requests != 50).then_some(40);
     (first.requests, first.errors, first.latency_ms) = (requests, 1, Some(20.0));
     report.groups.push(BackendGroup {
         name: "web".into(),
@@ -67,6 +69,8 @@ async fn rows_that_come_twice_count_once_and_windows_sum_up() {
     assert_eq!((first.reports, first.covered_ms, first.requests, first.errors), (2, 2_000, 400, 2));
     assert_eq!((first.latency_sum_ms, first.latency_requests), (8_000.0, 400));
     assert_eq!((first.weight, &*first.state, first.utilization), (7, "ready", None));
+    assert_eq!((first.limit, &*first.utilization_source), (Some(40), ""));
+    assert_eq!((windows[2].requests, windows[2].limit), (50, None), "{:?}", windows[2]);
     let second = &windows[1];
     assert_eq!((&*second.backend, second.latency_sum_ms, second.latency_requests), ("b", 0.0, 0));
     assert!(store.balancer_windows("mail", range, 10_000).await.unwrap().is_empty());

@@ -317,6 +317,8 @@ export interface AuditEntry {
   at_ms: number;
   subject: string;
   subject_id: string;
+  /** What happened, in a word or two. */
+  what: string;
   from_state: string;
   to_state: string;
   actor: string;
@@ -326,6 +328,8 @@ export interface AuditEntry {
   target: Target | null;
   suggestion_id: string;
   rollout_id: string;
+  nodes: string[];
+  change: Change[];
   hash: string;
 }
 

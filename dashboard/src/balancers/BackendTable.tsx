@@ -8,11 +8,9 @@ import { BACKEND_STATES, milliseconds, range, SOURCES, surplus, wantedWeights } 
 const HEADS: readonly [id: string, title: string, help: string][] = [
   ["backend", "Backend", "Address that requests go to"],
   ["state", "State", "Whether it is given requests"],
-  [
-    "weight",
-    "Weight",
-    "In force; from … to where balancers differ, with the configuration's and what Flyball wants",
-  ],
+  ["weight", "Weight", "In force, as it was read back; from … to where balancers differ"],
+  ["wanted", "Wanted", "What Flyball wants; empty where it wants nothing"],
+  ["configured", "Configured", "What the balancers' own configuration says"],
   [
     "shares",
     "Traffic and capacity",
@@ -23,6 +21,8 @@ const HEADS: readonly [id: string, title: string, help: string][] = [
   ["errors", "Errors", "Failed requests: 5xx, no connection, timeout"],
   ["used", "In use", "Share of its capacity that is in use"],
 ];
+
+const NUMBERS: readonly string[] = ["weight", "wanted", "configured", "rate", "latency", "errors"];
 
 export function BackendTable({ pool }: { pool: Pool }) {
   return (
@@ -36,7 +36,7 @@ export function BackendTable({ pool }: { pool: Pool }) {
         <thead>
           <tr>
             {HEADS.map(([id, title, help]) => (
-              <th key={id} scope="col" class={`s-${id}`} title={help}>
+              <th key={id} scope="col" class={NUMBERS.includes(id) ? `num s-${id}` : `s-${id}`} title={help}>
                 {title}
               </th>
             ))}
@@ -63,21 +63,25 @@ function Row({ backend }: { backend: PoolBackend }) {
       <td class="s-state">
         <State backend={backend} />
       </td>
-      <td class="s-weight">
-        <Weights backend={backend} />
-      </td>
-      <td class="s-shares">
+      <Weights backend={backend} />
+      <td data-label="Traffic / capacity" class="s-shares">
         <Shares backend={backend} />
       </td>
-      <td class="num s-rate">{format(backend.requests_per_second, "ops/s")}</td>
-      <td class="num s-latency">
+      <td data-label="Requests" class="num s-rate">
+        {format(backend.requests_per_second, "ops/s")}
+      </td>
+      <td data-label="Latency" class="num s-latency">
         {milliseconds(backend.latency_ms)}
         {backend.latency_p99_ms !== null && <small>p99 {milliseconds(backend.latency_p99_ms)}</small>}
       </td>
-      <td class="num s-errors" data-tone={errors !== null && errors >= 0.01 ? "bad" : undefined}>
+      <td
+        data-label="Errors"
+        class="num s-errors"
+        data-tone={errors !== null && errors >= 0.01 ? "bad" : undefined}
+      >
         {format(errors, "share")}
       </td>
-      <td class="s-used">
+      <td data-label="In use" class="s-used">
         <Used backend={backend} />
       </td>
     </tr>
@@ -112,12 +116,18 @@ function State({ backend }: { backend: PoolBackend }) {
 function Weights({ backend: { placements } }: { backend: PoolBackend }) {
   const inForce = range(placements.map(({ weight }) => weight));
   const configured = range(placements.map((each) => each.weight_configured));
-  const wanted = wantedWeights(placements);
+  const wanted = range(placements.flatMap(({ weight_wanted: each }) => (each === null ? [] : [each])));
   return (
     <>
-      <b class="num">{inForce}</b>
-      {configured !== inForce && <small>configured {configured}</small>}
-      {wanted && <small data-tone="warn">wanted {wanted}</small>}
+      <td data-label="Weight" class="num s-weight">
+        <b>{inForce}</b>
+      </td>
+      <td data-label="Wanted" class="num s-wanted" data-tone={wantedWeights(placements) ? "warn" : undefined}>
+        {wanted}
+      </td>
+      <td data-label="Configured" class="num s-configured">
+        {configured}
+      </td>
     </>
   );
 }

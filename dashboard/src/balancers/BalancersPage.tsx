@@ -1,5 +1,6 @@
 /** Every load balancer of the fleet, and the pools that they make. */
 import { type BalancerInfo, type BalancersAnswer, fetchBalancers, type Pool } from "../api/balancers";
+import { type Control, fetchControl } from "../api/control";
 import { format, UNKNOWN } from "../lib/format";
 import { nodeHref, pageHref, route } from "../state/route";
 import { usePoller } from "../state/usePoller";
@@ -7,10 +8,24 @@ import { Meter } from "../ui/Meter";
 import { OldFigures } from "../ui/OldFigures";
 import { Pill } from "../ui/Pill";
 import { Snippet } from "../ui/Snippet";
+import { BackendTable } from "./BackendTable";
+import { stateWord } from "./control";
 import { PoolPage } from "./PoolPage";
 import { BALANCER_STATES, countsOf, MEANINGS, sortBalancers } from "./words";
 
 const POLL_MS = 3_000;
+/** Backends of so many are shown without being asked for. */
+const OPEN_BACKENDS = 40;
+
+interface Known extends BalancersAnswer {
+  /** Those that have ended come last. */
+  controls: readonly Control[];
+}
+
+async function ask(signal: AbortSignal): Promise<Known> {
+  const [answer, controls] = await Promise.all([fetchBalancers(signal), fetchControl(signal)]);
+  return { ...answer, controls };
+}
 
 export function BalancersPage() {
   const { id } = route.value;
@@ -21,7 +36,7 @@ function All() {
   const poller = usePoller("balancers", () => ({
     everyMs: POLL_MS,
     kinds: ["balancer"],
-    ask: (signal) => fetchBalancers(signal),
+    ask,
   }));
   const answer = poller.value.value;
   return (
@@ -37,8 +52,9 @@ function All() {
   );
 }
 
-function Tables({ answer: { balancers, pools } }: { answer: BalancersAnswer }) {
+function Tables({ answer: { balancers, pools, controls } }: { answer: Known }) {
   if (balancers.length === 0) return <EmptyBalancers />;
+  const isFew = pools.reduce((sum, { backends }) => sum + backends.length, 0) <= OPEN_BACKENDS;
   return (
     <>
       <section class="section">
@@ -57,15 +73,33 @@ function Tables({ answer: { balancers, pools } }: { answer: BalancersAnswer }) {
                   Errors
                 </th>
                 <th scope="col">Most in use</th>
+                <th scope="col" title="Whether Flyball lets weights follow the load">
+                  Control
+                </th>
               </tr>
             </thead>
             <tbody>
               {pools.map((pool) => (
-                <PoolRow key={pool.id} pool={pool} />
+                <PoolRow
+                  key={pool.id}
+                  pool={pool}
+                  control={controls.find((each) => each.pool === pool.name)}
+                />
               ))}
             </tbody>
           </table>
         </div>
+      </section>
+      <section class="section">
+        <h2>Backends</h2>
+        {pools.map((pool) => (
+          <details key={pool.id} class="pool-backends" open={isFew}>
+            <summary>
+              <a href={pageHref("balancers", pool.name)}>{pool.name}</a>
+            </summary>
+            <BackendTable pool={pool} />
+          </details>
+        ))}
       </section>
       <section class="section">
         <h2>Load balancers</h2>
@@ -92,7 +126,7 @@ function Tables({ answer: { balancers, pools } }: { answer: BalancersAnswer }) {
   );
 }
 
-function PoolRow({ pool }: { pool: Pool }) {
+function PoolRow({ pool, control }: { pool: Pool; control: Control | undefined }) {
   const { counting } = countsOf(pool);
   const ready = pool.backends.filter(({ state }) => state === "ready").length;
   const used = pool.backends.filter(({ utilization }) => utilization !== null);
@@ -126,7 +160,20 @@ function PoolRow({ pool }: { pool: Pool }) {
           UNKNOWN
         )}
       </td>
+      <td class="s-control">
+        <ControlPill control={control} />
+      </td>
     </tr>
+  );
+}
+
+function ControlPill({ control }: { control: Control | undefined }) {
+  if (!control) return <span class="muted">none</span>;
+  const { name, tone, meaning } = stateWord(control);
+  return (
+    <Pill tone={tone} help={meaning}>
+      {name}
+    </Pill>
   );
 }
 

@@ -8,6 +8,7 @@ import { usePoller } from "../state/usePoller";
 import { Figure } from "../ui/Figure";
 import { OldFigures } from "../ui/OldFigures";
 import { BackendTable } from "./BackendTable";
+import { ControlSection } from "./ControlCard";
 import { POOL_PANELS } from "./history";
 import { PoolChart } from "./PoolChart";
 import { Meanings, WeightMatrix } from "./WeightMatrix";
@@ -48,6 +49,7 @@ export function PoolPage({ name }: { name: string }) {
         <h2>Backends</h2>
         <BackendTable pool={pool} />
       </section>
+      <ControlSection pool={pool.name} />
       <section class="section" id="section-weights">
         <h2>Weights</h2>
         <div class="grid">

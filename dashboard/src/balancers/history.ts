@@ -31,7 +31,7 @@ export const POOL_PANELS: readonly PoolPanel[] = [
     title: "In use",
     unit: "share",
     about:
-      "Share of each backend's capacity that is in use, as the balancers know it. Even lines are what good weights bring.",
+      "Share of each backend's capacity that is in use, from the best source that is known. Even lines are what good weights bring.",
     measure: "utilization",
   },
   {

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use flyball_model::journal::Row;
+use flyball_model::rollout::Transition;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -61,6 +62,9 @@ pub struct AuditEntry {
     pub subject: String,
     /// Its id.
     pub subject_id: String,
+    /// What happened, in a word or two, such as `confirmed`, `judged`, `pushed` or `froze`; empty where the row cannot be read.
+    #[schema(example = "pushed")]
+    pub what: String,
     /// What it was before; empty at first.
     pub from_state: String,
     /// What it is since; the same where only something within the state has changed.
@@ -218,12 +222,14 @@ fn entry(row: Row, inputs: bool) -> AuditEntry {
         name: row.target_name.clone(),
     });
     let prediction = prediction(&row);
+    let made = Transition::try_from(&row);
     let observed = row.observed_value.zip(row.observed_low).zip(row.observed_high);
     AuditEntry {
         sequence: row.sequence,
         at_ms: row.at_ms,
         subject: row.subject.name().to_owned(),
         subject_id: row.subject_id,
+        what: made.map(|made| made.what.name().to_owned()).unwrap_or_default(),
         from_state: row.from_state,
         to_state: row.to_state,
         actor: row.actor,

@@ -207,8 +207,8 @@ pub(in crate::api) async fn pool(
     let pool = one(&state, &name)?;
     let to_ms = now_ms();
     let from_ms = to_ms - i64::from(minutes.unwrap_or(MINUTES)) * 60_000;
-    let history = history::read(&state.0.store, &pool, (from_ms, to_ms)).await;
-    let history = history.map_err(QueryError::from)?;
+    let (store, querier, live) = (&state.0.store, &state.0.querier, &state.0.live);
+    let history = history::read((store, querier, live), &pool, (from_ms, to_ms)).await?;
     Ok(Json(PoolAnswer { pool: body(&state.0.steering, &pool), history }))
 }
 
