@@ -130,11 +130,17 @@ impl<'a> Scene<'a> {
         let points = self.curve.points.iter().map(|point| point.bytes).chain([limit]);
         let sizes = points.map(|bytes| bytes / GRAIN * GRAIN);
         let sizes = sizes.filter(|bytes| *bytes > size && *bytes <= limit);
-        let best = sizes.filter_map(worth).max_by(|a, b| a.2.total_cmp(&b.2).then(b.0.cmp(&a.0)));
+        // What pays best of what brings enough; a smaller size may pay better for each byte, and bring too little.
+        let gain = |delta: &Estimate| Gain::HitRatio { low: delta.low, misses: self.misses() };
+        let enough = |delta: &Estimate| super::gates::worth(&gain(delta), self.settings).is_ok();
+        let best = sizes.filter_map(worth).max_by(|a, b| {
+            let (first, second) = (enough(&a.1), enough(&b.1));
+            first.cmp(&second).then(a.2.total_cmp(&b.2)).then(b.0.cmp(&a.0))
+        });
         let reach =
             || format!("nothing is known of sizes from {} to {}", bytes(size), bytes(limit));
         let (to, delta, _) = best.ok_or_else(reach)?;
-        let gain = Gain::HitRatio { low: delta.low, misses: self.misses() };
+        let gain = gain(&delta);
         super::gates::worth(&gain, self.settings)?;
         let risk = Risk::low("memory is given, nothing is evicted").and(
             RiskLevel::Low,

@@ -193,12 +193,15 @@ mod tests {
     #[tokio::test]
     async fn calls_are_noted_in_order_from_a_moment_on() -> Result<()> {
         use flyball_proto::orca::open_rca_service_client::OpenRcaServiceClient;
+        use tonic::transport::Endpoint;
+
         let backends = GrpcBackends::start(2).await?;
         let mut moments = Vec::new();
         for number in [1, 0] {
             moments.push(Instant::now());
             let address = format!("http://{}", backends.addresses[number]);
-            let mut client = OpenRcaServiceClient::connect(address).await?;
+            let channel = Endpoint::new(address)?.connect().await?;
+            let mut client = OpenRcaServiceClient::new(channel);
             client.stream_core_metrics(OrcaLoadReportRequest::default()).await?;
         }
         let numbers = |from: Instant| -> Vec<u16> {

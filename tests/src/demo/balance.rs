@@ -102,7 +102,7 @@ fn end(story: &Story, outcomes: &[Outcome], picture: &Path) -> Result<()> {
     std::fs::write(picture, draw("p99 of each second, ms", &curves, mark))
         .with_context(|| format!("write {}", picture.display()))?;
     for line in table(outcomes, &PHASES) {
-        story.show(&line)?;
+        Story::show(&line)?;
     }
     story.tell(&format!("The curves of p99 are drawn in {}.", picture.display()))
 }
@@ -257,7 +257,7 @@ async fn pushes(story: &Story, flyball: &Flyball) -> Result<()> {
     story.tell(&format!("The journal has {number} entries; the newest of them:"))?;
     for entry in entries.iter().take(TOLD) {
         let of = |field: &str| entry[field].as_str().unwrap_or_default();
-        story.show(&format!("{}: {} {}", of("actor"), of("to_state"), of("reason")))?;
+        Story::show(&format!("{}: {} {}", of("actor"), of("to_state"), of("reason")))?;
     }
     if answer["verified"]["intact"] == Value::Bool(true) {
         story.tell("Each is sealed by the one before; the chain is whole.")?;

@@ -33,7 +33,7 @@ impl Story {
     }
 
     /// A line that belongs to what was told before.
-    pub(super) fn show(&self, line: &str) -> Result<()> {
+    pub(super) fn show(line: &str) -> Result<()> {
         Ok(writeln!(stdout(), "          {line}")?)
     }
 

@@ -233,7 +233,9 @@ impl Controls {
                 left_out.extend(
                     held.iter().map(|held| LeftOut { kind: kind_of(held), why: held.to_string() }),
                 );
-                left_out.iter().for_each(|one| self.0.metrics.left_out(one.kind));
+                for one in &left_out {
+                    self.0.metrics.left_out(one.kind);
+                }
                 let all: Vec<String> = left_out.into_iter().map(|one| one.why).collect();
                 if all.is_empty() { String::new() } else { format!("left out: {}", all.join("; ")) }
             }

@@ -172,7 +172,9 @@ fn only_what_flyball_has_drained_is_given_back() {
     let mut released = state.clone();
     let target = TargetId(all[2].clone());
     let mut in_force = state.wanted(&target).unwrap().values;
-    in_force.values_mut().for_each(|value| "ready".clone_into(value));
+    for value in in_force.values_mut() {
+        "ready".clone_into(value);
+    }
     happen(
         &mut released,
         &Event::Outcome(Outcome {
