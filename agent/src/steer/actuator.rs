@@ -103,6 +103,9 @@ pub trait Actuator: Debug + Send {
 pub enum Purpose {
     /// A policy: held to all guard rails.
     Change,
+    /// What was in force already and a restart of the target has lost: held to what must never be, and
+    /// not to how far one change may go, since that far was gone in steps, each of them allowed.
+    Again,
     /// What was before is put back: in steps as well, but never refused.
     PutBack,
 }

@@ -11,6 +11,8 @@ use crate::lab::{CONFIGURED, Lab, permanent};
 
 /// Kills, each of another process.
 const ROUNDS: u64 = 6;
+/// Time between two looks at the weights.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(10);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whenever_the_agent_is_killed_no_client_falls_back_to_configured_weights() {
@@ -26,6 +28,9 @@ async fn whenever_the_agent_is_killed_no_client_falls_back_to_configured_weights
         let fell_back = Arc::clone(&fell_back);
         std::thread::spawn(move || {
             while !is_over.load(Ordering::Relaxed) {
+                // A push is a second from the next. Without a pause the host would run out of ports, each
+                // question being a connection: that of the collector would be taken while it is away.
+                std::thread::park_timeout(LOOK);
                 let Some(weights) = lab.weights() else { continue };
                 if weights.values().any(|weight| *weight == CONFIGURED) || weights.is_empty() {
                     fell_back.store(true, Ordering::Relaxed);

@@ -61,12 +61,12 @@ impl Brain {
         self.law.plan(goal, found, reading, Purpose::PutBack)
     }
 
-    /// The steps from what a restart has left to what is followed: a change like any other, of what is still there.
+    /// The steps from what a restart has left to what is followed, of what is still there.
     pub(super) fn steps_again(&self, reading: &Reading) -> Result<Vec<Step>, String> {
         let Some(followed) = &self.record.followed else { return Ok(Vec::new()) };
         let mut goal = followed.goal.clone();
         goal.retain(|parameter, _| reading.in_force.contains_key(parameter));
-        self.law.plan(&goal, &followed.found, reading, Purpose::Change)
+        self.law.plan(&goal, &followed.found, reading, Purpose::Again)
     }
 
     /// What will be read when that has gone back which a change does not keep: where all is set at once, the change is allowed on that state.

@@ -38,36 +38,41 @@ impl HaproxyLaw {
         Self { largest_shift, check }
     }
 
-    fn guard(&self, changes: &Settings, reading: &Reading) -> Result<(), String> {
+    fn guard(&self, changes: &Settings, reading: &Reading, purpose: Purpose) -> Result<(), String> {
         for (parameter, value) in changes {
             known(parameter, reading)?;
-            guard_maxconn(parameter, value, reading)?;
+            guard_maxconn(parameter, value, reading, purpose)?;
         }
         let mut then = reading.in_force.clone();
         then.extend(changes.clone());
         let (before, after) = (groups(&reading.in_force, reading), groups(&then, reading));
         for (name, servers) in &after {
-            self.guard_group(name, &before[name], servers)?;
+            guard_serving(name, &before[name], servers)?;
+            if purpose == Purpose::Change {
+                let (before, after) = (shared(&before[name]), shared(servers));
+                guard_shift(name, &before, &after, self.largest_shift)?;
+            }
         }
         Ok(())
     }
+}
 
-    fn guard_group(&self, name: &str, before: &Group<'_>, after: &Group<'_>) -> Result<(), String> {
-        let serving = |group: &Group<'_>| group.values().filter(|one| one.serves()).count();
-        let could = before.values().filter(|one| one.is_there).count();
-        let (was, is) = (serving(before), serving(after));
-        if is < was && is == 0 {
-            return Err(format!(
-                "group {name} would have no server left that serves: leave one of them ready, with a weight above 0"
-            ));
-        }
-        if is < was && is * 2 < could {
-            return Err(format!(
-                "group {name} would have {is} of {could} servers that serve, fewer than half: drain fewer at once"
-            ));
-        }
-        guard_shift(name, &shared(before), &shared(after), self.largest_shift)
+/// Holds a change to servers enough.
+fn guard_serving(name: &str, before: &Group<'_>, after: &Group<'_>) -> Result<(), String> {
+    let serving = |group: &Group<'_>| group.values().filter(|one| one.serves()).count();
+    let could = before.values().filter(|one| one.is_there).count();
+    let (was, is) = (serving(before), serving(after));
+    if is < was && is == 0 {
+        return Err(format!(
+            "group {name} would have no server left that serves: leave one of them ready, with a weight above 0"
+        ));
     }
+    if is < was && is * 2 < could {
+        return Err(format!(
+            "group {name} would have {is} of {could} servers that serve, fewer than half: drain fewer at once"
+        ));
+    }
+    Ok(())
 }
 
 impl Law for HaproxyLaw {
@@ -79,8 +84,8 @@ impl Law for HaproxyLaw {
         purpose: Purpose,
     ) -> Result<Vec<Step>, String> {
         let mut changes = differing(goal, &reading.in_force);
-        if purpose == Purpose::Change {
-            self.guard(&changes, reading)?;
+        if purpose != Purpose::PutBack {
+            self.guard(&changes, reading, purpose)?;
         }
         // A server that is gone has nothing to be put back.
         changes.retain(|parameter, _| reading.in_force.contains_key(parameter));
@@ -175,11 +180,17 @@ fn shared<'a>(group: &Group<'a>) -> balance::Group<'a> {
     group.iter().map(|(name, one)| (*name, server(one))).collect()
 }
 
-/// Holds a limit to what is under way at its server. 0: there is none.
-fn guard_maxconn(parameter: &str, value: &str, reading: &Reading) -> Result<(), String> {
+/// Holds a limit to what is under way at its server, and a change to half of what it was. 0: there is none.
+fn guard_maxconn(
+    parameter: &str,
+    value: &str,
+    reading: &Reading,
+    purpose: Purpose,
+) -> Result<(), String> {
     let Some((MAXCONN, group, server)) = place(parameter) else { return Ok(()) };
     let limit = |text: &str| text.parse().ok().filter(|limit| *limit > 0);
     let from = reading.in_force.get(parameter).and_then(|text| limit(text));
+    let from = from.filter(|_| purpose == Purpose::Change);
     let under_way = reading.parts.get(&format!("{UNDER_WAY}{group}/{server}"));
     let under_way = under_way.and_then(|text| text.parse().ok());
     guard_limit(parameter, from, limit(value), under_way)

@@ -41,7 +41,7 @@ impl Law for NginxLaw {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
-        if purpose == Purpose::Change {
+        if purpose != Purpose::PutBack {
             guard(&changes, &reading.in_force, self.largest_shift)?;
         }
         let line = |(parameter, value): (&String, &String)| format!("{parameter}\n{value}\n");

@@ -141,7 +141,7 @@ impl Law for RedisLaw {
             Some(wanted) => Some(limit(wanted, found, reading)?),
             None => None,
         };
-        if purpose == Purpose::Change {
+        if purpose != Purpose::PutBack {
             self.guard(&changes, limit, reading)?;
         }
         let mut steps = Vec::new();

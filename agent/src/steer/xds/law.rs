@@ -127,7 +127,7 @@ impl Law for XdsLaw {
         reading: &Reading,
         purpose: Purpose,
     ) -> Result<Vec<Step>, String> {
-        if purpose == Purpose::Change {
+        if purpose != Purpose::PutBack {
             let changes = differing(goal, &reading.in_force);
             self.check_drains(goal, &reading.in_force)?;
             self.check_shift(&changes, &reading.in_force)?;
