@@ -2,45 +2,24 @@
 // connections, with a weight of 40 for its third server and the second one drained.
 //
 //   node e2e/balancers.mjs BASE_URL [--screenshot-dir DIR]
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { launch, until, untilCharts } from "./browser.mjs";
+import { called, expect, picture, problemsOf } from "./script.mjs";
 
-const { positionals, values: options } = parseArgs({
-  allowPositionals: true,
-  options: { "screenshot-dir": { type: "string" } },
-});
-const [base] = positionals;
-if (!base || positionals.length > 1) {
-  console.error("usage: node e2e/balancers.mjs BASE_URL [--screenshot-dir DIR]");
-  process.exit(2);
-}
-
-function expect(truth, message) {
-  if (!truth) throw new Error(message);
-}
+const { base, pictures } = called("balancers.mjs");
 
 const browser = await launch();
 const page = await browser.newPage({ viewport: { width: 1440, height: 900 }, colorScheme: "light" });
-const problems = [];
-page.on("console", (message) => {
-  if (["error", "warning"].includes(message.type())) problems.push(`console: ${message.text()}`);
-});
-page.on("pageerror", (error) => problems.push(`exception: ${error.message}`));
+const problems = problemsOf(page);
 
 /** A picture at either width, on which nothing has to be pushed aside. */
 async function shots(name) {
   for (const width of [400, 1440]) {
     await page.setViewportSize({ width, height: 900 });
     await until(page, `${name} fits ${width}`, () => document.documentElement.scrollWidth <= innerWidth);
-    const dir = options["screenshot-dir"];
-    if (!dir) continue;
-    mkdirSync(dir, { recursive: true });
-    await page.evaluate(() => document.fonts.ready);
+    if (!pictures) continue;
     for (const chart of await page.locator("[data-chart]").all()) await chart.scrollIntoViewIfNeeded();
     await page.evaluate(() => scrollTo(0, 0));
-    await page.screenshot({ path: join(dir, `balancers-${name}-${width}.png`), fullPage: true });
+    await picture(page, pictures, `balancers-${name}-${width}`);
   }
 }
 

@@ -2,25 +2,11 @@
 // promises, `pages` gets worse when it grows, `feeds` is there to be paused and taken back.
 //
 //   node e2e/changes.mjs BASE_URL [--screenshot-dir DIR]
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { launch, until } from "./browser.mjs";
 import { Relay } from "./relay.mjs";
+import { called, expect, picture, problemsOf } from "./script.mjs";
 
-const { positionals, values: options } = parseArgs({
-  allowPositionals: true,
-  options: { "screenshot-dir": { type: "string" } },
-});
-const target = positionals[0];
-if (!target || positionals.length > 1) {
-  console.error("usage: node e2e/changes.mjs BASE_URL [--screenshot-dir DIR]");
-  process.exit(2);
-}
-
-function expect(truth, message) {
-  if (!truth) throw new Error(message);
-}
+const { base: target, pictures } = called("changes.mjs");
 
 const relay = new Relay(target);
 await relay.open();
@@ -28,20 +14,10 @@ const browser = await launch();
 const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: "light" });
 const page = await context.newPage();
 
-const problems = [];
 let isCut = false;
-page.on("console", (message) => {
-  if (["error", "warning"].includes(message.type()) && !isCut) problems.push(`console: ${message.text()}`);
-});
-page.on("pageerror", (error) => problems.push(`exception: ${error.message}`));
+const problems = problemsOf(page, () => isCut);
 
-async function shot(name) {
-  const dir = options["screenshot-dir"];
-  if (!dir) return;
-  mkdirSync(dir, { recursive: true });
-  await page.evaluate(() => document.fonts.ready);
-  await page.screenshot({ path: join(dir, `${name}.png`), fullPage: true });
-}
+const shot = (name) => picture(page, pictures, name);
 
 const untilText = (what, selector, pattern) =>
   until(

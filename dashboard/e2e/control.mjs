@@ -2,40 +2,16 @@
 // and gets pushes from its third server's load.
 //
 //   node e2e/control.mjs BASE_URL [--screenshot-dir DIR]
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { launch, until } from "./browser.mjs";
+import { called, expect, picture, problemsOf } from "./script.mjs";
 
-const { positionals, values: options } = parseArgs({
-  allowPositionals: true,
-  options: { "screenshot-dir": { type: "string" } },
-});
-const [base] = positionals;
-if (!base || positionals.length > 1) {
-  console.error("usage: node e2e/control.mjs BASE_URL [--screenshot-dir DIR]");
-  process.exit(2);
-}
-
-function expect(truth, message) {
-  if (!truth) throw new Error(message);
-}
+const { base, pictures } = called("control.mjs");
 
 const browser = await launch();
 const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, colorScheme: "light" });
-const problems = [];
-page.on("console", (message) => {
-  if (["error", "warning"].includes(message.type())) problems.push(`console: ${message.text()}`);
-});
-page.on("pageerror", (error) => problems.push(`exception: ${error.message}`));
+const problems = problemsOf(page);
 
-async function shot(name) {
-  const dir = options["screenshot-dir"];
-  if (!dir) return;
-  mkdirSync(dir, { recursive: true });
-  await page.evaluate(() => document.fonts.ready);
-  await page.screenshot({ path: join(dir, `control-${name}.png`), fullPage: true });
-}
+const shot = (name) => picture(page, pictures, `control-${name}`);
 
 /** Pictures at either width and in either theme, on which nothing has to be pushed aside. */
 async function shots(name) {

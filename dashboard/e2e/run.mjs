@@ -4,31 +4,17 @@
 //
 // The page is reached through a relay, so that losing and regaining the collector is always tried. With
 // --stop-pid the collector itself is stopped at the end. Exits 0, or 1 with the check that failed.
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 import { launch, until, untilCharts } from "./browser.mjs";
 import { Relay } from "./relay.mjs";
+import { called, expect, picture, problemsOf } from "./script.mjs";
 
 const JS_BUDGET_BYTES = 150_000;
 const CHARTS_WITH_POINTS = 8;
 /** The page asks for its newest history once more some seconds after loading; points past this came as events. */
 const PAST_HISTORY_MS = 12_000;
 
-const { positionals, values: options } = parseArgs({
-  allowPositionals: true,
-  options: { "screenshot-dir": { type: "string" }, "stop-pid": { type: "string" } },
-});
-const target = positionals[0];
-if (!target || positionals.length > 1) {
-  console.error("usage: node e2e/run.mjs BASE_URL [--screenshot-dir DIR] [--stop-pid PID]");
-  process.exit(2);
-}
-
-function expect(truth, message) {
-  if (!truth) throw new Error(message);
-}
+const { base: target, pictures, options } = called("run.mjs", { "stop-pid": { type: "string" } });
 
 const relay = new Relay(target);
 await relay.open();
@@ -37,21 +23,12 @@ const context = await browser.newContext({ viewport: { width: 1440, height: 900 
 const page = await context.newPage();
 
 /** Errors the page reported; while the collector is away, failing requests are no errors. */
-const problems = [];
 let isCut = false;
+const problems = problemsOf(page, () => isCut);
 const requested = new Set();
-page.on("console", (message) => {
-  if (["error", "warning"].includes(message.type()) && !isCut) problems.push(`console: ${message.text()}`);
-});
-page.on("pageerror", (error) => problems.push(`exception: ${error.message}`));
 page.on("request", (request) => requested.add(request.url()));
 
-async function shot(name) {
-  const dir = options["screenshot-dir"];
-  if (!dir) return;
-  mkdirSync(dir, { recursive: true });
-  await page.screenshot({ path: join(dir, `${name}.png`) });
-}
+const shot = (name) => picture(page, pictures, name, false);
 
 const chartData = (name) => page.$eval(`[data-chart="${name}"]`, (figure) => ({ ...figure.dataset }));
 const untilText = (what, selector, pattern) =>
