@@ -65,7 +65,9 @@ impl Policies {
     /// Starts an agent with these settings, which watches this; its files are in `dir`.
     pub(super) fn agent(&self, settings: &str, dir: &Path) -> Result<Process> {
         let file = dir.join("agent.toml");
-        std::fs::write(&file, format!("[budget]\ncpu_percent = 100.0\n{settings}"))?;
+        // Each policy sends most of the requests to another backend, so that they tell which one is in force.
+        let own = "[budget]\ncpu_percent = 100.0\n[steer]\nlargest_shift = 1.0\n";
+        std::fs::write(&file, format!("{own}{settings}"))?;
         let mut command = Command::new(binary("flyball-agent")?);
         command.arg("--collector").arg(format!("http://{}", self.address));
         command.args(["--node", NODE, "--data-dir"]).arg(dir.join("agent"));
