@@ -10,8 +10,8 @@ use super::{Options, say};
 use crate::balance::{AgentOf, Algorithm, Backends, Flyball};
 use crate::bench::temporary;
 
-/// Load under which Flyball learns weights from equal ones: no backend is overloaded by its equal share.
-pub(super) const GENTLE: f64 = 0.4;
+/// Load under which Flyball learns weights from equal ones: none is busy by more than two thirds under its equal share, where latency would scatter too much for the judge.
+pub(super) const GENTLE: f64 = 0.3;
 /// HAProxys of one agent.
 pub(super) const PER_AGENT: usize = 4;
 
