@@ -235,6 +235,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_set_again_may_go_as_far_as_was_gone_in_steps_and_drains_no_more_than_a_policy_may() {
+        let again = |pairs: &[(&str, &str)], reading: &Reading| {
+            LAW.plan(&goal(pairs), &Settings::new(), reading, Purpose::Again)
+        };
+        let all = reading(&[("a", 1, READY), ("b", 100, READY), ("c", 100, READY)]);
+        let far = [("weight:web/a", "256"), ("weight:web/b", "1"), ("weight:web/c", "1")];
+        let refused = LAW.plan(&goal(&far), &Settings::new(), &all, Purpose::Change);
+        assert!(refused.unwrap_err().contains("would move at once"));
+        assert_eq!(again(&far, &all).unwrap().len(), 3);
+        let drains = [("state:web/a", DRAIN), ("state:web/b", DRAIN)];
+        assert!(again(&drains, &all).unwrap_err().contains("fewer than half"));
+    }
+
+    #[test]
     fn what_lets_in_goes_before_what_takes_out() {
         let reading = reading(&[("a", 100, READY), ("b", 100, DRAIN), ("c", 100, READY)]);
         let wanted = [
