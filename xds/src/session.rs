@@ -12,7 +12,9 @@
 //! * Make before break: listeners and routes wait until clusters are acknowledged (Envoy withholds
 //!   that until they are warm) or rejected, and after a rejection only what was asked for is
 //!   answered; clusters and endpoints that went away are taken from a client after it acknowledged
-//!   the routes that no longer name them.
+//!   the routes that no longer name them. From one that asks for clusters by name, as gRPC does for
+//!   those in its routes, they are not taken at all: it stops asking when no call is left that was
+//!   routed there before, and a call whose cluster is taken away waits until its deadline.
 //! * A rejected difference is not sent again until a snapshot changes the type: the target falls
 //!   back to what was acknowledged.
 //! * Without an answer to the last response of a type nothing more is pushed (state of the world),
@@ -235,10 +237,28 @@ impl Session {
         let mut target = if self.keeps(kind, catalogue) {
             self.of(kind).select_and_keep(&set.resources)
         } else {
-            self.of(kind).select(&set.resources)
+            self.wanted(kind, catalogue)
         };
         self.of(kind).fall_back(&set.version, &mut target);
         target
+    }
+
+    /// Whether clusters that went away stay with this client until it asks for them no more.
+    fn lingers(&self, kind: Kind) -> bool {
+        let routed = self.of(Kind::Listener).asked() || self.of(Kind::Route).asked();
+        matches!(kind, Kind::Cluster | Kind::Endpoint)
+            && routed
+            && self.of(Kind::Cluster).is_by_name()
+    }
+
+    /// What of a snapshot the client shall come to hold.
+    fn wanted(&self, kind: Kind, catalogue: &Catalogue) -> Resources {
+        let set = &catalogue.set(kind).resources;
+        if self.lingers(kind) {
+            self.of(kind).select_and_keep(set)
+        } else {
+            self.of(kind).select(set)
+        }
     }
 
     /// Whether what went away is kept for now, because listeners or routes that may name it are not
@@ -287,7 +307,7 @@ impl Session {
     }
 
     fn state(&self, kind: Kind, catalogue: &Catalogue) -> State {
-        let target = self.of(kind).select(&catalogue.set(kind).resources);
+        let target = self.wanted(kind, catalogue);
         State {
             in_sync: self.settled(kind, catalogue, &target),
             refuses: self.of(kind).refuses(&catalogue.set(kind).version),

@@ -87,6 +87,11 @@ impl Subscription {
         self.asked != Asked::Nothing
     }
 
+    /// Whether it is of resources by name and not of all.
+    pub(super) fn is_by_name(&self) -> bool {
+        self.asked() && !self.wildcard
+    }
+
     pub(super) fn request_state(
         &mut self,
         kind: Kind,

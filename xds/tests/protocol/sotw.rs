@@ -363,6 +363,36 @@ async fn rule_13_make_before_break() {
 }
 
 #[tokio::test]
+async fn rule_13_clusters_stay_while_a_client_asks_for_them_by_name() {
+    let (running, mut client) = running(base("1")).await;
+    // As gRPC asks: for what its routes name, and for as long as calls go there.
+    client.fetch(Kind::Listener, &["grpc"]).await;
+    client.fetch(Kind::Route, &["grpc"]).await;
+    let clusters = client.fetch(Kind::Cluster, &["a"]).await;
+    let endpoints = client.fetch(Kind::Endpoint, &["a"]).await;
+    acked(&running, 4).await;
+    running.publish(snapshot("2", &[cluster("c", &[(9, 90)])], &[api("grpc", "c")]));
+    let routes = client.next().await;
+    assert_eq!(routes.what(), (Kind::Route, vec!["grpc"]));
+    client.ack(&routes, &["grpc"]).await;
+    client.ack(&clusters, &["a", "c"]).await;
+    let clusters = client.next().await;
+    assert_eq!((clusters.what(), &*clusters.version), ((Kind::Cluster, vec!["a", "c"]), "2+"));
+    client.ack(&endpoints, &["a", "c"]).await;
+    let endpoints = client.next().await;
+    assert_eq!(endpoints.what(), (Kind::Endpoint, vec!["c"]));
+    client.ack(&clusters, &["a", "c"]).await;
+    client.ack(&endpoints, &["a", "c"]).await;
+    // A call that is still on its way keeps nobody waiting.
+    eventually("version 2", || running.server.clients()[0].in_sync()).await;
+    // It has ended, and what is asked for anew is not there.
+    client.ack(&clusters, &["c"]).await;
+    client.ack(&clusters, &["c", "a"]).await;
+    let clusters = client.next().await;
+    assert_eq!((clusters.what(), &*clusters.version), ((Kind::Cluster, vec!["c"]), "2"));
+}
+
+#[tokio::test]
 async fn rule_13_listeners_asked_for_wait_until_clusters_are_acknowledged() {
     let (running, mut client) = running(base("1")).await;
     client.ask(Kind::Cluster, &[]).await;
