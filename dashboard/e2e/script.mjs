@@ -27,7 +27,7 @@ export function problemsOf(page, isQuiet = () => false) {
   const problems = [];
   page.on("console", (message) => {
     if (["error", "warning"].includes(message.type()) && !isQuiet())
-      problems.push(`console: ${message.text()}`);
+      problems.push(`console: ${message.text()} ${message.location().url}`);
   });
   page.on("pageerror", (error) => problems.push(`exception: ${error.message}`));
   return problems;

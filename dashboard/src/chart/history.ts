@@ -140,6 +140,9 @@ export class History {
 
   private load(): void {
     clearTimeout(this.retry);
+    // What the range before was still waiting for may lie outside of this one.
+    clearTimeout(this.settle);
+    this.unsettledFromMs = Number.POSITIVE_INFINITY;
     this.abort.abort();
     this.abort = new AbortController();
     this.problem.value = null;
