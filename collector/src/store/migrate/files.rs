@@ -62,6 +62,7 @@ pub const ALL: &[Migration] = migrations![
     5 "0005" "rollups",
     6 "0006" "decisions",
     7 "0007" "balancer_stats",
+    8 "0008" "merges",
 ];
 
 impl Migration {
@@ -247,7 +248,7 @@ mod tests {
         assert!(ALL.iter().zip(1..).all(|(m, number)| m.version == number));
     }
 
-    /// What a statement leaves of the tables that are there.
+    /// What a statement leaves of the tables that are there, and of what was set on them: `table.setting`.
     fn run(statement: &str, tables: &mut BTreeSet<String>) {
         let table = |words: &str| {
             let rest = statement.strip_prefix(words)?;
@@ -260,8 +261,19 @@ mod tests {
             assert!(tables.contains(&name), "{statement}");
         } else if let Some(name) = table("DROP TABLE IF EXISTS flyball.") {
             assert!(tables.remove(&name), "{statement}");
+        } else if let Some(name) = table("ALTER TABLE flyball.") {
+            assert!(tables.contains(&name), "{statement}");
+            let (_, what) = statement.split_once('\n').unwrap();
+            if let Some(settings) = what.strip_prefix("MODIFY SETTING ") {
+                let named = settings.split(", ").map(|one| one.split_once(" = ").unwrap().0);
+                assert!(named.map(|one| format!("{name}.{one}")).all(|one| tables.insert(one)));
+            } else {
+                let settings = what.strip_prefix("RESET SETTING ").unwrap();
+                let named = settings.split(", ").map(|one| format!("{name}.{one}"));
+                assert!(named.into_iter().all(|one| tables.remove(&one)), "{statement}");
+            }
         } else {
-            panic!("neither creates nor drops a table: {statement}");
+            panic!("neither creates, alters nor drops a table: {statement}");
         }
     }
 

@@ -1,3 +1,14 @@
+-- 0008 merges undone
+
+ALTER TABLE flyball.balancer_stats_local ON CLUSTER main
+RESET SETTING min_parts_to_merge_at_once, merge_selector_enable_heuristic_to_remove_small_parts_at_right;
+
+ALTER TABLE flyball.cache_stats_local ON CLUSTER main
+RESET SETTING min_parts_to_merge_at_once, merge_selector_enable_heuristic_to_remove_small_parts_at_right;
+
+ALTER TABLE flyball.performance_metrics_local ON CLUSTER main
+RESET SETTING min_parts_to_merge_at_once, merge_selector_enable_heuristic_to_remove_small_parts_at_right;
+
 -- 0007 balancer_stats undone
 
 DROP TABLE IF EXISTS flyball.balancer_stats ON CLUSTER main SYNC;

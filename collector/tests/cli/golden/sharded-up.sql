@@ -377,3 +377,14 @@ SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1, non_repl
 CREATE TABLE IF NOT EXISTS flyball.balancer_stats AS flyball.balancer_stats_local
 ENGINE = Distributed(main, flyball, balancer_stats_local, cityHash64(node, balancer));
 
+-- 0008 merges
+
+ALTER TABLE flyball.performance_metrics_local
+MODIFY SETTING min_parts_to_merge_at_once = 30, merge_selector_enable_heuristic_to_remove_small_parts_at_right = 0;
+
+ALTER TABLE flyball.cache_stats_local
+MODIFY SETTING min_parts_to_merge_at_once = 30, merge_selector_enable_heuristic_to_remove_small_parts_at_right = 0;
+
+ALTER TABLE flyball.balancer_stats_local
+MODIFY SETTING min_parts_to_merge_at_once = 30, merge_selector_enable_heuristic_to_remove_small_parts_at_right = 0;
+
