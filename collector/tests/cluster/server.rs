@@ -139,9 +139,12 @@ pub fn endpoint(port: u16) -> Endpoint {
     Endpoint { url, user: USER.to_owned(), password: Secret::new(PASSWORD) }
 }
 
-/// A port that is free now.
+/// A port below those that the system gives to outgoing connections, so that it stays free while a server is down.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    (0..1_000)
+        .map(|_| rand::random_range(10_000..32_000))
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("one of a thousand ports is free")
 }
 
 fn config_xml(ports: &[u16]) -> String {
