@@ -149,6 +149,7 @@ impl Desk {
                 return Err(DriveError::ByHand(suggestion.clone()));
             }
             self.may_be_heard(suggestion)?;
+            self.note_before(suggestion);
         }
         let event = self.with_facts(event);
         self.happen(&event).await

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flyball_model::rollout::{
-    Event, Phase, Rollout, RolloutId, Suggestion, SuggestionStatus, Target, TargetId,
+    Event, Phase, Rollout, RolloutId, Suggestion, SuggestionId, SuggestionStatus, Target, TargetId,
 };
 use flyball_proto::series::NodeName;
 use flyball_proto::steering::{CacheReport, Target as Server};
@@ -126,11 +126,23 @@ impl Desk {
         let all: Vec<Target> = held.chain(waiting).collect();
         targets.extend(all.iter().map(|target| target.id.clone()));
         self.stops.keep(going, &targets);
-        for target in &all {
+        self.note(&all);
+    }
+
+    fn note(&mut self, targets: &[Target]) {
+        for target in targets {
             if let Some(report) = report(&self.parts.steering, target) {
                 self.stops.note(&target.id, &report, now_ms());
             }
         }
+    }
+
+    /// What servers have counted when their change is confirmed: it may be in force, and have done harm, before the next round.
+    pub(super) fn note_before(&mut self, suggestion: &SuggestionId) {
+        let found = self.follower.log().state().suggestion(suggestion);
+        let members = found.into_iter().flat_map(|found| &found.proposal.members);
+        let targets: Vec<Target> = members.map(|member| member.target.clone()).collect();
+        self.note(&targets);
     }
 
     async fn stop(&mut self, rollout: &Rollout) {
