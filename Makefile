@@ -17,7 +17,7 @@ help: ## this list
 run: build engine ## build what is missing, then collector, agent on this host and dashboard on http://127.0.0.1:7480
 	@scripts/run.sh $(RELEASE)
 
-demo: build engine ## the closed loop on real servers, two acts of about three minutes each: a Redis (ACT=cache), 16 HAProxys and 8 Envoys (ACT=balance)
+demo: build engine ## the closed loop on real servers, two acts of about three and four minutes: a Redis (ACT=cache), 16 HAProxys and 8 Envoys (ACT=balance)
 	@scripts/demo.sh $(RELEASE)
 
 test: ## install what the tests need and run all of them

@@ -105,10 +105,12 @@ impl World {
         let (algorithm, weights, note) = self.algorithm;
         report.groups.push(BackendGroup {
             name: GROUP.to_owned(),
+            limit: None,
             algorithm: algorithm.to_owned(),
             weights,
             weights_note: note.to_owned(),
             queue: 0,
+            latency: None,
             backends: self.servers(),
         });
         report

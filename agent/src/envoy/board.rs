@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use flyball_proto::steering::{BackendState, Target};
+use flyball_proto::steering::{BackendState, Latency, Target};
 use flyball_xds::pace::Traffic;
 use flyball_xds::snapshot::Cluster;
 use flyball_xds::{ClientStatus, Snapshot};
 use parking_lot::Mutex;
 
 use super::config::EnvoyConfig;
-use super::window::{Quantiles, Window};
+use super::window::Window;
 use super::{Counts, KIND};
 use crate::redis::State;
 
@@ -61,7 +61,7 @@ pub(crate) struct KnownCluster {
     /// Limit of requests under way.
     pub(crate) max_requests: Option<u32>,
     /// Latency of its requests, of about the last five seconds.
-    pub(crate) latency: Option<Quantiles>,
+    pub(crate) latency: Option<Latency>,
     /// Its endpoints.
     pub(crate) hosts: Vec<KnownHost>,
 }

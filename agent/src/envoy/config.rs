@@ -16,6 +16,8 @@ use crate::config::Span;
 const MAX_NAME: usize = 64;
 /// Largest weight.
 pub(crate) const MAX_WEIGHT: u32 = flyball_xds::snapshot::MAX_WEIGHT;
+/// Clients' own limits of connections and requests of a cluster, where nothing is configured.
+pub(crate) const DEFAULT_LIMIT: u32 = 1_024;
 /// Parameters of each cluster besides those of its endpoints.
 const CLUSTER_PARAMETERS: usize = 7;
 /// Longest time that a setting may name.

@@ -7,7 +7,7 @@ use flyball_proto::steering::{
 use flyball_xds::snapshot::{Cluster, Endpoint, Health, Policy};
 
 use super::board::{Envoy, Known, KnownCluster, KnownHost, Served};
-use super::config::{ClusterConfig, EnvoyConfig};
+use super::config::{ClusterConfig, DEFAULT_LIMIT, EnvoyConfig};
 use crate::orca::Utilizations;
 use crate::redis::State;
 
@@ -84,8 +84,10 @@ fn group(
     served: Option<&Cluster>,
 ) -> BackendGroup {
     let mut group = described(&known.name, served);
+    group.limit = group.limit.or(known.max_requests);
     group.queue = known.hosts.iter().map(|host| host.pending as u32).sum();
     group.backends = known.hosts.iter().map(|host| backend(host, config, served)).collect();
+    group.latency = known.latency;
     // The histogram is of the cluster: of an endpoint alone it is only where there is one.
     if let ([only], Some(latency)) = (group.backends.as_mut_slice(), known.latency) {
         only.latency_p50_ms = Some(latency.p50_ms);
@@ -129,10 +131,13 @@ fn described(name: &str, served: Option<&Cluster>) -> BackendGroup {
     };
     BackendGroup {
         name: name.to_owned(),
+        // What clients take where they are told none: the same as the value of `max_requests:` then.
+        limit: served.map(|one| one.circuit_breaker.max_requests.unwrap_or(DEFAULT_LIMIT)),
         algorithm: algorithm.to_owned(),
         weights,
         weights_note: note.to_owned(),
         queue: 0,
+        latency: None,
         backends: Vec::new(),
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flyball_proto::steering::{MAX_BACKENDS, MAX_GROUPS};
+use flyball_proto::steering::{Latency, MAX_BACKENDS, MAX_GROUPS};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tonic::transport::Uri;
 
@@ -14,7 +14,7 @@ use super::admin::{Cluster, ServerInfo, histograms};
 use super::board::{Envoy, Known, KnownCluster, KnownHost};
 use super::http::{Http, HttpError};
 use super::report::report;
-use super::window::{Quantiles, Windows};
+use super::window::Windows;
 use crate::orca::Utilizations;
 use crate::redis::State;
 use crate::steer::outbox::Outbox;
@@ -33,7 +33,7 @@ const CLUSTERS: &str = "/clusters?format=json";
 const INFO: &str = "/server_info";
 /// `^cluster\..*\.upstream_rq_time$`
 const TIMES: &str = "/stats?format=json&usedonly&histogram_buckets=detailed&filter=%5Ecluster%5C..%2A%5C.upstream_rq_time%24";
-/// How long quantiles are told after they were measured: Envoy adds to its histograms all five seconds.
+/// How long a latency is told after it was measured: Envoy adds to its histograms all five seconds.
 const LATENCY_AGE: Duration = Duration::from_secs(12);
 /// Two starts this close are the same, in seconds: uptime is told in whole seconds.
 const SAME_START_S: u64 = 2;
@@ -46,7 +46,7 @@ pub(super) struct Watch {
     utilizations: Utilizations,
     windows: Windows,
     info: Option<(ServerInfo, u64)>,
-    latencies: std::collections::HashMap<String, (Instant, Quantiles)>,
+    latencies: std::collections::HashMap<String, (Instant, Latency)>,
     last: Option<Instant>,
     said: Option<State>,
 }
@@ -154,7 +154,7 @@ impl Watch {
             hosts += taken.len();
             known.left_out.1 += all.count();
             known.clusters.push(KnownCluster {
-                latency: self.latencies.get(&cluster.name).map(|(_, quantiles)| *quantiles),
+                latency: self.latencies.get(&cluster.name).map(|(_, latency)| *latency),
                 name: cluster.name,
                 max_requests: cluster.max_requests,
                 hosts: taken,
@@ -199,9 +199,9 @@ impl Watch {
         let all = histograms(&answer).map_err(|error| (State::Denied, error.to_string()))?;
         for cluster in clusters {
             let name = format!("cluster.{}.upstream_rq_time", cluster.stats_name);
-            let quantiles = all.get(&name).and_then(|bins| self.windows.quantiles(&name, bins));
-            if let Some(quantiles) = quantiles {
-                self.latencies.insert(cluster.name.clone(), (now, quantiles));
+            let latency = all.get(&name).and_then(|bins| self.windows.latency(&name, bins));
+            if let Some(latency) = latency {
+                self.latencies.insert(cluster.name.clone(), (now, latency));
             }
         }
         self.latencies.retain(|_, (at, _)| now.duration_since(*at) < LATENCY_AGE);

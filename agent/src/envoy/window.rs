@@ -1,9 +1,11 @@
 //! What happened between two reports: differences of counters, the mean of requests under way, quantiles of a histogram. Pure.
 //!
 //! Envoy tells requests under way as they are at the moment, so their mean is that of several looks. The mean latency of one endpoint follows by Little's law,
-//! `L = f / q`; Envoy has a histogram for a whole cluster only.
+//! `L = f / q`, where enough are under way for that; Envoy has a histogram for a whole cluster only.
 
 use std::collections::HashMap;
+
+use flyball_proto::steering::Latency;
 
 use super::admin::{Bins, Cluster, Counts, Host};
 use crate::balance::latency_by_little_ms;
@@ -31,15 +33,6 @@ pub(crate) struct Window {
     pub(crate) in_flight: Option<f64>,
     /// Mean latency by Little's law.
     pub(crate) latency_ms: Option<f64>,
-}
-
-/// Quantiles of a cluster's latency.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Quantiles {
-    /// Half took no longer, in milliseconds.
-    pub(crate) p50_ms: f64,
-    /// 99 of 100 took no longer, in milliseconds.
-    pub(crate) p99_ms: f64,
 }
 
 impl Windows {
@@ -74,8 +67,8 @@ impl Windows {
         all
     }
 
-    /// Quantiles of what was added to a histogram; none when nothing was. Envoy adds all five seconds (`stats_flush_interval`).
-    pub(crate) fn quantiles(&mut self, name: &str, bins: &Bins) -> Option<Quantiles> {
+    /// What was added to a histogram; none when nothing was. Envoy adds all five seconds (`stats_flush_interval`).
+    pub(crate) fn latency(&mut self, name: &str, bins: &Bins) -> Option<Latency> {
         let before = self.bins.insert(name.to_owned(), bins.clone())?;
         let before: HashMap<u64, u64> =
             before.iter().map(|(low, _, count)| (low.to_bits(), *count)).collect();
@@ -83,7 +76,7 @@ impl Windows {
             let before = before.get(&low.to_bits()).copied().unwrap_or(0);
             Some((*low, *width, count.checked_sub(before)?))
         });
-        quantiles(&added.collect::<Option<Bins>>()?)
+        of_bins(&added.collect::<Option<Bins>>()?)
     }
 
     /// Begins anew: Envoy was started again.
@@ -103,8 +96,8 @@ fn latency(counts: Option<Counts>, in_flight: Option<(f64, f64)>, seconds: f64) 
     latency_by_little_ms(in_flight?, answered, seconds)
 }
 
-/// Upper ends of the bins in which the quantiles are.
-fn quantiles(bins: &Bins) -> Option<Quantiles> {
+/// The mean, each request in the middle of its bin (a tenth of its value wide at most), and the upper ends of the bins in which the quantiles are.
+fn of_bins(bins: &Bins) -> Option<Latency> {
     let total: u64 = bins.iter().map(|(_, _, count)| count).sum();
     let at = |share: f64| {
         let rank = (total as f64 * share).ceil().max(1.0);
@@ -118,7 +111,9 @@ fn quantiles(bins: &Bins) -> Option<Quantiles> {
     if total == 0 {
         return None;
     }
-    Some(Quantiles { p50_ms: at(0.5)?, p99_ms: at(0.99)? })
+    let middle = |(low, width, count): &(f64, f64, u64)| (low + width / 2.0) * *count as f64;
+    let mean_ms = bins.iter().map(middle).sum::<f64>() / total as f64;
+    Some(Latency { mean_ms, p50_ms: at(0.5)?, p99_ms: at(0.99)? })
 }
 
 #[cfg(test)]
@@ -162,15 +157,16 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_those_of_what_was_added() {
+    fn latency_is_that_of_what_was_added() {
         let mut windows = Windows::default();
         let bins = |first, second| vec![(1.0, 0.1, first), (40.0, 1.0, second)];
-        assert_eq!(windows.quantiles("a", &bins(1_000, 0)), None);
-        let quantiles = windows.quantiles("a", &bins(1_010, 90)).unwrap();
-        assert_eq!((quantiles.p50_ms, quantiles.p99_ms), (41.0, 41.0));
-        assert_eq!(windows.quantiles("a", &bins(1_010, 90)), None, "nothing was added");
-        let quantiles = windows.quantiles("a", &bins(1_199, 91)).unwrap();
-        assert_eq!((quantiles.p50_ms, quantiles.p99_ms), (1.1, 1.1));
-        assert_eq!(windows.quantiles("a", &bins(3, 0)), None, "it began anew");
+        assert_eq!(windows.latency("a", &bins(1_000, 0)), None);
+        let latency = windows.latency("a", &bins(1_010, 90)).unwrap();
+        assert_eq!((latency.p50_ms, latency.p99_ms), (41.0, 41.0));
+        assert!((latency.mean_ms - (1.05 * 10.0 + 40.5 * 90.0) / 100.0).abs() < 1e-9);
+        assert_eq!(windows.latency("a", &bins(1_010, 90)), None, "nothing was added");
+        let latency = windows.latency("a", &bins(1_199, 91)).unwrap();
+        assert_eq!((latency.p50_ms, latency.p99_ms), (1.1, 1.1));
+        assert_eq!(windows.latency("a", &bins(3, 0)), None, "it began anew");
     }
 }

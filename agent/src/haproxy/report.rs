@@ -106,10 +106,12 @@ fn group(backend: &Line, backends: Vec<BackendServer>) -> BackendGroup {
     let (weights, note) = meaning(&backend.algorithm);
     BackendGroup {
         name: backend.proxy.clone(),
+        limit: None,
         algorithm: clip(name(&backend.algorithm), MAX_NAME_BYTES),
         weights,
         weights_note: note.to_owned(),
         queue: number(backend, "qcur"),
+        latency: None,
         backends,
     }
 }

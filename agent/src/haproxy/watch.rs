@@ -14,7 +14,7 @@ use flyball_proto::steering::{BalancerReport, BalancerState};
 
 use super::report::Reports;
 use super::snapshot::in_flight;
-use super::{Haproxy, HaproxyError, Latest};
+use super::{Haproxy, HaproxyError, Latest, UnderWay};
 use crate::sense::thread_cpu;
 use crate::steer::outbox::Outbox;
 
@@ -124,7 +124,8 @@ impl Watcher {
                 }
                 let report = self.reports.up(&snapshot, began, now_ms);
                 self.number += 1;
-                self.leave(BalancerState::Up, Some((Arc::new(snapshot), took)));
+                let under_way = UnderWay::of(&report, began);
+                self.leave(BalancerState::Up, Some((Arc::new(snapshot), took)), under_way);
                 report
             }
             Err(error) => {
@@ -150,13 +151,19 @@ impl Watcher {
     }
 
     fn fail(&mut self, error: HaproxyError) {
-        self.leave(error.state(), None);
+        self.leave(error.state(), None, UnderWay::default());
         let retry_at = Instant::now() + self.backoff.next_delay(rand::random());
         self.failure = Some((error, retry_at));
     }
 
-    fn leave(&self, state: BalancerState, read: Option<(Arc<super::Snapshot>, Duration)>) {
-        *self.haproxy.latest.lock() = Latest { state: Some(state), number: self.number, read };
+    fn leave(
+        &self,
+        state: BalancerState,
+        read: Option<(Arc<super::Snapshot>, Duration)>,
+        under_way: UnderWay,
+    ) {
+        let (state, under_way) = (Some(state), Arc::new(under_way));
+        *self.haproxy.latest.lock() = Latest { state, number: self.number, read, under_way };
     }
 
     /// Says how it is when that changes.

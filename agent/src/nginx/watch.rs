@@ -79,10 +79,12 @@ fn group(name: &str, servers: &Servers) -> BackendGroup {
     };
     BackendGroup {
         name: name.to_owned(),
+        limit: None,
         algorithm: "nginx".to_owned(),
         weights: WeightMeaning::Exact,
         weights_note: "by a reload, so for drains and large shifts only".to_owned(),
         queue: 0,
+        latency: None,
         backends: servers.all().map(backend).collect(),
     }
 }

@@ -7,10 +7,10 @@
 
 use std::collections::BTreeMap;
 
+use flyball_model::balance::limits::{least_above, least_step};
+
 /// Room for rounding when shares are compared.
 const ROUNDING: f64 = 1e-9;
-/// How far above what is under way a limit that is lowered has to stay: what is under way scatters, and what is above the limit waits or fails.
-const ROOM: f64 = 1.25;
 
 /// A server of a group.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,7 +70,8 @@ impl Server {
     }
 }
 
-/// Holds a change of a limit to what is under way, and to half of what it was. `None`: there is no limit, and it is not known what is under way.
+/// Holds a change of a limit to what is under way, and to half of what it was. `None`: there is no limit, and it is not known what is under way. What that is, a mean or a look at the
+/// moment, is for each kind of balancer to know: it depends on whether what is above a limit waits there or fails.
 ///
 /// # Errors
 /// What the least is that may be set now.
@@ -78,23 +79,23 @@ pub(super) fn guard_limit(
     parameter: &str,
     from: Option<u64>,
     to: Option<u64>,
-    under_way: Option<u64>,
+    under_way: Option<f64>,
 ) -> Result<(), String> {
     let Some(to) = to else { return Ok(()) };
     if from.is_some_and(|from| to >= from) {
         return Ok(());
     }
-    // Small numbers cannot be halved: one less is always a step.
-    if let Some(from) = from.filter(|from| to < from.div_ceil(2).min(from - 1)) {
+    if let Some(from) = from.filter(|from| to < least_step(*from)) {
         return Err(format!(
             "{parameter}: from {from} to {to} is a cut of more than half at once: {} is the least in this step",
-            from.div_ceil(2)
+            least_step(from)
         ));
     }
-    let least = under_way.map(|now| (now, (now as f64 * ROOM).ceil() as u64));
+    let least = under_way.map(|now| (now, least_above(now)));
     match least.filter(|(_, least)| to < *least) {
         Some((now, least)) => Err(format!(
-            "{parameter}: {now} are under way now and {to} leaves no room above that: {least} is the least"
+            "{parameter}: {} are under way and {to} leaves no room above that: {least} is the least",
+            (now * 10.0).round() / 10.0
         )),
         None => Ok(()),
     }
@@ -102,6 +103,7 @@ pub(super) fn guard_limit(
 
 #[cfg(test)]
 mod tests {
+    use flyball_model::balance::limits::ROOM;
     use proptest::prelude::*;
 
     use super::*;
@@ -131,12 +133,15 @@ mod tests {
     #[test]
     fn limits_stay_above_what_is_under_way_and_fall_by_half_at_most() {
         let guard = |from, to, now| guard_limit("maxconn:web/a", from, to, now);
-        assert_eq!(guard(Some(100), Some(50), Some(40)), Ok(()));
+        assert_eq!(guard(Some(100), Some(50), Some(40.0)), Ok(()));
         let cut = guard(Some(100), Some(49), None).unwrap_err();
         assert!(cut.contains("from 100 to 49") && cut.contains("50 is the least"), "{cut}");
-        let below = guard(Some(100), Some(60), Some(50)).unwrap_err();
+        let below = guard(Some(100), Some(60), Some(50.0)).unwrap_err();
         assert!(below.contains("50 are under way") && below.contains("63 is the least"), "{below}");
-        assert!(guard(None, Some(60), Some(50)).is_err(), "there was none");
+        assert!(guard(None, Some(60), Some(50.0)).is_err(), "there was none");
+        assert_eq!(guard(None, Some(2), Some(1.6)), Ok(()), "a mean");
+        let above = guard(None, Some(2), Some(1.633_333)).unwrap_err();
+        assert!(above.contains("1.6 are under way") && above.contains("3 is the least"), "{above}");
         assert_eq!(guard(None, Some(1), None), Ok(()));
         for (from, to) in [(3, 2), (2, 1), (1, 0), (5, 3)] {
             assert_eq!(guard(Some(from), Some(to), None), Ok(()), "{from} to {to}");
@@ -147,13 +152,13 @@ mod tests {
     proptest! {
         #[test]
         fn a_limit_that_is_raised_or_lifted_passes_and_one_that_passes_has_room(
-            from in prop::option::of(0_u64..1_000), to in prop::option::of(0_u64..1_000), now in 0_u64..1_000,
+            from in prop::option::of(0_u64..1_000), to in prop::option::of(0_u64..1_000), now in 0.0..1_000.0_f64,
         ) {
             let guarded = guard_limit("l", from, to, Some(now));
             let is_lowered = to.is_some_and(|to| from.is_none_or(|from| to < from));
             prop_assert!(guarded.is_ok() || is_lowered);
             if let (Ok(()), true, Some(to)) = (guarded, is_lowered, to) {
-                prop_assert!(to as f64 >= now as f64 * ROOM);
+                prop_assert!(to as f64 >= now * ROOM);
                 prop_assert!(from.is_none_or(|from| to * 2 >= from || to + 1 == from));
             }
         }

@@ -13,7 +13,8 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
 use crate::collector::{Agent, Collector};
-use crate::lab::{free_port, permanent, tool};
+use crate::harness::free_port;
+use crate::lab::{permanent, tool};
 
 const METHOD: &str = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics";
 

@@ -13,16 +13,13 @@ use flyball_proto::steering::{AgentPolicy, Canary, Revision, Target, TargetPolic
 use parking_lot::Mutex;
 
 use crate::collector::{Agent, Collector, LEASE, settings};
+use crate::harness::free_port;
 
 /// Weight of each endpoint as it is configured.
 pub(crate) const CONFIGURED: u64 = 100;
 
 /// Weights by port.
 pub(crate) type Weights = BTreeMap<u16, u64>;
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// A program of the environment with Envoy and gRPC that `scripts/need.sh pip:...` makes.
 pub(crate) fn tool(name: &str) -> PathBuf {

@@ -42,6 +42,7 @@ async fn each_second_a_report_says_what_happened() {
     assert_eq!((&*group.algorithm, group.weights), ("round_robin", WeightMeaning::Exact));
     assert_eq!((backend.state, u64::from(backend.weight)), (BackendState::Ready, CONFIGURED));
     assert!(backend.in_flight.is_some());
+    assert_eq!(group.limit, Some(1_024), "Envoy's own");
     let process = report.process;
     lab.kill_envoy();
     let is_away = |report: &BalancerReport| report.state == BalancerState::Unreachable;

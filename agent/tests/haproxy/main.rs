@@ -7,6 +7,7 @@ mod collector;
 #[path = "../caches/harness.rs"]
 #[allow(dead_code, reason = "shared with the tests of Redis")]
 mod harness;
+mod limits;
 mod reports;
 mod server;
 mod steering;

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::harness::free_port;
+
 /// Longest that anything here may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -123,12 +125,7 @@ pub(crate) fn group<'a>(name: &'a str, balance: &str, servers: &[(&Backend, &str
 
 impl Haproxy {
     pub(crate) fn start(groups: &[Group<'_>]) -> Self {
-        let free = |_: &Group<'_>| {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            (listener.local_addr().unwrap().port(), listener)
-        };
-        let ports: Vec<_> = groups.iter().map(free).collect();
-        let ports = ports.into_iter().map(|(port, _)| port).collect();
+        let ports = groups.iter().map(|_| free_port()).collect();
         let mut haproxy = Self { ports, dir: tempfile::tempdir().unwrap(), child: None };
         haproxy.configure(groups);
         haproxy.run();
@@ -174,6 +171,17 @@ impl Haproxy {
         Pid::from_child(self.child.as_ref().unwrap())
     }
 
+    /// Whether the main process catches `USR2` and does not block it.
+    fn takes_signals(&self) -> bool {
+        let pid = self.pid().as_raw_nonzero();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let has = |field: &str| {
+            let mask = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+            u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << 11) != 0
+        };
+        has("SigCgt:") && !has("SigBlk:")
+    }
+
     /// Ends it at once; its socket is no longer listened to.
     pub(crate) fn stop(&mut self) {
         kill_process(self.pid(), Signal::TERM).unwrap();
@@ -183,8 +191,13 @@ impl Haproxy {
     /// Loads its configuration into a new worker. The number of that.
     pub(crate) fn reload(&self) -> u32 {
         let before = self.worker();
-        kill_process(self.pid(), Signal::USR2).unwrap();
         let began = Instant::now();
+        // A main process that is still starting loses the signal, though its worker answers already.
+        while !self.takes_signals() {
+            assert!(began.elapsed() < DEADLINE, "haproxy does not take signals");
+            std::thread::yield_now();
+        }
+        kill_process(self.pid(), Signal::USR2).unwrap();
         loop {
             assert!(began.elapsed() < DEADLINE, "haproxy is not loaded anew");
             match self.worker() {

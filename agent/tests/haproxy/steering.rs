@@ -12,14 +12,18 @@ use crate::collector::{Agent, Collector, LEASE, eventually, permanent, settings}
 use crate::server::{Backend, Haproxy, get, group};
 
 /// What is wanted of `edge`.
-fn wanted(revision: u64, values: &[(&str, &str)]) -> AgentPolicy {
+pub(crate) fn wanted(revision: u64, values: &[(&str, &str)]) -> AgentPolicy {
     let mut policy = permanent(revision, values);
     policy.targets[0].target = Target::new("haproxy", "edge");
     policy
 }
 
 /// The same on trial.
-fn trial(revision: u64, values: &[(&str, &str)], before: &[(&str, &str)]) -> AgentPolicy {
+pub(crate) fn trial(
+    revision: u64,
+    values: &[(&str, &str)],
+    before: &[(&str, &str)],
+) -> AgentPolicy {
     let mut policy = wanted(revision, values);
     policy.targets[0].canary = Some(Canary { lease: LEASE, revert_to: settings(before) });
     policy
@@ -47,7 +51,7 @@ fn shares(haproxy: &Haproxy, backends: &[Backend; 2], requests: u64) -> [u64; 2]
 }
 
 /// Does something under requests without end, none of which may fail.
-fn under_load(port: u16, work: impl FnOnce()) -> u64 {
+pub(crate) fn under_load(port: u16, work: impl FnOnce()) -> u64 {
     let stop = AtomicBool::new(false);
     let (failed, sent) = std::thread::scope(|scope| {
         let load = scope.spawn(|| {
@@ -72,7 +76,7 @@ fn under_load(port: u16, work: impl FnOnce()) -> u64 {
     sent
 }
 
-fn block<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn block<T>(work: impl Future<Output = T>) -> T {
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work))
 }
 

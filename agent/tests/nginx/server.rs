@@ -89,7 +89,7 @@ pub(crate) struct Nginx {
 impl Nginx {
     pub(crate) fn start(backends: &[Backend; 2]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = crate::harness::free_port();
         let path = |name: &str| dir.path().join(name);
         let lines = backends.iter().map(|backend| format!("server {};\n", backend.name()));
         std::fs::write(path("web.conf"), lines.collect::<String>()).unwrap();

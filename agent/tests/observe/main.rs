@@ -91,7 +91,8 @@ async fn a_cache_is_reported_with_a_curve_that_rises_through_the_present() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ages_touch_no_setting() {
     let (server, mut collector) = (server(), Collector::start());
-    let _load = Load::start(&server);
+    let load = Load::start(&server);
+    load.warm().await;
     let mut agent = Agent::of(&collector, &settings(&server, "ages", ""));
     agent.start();
     let report = collector

@@ -1,6 +1,6 @@
 //! A collector that wants what the test says, and the agent as a process of its own.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
@@ -21,7 +21,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::harness::Server;
+use crate::harness::{Server, free_port};
 
 /// Nothing here takes longer.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
@@ -76,8 +76,9 @@ impl Steering for Service {
 }
 
 impl Collector {
+    /// At a port that it can come back to.
     pub(crate) fn start() -> Self {
-        Self::at("127.0.0.1:0".parse().unwrap())
+        Self::at((Ipv4Addr::LOCALHOST, free_port()).into())
     }
 
     /// A collector at an address that an agent knows.

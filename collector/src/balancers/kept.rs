@@ -19,9 +19,9 @@ pub struct MemberWindow {
     pub requests: u64,
     /// Of them those that failed.
     pub errors: u64,
-    /// Mean latency, weighted by requests.
+    /// Mean latency: of all requests where the balancer measures it so, else that of its backends, weighted by requests.
     pub latency_ms: Option<f64>,
-    /// The largest p99 of a backend.
+    /// The p99 of all requests where the balancer measures it so, else the largest of a backend.
     pub latency_p99_ms: Option<f64>,
     /// Requests that waited for a backend at the window's end, by its name at the balancer; only where some did.
     pub queues: BTreeMap<String, u32>,
@@ -53,6 +53,8 @@ pub(super) struct History {
     members: BTreeMap<(String, String), VecDeque<MemberWindow>>,
     /// By [line](super::lines).
     pools: BTreeMap<u64, VecDeque<PoolWindow>>,
+    /// Where the first window of each begins that was not recalled.
+    since: BTreeMap<u64, i64>,
 }
 
 impl History {
@@ -63,22 +65,27 @@ impl History {
             let key = (member.id(), pool.group.clone());
             push(self.members.entry(key).or_default(), of(pool, place, start_ms));
         }
+        self.since.entry(line).or_insert(start_ms);
         push(self.pools.entry(line).or_default(), window);
     }
 
-    /// Takes what was before the windows that are known.
+    /// Takes what was before the windows that are known. What was recalled of the pool before is replaced: it was of fewer balancers.
     pub(super) fn recall(&mut self, pool: &Pool, line: u64, past: Past) {
         for (member, windows) in past.members {
             let all = self.members.entry((member, pool.group.clone())).or_default();
             before(all, windows, |window| window.start_ms);
         }
-        before(self.pools.entry(line).or_default(), past.pool, |window| window.start_ms);
+        let since_ms = self.since.get(&line).copied().unwrap_or(i64::MAX);
+        let all = self.pools.entry(line).or_default();
+        all.retain(|window| window.start_ms >= since_ms);
+        before(all, past.pool, |window| window.start_ms);
     }
 
     /// Forgets what is older than all that may be asked for.
     pub(super) fn sweep(&mut self, before_ms: i64) {
         self.members.retain(|_, all| all.back().is_some_and(|last| last.start_ms >= before_ms));
         self.pools.retain(|_, all| all.back().is_some_and(|last| last.start_ms >= before_ms));
+        self.since.retain(|line, _| self.pools.contains_key(line));
     }
 
     /// Windows of a balancer's group from `from_ms` on, by time: of the one that a parameter `weight:GROUP/BACKEND` or the like is about.
@@ -150,5 +157,91 @@ fn of(pool: &Pool, place: usize, start_ms: i64) -> MemberWindow {
         }
     }
     window.latency_ms = (weight > 0.0).then(|| sum / weight);
+    if let Some(latency) = pool.members[place].latency.filter(|_| window.requests > 0) {
+        (window.latency_ms, window.latency_p99_ms) = (Some(latency.mean_ms), Some(latency.p99_ms));
+    }
     window
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use flyball_proto::series::NodeName;
+    use flyball_proto::steering::{
+        BackendGroup, BackendServer, BalancerReport, BalancerState, Latency, Target, WeightMeaning,
+    };
+
+    use super::super::pool::{Inputs, Known, pools};
+    use super::*;
+
+    fn pool(latency: Option<Latency>, requests: [u64; 2]) -> Pool {
+        let server = |number: usize| BackendServer {
+            requests: requests[number],
+            latency_ms: (number == 0).then_some(20.0),
+            latency_p99_ms: (number == 0).then_some(70.0),
+            ..BackendServer::new(format!("b{number}"), format!("10.0.0.{number}:80"), 1)
+        };
+        let mut report =
+            BalancerReport::new(Target::new("envoy", "edge"), BalancerState::Up, 1_000);
+        report.window_ms = 1_000;
+        report.groups = vec![BackendGroup {
+            name: "web".to_owned(),
+            algorithm: "round_robin".to_owned(),
+            weights: WeightMeaning::Exact,
+            weights_note: String::new(),
+            queue: 0,
+            limit: None,
+            latency,
+            backends: vec![server(0), server(1)],
+        }];
+        let report = Arc::new(report);
+        let known = Known {
+            node: NodeName::new("lb").unwrap(),
+            machine: "m".to_owned(),
+            whole: Some(Arc::clone(&report)),
+            report,
+            age_ms: 0,
+        };
+        pools(&Inputs { balancers: &[known], words: &[], hosts: &[] }).remove(0)
+    }
+
+    fn window(latency: Option<Latency>, requests: [u64; 2]) -> MemberWindow {
+        of(&pool(latency, requests), 0, 5_000)
+    }
+
+    fn of_pool(start_ms: i64, requests_per_second: f64) -> PoolWindow {
+        PoolWindow {
+            start_ms,
+            requests_per_second,
+            shares: BTreeMap::new(),
+            latencies_ms: BTreeMap::new(),
+            capacities: BTreeMap::new(),
+            workers: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_recalled_again_takes_the_place_of_what_was_recalled_of_fewer_balancers() {
+        let (mut history, pool) = (History::default(), pool(None, [1, 1]));
+        history.take(&pool, 7, of_pool(20_000, 3.0));
+        let past = |rates: &[f64]| {
+            let windows = rates.iter().enumerate();
+            let windows = windows.map(|(at, rate)| of_pool(10_000 + at as i64 * 5_000, *rate));
+            Past { pool: windows.collect(), ..Past::default() }
+        };
+        history.recall(&pool, 7, past(&[1.0, 1.0]));
+        history.recall(&pool, 7, past(&[2.0, 2.0, 9.0]));
+        let rates: Vec<f64> = history.pool(7, 0).iter().map(|w| w.requests_per_second).collect();
+        assert_eq!(rates, [2.0, 2.0, 3.0], "what was measured stays");
+    }
+
+    #[test]
+    fn latency_is_that_of_the_whole_group_where_it_is_measured_so() {
+        let latency = |window: MemberWindow| (window.latency_ms, window.latency_p99_ms);
+        assert_eq!(latency(window(None, [30, 10])), (Some(20.0), Some(70.0)), "of one backend");
+        let whole = Some(Latency { mean_ms: 35.0, p50_ms: 30.0, p99_ms: 90.0 });
+        assert_eq!(latency(window(whole, [30, 10])), (Some(35.0), Some(90.0)));
+        assert_eq!(latency(window(whole, [0, 0])), (None, Some(70.0)), "that of a time before");
+    }
 }

@@ -95,10 +95,12 @@ mod tests {
         report.window_ms = 5_000;
         report.groups = vec![BackendGroup {
             name: "web".into(),
+            limit: None,
             algorithm: "roundrobin".into(),
             weights: WeightMeaning::Exact,
             weights_note: String::new(),
             queue: 0,
+            latency: None,
             backends: addresses.iter().map(server).collect(),
         }];
         let report = Arc::new(report);

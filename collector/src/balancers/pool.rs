@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use flyball_proto::series::NodeName;
 use flyball_proto::steering::{
-    BackendGroup, BackendServer, BackendState, BalancerReport, BalancerState, Target,
+    BackendGroup, BackendServer, BackendState, BalancerReport, BalancerState, Latency, Target,
     UtilizationSource, WeightMeaning,
 };
 
@@ -109,6 +109,8 @@ pub struct Member {
     pub age_ms: u64,
     /// Window of the report that the group is of, milliseconds.
     pub window_ms: u32,
+    /// Requests that it may have under way at all backends of the pool together, beyond which they fail; `None`: it has no such limit.
+    pub limit: Option<u32>,
     /// How requests are shared, as the balancer names it.
     pub algorithm: String,
     /// What a change of weights does at run time.
@@ -117,6 +119,8 @@ pub struct Member {
     pub weights_note: String,
     /// Requests that wait for any backend.
     pub queue: u32,
+    /// Of all its requests together, where the balancer measures it so.
+    pub latency: Option<Latency>,
     /// Why it counts for nothing: it is not up or its report is old; `None`: it counts.
     pub missing: Option<String>,
 }
@@ -242,10 +246,12 @@ impl<'a> Group<'a> {
             state: known.report.state,
             age_ms: known.age_ms,
             window_ms: self.window_ms,
+            limit: group.limit,
             algorithm: group.algorithm.clone(),
             weights: group.weights,
             weights_note: group.weights_note.clone(),
             queue: group.queue,
+            latency: group.latency,
             missing: known.missing(self.window_ms),
         }
     }

@@ -1,14 +1,15 @@
 //! Windows of the past out of `balancer_stats`: what a collector that has just started knows of the time before, so that a change that was being judged goes on being judged.
 //!
-//! Each pool is read once, when it is first seen. What agents reported counts in the window in which they measured it; a window of which less than half was reported (the
-//! collector was away) is left out. How busy backends were is what agents of balancers have told: where only the collector knew it (hosts), capacities of the past stay unknown.
+//! Each pool is read when it is first seen, and again when it has a balancer that it had not then: agents come back one after the other. What agents reported counts in the window in which they measured it; a window of which less than half was reported (the
+//! collector was away) is left out. Where a balancer measures the latency of all its requests together, that of the past stays unknown, since rows have it for each backend: two
+//! measures are not held against each other. How busy backends were is what agents of balancers have told: where only the collector knew it (hosts), capacities of the past stay unknown.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tokio_util::sync::CancellationToken;
 
 use super::kept::{MOST, MemberWindow, PoolWindow};
-use super::pool::Pool;
+use super::pool::{Member, Pool};
 use super::shadow::{PoolEstimate, workers};
 use super::watch::PoolWatch;
 use crate::store::{BalancerWindow, Store, StoreError};
@@ -29,19 +30,22 @@ pub(super) struct Past {
 
 /// Reads the past of each pool that comes, until `ending`.
 pub async fn run(pools: PoolWatch, store: Store, ending: CancellationToken) {
-    let (mut windows, mut done) = (pools.subscribe(), BTreeSet::new());
+    let mut windows = pools.subscribe();
+    let mut done: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
     loop {
         tokio::select! {
             () = ending.cancelled() => return,
             changed = windows.changed() => if changed.is_err() { return },
         }
-        for estimate in
-            pools.all().into_iter().filter(|one| !done.contains(&one.line)).collect::<Vec<_>>()
-        {
+        let all = pools.all();
+        done.retain(|line, _| all.iter().any(|estimate| estimate.line == *line));
+        for estimate in all {
+            let members: BTreeSet<String> = estimate.pool.members.iter().map(Member::id).collect();
+            if done.get(&estimate.line).is_some_and(|known| members.is_subset(known)) {
+                continue;
+            }
             match read(&pools, &store, &estimate).await {
-                Ok(()) => {
-                    done.insert(estimate.line);
-                }
+                Ok(()) => done.entry(estimate.line).or_default().extend(members),
                 // Tried again after the next window.
                 Err(error) => {
                     tracing::warn!(pool = estimate.pool.name, %error, "the past of a pool was not read");
@@ -90,7 +94,11 @@ fn past(pool: &Pool, rows: &[BalancerWindow], width_ms: u32) -> Past {
             let own = rows.iter().filter(|(member, ..)| *member == place).map(|(.., row)| *row);
             let own: Vec<&BalancerWindow> = own.collect();
             if !own.is_empty() {
-                past.members.entry(member.id()).or_default().push(of_member(start_ms, &own));
+                let mut window = of_member(start_ms, &own);
+                if member.latency.is_some() {
+                    (window.latency_ms, window.latency_p99_ms) = (None, None);
+                }
+                past.members.entry(member.id()).or_default().push(window);
             }
         }
         past.pool.push(of_pool(start_ms, &rows));

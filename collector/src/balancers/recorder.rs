@@ -211,10 +211,12 @@ mod tests {
         let server = |i| BackendServer::new(format!("s{i}"), format!("10.0.0.{i}:80"), 1);
         report.groups.push(BackendGroup {
             name: "web".into(),
+            limit: None,
             algorithm: "roundrobin".into(),
             weights: WeightMeaning::Exact,
             weights_note: String::new(),
             queue: 0,
+            latency: None,
             backends: (0..backends).map(server).collect(),
         });
         BalancerRow::of(&NodeName::new("lb").unwrap(), &report)

@@ -125,7 +125,10 @@ impl Shadow {
             .backends
             .iter()
             .filter(|backend| !is_out(backend))
-            .map(|backend| window(backend, !is_first && comes(backend, &kept.ready)))
+            .map(|backend| {
+                let is_new = !is_first && comes(backend, &kept.ready);
+                window(backend, is_new, self.settings.window_ms)
+            })
             .collect();
         kept.ready = ids(&pool, |state| state == BackendState::Ready);
         let is_overdue = kept.unread == 1;
@@ -191,13 +194,18 @@ fn ids(pool: &Pool, is_it: impl Fn(BackendState) -> bool) -> BTreeSet<String> {
     some.map(|backend| backend.id.clone()).collect()
 }
 
-fn window(backend: &Backend, is_new: bool) -> BackendWindow {
+/// As the law takes it: with the counts of a whole window. Reports do not end with windows, so that now and then one more or less is in it.
+fn window(backend: &Backend, is_new: bool, window_ms: u64) -> BackendWindow {
+    let whole = backend.requests_per_second * window_ms as f64 / 1_000.0;
+    let scale = whole / backend.requests.max(1) as f64;
+    let scaled = |count: u64| (count as f64 * scale).round() as u64;
     BackendWindow {
         id: backend.id.clone(),
-        requests: backend.requests,
-        errors: backend.errors,
+        requests: scaled(backend.requests),
+        errors: scaled(backend.errors),
         utilization: backend.utilization.map(|(share, _)| share),
         latency_ms: backend.latency_ms,
+        in_flight: backend.in_flight,
         age_ms: backend.age_ms,
         is_new,
     }

@@ -2,7 +2,7 @@
 //!
 //! Agents report each second what was counted since the report before; a window of the law is longer. Counts
 //! add up, latency is weighted by requests, what is a gauge by the time of its report. The largest p99 stands for
-//! all: no p99 of a whole can be had from those of its parts, and it is no more than that.
+//! all: no p99 of a whole can be had from those of its parts, and it is no more than that. Where a balancer measures a group's latency as a whole, that of the newest report stands.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -180,10 +180,12 @@ mod tests {
         report.window_ms = 1_000;
         report.groups.push(BackendGroup {
             name: "app".into(),
+            limit: None,
             algorithm: "roundrobin".into(),
             weights: WeightMeaning::Exact,
             weights_note: String::new(),
             queue: 0,
+            latency: None,
             backends: vec![server],
         });
         Arc::new(report)

@@ -132,10 +132,12 @@ mod tests {
         let mut report = BalancerReport::new(target, BalancerState::Up, 1);
         report.groups.push(BackendGroup {
             name: "web".into(),
+            limit: None,
             algorithm: "roundrobin".into(),
             weights: WeightMeaning::Exact,
             weights_note: String::new(),
             queue: 0,
+            latency: None,
             backends: vec![BackendServer::new("a", "10.0.0.1:80", weight)],
         });
         report

@@ -212,10 +212,12 @@ impl Balancer {
         };
         let group = BackendGroup {
             name: "web".into(),
+            limit: None,
             algorithm: "roundrobin".into(),
             weights: WeightMeaning::Exact,
             weights_note: String::new(),
             queue: 0,
+            latency: None,
             backends: [A, B].into_iter().enumerate().map(server).collect(),
         };
         let of = Server::new("haproxy", "edge");

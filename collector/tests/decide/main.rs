@@ -12,6 +12,7 @@ mod grpc;
 #[allow(dead_code, reason = "shared with the tests of the ingest path")]
 #[path = "../ingest/harness.rs"]
 mod harness;
+mod limits;
 #[allow(dead_code, reason = "shared with the tests of the ingest path")]
 #[path = "../ingest/proxy.rs"]
 mod proxy;

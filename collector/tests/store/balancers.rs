@@ -31,10 +31,12 @@ fn report(at_ms: i64, requests: u64) -> BalancerReport {
     (first.requests, first.errors, first.latency_ms) = (requests, 1, Some(20.0));
     report.groups.push(BackendGroup {
         name: "web".into(),
+        limit: None,
         algorithm: "roundrobin".into(),
         weights: WeightMeaning::Exact,
         weights_note: String::new(),
         queue: 0,
+        latency: None,
         backends: vec![first, BackendServer::new("b", "10.0.0.2:80", 3)],
     });
     report

@@ -90,6 +90,31 @@ async fn a_retried_block_is_written_once_and_a_resent_sample_is_read_once() {
 }
 
 #[tokio::test]
+async fn a_large_part_is_not_written_anew_for_each_few_small_ones() {
+    const SMALL: u64 = 90;
+    let opened = Opened::new().await;
+    let store = opened.store();
+    let today = today_ms();
+    // Values that do not compress: small parts are less than 1 % of it.
+    let rows: Vec<_> = (0..100_000_u64)
+        .map(|i| sample(i, today, i.wrapping_mul(0x9E37_79B9_7F4A_7C15).cast_signed(), Scale::UNIT))
+        .collect();
+    store.insert_samples(&rows, "large").await.unwrap();
+    for number in 0..SMALL {
+        let row = sample(number, today + 1, 1, Scale::UNIT);
+        store.insert_samples(&[row], &format!("small {number}")).await.unwrap();
+    }
+    let parts = async || {
+        let sql = "SELECT count(), max(level) FROM system.parts WHERE active AND table = 'performance_metrics'";
+        store.client().query(sql).fetch_one::<(u64, u32)>().await.unwrap()
+    };
+    until("small parts are merged", async || parts().await.0 < 30).await;
+    let (_, merges) = parts().await;
+    assert!(u64::from(merges) <= SMALL / 29, "{merges} merges of {SMALL} small parts");
+    opened.close().await;
+}
+
+#[tokio::test]
 async fn a_block_of_two_hours_is_refused_for_good() {
     let opened = Opened::new().await;
     let today = today_ms();

@@ -6,10 +6,13 @@
 //! 2. fewer than 3 windows since the start in which at least half of the pool had sound reports;
 //! 3. panic: more than 50 % of backends are not measured or not healthy. Then what is known says more about how we measure than about backends;
 //! 4. weights are brought within the band that was confirmed for each backend;
-//! 5. backends at the floor have at most 30 % of all capacity; others stay where they are. The worst go first, failing ones before slow ones;
+//! 5. backends at the floor have at most 30 % of all capacity; others stay where they are. The worst go first, dead ones (failing, collapsed or hanging) before slow ones. One that is
+//!    dead may always be there: in a pool of three it alone has more than 30 %;
 //! 6. at most 20 % of traffic moves: `shift = 1/2 sum |new share - old share|`. Beyond, all shares go the same part of their way, and the rest follows in later windows;
 //! 7. predicted utilisation `q share / c` is at most 0.85 everywhere, or the largest is lower than it is now. `q`: requests a second of the pool, `c`: capacity
-//!    as measured last, the median of others for a backend that never was.
+//!    as measured last (where somebody is dead, that of others as believed), the median of others for a backend that never was. Who is dead, or at the floor, does not count: what it gets is lost or there to see whether it
+//!    has recovered. Where less goes to who is dead, others may be up to 1 in use, and only that part of the way is gone: requests that are lost are worse than
+//!    requests that wait, but a pool that is full loses all.
 //!
 //! Properties, each a test:
 //! - (a) a verdict with weights has one from 1 to 256 for each backend, within its band, and moves at most the allowed part of traffic plus rounding;
@@ -22,8 +25,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::law::{BackendOutcome, LawOutcome, PoolState, Push, Rule, quantise, shares};
+use super::law::{BackendOutcome, LawOutcome, PoolState, Push, quantise, shares};
 use super::{MAX_WEIGHT, median};
+
+/// Whole weights put a predicted utilisation off by as much.
+const ROUNDED: f64 = 0.01;
 
 /// Bounds of the envelope.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +41,9 @@ pub struct Settings {
     pub panic: f64,
     /// Predicted utilisation above which a push must make the largest one smaller; above 0.
     pub utilization: f64,
+    /// Predicted utilisation up to which others take over from who is dead; at least `utilization`. From 1 on their queues would
+    /// grow.
+    pub relief: f64,
     /// Share of traffic that one push may move; above 0, up to 1.
     pub shift: f64,
     /// Valid windows after a start before the first push.
@@ -47,6 +56,7 @@ impl Default for Settings {
             floored_capacity: 0.30,
             panic: 0.50,
             utilization: 0.85,
+            relief: 1.0,
             shift: 0.20,
             warm_up_windows: 3,
         }
@@ -111,6 +121,13 @@ pub enum Reason {
     /// Only part of the way is gone in this window.
     Shift {
         /// Share of traffic that the whole way would move.
+        wanted: f64,
+        /// What is allowed.
+        allowed: f64,
+    },
+    /// Only part of the way is gone: others would be too busy with what a dead backend had.
+    Relief {
+        /// Predicted utilisation of the busiest after the whole way.
         wanted: f64,
         /// What is allowed.
         allowed: f64,
@@ -191,10 +208,12 @@ pub fn guard(
     let wanted = pool.within_bands(facts, &mut reasons);
     let wanted = pool.few_at_floor(settings, wanted, &mut reasons);
     let weights = pool.part_of_the_way(settings, facts, &wanted, &mut reasons);
+    let weights = pool.relief(settings, facts, weights, &mut reasons);
     let utilization = pool.utilization(&pool.in_force).zip(pool.utilization(&weights));
     if let Some(((_, before), (worst, after))) = utilization
         && after > settings.utilization
         && after >= before
+        && !(after <= settings.relief + ROUNDED && pool.relieves(&weights))
     {
         let backend = outcome.backends[worst].id.clone();
         reasons.push(Reason::Utilization { backend, after, before });
@@ -228,10 +247,23 @@ struct Pool<'a> {
 
 impl<'a> Pool<'a> {
     fn new(state: &PoolState, outcome: &'a LawOutcome, facts: &Facts) -> Self {
-        let known: Vec<Option<f64>> = (outcome.backends.iter())
-            .map(|one| state.backends.get(&one.id)?.capacity_per_second)
-            .map(|capacity| capacity.filter(|c| c.is_finite() && *c > 0.0))
-            .collect();
+        let of = |one: &BackendOutcome| state.backends.get(&one.id);
+        let measured = |one: &BackendOutcome| {
+            of(one)?.capacity_per_second.filter(|c| c.is_finite() && *c > 0.0)
+        };
+        // One reading is off by all of its noise. Where nobody is dead that holds a push back for a window; a dead one does not wait for a quiet window. What is believed
+        // is relative: the usual distance to what was measured makes it requests a second.
+        let is_urgent = outcome.backends.iter().any(BackendOutcome::is_dead);
+        let believed =
+            |one: &BackendOutcome| of(one)?.smoothed.filter(|_| is_urgent && !one.is_dead());
+        let backends = outcome.backends.iter();
+        let scale =
+            median(backends.clone().filter_map(|one| Some(measured(one)?.ln() - believed(one)?)));
+        let known = |one: &BackendOutcome| {
+            let believed = believed(one).zip(scale).map(|(ln, scale)| (ln + scale).exp());
+            believed.filter(|c| c.is_finite() && *c > 0.0).or(measured(one))
+        };
+        let known: Vec<Option<f64>> = backends.map(known).collect();
         let usual = median(known.iter().copied().flatten());
         let seen: f64 = outcome.backends.iter().map(|one| one.requests_per_second).sum();
         let told = facts.requests_per_second;
@@ -268,16 +300,17 @@ impl<'a> Pool<'a> {
         let backends = &self.outcome.backends;
         let mut floored: Vec<usize> =
             (0..backends.len()).filter(|&at| backends[at].at_floor).collect();
-        // Failing ones first, then those that have the least to lose; names only break ties.
+        // Dead ones first, then those that have the least to lose; names only break ties.
         floored.sort_by(|&a, &b| {
-            let rank = |at: usize| (backends[at].rule != Rule::Failing, self.in_force[at]);
+            let rank = |at: usize| (!backends[at].is_dead(), self.in_force[at]);
             rank(a).cmp(&rank(b)).then_with(|| backends[a].id.cmp(&backends[b].id))
         });
         let mut at_floor = 0.0;
         let most = self.in_force.iter().copied().max().unwrap_or(0).max(1);
         for at in floored {
             let share = (at_floor + capacity[at]) / total;
-            if share <= settings.floored_capacity {
+            let is_first = at_floor <= 0.0 && backends[at].is_dead() && backends.len() > 1;
+            if share <= settings.floored_capacity || is_first {
                 at_floor += capacity[at];
                 continue;
             }
@@ -304,7 +337,38 @@ impl<'a> Pool<'a> {
             return wanted.to_vec();
         }
         reasons.push(Reason::Shift { wanted: way, allowed: settings.shift });
-        let part = settings.shift / way;
+        self.between(facts, wanted, settings.shift / way)
+    }
+
+    /// As far as those who live can take over from those who are dead.
+    fn relief(
+        &self,
+        settings: &Settings,
+        facts: &Facts,
+        weights: Vec<u16>,
+        reasons: &mut Vec<Reason>,
+    ) -> Vec<u16> {
+        let busiest = self.utilization(&self.in_force).zip(self.utilization(&weights));
+        let Some(((_, before), (_, after))) = busiest else { return weights };
+        if after <= settings.relief || before >= settings.relief || !self.relieves(&weights) {
+            return weights;
+        }
+        reasons.push(Reason::Relief { wanted: after, allowed: settings.relief });
+        // Each one's utilisation is linear in its share, so the largest is at most linear.
+        self.between(facts, &weights, (settings.relief - before) / (after - before))
+    }
+
+    /// Whether less goes to who is dead.
+    fn relieves(&self, weights: &[u16]) -> bool {
+        let dead = |weights: &[u16]| -> f64 {
+            let shares = shares(weights.iter().copied()).into_iter().zip(&self.outcome.backends);
+            shares.filter(|(_, one)| one.is_dead()).map(|(share, _)| share).sum()
+        };
+        dead(weights) < dead(&self.in_force)
+    }
+
+    /// Weights with which shares have gone a part of their way from those in force.
+    fn between(&self, facts: &Facts, wanted: &[u16], part: f64) -> Vec<u16> {
         let (new, old) = (shares(wanted.iter().copied()), shares(self.in_force.iter().copied()));
         let between: Vec<f64> =
             new.iter().zip(old).map(|(new, old)| old + part * (new - old)).collect();
@@ -316,13 +380,18 @@ impl<'a> Pool<'a> {
         .collect()
     }
 
-    /// The backend with the largest predicted utilisation, and that.
+    /// The backend with the largest predicted utilisation, and that; of those that live and are not at the floor.
     fn utilization(&self, weights: &[u16]) -> Option<(usize, f64)> {
         let capacity = self.capacity.as_ref()?;
         let predicted = shares(weights.iter().copied()).into_iter().zip(capacity);
         let predicted =
             predicted.map(|(share, capacity)| self.requests_per_second * share / capacity);
-        predicted.enumerate().max_by(|a, b| a.1.total_cmp(&b.1))
+        let counts = |at: usize| {
+            let one = &self.outcome.backends[at];
+            let rests = one.at_floor && one.weight.abs_diff(one.in_force) <= 1;
+            !(one.is_dead() || rests)
+        };
+        predicted.enumerate().filter(|(at, _)| counts(*at)).max_by(|a, b| a.1.total_cmp(&b.1))
     }
 }
 
@@ -352,6 +421,10 @@ impl fmt::Display for Reason {
                 "in parts: {:.0} % of traffic would move, {:.0} % may at once",
                 wanted * 100.0,
                 allowed * 100.0
+            ),
+            Self::Relief { wanted, allowed } => write!(
+                f,
+                "in parts: others would be {wanted:.2} in use, {allowed:.2} may be to relieve one that is dead"
             ),
             Self::Utilization { backend, after, before } => write!(
                 f,

@@ -12,12 +12,38 @@
 //! divided, as HAProxy says of `maxconn`. Whole numbers by largest remainders (Hamilton). Where even the least for each is more than `N`, that is what each gets, and
 //! the split says that it exceeds.
 //!
+//! That is for a balancer at which what is above a limit waits. Where it fails at once, as above Envoy's `max_requests` (503), and where the limit is of all backends of a cluster
+//! together, one balancer gets
+//!
+//! ```text
+//! C     = clamp( 2 b + 3 sqrt(b), least, most )    b: its part of the base of all backends of the cluster; at least the sum of its parts
+//! ```
+//!
+//! [Twice](OVERFLOW_HEADROOM), because traffic may grow by those 30 %, and latency be half as long again as the quiet one before that counts as queueing: 1.3 times 1.5 is 1.95.
+//! [Three deviations](OVERFLOW_DEVIATIONS) of its own number under way, whose scatter is not evened out by other balancers: with `least` for small numbers, less than two
+//! requests in 10,000 fail by chance at the peak rate.
+//!
+//! Limits that are lowered go there in steps: each takes away [half](LARGEST_CUT) at most, and stays [above what is under way](least_above). Agents refuse anything else, so who
+//! suggests a limit goes by the same rules.
+//!
 //! Properties, each a test:
 //! - (a) parts add up to `N`, or to the least for each if that is more;
 //! - (b) none is below the least, and who has more under way does not get less;
-//! - (c) any input gives a limit within bounds.
+//! - (c) any input gives a limit within bounds;
+//! - (d) at the peak rate fewer than two requests in 10,000 fail for the limit of a cluster, and none on average with 1.95 times as much under way;
+//! - (e) the least of steps lead from any limit down to 0, each of them below the one before.
 
 use serde::{Deserialize, Serialize};
+
+/// Largest share of a limit that one step may take away.
+pub const LARGEST_CUT: f64 = 0.5;
+/// How many times what is under way a limit that is lowered has to be: what is under way scatters, and what is above the limit waits or fails.
+pub const ROOM: f64 = 1.25;
+
+/// Times what is under way at the peak, of a limit above which requests fail: see the module.
+pub const OVERFLOW_HEADROOM: f64 = 2.0;
+/// Deviations of what one balancer has under way that are added to that.
+pub const OVERFLOW_DEVIATIONS: f64 = 3.0;
 
 /// Bounds of limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +85,16 @@ pub struct Limit {
     pub exceeds: bool,
 }
 
+/// The least that a limit may be lowered to in one step: half of it, rounded up. Small numbers cannot be halved, so one less is always a step.
+pub fn least_step(from: u64) -> u64 {
+    from.div_ceil(2).min(from.saturating_sub(1))
+}
+
+/// The least that a limit may be lowered to while so many requests are under way, on average or at a moment; what is no number above 0 counts as none.
+pub fn least_above(under_way: f64) -> u64 {
+    (under_way.max(0.0) * ROOM).ceil() as u64
+}
+
 /// Requests under way that a backend should have at most. `None` when rate or latency are not numbers above 0.
 pub fn limit(settings: &Settings, requests_per_second: f64, base_latency_ms: f64) -> Option<u32> {
     let base = requests_per_second * base_latency_ms / 1_000.0;
@@ -67,6 +103,17 @@ pub fn limit(settings: &Settings, requests_per_second: f64, base_latency_ms: f64
     }
     let least = settings.least.max(1);
     let wanted = (settings.headroom * base + base.sqrt()).ceil();
+    Some((wanted.min(f64::from(u32::MAX)) as u32).clamp(least, settings.most.max(least)))
+}
+
+/// Requests that one balancer may have under way at all backends of a cluster together, where what is above fails. `base`: what it has under way at the peak rate when nothing waits.
+/// `parts`: the sum of its parts of the backends' limits, which it is never less than. `None` when the base is no number above 0.
+pub fn cluster(settings: &Settings, base: f64, parts: u32) -> Option<u32> {
+    if !(base > 0.0 && base.is_finite()) {
+        return None;
+    }
+    let least = settings.least.max(1).max(parts);
+    let wanted = (OVERFLOW_HEADROOM * base + OVERFLOW_DEVIATIONS * base.sqrt()).ceil();
     Some((wanted.min(f64::from(u32::MAX)) as u32).clamp(least, settings.most.max(least)))
 }
 

@@ -4,14 +4,10 @@
 //! spread where that is asked for: a change that leaves the mean alone and makes things unsteady is
 //! seen by the latter only. They share the metric's probability of a false alarm.
 
-use std::collections::BTreeMap;
-
-use super::contrast::{Contrast, Course, Member, Reference};
+use super::arms::{Arms, Partial};
+use super::contrast::Contrast;
 use super::estimate::{Estimate, Measure, Stretch};
-use super::reading::{Grid, Slots, latencies};
-use super::trial::{
-    Arm, Expected, Kind, LATENCY_SPREAD, Limits, Margin, Metric, Role, Trial, Unit, Worse,
-};
+use super::trial::{Kind, LATENCY_SPREAD, Limits, Margin, Metric, Role, Trial, Worse};
 use super::verdict::Facet;
 
 /// One side of one metric.
@@ -35,6 +31,8 @@ pub(super) struct Comparison {
     pub(super) limits: Limits,
     pub(super) contrast: Contrast,
     pub(super) before: Stretch,
+    /// Units that are hardly measured.
+    pub(super) partial: Vec<Partial>,
     /// What no number of windows will heal.
     pub(super) obstacle: Option<String>,
     /// The same with the units' past in the place of predictions, if there are any.
@@ -47,14 +45,6 @@ pub(super) struct Gap {
     pub(super) metric: String,
     pub(super) facet: Facet,
     pub(super) why: String,
-}
-
-/// Units by arm, each with its reference; and those that cannot be used.
-#[derive(Default)]
-struct Arms {
-    treated: Vec<Member>,
-    controls: Vec<Member>,
-    unfit: Vec<String>,
 }
 
 impl Comparison {
@@ -94,9 +84,10 @@ impl Comparison {
             Facet::Spread if !latency => Measure::Spread,
             _ => Measure::Mean,
         };
-        let (arms, together) = Arms::of(metric, trial, facet, predicts && !latency);
-        let unfit = (!arms.unfit.is_empty()).then(|| arms.unfit.join("; "));
-        let Some(contrast) = Contrast::new(arms.treated, arms.controls) else {
+        let arms = Arms::of(metric, trial, facet, predicts && !latency);
+        let unfit = arms.obstacle();
+        let Arms { treated, controls, together, partial, .. } = arms;
+        let Some(contrast) = Contrast::new(treated, controls) else {
             return Err(unfit.unwrap_or_else(|| "nothing was measured".into()));
         };
         let before = Stretch::of(&contrast.before, measure)
@@ -121,6 +112,7 @@ impl Comparison {
             limits: trial.limits,
             contrast,
             before,
+            partial,
             obstacle: None,
             past: None,
         };
@@ -201,74 +193,4 @@ fn margin(metric: &Metric, facet: Facet, latency: bool, level: f64) -> f64 {
         Margin::Relative(share) if latency => share.ln_1p(),
         Margin::Relative(share) => share * level.abs(),
     }
-}
-
-impl Arms {
-    /// With the windows that make one slot.
-    fn of(metric: &Metric, trial: &Trial, facet: Facet, predicts: bool) -> (Self, u32) {
-        let latency = metric.kind() == Some(Kind::Latency);
-        let grid = Grid { changed_at_ms: trial.changed_at_ms, window_ms: trial.window_ms };
-        let mut units: Vec<&Unit> = metric.units.iter().collect();
-        units.sort_by(|a, b| a.name.cmp(&b.name));
-        let (slots, together) = if latency {
-            let histograms: Vec<BTreeMap<_, _>> =
-                units.iter().map(|unit| grid.histograms(unit)).collect();
-            latencies(&histograms, facet)
-        } else {
-            (units.iter().map(|unit| grid.readings(unit)).collect(), 1)
-        };
-        let least = trial.limits.least_before().div_ceil(together as usize).max(16);
-        let mut arms = Self::default();
-        let mut fit = Vec::new();
-        for (unit, slots) in units.into_iter().zip(slots) {
-            let windows = slots.range(..0).count();
-            if windows >= least {
-                fit.push((unit, slots));
-            } else if unit.arm == Arm::Treated {
-                let name = &unit.name;
-                let why = format!("{name} has {windows} windows before the change, {least} needed");
-                arms.unfit.push(why);
-            }
-        }
-        let has = |arm| fit.iter().any(|(unit, _)| unit.arm == arm);
-        if metric.units.iter().any(|unit| unit.arm == Arm::Control) && !has(Arm::Control) {
-            arms.unfit.push(format!("no control has {least} windows before the change"));
-        }
-        let predicts = predicts && !has(Arm::Control);
-        let promises = facet == Facet::Mean && !latency;
-        for (unit, slots) in fit {
-            let arm = match unit.arm {
-                Arm::Treated => &mut arms.treated,
-                Arm::Control => &mut arms.controls,
-            };
-            let mut member = member(unit, slots, grid, predicts.then_some(least));
-            member.promise = course(unit, grid, metric.worse).filter(|_| promises);
-            arm.push(member);
-        }
-        (arms, together)
-    }
-}
-
-/// `predicts` is how many windows before the change its prediction must cover to be corrected by
-/// them; `None` when predictions do not count.
-fn member(unit: &Unit, slots: Slots, grid: Grid, predicts: Option<usize>) -> Member {
-    let past = slots.range(..0).map(|(_, reading)| reading);
-    let weight: f64 = past.clone().map(|reading| reading.weight).sum();
-    let past = past.map(|reading| reading.value * reading.weight).sum::<f64>() / weight;
-    let old = match predicts {
-        Some(least) if unit.arm == Arm::Treated && !unit.counterfactual.is_empty() => {
-            Reference::predicted(grid.course(&unit.counterfactual), &slots, past, least)
-        }
-        _ => Reference::Past(past),
-    };
-    Member { name: unit.name.clone(), slots, old, promise: None }
-}
-
-/// What was promised to a treated unit.
-fn course(unit: &Unit, grid: Grid, worse: Worse) -> Option<Course> {
-    let Expected::Gain(promise) = &unit.expected else { return None };
-    let gain = if worse == Worse::Lower { promise.gain } else { -promise.gain };
-    let filled = grid.shares(&promise.filled);
-    let course = Course { gain, error: promise.standard_error, filled };
-    (unit.arm == Arm::Treated).then_some(course)
 }

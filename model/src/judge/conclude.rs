@@ -92,7 +92,7 @@ fn verdict(result: Judgement, look: &Look, effect: &Effect, last: bool, reason: 
         samples: effect.samples,
         windows: look.windows,
         last,
-        reason,
+        reason: reason + &words::without(look),
         effects: look.effects.clone(),
     }
 }
@@ -114,6 +114,7 @@ fn bare(reason: String) -> Verdict {
 
 impl Verdict {
     fn with(self, look: &Look) -> Self {
-        Self { effects: look.effects.clone(), ..self }
+        let reason = self.reason + &words::without(look);
+        Self { reason, effects: look.effects.clone(), ..self }
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Member {
     pub(super) old: Reference,
     /// What was promised.
     pub(super) promise: Option<Course>,
+    /// Whether it is hardly measured: then it counts where it is, and nothing waits for it.
+    pub(super) sparse: bool,
 }
 
 /// What a unit is compared with.
@@ -183,7 +185,10 @@ impl Contrast {
     /// Whether all treated units have a prediction for at least this share of the slots.
     pub(super) fn is_foretold(&self, from: i64, to: i64, share: f64) -> bool {
         let least = share * (to - from) as f64;
-        self.treated.iter().all(|member| member.is_foretold(from, to, least))
+        let predicted = |member: &Member| matches!(member.old, Reference::Predicted { .. });
+        self.treated.iter().all(|member| {
+            (member.sparse && predicted(member)) || member.is_foretold(from, to, least)
+        })
     }
 
     /// Largest of the treated units' mean standard errors of what they will be compared with.
@@ -215,7 +220,7 @@ fn point(slot: i64, treated: &[Member], controls: &[Member]) -> Option<Point> {
     })
 }
 
-/// `None` when more than half of its units are missing.
+/// `None` when more than half of its units are missing, but for those that are hardly measured.
 fn arm(slot: i64, members: &[Member]) -> Option<Arm> {
     let mut arm = Arm {
         deviation: 0.0,
@@ -227,14 +232,14 @@ fn arm(slot: i64, members: &[Member]) -> Option<Arm> {
         filled: 1.0,
         tally: Tally::default(),
     };
-    let mut present = 0;
+    let (mut present, all) = (0, members.iter().filter(|member| !member.sparse).count());
     for member in members {
         let Some(Reading { value, weight, events, exposure }) = member.slots.get(&slot).copied()
         else {
             continue;
         };
         let Some((expected, error)) = member.old.at(slot) else { continue };
-        present += 1;
+        present += usize::from(!member.sparse);
         arm.weight += weight;
         arm.deviation += weight * (value - expected);
         arm.doubt += weight * error;
@@ -247,7 +252,7 @@ fn arm(slot: i64, members: &[Member]) -> Option<Arm> {
             arm.filled = arm.filled.min(filled);
         }
     }
-    if 2 * present < members.len() || present == 0 {
+    if 2 * present < all || present == 0 {
         return None;
     }
     let weight = arm.weight;

@@ -9,6 +9,7 @@
 
 use std::cmp::Ordering;
 
+use super::arms::Partial;
 use super::comparison::{Comparison, Gap};
 use super::contrast::Point;
 use super::estimate::{Estimate, Measure, Stretch};
@@ -249,6 +250,7 @@ fn effect(
         samples: after.samples(),
         windows: after.windows as u32 * comparison.together,
         obstacle,
+        left_out: comparison.partial.iter().map(Partial::told).collect(),
     }
 }
 

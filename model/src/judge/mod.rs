@@ -29,7 +29,7 @@
 //! - (c) a constant added to both arms, or to all windows of one unit, changes no verdict about levels
 //!   with an absolute margin;
 //! - (d) no pass with fewer windows than the least, with more of them missing than allowed, or with a
-//!   unit that has no past;
+//!   unit that has no past, unless others of its arm have one and another metric measures it (`arms`);
 //! - (e) a wider margin turns no pass into anything else, and no other word into harm;
 //! - (f) what is not a number, has no requests or is told twice in different ways is missing; constant,
 //!   copied and empty series never pass; no events at all do, once enough exposure says so;
@@ -37,10 +37,13 @@
 //! - (h) harm once found stays found, a pass stays one unless harm is found later;
 //! - (i) within a hold nothing passes, and only harm beyond the wide margin is found;
 //! - (j) predictions of a few windows are as good as none: the past stands for the old setting there;
-//! - (k) no promise is broken while the room that it is about is not filled.
+//! - (k) no promise is broken while the room that it is about is not filled;
+//! - (l) who a comparison does without is named; a metric that measures nobody who got the change does not
+//!   pass, nor does a trial in which one of them is measured by no metric, or falls silent.
 //!
 //! Error rates are measured, not derived: `flyball-bench judge`.
 
+mod arms;
 mod comparison;
 mod conclude;
 mod contrast;
@@ -68,4 +71,4 @@ pub use self::trial::{
     Arm, Expected, Filled, Hold, LATENCY_SPREAD, Limits, Margin, Metric, Predicted, Promise, Role,
     Trial, Unit, Value, Window, Worse,
 };
-pub use self::verdict::{Effect, Facet, Interval, Judgement, Verdict};
+pub use self::verdict::{Effect, Facet, Interval, Judgement, LeftOut, Verdict};

@@ -3,14 +3,22 @@
 //! A judge that compares numbers only takes a silent or stuck source for a quiet one. None of this
 //! keeps harm from being seen.
 
+use super::arms::{NOBODY, Partial};
 use super::comparison::Comparison;
 use super::contrast::{Member, Point};
 use super::estimate::{Measure, Stretch};
 use super::reading::Reading;
-use super::trial::Kind;
+use super::trial::{Arm, Kind};
 
 /// Differences below this share of the values are rounding.
 const ROUNDING: f64 = 1e-12;
+/// Windows to be expected of a unit that is hardly measured without which its silence says nothing.
+const EXPECTED: f64 = 3.0;
+/// Share of them below which it has fallen silent. At just three of them chance alone does that once in
+/// twenty, and then only the next look can pass.
+const SILENT: f64 = 0.25;
+/// Readings of a unit that is hardly measured without which it is not stuck.
+const LEAST_STUCK: usize = 8;
 
 impl Comparison {
     /// Of the time before the change.
@@ -39,12 +47,17 @@ impl Comparison {
             return Some(format!("{missing} of {all} windows {side} are missing"));
         }
         let units = || self.contrast.treated.iter().chain(&self.contrast.controls);
-        for member in &self.contrast.treated {
+        for member in self.contrast.treated.iter().filter(|member| !member.sparse) {
             let seen = member.slots.range(from..to).count();
             if few(seen) {
                 let (name, missing) = (&member.name, all.saturating_sub(seen));
-                return Some(format!("{name} misses {missing} of {all} windows {side}"));
+                let advice = if to > 0 { String::new() } else { format!("; {NOBODY}") };
+                return Some(format!("{name} misses {missing} of {all} windows {side}{advice}"));
             }
+        }
+        let mut treated = self.partial.iter().filter(|partial| partial.arm == Arm::Treated);
+        if let Some(silent) = treated.find_map(|partial| partial.silent_in(from, to)) {
+            return Some(silent);
         }
         if let Some(member) = units().find(|member| self.is_stuck(member, from, to)) {
             return Some(format!("{} shows the same number in every window {side}", member.name));
@@ -59,6 +72,9 @@ impl Comparison {
     /// No events at all are a number that counting understands, and no sign of being stuck.
     fn is_stuck(&self, member: &Member, from: i64, to: i64) -> bool {
         let mut readings = member.slots.range(from..to).map(|(_, reading)| reading);
+        if member.sparse && readings.clone().count() < LEAST_STUCK {
+            return false;
+        }
         let Some(first) = readings.next() else { return false };
         if self.kind == Kind::Count && first.events < 0.5 {
             return false;
@@ -68,6 +84,22 @@ impl Comparison {
             Kind::Level | Kind::Latency => r.value.total_cmp(&first.value).is_eq(),
         };
         readings.all(same)
+    }
+}
+
+impl Partial {
+    /// Whether it is measured far more rarely than before the change, in slots after it.
+    fn silent_in(&self, from: i64, to: i64) -> Option<String> {
+        let all = usize::try_from(to - from.max(0)).unwrap_or(0);
+        let seen = self.after.range(from..to.max(from)).count();
+        let expected = all as f64 * self.seen as f64 / self.all.max(1) as f64;
+        let (unit, before, of) = (&self.unit, self.seen, self.all);
+        (expected >= EXPECTED && (seen as f64) < SILENT * expected).then(|| {
+            format!(
+                "{unit} has fallen silent: measured in {before} of {of} windows before the change, and \
+                 in {seen} of {all} after it"
+            )
+        })
     }
 }
 

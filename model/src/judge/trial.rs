@@ -103,7 +103,7 @@ pub enum Margin {
 /// A host, a server, or a cohort of requests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Unit {
-    /// No two of a metric are the same.
+    /// No two of a metric are the same; in several metrics the same name is the same unit.
     pub name: String,
     /// Whether it got the change.
     pub arm: Arm,

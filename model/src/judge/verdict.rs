@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::trial::Arm;
+
 /// The judge's word on a trial.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
@@ -77,6 +79,21 @@ pub struct Effect {
     pub windows: u32,
     /// Why this comparison cannot pass, whatever its numbers.
     pub obstacle: Option<String>,
+    /// Units that it hardly measures, and so does without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A unit that was measured too rarely before the change, where others of its arm were not. It is left
+/// out of the comparison, or counts only where it was measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Its name.
+    pub unit: String,
+    /// Whether it got the change.
+    pub arm: Arm,
+    /// In words.
+    pub why: String,
 }
 
 /// The side of a metric that is compared.

@@ -1,7 +1,10 @@
 //! Reasons in plain words with their numbers.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::arms::some_of;
 use super::look::{Look, looks};
-use super::trial::Trial;
+use super::trial::{Arm, Trial};
 use super::verdict::{Effect, Facet};
 
 /// What is added when nothing was decided up to the last look.
@@ -80,6 +83,24 @@ pub(super) fn open(trial: &Trial, look: &Look, effect: &Effect) -> String {
         size(effect, effect.harm.high),
         size(effect, effect.margin),
     )
+}
+
+/// Which units were hardly measured, by metric; empty when there are none.
+pub(super) fn without(look: &Look) -> String {
+    let mut named: BTreeMap<&str, BTreeSet<(Arm, &str, &str)>> = BTreeMap::new();
+    for effect in &look.effects {
+        let units = effect.left_out.iter().map(|out| (out.arm, &*out.unit, &*out.why));
+        named.entry(&effect.metric).or_default().extend(units);
+    }
+    let of = |(metric, units): (&str, BTreeSet<(Arm, &str, &str)>)| {
+        let units: Vec<String> =
+            units.into_iter().map(|(_, unit, why)| format!("{unit} ({why})")).collect();
+        if units.is_empty() {
+            return String::new();
+        }
+        format!("; hardly measured for {metric}: {}", some_of(&units))
+    };
+    named.into_iter().map(of).collect()
 }
 
 /// Before the first look.

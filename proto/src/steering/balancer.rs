@@ -2,8 +2,8 @@
 
 use super::check::{amounts, at_most, each, name, ratios, text};
 use super::{
-    MAX_BACKENDS, MAX_GROUPS, MAX_MISSING, MAX_NAME_BYTES, MAX_PARAMETER_BYTES, MAX_REASON_BYTES,
-    Target,
+    Latency, MAX_BACKENDS, MAX_GROUPS, MAX_MISSING, MAX_NAME_BYTES, MAX_PARAMETER_BYTES,
+    MAX_REASON_BYTES, Target,
 };
 use crate::series::Invalid;
 use crate::v1;
@@ -57,6 +57,10 @@ pub struct BackendGroup {
     pub weights_note: String,
     /// Requests that wait for any backend.
     pub queue: u32,
+    /// Requests that all its backends together may be given at once, beyond which they fail: `max_requests` of Envoy's cluster; `None`: there is no such limit.
+    pub limit: Option<u32>,
+    /// Of all its requests together, where the balancer measures it so.
+    pub latency: Option<Latency>,
     /// Its servers, each name once.
     pub backends: Vec<BackendServer>,
 }
@@ -298,12 +302,15 @@ impl TryFrom<v1::BackendGroup> for BackendGroup {
         text("weights_note", &group.weights_note, MAX_REASON_BYTES)?;
         let backends: Vec<BackendServer> = each("backends", group.backends)?;
         once("backends", backends.iter().map(|backend| backend.name.as_str()))?;
+        let latency = group.latency.map(Latency::try_from).transpose();
         Ok(Self {
             name: group.name,
+            limit: group.limit,
             algorithm: group.algorithm,
             weights: meaning(group.weights)?,
             weights_note: group.weights_note,
             queue: group.queue,
+            latency: latency.map_err(|error| error.within("latency"))?,
             backends,
         })
     }
@@ -320,11 +327,13 @@ impl From<BackendGroup> for v1::BackendGroup {
         };
         Self {
             name: group.name,
+            limit: group.limit,
             algorithm: group.algorithm,
             weights: weights.into(),
             weights_note: group.weights_note,
             queue: group.queue,
             backends: group.backends.into_iter().map(Into::into).collect(),
+            latency: group.latency.map(Into::into),
         }
     }
 }

@@ -7,6 +7,7 @@ mod balancer;
 mod cache;
 mod capability;
 mod check;
+mod latency;
 mod outcome;
 mod policy;
 
@@ -23,6 +24,7 @@ pub use cache::{
 };
 pub use capability::{Bounds, Capability, Growth};
 pub use check::clip;
+pub use latency::Latency;
 pub use outcome::{PolicyOutcome, PolicyResult};
 pub use policy::{AgentPolicy, Canary, Revision, Settings, Target, TargetPolicy};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flyball_model::balance::envelope::{self, Facts};
+use flyball_model::balance::envelope::{self, Band, Facts};
 use flyball_model::balance::law::{self, BackendWindow, Law, PoolState, quantise};
 
 use crate::scenario::Control;
@@ -16,6 +16,7 @@ pub(crate) struct Collector {
     control: Control,
     state: PoolState,
     weights: Weights,
+    facts: Facts,
 }
 
 pub(crate) fn name(backend: usize) -> String {
@@ -23,11 +24,21 @@ pub(crate) fn name(backend: usize) -> String {
 }
 
 impl Collector {
-    pub(crate) fn new(control: Control, weights: Weights) -> Self {
+    pub(crate) fn new(control: Control, weights: Weights, band: Option<(u16, u16)>) -> Self {
         let names: Vec<String> = (0..weights.len()).map(name).collect();
         let members = names.iter().zip(&weights).filter(|(_, weight)| **weight > 0);
         let state = PoolState::new(members.map(|(id, weight)| (id.as_str(), *weight)), 0);
-        Self { control, state, weights }
+        let bands = names.iter().filter_map(|id| {
+            let (least, most) = band?;
+            Some((id.clone(), Band { least, most }))
+        });
+        let facts = Facts { bands: bands.collect(), ..Facts::default() };
+        Self { control, state, weights, facts }
+    }
+
+    /// What it wants to be in force.
+    pub(crate) fn weights(&self) -> Weights {
+        self.weights.clone()
     }
 
     /// It stops and starts again with what it has stored.
@@ -48,7 +59,7 @@ impl Collector {
         match self.control.clone() {
             Control::Law(law, envelope) | Control::LawRandom2(law, envelope) => {
                 let outcome = Law::step(&law, &mut self.state, &present, now_ms);
-                let verdict = envelope::guard(&envelope, &self.state, &outcome, &Facts::default());
+                let verdict = envelope::guard(&envelope, &self.state, &outcome, &self.facts);
                 self.state.settle(&verdict, now_ms);
                 let weights = verdict.weights?;
                 Some(self.take(&weights))

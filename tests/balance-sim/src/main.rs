@@ -28,7 +28,7 @@ fn main() -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "p99 of steady state in ms (of the whole run) / variation of a weight / windows until every share is within 25 % of ideal; {SEEDS} seeds\n"
+        "p99 of steady state in ms (of the whole run) / variation of a weight / windows until every share is within 25 % of ideal; {SEEDS} seeds, others than those that constants were chosen with\n"
     )?;
     if let Some(row) = rows.first() {
         writeln!(out, "{}", row.heading())?;

@@ -17,6 +17,9 @@ pub(crate) struct Recorder {
     fault_at: usize,
     fault: Fault,
     failed: u64,
+    limited: u64,
+    throttled: u64,
+    piled: usize,
     all_s: Vec<f32>,
     steady_s: Vec<f32>,
     windows: Vec<Seen>,
@@ -41,12 +44,22 @@ pub struct Outcome {
     pub least_weight: f64,
     /// Largest difference of the sum of shares from 1.
     pub sum_error: f64,
-    /// Windows from the fault until the failing backend has at most the floor's share; `None`: never, or nothing fails.
+    /// Largest share of the one backend after it had the floor's, as part of what it had before the fault; 1 when it never had.
+    pub rebound: f64,
+    /// Windows from the fault until the failing or hung backend has at most the floor's share; `None`: never, or nothing fails.
     pub floored: Option<usize>,
     /// Share of requests that failed, of those that ended since the start.
     pub failed: f64,
     /// Windows after which shares were others than before.
     pub pushes: usize,
+    /// Largest share of traffic that moved from one window to the next.
+    pub largest_shift: f64,
+    /// Share of requests since limits were set that went elsewhere, or waited, for a limit.
+    pub throttled: f64,
+    /// Most requests at the backend that a fault is of, from the fault on.
+    pub piled: usize,
+    /// Least share of the backend that a fault is of, from the fault on, beside its share before.
+    pub least_of_one: f64,
     /// Shares of the last window.
     pub shares: Vec<f64>,
 }
@@ -58,6 +71,9 @@ impl Recorder {
             fault_at: scenario.fault_at(),
             fault: scenario.fault,
             failed: 0,
+            limited: 0,
+            throttled: 0,
+            piled: 0,
             all_s: Vec::new(),
             steady_s: Vec::new(),
             windows: Vec::new(),
@@ -67,6 +83,19 @@ impl Recorder {
     /// A request that failed.
     pub(crate) fn failure(&mut self) {
         self.failed += 1;
+    }
+
+    /// A request under a limit.
+    pub(crate) fn limited(&mut self, throttled: bool) {
+        self.limited += 1;
+        self.throttled += u64::from(throttled);
+    }
+
+    /// Requests at the backend that a fault is of.
+    pub(crate) fn at_one(&mut self, window: usize, count: usize) {
+        if window >= self.fault_at {
+            self.piled = self.piled.max(count);
+        }
     }
 
     /// A request that was served.
@@ -102,8 +131,13 @@ impl Recorder {
             least_weight: self.windows.iter().map(over).fold(1.0, f64::min),
             sum_error: sums.fold(0.0, f64::max),
             floored: self.floored(),
+            rebound: self.rebound(),
             failed: self.failed as f64 / (self.failed as f64 + self.all_s.len() as f64).max(1.0),
             pushes: moved,
+            least_of_one: self.least_of_one(),
+            largest_shift: self.largest_shift(),
+            throttled: self.throttled as f64 / self.limited.max(1) as f64,
+            piled: self.piled,
             shares: self.windows.last().map(|seen| seen.shares.clone()).unwrap_or_default(),
             p99_ms: p99_ms(&mut self.all_s),
             steady_p99_ms: p99_ms(&mut self.steady_s),
@@ -114,6 +148,7 @@ impl Recorder {
     fn from(&self) -> usize {
         match self.fault {
             Fault::None | Fault::Antagonist | Fault::MissingReports => 0,
+            Fault::Hung(Some(windows)) | Fault::Waits(Some(windows)) => self.fault_at + windows,
             Fault::Restart => self.fault_at + 6,
             _ => self.fault_at,
         }
@@ -130,7 +165,7 @@ impl Recorder {
     }
 
     fn floored(&self) -> Option<usize> {
-        if self.fault != Fault::FastFailing {
+        if self.fault != Fault::FastFailing && self.fault.hangs().is_none() {
             return None;
         }
         let low = |seen: &Seen| {
@@ -140,8 +175,30 @@ impl Recorder {
         self.windows[self.fault_at..].iter().position(low)
     }
 
+    fn rebound(&self) -> f64 {
+        let Some(at) = self.floored() else { return 1.0 };
+        let before = self.windows[self.fault_at.saturating_sub(1)].shares[ONE];
+        let after = self.windows[self.fault_at + at..].iter().map(|seen| seen.shares[ONE]);
+        after.fold(0.0, f64::max) / before.max(f64::MIN_POSITIVE)
+    }
+
+    fn largest_shift(&self) -> f64 {
+        let moved = |pair: &[Seen]| {
+            let both = pair[0].shares.iter().zip(&pair[1].shares);
+            both.map(|(before, after)| (after - before).abs()).sum::<f64>() / 2.0
+        };
+        self.windows.windows(2).map(moved).fold(0.0, f64::max)
+    }
+
+    fn least_of_one(&self) -> f64 {
+        let before = self.windows[self.fault_at.saturating_sub(1)].shares[ONE];
+        let after = self.windows[self.fault_at..].iter().map(|seen| seen.shares[ONE]);
+        after.fold(before, f64::min) / before.max(f64::MIN_POSITIVE)
+    }
+
     fn max_over_mean(&self, steady: &[Seen]) -> f64 {
-        let counts = |at: &usize| self.fault != Fault::FastFailing || *at != ONE;
+        let is_out = self.fault == Fault::FastFailing || self.fault.hangs() == Some(usize::MAX);
+        let counts = |at: &usize| !is_out || *at != ONE;
         let by_backend: Vec<f64> = (0..steady[0].utilization.len())
             .filter(counts)
             .map(|at| mean(steady.iter().map(|seen| seen.utilization[at])))

@@ -1,5 +1,7 @@
 //! How a balancer picks a backend.
 
+use std::collections::VecDeque;
+
 use crate::random::Random;
 use crate::scenario::Control;
 
@@ -9,21 +11,45 @@ pub(crate) struct Balancer {
     /// Requests under way by backend.
     pub(crate) under_way: Vec<u32>,
     turn: Vec<f64>,
+    /// Most requests under way by backend; empty: no limit.
+    pub(crate) limits: Vec<u32>,
+    /// When requests came that wait for any backend.
+    pub(crate) waiting: VecDeque<f64>,
 }
 
 impl Balancer {
     /// Turns start anywhere: balancers do not go in step.
     pub(crate) fn new(backends: usize, random: &mut Random) -> Self {
         let turn = (0..backends).map(|_| random.unit()).collect();
-        Self { under_way: vec![0; backends], turn }
+        let waiting = VecDeque::new();
+        Self { under_way: vec![0; backends], turn, limits: Vec::new(), waiting }
     }
 
-    pub(crate) fn pick(
+    fn is_full(&self, backend: usize) -> bool {
+        self.limits.get(backend).is_some_and(|limit| self.under_way[backend] >= *limit)
+    }
+
+    /// A backend that is not full, and whether one that is was passed over; no backend: all are full.
+    pub(crate) fn pick_open(
         &mut self,
         control: &Control,
         weights: &[f64],
         random: &mut Random,
-    ) -> usize {
+    ) -> (Option<usize>, bool) {
+        let first = self.pick(control, weights, random);
+        if !self.is_full(first) {
+            return (Some(first), false);
+        }
+        let open = weights.iter().enumerate();
+        let open: Vec<f64> =
+            open.map(|(at, weight)| if self.is_full(at) { 0.0 } else { *weight }).collect();
+        if open.iter().all(|weight| *weight <= 0.0) {
+            return (None, true);
+        }
+        (Some(self.pick(control, &open, random)), true)
+    }
+
+    fn pick(&mut self, control: &Control, weights: &[f64], random: &mut Random) -> usize {
         match control {
             Control::LeastConnections => self.least(weights, random),
             Control::LawRandom2(..) => {

@@ -70,10 +70,28 @@ pub enum Fault {
     MissingReports,
     /// One backend fails everything within a millisecond.
     FastFailing,
+    /// One backend keeps 2 % of its capacity and answers without errors, for as many windows, or to the end.
+    Hung(Option<usize>),
+    /// The same, and its processor is idle meanwhile: it waits for something else.
+    Waits(Option<usize>),
+    /// One backend does nothing for so many seconds.
+    Pause(f64),
+    /// The agent of one backend says that it is full, in one window.
+    WrongReport,
     /// The collector is gone for six windows and comes back with its stored state, while two backends lose half of their capacity.
     Restart,
     /// One backend is not there at first, and comes with a quarter of its capacity for 30 s (cold caches).
     ColdBackend,
+}
+
+impl Fault {
+    /// For how many windows one backend hangs, if it does; the largest number is to the end.
+    pub(crate) fn hangs(self) -> Option<usize> {
+        match self {
+            Self::Hung(windows) | Self::Waits(windows) => Some(windows.unwrap_or(usize::MAX)),
+            _ => None,
+        }
+    }
 }
 
 /// One run.
@@ -97,6 +115,12 @@ pub struct Scenario {
     pub fault: Fault,
     /// Windows.
     pub windows: usize,
+    /// Failing backends are ejected.
+    pub ejects: bool,
+    /// From the fault on each balancer has a limit of requests under way at each backend.
+    pub limits: bool,
+    /// Weights that were confirmed, least and most, of every backend.
+    pub band: Option<(u16, u16)>,
     /// Weights start equal; else as configured for capacities without fault.
     pub equal_start: bool,
 }
@@ -114,6 +138,9 @@ impl Scenario {
             noise: 0.05,
             fault: Fault::None,
             windows: 60,
+            ejects: false,
+            limits: false,
+            band: None,
             equal_start: false,
         }
     }
@@ -125,6 +152,10 @@ impl Scenario {
 
     /// The first window of what counts as steady state.
     pub fn steady_from(&self) -> usize {
-        self.windows / 2
+        match self.fault.hangs() {
+            // Coming back takes its time.
+            Some(windows) if windows < usize::MAX => self.windows * 3 / 4,
+            _ => self.windows / 2,
+        }
     }
 }

@@ -6,6 +6,9 @@ use crate::measure::Outcome;
 use crate::run;
 use crate::scenario::{Control, Fault, Scenario};
 
+/// Constants were chosen with the seeds 1 to 3; figures are of others.
+const FIRST_SEED: u64 = 11;
+
 /// One scenario with all controls.
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -43,6 +46,11 @@ fn shapes() -> Vec<Shape> {
     add("antagonist, noise 20 %, load 0.6", antagonist);
     add("missing reports", Scenario { fault: Fault::MissingReports, ..base() });
     add("fast-failing backend", Scenario { fault: Fault::FastFailing, ..base() });
+    add("hung backend", Scenario { fault: Fault::Hung(None), ..base() });
+    add("hung backend, load 0.85", Scenario { fault: Fault::Hung(None), load: 0.85, ..base() });
+    add("backend that waits, idle", Scenario { fault: Fault::Waits(None), ..base() });
+    let back = Scenario { fault: Fault::Hung(Some(10)), windows: 120, ..base() };
+    add("hung for 10 windows, then well", back);
     add("restart of the collector and step", Scenario { fault: Fault::Restart, ..base() });
     add("cold backend", Scenario { fault: Fault::ColdBackend, ..base() });
     add("start from equal weights", Scenario { equal_start: true, ..base() });
@@ -73,7 +81,7 @@ pub fn matrix(seeds: u64, word: &str, progress: &mut dyn FnMut(f64, &str)) -> Ve
         let mut cells = Vec::new();
         for control in controls(shape.window_s) {
             progress(at as f64 / count, &format!("{name}: {}", control.name()));
-            let outcomes = (1..=seeds)
+            let outcomes = (FIRST_SEED..FIRST_SEED + seeds)
                 .map(|seed| run(&Scenario { seed, control: control.clone(), ..shape.clone() }));
             cells.push((control.name(), outcomes.collect()));
         }
@@ -120,5 +128,8 @@ fn cell(name: &str, outcomes: &[Outcome]) -> String {
         failed if failed > 0.0 => format!(", {failed:.1} % failed"),
         _ => String::new(),
     };
-    format!("{steady:.0} ({all:.0}) / {variation:.1} % / {settled}{failed}")
+    let floored = |outcomes: &[Outcome]| outcomes.iter().filter_map(|one| one.floored).max();
+    let floored = floored(outcomes).filter(|_| outcomes.iter().all(|one| one.floored.is_some()));
+    let floored = floored.map(|windows| format!(", floor after {windows}")).unwrap_or_default();
+    format!("{steady:.0} ({all:.0}) / {variation:.1} % / {settled}{failed}{floored}")
 }

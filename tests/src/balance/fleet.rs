@@ -26,6 +26,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("FLYBALL_ROLLOUT_LARGEST_SHARE", "1"),
     ("FLYBALL_ROLLOUT_CANARY_SHARE", "0.25"),
     ("FLYBALL_ROLLOUT_RECORD_MS", "60000"),
+    // Two dozen processes on two cores keep each other waiting for seconds.
+    ("FLYBALL_ROLLOUT_LEASE_MS", "30000"),
     ("FLYBALL_ROLLOUT_BALANCER_HOLD_MS", "2000"),
     ("FLYBALL_ROLLOUT_BALANCER_VALIDATE_MIN_MS", "2000"),
     ("FLYBALL_ROLLOUT_BALANCER_VALIDATE_MAX_MS", "180000"),

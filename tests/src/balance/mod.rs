@@ -21,7 +21,7 @@ mod workers;
 pub use self::backend::{Backend, Backends, Counts, PROBE, Spec};
 pub use self::envoy::{Cluster, Envoy, EnvoyFleet, Source};
 pub use self::fleet::{AgentOf, Flyball};
-pub use self::ground::{Validity, host_load};
+pub use self::ground::{Begin, Validity};
 pub use self::grpc::{GrpcBackends, GrpcClient, Tally};
 pub use self::haproxy::{Algorithm, Haproxy, HaproxyFleet, Server};
 pub use self::load::{Load, Sample};

@@ -33,8 +33,8 @@ use super::actuator::{Law, Nature, Reading, Step};
 use super::clock::Moment;
 use super::record::{Code, Followed, Outcome, Phase, Record};
 
-/// Time between two looks while a target copes with a step.
-const SETTLE: Duration = Duration::from_millis(50);
+/// Time between two looks while a target copes with a step, least and most: half of what it has had. What is done soon is heard of soon, and what takes long is not asked often.
+const SETTLE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
 /// Longest time that a target may take to cope with a step.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
 /// When nothing is to be done, somebody will say when that changes.

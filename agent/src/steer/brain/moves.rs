@@ -1,5 +1,7 @@
 //! Steps: towards the goal, and back.
 
+use std::time::Duration;
+
 use flyball_proto::steering::Settings;
 
 use super::{Act, Brain, Last, SETTLE, SETTLE_PATIENCE};
@@ -11,8 +13,8 @@ use crate::steer::record::{Code, Phase};
 enum Coping {
     /// It has, or there was none.
     Done,
-    /// It needs time.
-    Busy,
+    /// It needs time: look again after this.
+    Busy(Duration),
     /// It has had enough.
     Stuck(String),
     /// It said yes and did nothing.
@@ -23,7 +25,7 @@ impl Brain {
     /// The next step towards the goal.
     pub(super) fn apply(&mut self, reading: &Reading, now: Moment) -> Act {
         match self.coping(reading, now) {
-            Coping::Busy => return Act::Wait(SETTLE),
+            Coping::Busy(wait) => return Act::Wait(wait),
             Coping::Stuck(reason) | Coping::Ignored(reason) => {
                 return self.revert(Code::Rejected, reason);
             }
@@ -119,7 +121,7 @@ impl Brain {
         reason: &str,
     ) -> Act {
         match self.coping(reading, now) {
-            Coping::Busy => return Act::Wait(SETTLE),
+            Coping::Busy(wait) => return Act::Wait(wait),
             Coping::Ignored(problem) => return self.stuck(&problem, reading),
             // It must go back all the same.
             Coping::Stuck(_) | Coping::Done => {}
@@ -211,8 +213,9 @@ impl Brain {
         if reading.is_settled {
             return Coping::Done;
         }
-        if now.since(*at) < SETTLE_PATIENCE {
-            return Coping::Busy;
+        let since = now.since(*at);
+        if since < SETTLE_PATIENCE {
+            return Coping::Busy((since / 2).clamp(SETTLE.0, SETTLE.1));
         }
         let seconds = SETTLE_PATIENCE.as_secs();
         let why = match reading.note.as_str() {

@@ -322,12 +322,16 @@ mod tests {
         busy.parts.insert("under_way:web/a".to_owned(), "60".to_owned());
         busy.parts.insert("under_way:web/b".to_owned(), "8".to_owned());
         let refused = refusal(&[("maxconn:web/a", "70")], &busy);
-        assert!(refused.contains("60 are under way now") && refused.contains("75"), "{refused}");
+        assert!(refused.contains("60 are under way") && refused.contains("75"), "{refused}");
         assert!(refusal(&[("maxconn:web/a", "40")], &busy).contains("more than half"));
-        assert!(refusal(&[("maxconn:web/b", "9")], &busy).contains("8 are under way now"));
+        assert!(refusal(&[("maxconn:web/b", "9")], &busy).contains("8 are under way"));
         for right in [("maxconn:web/a", "75"), ("maxconn:web/a", "0"), ("maxconn:web/b", "10")] {
             assert!(plan(&[right], &busy).is_ok(), "{right:?}");
         }
+        busy.parts.insert("under_way:web/c".to_owned(), "1.600".to_owned());
+        assert!(plan(&[("maxconn:web/c", "2")], &busy).is_ok(), "a mean");
+        busy.parts.insert("under_way:web/c".to_owned(), "1.601".to_owned());
+        assert!(refusal(&[("maxconn:web/c", "2")], &busy).contains("3 is the least"));
     }
 
     proptest! {

@@ -15,7 +15,7 @@ use super::config::SteerConfig;
 use crate::haproxy::meaning::{meaning, name};
 use crate::haproxy::snapshot::{Line, Snapshot};
 use crate::haproxy::socket::ask;
-use crate::haproxy::{DRAIN, Haproxy, HaproxyError, KIND, MAINT, READY};
+use crate::haproxy::{DRAIN, Haproxy, HaproxyError, KIND, MAINT, READY, UnderWay};
 pub use law::HaproxyLaw;
 
 /// How a weight is called: `weight:GROUP/BACKEND`.
@@ -28,7 +28,8 @@ const MAXCONN: &str = "maxconn:";
 const UNTUNABLE: &str = "untunable:";
 /// A server that cannot serve whatever is set, among the parts of a reading: `away:GROUP/BACKEND`.
 const AWAY: &str = "away:";
-/// Requests under way at a server, among the parts of a reading: `under_way:GROUP/BACKEND`.
+/// Requests under way at a server, among the parts of a reading: `under_way:GROUP/BACKEND`. The mean of the last window, since at a moment they scatter, and what is above a limit
+/// waits; where that is not known, those of the moment.
 const UNDER_WAY: &str = "under_way:";
 /// HAProxy takes no larger weight.
 const MOST_WEIGHT: u64 = 256;
@@ -81,7 +82,7 @@ impl Actuator for HaproxyActuator {
 
     fn read(&mut self) -> Result<Reading, Trouble> {
         let snapshot = self.haproxy.read().map_err(|error| trouble(&error))?;
-        Ok(reading(&snapshot))
+        Ok(reading(&snapshot, &self.haproxy.latest().under_way))
     }
 
     fn apply_step(&mut self, step: &Step) -> Result<(), Trouble> {
@@ -104,7 +105,7 @@ impl Actuator for HaproxyActuator {
 }
 
 /// What is in force, and what the rules need to know of it.
-fn reading(snapshot: &Snapshot) -> Reading {
+fn reading(snapshot: &Snapshot, under_way: &UnderWay) -> Reading {
     let mut reading =
         Reading { identity: snapshot.identity.clone(), is_settled: true, ..Reading::default() };
     for (group, servers) in snapshot.groups() {
@@ -114,13 +115,13 @@ fn reading(snapshot: &Snapshot) -> Reading {
             reading.parts.insert(format!("{UNTUNABLE}{}", group.proxy), why);
         }
         for line in servers {
-            note(line, &mut reading);
+            note(line, under_way, &mut reading);
         }
     }
     reading
 }
 
-fn note(line: &Line, reading: &mut Reading) {
+fn note(line: &Line, under_way: &UnderWay, reading: &mut Reading) {
     let place = format!("{}/{}", line.proxy, line.service);
     let Some(server) = line.server.filter(|_| MAXCONN.len() + place.len() <= MAX_PARAMETER_BYTES)
     else {
@@ -132,8 +133,10 @@ fn note(line: &Line, reading: &mut Reading) {
     set(WEIGHT, server.weight.to_string());
     set(STATE, server.set().to_owned());
     set(MAXCONN, line.limit().unwrap_or(0).to_string());
-    if let Some(now) = line.get("scur") {
-        reading.parts.insert(format!("{UNDER_WAY}{place}"), now.to_string());
+    let mean = under_way.mean(&reading.identity, &line.proxy, &line.service);
+    let now = mean.map(|mean| format!("{mean:.3}"));
+    if let Some(now) = now.or_else(|| line.get("scur").map(|now| now.to_string())) {
+        reading.parts.insert(format!("{UNDER_WAY}{place}"), now);
     }
     // By a check, by DNS, by a server that it follows: whatever is set.
     if server.set() != MAINT && (server.is_maint() || !server.is_running) {

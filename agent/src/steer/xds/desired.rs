@@ -9,6 +9,7 @@ use flyball_xds::snapshot::{
     Snapshot,
 };
 
+use crate::envoy::config::DEFAULT_LIMIT;
 use crate::envoy::{ClusterConfig, EndpointConfig, EnvoyConfig, ListenerConfig, PolicyConfig};
 
 /// Gets requests.
@@ -17,8 +18,7 @@ pub(super) const READY: &str = "ready";
 pub(super) const DRAIN: &str = "drain";
 /// How often outlier detection decides.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Clients' own limits, where nothing is configured.
-const DEFAULT_LIMIT: u32 = 1_024;
+/// Clients' own limit of retries, where nothing is configured.
 const DEFAULT_RETRIES: u32 = 3;
 /// Endpoints that are compared for each request.
 const CHOICES: u32 = 2;

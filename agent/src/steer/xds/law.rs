@@ -60,7 +60,7 @@ impl XdsLaw {
         Ok(())
     }
 
-    /// Holds limits to what is under way, as far as an admin interface tells.
+    /// Holds limits to what is under way, as far as an admin interface tells: to whole requests, rounded up, since what is above a limit fails at once.
     fn check_limits(&self, changes: &Settings, in_force: &Settings) -> Result<(), String> {
         for (parameter, value) in changes {
             let Some(Parameter::Number(what, cluster)) = Parameter::parse(parameter) else {
@@ -76,6 +76,7 @@ impl XdsLaw {
             let under_way = self.envoy.under_way(cluster).and_then(of);
             let limit = |text: Option<&String>| text.and_then(|text| text.parse().ok());
             let from = limit(in_force.get(parameter));
+            let under_way = under_way.map(|now| now as f64);
             guard_limit(parameter, from, limit(Some(value)), under_way)?;
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::Json;
 use axum::extract::State;
 use flyball_proto::series::NodeName;
-use flyball_proto::steering::{BackendGroup, BackendServer, BalancerReport, Target};
+use flyball_proto::steering::{BackendGroup, BackendServer, BalancerReport, Latency, Target};
 use flyball_proto::v1;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -73,8 +73,21 @@ pub struct GroupBody {
     pub weights_note: String,
     /// Requests that wait for any backend.
     pub queue: u32,
+    /// Of all its requests together; null where the balancer has none such (only Envoy has).
+    pub latency: Option<LatencyBody>,
     /// By name.
     pub backends: Vec<BackendBody>,
+}
+
+/// Time from requests to their answers, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub struct LatencyBody {
+    /// The mean.
+    pub mean_ms: f64,
+    /// Half of the requests took no longer.
+    pub p50_ms: f64,
+    /// 99 of 100 requests took no longer.
+    pub p99_ms: f64,
 }
 
 /// A server of a group.
@@ -249,6 +262,11 @@ fn group_body(
         weights: group.weights.as_str(),
         weights_note: group.weights_note.clone(),
         queue: group.queue,
+        latency: group.latency.map(|Latency { mean_ms, p50_ms, p99_ms }| LatencyBody {
+            mean_ms,
+            p50_ms,
+            p99_ms,
+        }),
         backends: group.backends.iter().map(backend).collect(),
     }
 }

@@ -16,10 +16,12 @@ fn pool() -> Pool {
         report.window_ms = 1_000;
         report.groups.push(BackendGroup {
             name: "web".into(),
+            limit: None,
             algorithm: String::new(),
             weights: WeightMeaning::Exact,
             weights_note: String::new(),
             queue: 0,
+            latency: None,
             backends: vec![
                 BackendServer::new("a", "10.0.0.1:80", 1),
                 BackendServer::new("b", "10.0.0.2:80", 1),

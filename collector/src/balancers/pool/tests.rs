@@ -15,10 +15,12 @@ fn server(name: &str, address: &str, weight: u32, requests: u64) -> BackendServe
 fn group(name: &str, backends: Vec<BackendServer>) -> BackendGroup {
     BackendGroup {
         name: name.into(),
+        limit: None,
         algorithm: "roundrobin".into(),
         weights: WeightMeaning::Exact,
         weights_note: String::new(),
         queue: 0,
+        latency: None,
         backends,
     }
 }

@@ -29,10 +29,12 @@ fn pool(balancers: &[&Made]) -> Pool {
         report.window_ms = WINDOW_MS as u32;
         report.groups = vec![BackendGroup {
             name: "web".into(),
+            limit: None,
             algorithm: "roundrobin".into(),
             weights: WeightMeaning::Exact,
             weights_note: String::new(),
             queue: 0,
+            latency: None,
             backends: servers.iter().enumerate().map(server).collect(),
         }];
         let report = Arc::new(report);
@@ -150,4 +152,37 @@ fn a_push_that_no_balancer_shows_is_not_in_force() {
     assert_eq!(in_force(&shown), 128);
     let still = next(&mut shadow, &mut at, unlike([100, 50]));
     assert_eq!(in_force(&still), 128);
+}
+
+#[test]
+fn a_window_counts_as_a_whole_one_whatever_reports_are_in_it() {
+    let mut pool = pool(&[&ready(&[100, 100], &[0.5, 0.5])]);
+    // Four reports of a second are in it.
+    for backend in &mut pool.backends {
+        (backend.requests, backend.errors, backend.requests_per_second) = (240, 20, 60.0);
+    }
+    let estimate = next(&mut shadow(), &mut 0, pool);
+    let window = &estimate.windows[0];
+    assert_eq!((window.requests, window.errors), (300, 25));
+    assert!((estimate.capacities["10.0.0.0:80"] - 60.0 / (0.5 + 25.0 / 300.0)).abs() < 1e-9);
+}
+
+#[test]
+fn requests_that_stay_tell_of_a_backend_that_looks_idle() {
+    let (mut shadow, mut at) = (shadow(), 0);
+    let mut rule = |requests: u64, in_flight: f64| {
+        let mut pool = pool(&[&ready(&[100; 4], &[0.5; 4])]);
+        for backend in &mut pool.backends {
+            backend.in_flight = Some(1.2);
+        }
+        let last = pool.backends.last_mut().unwrap();
+        (last.requests, last.in_flight) = (requests, Some(in_flight));
+        last.requests_per_second = requests as f64 / 5.0;
+        let estimate = next(&mut shadow, &mut at, pool);
+        estimate.outcome.backends.last().unwrap().rule
+    };
+    for _ in 0..3 {
+        rule(300, 1.2);
+    }
+    assert_eq!(rule(5, 250.0), flyball_model::balance::law::Rule::Hanging);
 }

@@ -1,6 +1,7 @@
 //! Pools whose truth is known, and what is suggested for them.
 
 mod drains;
+mod limits;
 mod repeats;
 mod weights;
 
@@ -40,6 +41,12 @@ struct Truth {
     state: BalancerState,
     /// How old reports are at the windows' ends.
     age: Duration,
+    /// Requests that each balancer may have under way at each backend.
+    limit: Option<u32>,
+    /// So many of the balancers, the first ones, are Envoys.
+    envoys: usize,
+    /// Requests that each Envoy may have under way at all backends.
+    cluster_limit: u32,
 }
 
 impl Default for Truth {
@@ -53,18 +60,23 @@ impl Default for Truth {
             algorithm: WeightMeaning::Exact,
             state: BalancerState::Up,
             age: Duration::ZERO,
+            limit: None,
+            envoys: 0,
+            cluster_limit: 1_024,
         }
     }
 }
 
 impl Truth {
     /// What a balancer reports of a second.
-    fn report(&self, at_ms: i64) -> BalancerReport {
+    fn report(&self, balancer: usize, at_ms: i64) -> BalancerReport {
+        let is_envoy = balancer < self.envoys;
         let sum: f64 = self.weights.iter().copied().map(f64::from).sum();
         let backends = self.capacities.iter().enumerate().map(|(at, capacity)| {
             let weight = self.weights[at];
-            let name = format!("app{at}");
-            let mut server = BackendServer::new(name, format!("10.0.0.{at}:80"), weight);
+            let address = format!("10.0.0.{at}:80");
+            let name = if is_envoy { address.clone() } else { format!("app{at}") };
+            let mut server = BackendServer::new(name, address, weight);
             let share = f64::from(weight) / sum;
             let rate = self.rate * share;
             let used = (rate / capacity).min(1.0);
@@ -76,16 +88,20 @@ impl Truth {
             server.latency_ms = Some(latency_ms);
             server.in_flight = Some(own * latency_ms / 1_000.0);
             server.utilization = Some((used, UtilizationSource::Orca));
+            server.limit = self.limit.filter(|_| !is_envoy);
             server
         });
-        let mut report = BalancerReport::new(Server::new("haproxy", "edge"), self.state, at_ms);
+        let kind = if is_envoy { "envoy" } else { "haproxy" };
+        let mut report = BalancerReport::new(Server::new(kind, "edge"), self.state, at_ms);
         report.window_ms = 1_000;
         report.groups.push(BackendGroup {
             name: "app".into(),
+            limit: is_envoy.then_some(self.cluster_limit),
             algorithm: "roundrobin".into(),
             weights: self.algorithm,
             weights_note: String::new(),
             queue: 0,
+            latency: None,
             backends: backends.collect(),
         });
         report
@@ -104,7 +120,7 @@ impl Truth {
             let start_ms = NOW_MS - (windows - window) * WINDOW_MS;
             for second in 0..5 {
                 let reports = (0..self.balancers).map(|at| {
-                    let report = Arc::new(self.report(start_ms + second * 1_000));
+                    let report = Arc::new(self.report(at, start_ms + second * 1_000));
                     Balancer {
                         node: NodeName::new(&format!("lb-{at}")).unwrap(),
                         whole: Some(Arc::clone(&report)),
@@ -128,13 +144,17 @@ impl Truth {
 fn view_of(pools: &PoolWatch, steers: bool) -> PoolView {
     let estimate = pools.latest("app").unwrap();
     let reach = estimate.pool.members.iter().map(|member| {
+        let (limit, most) = match &*member.target.kind {
+            "envoy" => ("max_requests:*", Bounds::Number(1, 1_000_000)),
+            _ => ("maxconn:*", Bounds::Number(0, 100_000)),
+        };
         let parameters = [
             ("weight:*".to_owned(), Bounds::Number(0, 256)),
             (
                 "state:*".to_owned(),
                 Bounds::OneOf(["ready", "drain", "maint"].map(Into::into).into()),
             ),
-            ("maxconn:*".to_owned(), Bounds::Number(0, 100_000)),
+            (limit.to_owned(), most),
         ];
         let capability = Capability {
             target: member.target.clone(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use flyball_model::balance::limits::LARGEST_CUT;
 use flyball_model::rollout::{Bound, Candidate, Change, Target, TargetId};
 use flyball_proto::steering::{Bounds, Capability};
 use serde_json::{Value, json};
@@ -76,24 +77,34 @@ impl PoolView {
     /// Balancers that count and whose agents may set a parameter such as `weight:`, by their place; and why the others may not be.
     pub fn steerable(&self, prefix: &str) -> (Vec<usize>, Vec<String>) {
         let (mut may, mut barred) = (Vec::new(), Vec::new());
-        for (place, member) in self.estimate.pool.members.iter().enumerate() {
-            let id = member.id();
-            if let Some(missing) = &member.missing {
-                barred.push(format!("{id} is {missing}"));
-                continue;
+        let parameter = format!("{prefix}{}/x", self.estimate.pool.group);
+        for place in 0..self.estimate.pool.members.len() {
+            match self.may_set(place, &parameter) {
+                Ok(()) => may.push(place),
+                Err(why) => barred.push(why),
             }
-            let reach = self.reach.get(&id);
-            let parameter = format!("{prefix}{}/x", self.estimate.pool.group);
-            if reach.is_some_and(|reach| reach.bounds(&parameter).is_some()) {
-                may.push(place);
-                continue;
-            }
-            let why = reach.map(|reach| reach.barred.as_str()).filter(|why| !why.is_empty());
-            let parameter = prefix.trim_end_matches(':');
-            let why = why.unwrap_or("its agent has not said that it may");
-            barred.push(format!("{id} may not have its {parameter} set: {why}"));
         }
         (may, barred)
+    }
+
+    /// Whether a balancer counts and its agent may set a parameter such as `max_requests:web`.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub fn may_set(&self, place: usize, parameter: &str) -> Result<(), String> {
+        let member = &self.estimate.pool.members[place];
+        let id = member.id();
+        if let Some(missing) = &member.missing {
+            return Err(format!("{id} is {missing}"));
+        }
+        let reach = self.reach.get(&id);
+        if reach.is_some_and(|reach| reach.bounds(parameter).is_some()) {
+            return Ok(());
+        }
+        let why = reach.map(|reach| reach.barred.as_str()).filter(|why| !why.is_empty());
+        let why = why.unwrap_or("its agent has not said that it may");
+        let what = parameter.split(':').next().unwrap_or_default();
+        Err(format!("{id} may not have its {what} set: {why}"))
     }
 
     /// A balancer with its changes; `None` without any.
@@ -135,16 +146,13 @@ impl PoolView {
         let member = self.estimate.pool.members.get(place)?;
         let bounds = self.reach.get(&member.id())?.bounds(parameter)?;
         let (to, bound) = match (bounds, to) {
-            (Bounds::Number(least, most), Wanted::Number(number)) => {
-                let bound = Bound::Number {
-                    min: *least,
-                    max: *most,
-                    largest_growth: 2.0,
-                    largest_shrink: 0.5,
-                    always: *most,
-                    zero_is: None,
-                };
-                ((*number).clamp((*least).max(1), *most).to_string(), bound)
+            (Bounds::Number(least, most), Wanted::Weight(number)) => {
+                let to = (*number).clamp((*least).max(1), *most);
+                (to.to_string(), at_once((*least, *most)))
+            }
+            (Bounds::Number(least, most), Wanted::Limit(number)) => {
+                let to = (*number).clamp((*least).max(1), *most);
+                (to.to_string(), by_halves((*least, *most), to))
             }
             (Bounds::OneOf(words), Wanted::Word(word)) if words.iter().any(|one| one == word) => {
                 ((*word).to_owned(), Bound::OneOf(words.clone()))
@@ -187,13 +195,40 @@ impl PoolView {
     }
 }
 
-/// A wanted value.
+/// A wanted value. Numbers are brought within the bounds, and are never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted<'a> {
-    /// Brought within the bounds, and never 0.
-    Number(u64),
+    /// Set in one step: its agent holds all weights of a group together to the largest shift.
+    Weight(u64),
+    /// Raised in one step, and lowered by half at most in each, which is what agents take. From 0, which is no limit, there is one step: nothing is halved there, and its agent
+    /// holds it to what is under way.
+    Limit(u64),
     /// One of the words.
     Word(&'a str),
+}
+
+/// Bounds of a number that may go anywhere at once.
+const fn at_once((min, max): (u64, u64)) -> Bound {
+    Bound::Number {
+        min,
+        max,
+        largest_growth: 2.0,
+        largest_shrink: LARGEST_CUT,
+        always: max,
+        zero_is: None,
+    }
+}
+
+/// Bounds of a limit on its way to `to`: see [`Wanted::Limit`].
+fn by_halves((min, max): (u64, u64), to: u64) -> Bound {
+    Bound::Number {
+        min,
+        max,
+        largest_growth: (max as f64).max(2.0),
+        largest_shrink: LARGEST_CUT,
+        always: 1,
+        zero_is: Some(to),
+    }
 }
 
 /// A balancer as a target of changes.

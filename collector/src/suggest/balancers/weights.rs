@@ -236,7 +236,7 @@ fn member(view: &PoolView, place: usize, weights: &BTreeMap<String, u16>) -> Opt
             return None;
         }
         let parameter = format!("weight:{group}/{}", server.name);
-        let wanted = Wanted::Number(u64::from(*weight));
+        let wanted = Wanted::Weight(u64::from(*weight));
         view.setting(place, &parameter, &server.weight.to_string(), &wanted)
     });
     // Also those that stay as they are: else control could not move them later.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::law;
+use super::super::law::{self, Rule};
 use super::*;
 
 const NAMES: [&str; 10] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
@@ -122,6 +122,70 @@ fn capacity_at_the_floor_is_bounded_and_failing_backends_go_first() {
     let verdict = guard(&settings, &state, &outcome, &Facts::default());
     assert_eq!(weights(&verdict), [256, 256, 256, 8]);
     assert_eq!(verdict.reasons, [Reason::Floor { backend: "c".into(), share: 0.5 }]);
+}
+
+#[test]
+fn a_dead_backend_may_be_at_the_floor_however_much_it_is() {
+    let three = [EQUAL[0], EQUAL[1], (256, 100.0, 0.03)];
+    let settings = Settings { shift: 1.0, ..Settings::default() };
+    for (rule, wanted) in
+        [(Rule::Collapsed, 8), (Rule::Failing, 8), (Rule::FastDown, 256), (Rule::Averaged, 256)]
+    {
+        let (state, mut outcome) = pool(&three, 100.0);
+        outcome.backends[2].rule = rule;
+        let verdict = guard(&settings, &state, &outcome, &Facts::default());
+        let weight = verdict.weights.map_or(256, |weights| weights["c"]);
+        assert_eq!(weight, wanted, "{rule:?}");
+    }
+    // Of two that are dead one may.
+    let (state, mut outcome) = pool(&[EQUAL[0], EQUAL[1], three[2], three[2]], 100.0);
+    (outcome.backends[2].rule, outcome.backends[3].rule) = (Rule::Collapsed, Rule::Collapsed);
+    let verdict = guard(&settings, &state, &outcome, &Facts::default());
+    assert_eq!(weights(&verdict), [256, 256, 8, 256]);
+}
+
+#[test]
+fn others_take_over_from_the_dead_until_they_are_full() {
+    let dead = (256, 100.0, 0.03);
+    let of = |rule: Rule, q: f64| {
+        let (state, mut outcome) = pool(&[EQUAL[0], EQUAL[0], EQUAL[0], EQUAL[0], dead], q);
+        outcome.backends[4].rule = rule;
+        let settings = Settings { shift: 1.0, ..Settings::default() };
+        guard(&settings, &state, &outcome, &Facts::default())
+    };
+    // 0.75 becomes 0.93.
+    assert_eq!(weights(&of(Rule::Collapsed, 375.0)), [256, 256, 256, 256, 8]);
+    assert_eq!(of(Rule::FastDown, 375.0).weights, None);
+    // 0.9 would become 1.12: a part of the way.
+    let verdict = of(Rule::Collapsed, 450.0);
+    let (before, after) = verdict.utilization.unwrap();
+    assert!((before - 0.9).abs() < 1e-9 && (after - 1.0).abs() < 0.01, "{verdict:?}");
+    let [Reason::Relief { wanted, .. }] = verdict.reasons[..] else { panic!("{verdict:?}") };
+    assert!((wanted - 450.0 * 0.2481 / 100.0).abs() < 0.01, "{wanted}");
+    assert!(verdict.restrained());
+    // They are full already.
+    assert_eq!(of(Rule::Collapsed, 510.0).weights, None);
+}
+
+#[test]
+fn who_is_at_the_floor_and_busy_holds_nobody_back() {
+    let (state, mut outcome) = pool(&[EQUAL[0], EQUAL[1], EQUAL[3], (8, 2.0, 0.03)], 150.0);
+    assert_eq!(outcome.backends[3].in_force, outcome.backends[3].weight);
+    outcome.backends[3].rule = Rule::Averaged;
+    assert!(decide(&state, &outcome).weights.is_some());
+}
+
+#[test]
+fn where_one_is_dead_capacity_is_as_believed_and_not_as_one_noisy_window_says() {
+    let (mut state, mut outcome) = pool(&EQUAL, 200.0);
+    for known in state.backends.values_mut() {
+        known.smoothed = Some(0.0);
+    }
+    state.backends.get_mut("a").unwrap().capacity_per_second = Some(50.0);
+    let before = |outcome: &LawOutcome| decide(&state, outcome).utilization.unwrap().0;
+    assert!((before(&outcome) - 1.0).abs() < 1e-9);
+    outcome.backends[3].rule = Rule::Collapsed;
+    assert!((before(&outcome) - 0.5).abs() < 1e-9);
 }
 
 #[test]

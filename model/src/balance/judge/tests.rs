@@ -3,7 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::judge::{Arm, Expected, Limits, Margin, Metric, Role, Unit, Value, Window, Worse};
+use crate::judge::{
+    Arm, Expected, Limits, Margin, Metric, Predicted, Role, Unit, Value, Window, Worse,
+};
+
+mod rates;
 
 const CHANGED_AT_MS: i64 = 1_000_000_000;
 const WIDTH_MS: u32 = 5_000;
@@ -40,9 +44,20 @@ impl Random {
     }
 }
 
-/// One canary beside others, in windows of five seconds.
+/// What befalls all balancers at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Swing {
+    Flat,
+    /// Up and down, with an amplitude of the logarithm of latency, in 300 s.
+    Wave(f64),
+    /// To another level, at some time of the trial.
+    Step(f64),
+}
+
+/// Changed balancers beside others, in windows of five seconds.
 #[derive(Debug, Clone, Copy)]
 struct World {
+    treated: usize,
     controls: usize,
     before: usize,
     after: usize,
@@ -60,12 +75,16 @@ struct World {
     more_fail: f64,
     /// How unlike balancers are before the change.
     unlike: f64,
+    swing: Swing,
+    /// Whether a model says what would be, a tenth too low, and knows the swing.
+    predicts: bool,
     seed: u64,
 }
 
 impl Default for World {
     fn default() -> Self {
         Self {
+            treated: 1,
             controls: 7,
             before: 75,
             after: 60,
@@ -76,6 +95,8 @@ impl Default for World {
             fails: 0.005,
             more_fail: 1.0,
             unlike: 0.1,
+            swing: Swing::Flat,
+            predicts: false,
             seed: 1,
         }
     }
@@ -97,28 +118,59 @@ impl World {
             (0..all).map(one).collect()
         };
         let common = series(&mut random);
-        let units = 0..=self.controls;
+        let swing = self.swings();
+        let units = 0..self.treated + self.controls;
         units
             .map(|unit| {
                 let own = series(&mut random);
                 let level = 20.0 * (self.unlike * random.normal()).exp();
                 let window = |t: usize| {
-                    let is_changed = unit == 0 && t >= self.before;
+                    let is_changed = unit < self.treated && t >= self.before;
                     let noise = self.noise * 0.5_f64.sqrt() * (common[t] + own[t]);
                     let slower = if is_changed { self.slower } else { 1.0 };
                     let more = if is_changed { self.more_fail } else { 1.0 };
-                    let latency = level * slower * noise.exp();
+                    let latency = level * slower * (noise + swing[t]).exp();
                     let p99 = 5.0 * latency * (0.15 * random.normal()).exp();
-                    let errors = random.events(self.requests, (self.fails * more).min(1.0));
-                    (latency, p99, Count { requests: self.requests, errors })
+                    // A load that swings has more requests where they are slower.
+                    let requests = (self.requests as f64 * (2.0 * swing[t]).exp()) as u64;
+                    let errors = random.events(requests, (self.fails * more).min(1.0));
+                    (latency, p99, Count { requests, errors })
                 };
                 (0..all).map(window).collect()
             })
             .collect()
     }
 
+    /// Of the logarithm of latency, in each window.
+    fn swings(&self) -> Vec<f64> {
+        let mut random = Random(self.seed ^ 0xA5A5);
+        let all = self.before + self.after;
+        let (phase, at) = (random.uniform(), (random.uniform() * all as f64) as usize);
+        let one = |t: usize| match self.swing {
+            Swing::Wave(size) => size * (std::f64::consts::TAU * (t as f64 / 60.0 + phase)).sin(),
+            Swing::Step(size) if t >= at => size,
+            Swing::Flat | Swing::Step(_) => 0.0,
+        };
+        (0..all).map(one).collect()
+    }
+
+    /// What a model says of each window.
+    fn predicted(&self) -> Vec<Predicted> {
+        let start_ms =
+            |t: usize| CHANGED_AT_MS + (t as i64 - self.before as i64) * i64::from(WIDTH_MS);
+        let said = |(t, swing): (usize, f64)| {
+            let value = 18.0 * swing.exp();
+            Predicted { start_ms: start_ms(t), value, standard_error: 0.02 * value }
+        };
+        if self.predicts {
+            self.swings().into_iter().enumerate().map(said).collect()
+        } else {
+            vec![]
+        }
+    }
+
     fn trial(&self, courses: &[Course]) -> Trial {
-        let arm = |unit| if unit == 0 { Arm::Treated } else { Arm::Control };
+        let arm = |unit| if unit < self.treated { Arm::Treated } else { Arm::Control };
         let unit = |(at, course): (usize, &Course), value: &dyn Fn(&(f64, f64, Count)) -> Value| {
             let windows = course.iter().enumerate().map(|(t, one)| Window {
                 start_ms: CHANGED_AT_MS + (t as i64 - self.before as i64) * i64::from(WIDTH_MS),
@@ -150,14 +202,19 @@ impl World {
             hold: None,
             limits: Limits { max_windows: self.after as u32, ..Limits::default() },
             metrics: vec![
-                metric(LATENCY, Margin::Relative(0.1), &level),
+                self.foretold(metric(LATENCY, Margin::Relative(0.1), &level)),
                 metric(ERROR_RATIO, Margin::Absolute(0.005), &ratio),
             ],
         }
     }
 
+    fn foretold(&self, mut metric: Metric) -> Metric {
+        metric.units.iter_mut().for_each(|unit| unit.counterfactual = self.predicted());
+        metric
+    }
+
     fn failures(&self, courses: &[Course]) -> Failures {
-        let (one, others) = courses.split_at(1);
+        let (one, others) = courses.split_at(self.treated);
         let counts = |courses: &[Course], windows| {
             spans(courses, windows).into_iter().map(|span| span.count).collect()
         };
@@ -176,14 +233,19 @@ impl World {
         let courses = self.courses();
         let until_ms = CHANGED_AT_MS + (self.after as i64 + 1) * i64::from(WIDTH_MS);
         let said = verdict(&self.trial(&courses), &self.failures(&courses), until_ms);
-        let (one, others) = courses.split_at(1);
+        let (one, others) = courses.split_at(self.treated);
+        let sides = [one, others].map(|of| spans(of, 0..self.before + self.after));
         let mut stops = (1..=self.after).filter_map(|windows| {
-            let after = self.before..self.before + windows;
+            let of = |side: usize, range: std::ops::Range<usize>| {
+                let has = side == 0 || !others.is_empty();
+                if has { sides[side][range].to_vec() } else { Vec::new() }
+            };
+            let (before, after) = (0..self.before, self.before..self.before + windows);
             let facts = Facts {
-                treated_before: spans(one, 0..self.before),
-                treated_after: spans(one, after.clone()),
-                control_before: spans(others, 0..self.before),
-                control_after: spans(others, after),
+                treated_before: of(0, before.clone()),
+                treated_after: of(0, after.clone()),
+                control_before: of(1, before),
+                control_after: of(1, after),
                 ..Facts::default()
             };
             stop(&facts, &StopLimits::default())

@@ -9,12 +9,18 @@
 //! | `e` | 0 to 1 | share of `n` that failed for the backend's fault (5xx, no connection, time-out; not 4xx) |
 //! | `u` | 0 to 1 | share of the backend in use: the larger one of processor and workers, else in-flight over its limit |
 //! | `L` | ms | mean latency |
+//! | `N` | | requests under way, mean of the window |
+//! | `R` | s | time in the backend, `N / q` by Little's law; `R0` what is usual: the geometric average of windows in which it does not hang, from 1 to 64 times the median of the pool |
 //! | `z` | ln(1/s) | capacity, as the window says |
 //! | `s`, `mad` | ln | capacity as believed, and how much windows scatter about it |
 //! | `w` | | wanted weight, the largest of the pool is 1 |
 //!
 //! ```text
 //! valid    : the report is younger than 2 T, u is a number above 0; windows are summed until n >= 50
+//! bound    : u >= 0.7 and surely fewer than half of its share of what the pool ended (Poisson, 1 in 1,000): z as if n were that sure most
+//! hanging  : surely ended less than a quarter of its share, N >= 2 R0 share / T, and N - R0 share / T >= a quarter of what is missing of its share:
+//!            z as if n were that sure most and u = 1, a bound as well; then in each window until R < 8 R0 -> w = floor, R0 stays
+//! collapsed: bound < max(s, what w says) - ln 8, over 2 s or longer  -> w = floor at once, s = bound
 //! failing  : e >= 0.5, and 0.25 above the median of the pool           -> w = floor at once, s forgotten
 //! z        = ln( q / (max(u, 0.02) + 1.0 e) )                          gRFC A58 with its error penalty
 //! z       -= b ln( clamp(L / median L, 1/4, 4) )                       b = min(trim, (1-U) / 2U), U = mean of u; off unless set
@@ -44,6 +50,12 @@
 //!
 //! A window with few requests is not thrown away but summed with the next, until there are 50. A backend that is overloaded ends few requests; if it held for that
 //! reason, nothing would ever relieve it (in the simulation the 99th percentile went from 0.2 to 13 s). Both factors of `q/u` are sums of the same windows, so it is the same estimate.
+//!
+//! Few requests are evidence downwards, though: a backend that is full and ends far fewer than its share can do no more than it did. That needs no 50 requests: their
+//! number has a sure bound (Wilson's interval of a Poisson count), and a bound below the gate is believed at once. One that is below an eighth of what the weight
+//! stands for is a *collapse*, and no step of half in each window is fast enough for it. Its share is part of the evidence, since a backend that is full of something else while
+//! hardly anybody asks, or whose agent is wrong about it, ends what it is given. It lasts 2 s at least: a pause of a second is over before a weight could act.
+//! At the floor it is measured like any other, and comes back by confirmed steps.
 //!
 //! A push is due when a weight moved by at least 3 % of the one in force and by at least three quarters of a unit, and the last push is a second ago or more. The
 //! second bound is for small weights: one unit of 8 is 12 %, but a weight that hovers between 8 and 9 has not moved. Half a unit is rounding, so a
@@ -82,6 +94,8 @@ pub struct BackendWindow {
     pub utilization: Option<f64>,
     /// Mean latency; used by the trim alone.
     pub latency_ms: Option<f64>,
+    /// Requests under way, mean of the window. `None`, or not a number: not known, then a backend that hangs while its utilisation is low or unknown is not found.
+    pub in_flight: Option<f64>,
     /// Age of the oldest report that this is summed from.
     pub age_ms: u64,
     /// It has just come into the pool, or come back. Slow start begins when this becomes true; it may stay so for as long as is convenient.
@@ -124,6 +138,10 @@ pub enum Rule {
     Averaged,
     /// Most of its requests fail: to the floor at once.
     Failing,
+    /// It is full and can do next to nothing beside its weight: to the floor at once.
+    Collapsed,
+    /// Its requests stay and next to none of its share end, however idle it looks: to the floor at once, and there until they take less than eight times as long as usual.
+    Hanging,
     /// Not measured: stays.
     Held(Hold),
     /// Not measured for so long that what is known of it is out of date: moves to the median.
@@ -167,6 +185,11 @@ impl BackendOutcome {
     /// Whether it was measured with this window.
     pub fn valid(&self) -> bool {
         !matches!(self.rule, Rule::Held(_) | Rule::Expired(_))
+    }
+
+    /// Whether what is sent to it is lost: it fails, has collapsed or hangs.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.rule, Rule::Failing | Rule::Collapsed | Rule::Hanging)
     }
 
     /// Whether nothing is known of it at present. Who has too few requests for one window, and will have enough, is not lost.

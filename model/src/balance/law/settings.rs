@@ -14,6 +14,12 @@ pub struct Settings {
     pub error_penalty: f64,
     /// Error ratio from which a backend is failing, when it is also half of this above the median of the pool; above 0, up to 1.
     pub failing_ratio: f64,
+    /// A backend whose weight is more than this many times what it can do goes to the floor at once; at least 2. What is left of up to an eighth three
+    /// steps of half reach as well, and a cache that is cold leaves more than that.
+    pub collapse: f64,
+    /// Time for which a backend must have ended next to nothing before that is believed. A pause of a second (of a garbage collector) is over
+    /// before anything could be moved.
+    pub collapse_ms: u64,
     /// Exponent of latency, `b`; 0 (objective: equal utilisation) to 0.3 (objective: latency).
     pub trim: f64,
     /// Least gate, a logarithm; above 0. 0.25 is 28 %.
@@ -49,6 +55,8 @@ impl Default for Settings {
             min_requests: 50,
             error_penalty: 1.0,
             failing_ratio: 0.5,
+            collapse: 8.0,
+            collapse_ms: 2_000,
             trim: 0.0,
             gate: 0.25,
             gate_deviations: 4.0,
@@ -88,6 +96,7 @@ impl Settings {
             ("min_requests", "at least 1", self.min_requests > 0),
             ("error_penalty", "from 0 to 10", (0.0..=10.0).contains(&self.error_penalty)),
             ("failing_ratio", "above 0 and up to 1", within(self.failing_ratio, 0.0, 1.0)),
+            ("collapse", "from 2 to 1,000", (2.0..=1_000.0).contains(&self.collapse)),
             ("trim", "from 0 to 0.3", (0.0..=0.3).contains(&self.trim)),
             ("gate", "above 0 and up to 2", within(self.gate, 0.0, 2.0)),
             ("gate_deviations", "above 0 and up to 20", within(self.gate_deviations, 0.0, 20.0)),

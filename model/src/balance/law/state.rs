@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::reading::RESIDENCE_S;
 use super::{BackendWindow, Gathered, Settings};
 use crate::balance::envelope::Verdict;
 use crate::balance::{MAX_WEIGHT, median};
@@ -17,6 +18,16 @@ pub struct BackendState {
     pub measured: Option<f64>,
     /// Windows that wait for enough requests.
     pub gathered: Gathered,
+    /// The last window, if it was sound.
+    pub last: Gathered,
+    /// What it was believed to do, or its weight stood for if that was more, in the last windows; as logarithms beside others, the newest last.
+    pub levels: Vec<f64>,
+    /// Time that a request usually spends in it, in seconds; `None`: never measured. What it counts for is bounded by the pool's.
+    #[serde(default)]
+    pub residence_s: Option<f64>,
+    /// Requests stay in it: see [`super::Rule::Hanging`].
+    #[serde(default)]
+    pub hangs: bool,
     /// Mean absolute innovation, `mad`.
     pub mad: f64,
     /// Windows in a row that said that it can do more than is believed.
@@ -138,7 +149,8 @@ impl PoolState {
                 known.ramp_since_ms = Some(now_ms);
                 (known.smoothed, known.measured) = (None, None);
                 (known.mad, known.up_windows) = (0.0, 0);
-                known.gathered = Gathered::default();
+                (known.gathered, known.last) = (Gathered::default(), Gathered::default());
+                known.levels.clear();
             }
             known.was_new = window.is_new;
             known.seen_at_ms = now_ms;
@@ -154,9 +166,12 @@ impl BackendState {
     /// Puts right what cannot have come from the law: a stored state may be anything.
     fn tidy(&mut self, settings: &Settings) {
         self.gathered.tidy();
+        self.last.tidy();
         let sound = |log: Option<f64>| log.filter(|log| log.is_finite() && log.abs() <= 100.0);
+        self.levels.retain(|level| sound(Some(*level)).is_some());
         (self.smoothed, self.measured) = (sound(self.smoothed), sound(self.measured));
         self.capacity_per_second = self.capacity_per_second.filter(|c| c.is_finite() && *c > 0.0);
+        self.residence_s = self.residence_s.filter(|s| RESIDENCE_S.contains(s));
         // No logarithm of the law is off by more.
         self.mad = if self.mad.is_finite() { self.mad.clamp(0.0, 10.0) } else { 0.0 };
         if !(self.weight.is_finite() && self.weight > 0.0) {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::quantise::moved;
-use super::reading::{Reading, Readings, error_ratio, per_second, read};
+use super::reading::{Bound, Reading, Readings, error_ratio, per_second, read};
 use super::state::elapsed;
 use super::{
-    BackendOutcome, BackendState, BackendWindow, Hold, LawOutcome, PoolState, Push, Rule, Settings,
-    quantise,
+    BackendOutcome, BackendState, BackendWindow, Gathered, Hold, LawOutcome, PoolState, Push, Rule,
+    Settings, quantise,
 };
 use crate::balance::{MAX_WEIGHT, median};
 
@@ -38,13 +38,24 @@ pub(super) fn step(
     let windows: BTreeMap<&str, &BackendWindow> =
         windows.iter().map(|window| (window.id.as_str(), window)).collect();
     state.admit(settings, &windows, now_ms);
-    let Readings { valid: readings, held, trim, mean_utilization } =
+    let Readings { valid: mut readings, mut held, bounds, trim, mean_utilization } =
         read(settings, state, &windows);
     let lost = held.values().filter(|hold| !matches!(hold, Hold::FewRequests { .. })).count();
     if !windows.is_empty() && 2 * lost <= windows.len() {
         state.valid_windows = state.valid_windows.saturating_add(1);
     }
-    let mut updates = learn(settings, state, &readings, now_ms);
+    confirm(state, &readings, now_ms);
+    let common = common(settings, state, now_ms);
+    note_levels(settings, state);
+    for (&id, bounds) in &bounds {
+        let Some(reading) = early(settings, state, (id, bounds), &readings, common) else {
+            continue;
+        };
+        held.remove(id);
+        readings.insert(id, reading);
+    }
+    confirm(state, &readings, now_ms);
+    let mut updates = learn(settings, state, &readings, common);
     let fresh: Vec<&str> = (windows.keys().copied())
         .filter(|&id| elapsed(state.backends[id].valid_at_ms, now_ms) < settings.expiry_ms)
         .filter(|&id| state.backends[id].measured.is_some())
@@ -99,13 +110,8 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
     if count == 0 { 0.0 } else { sum / f64::from(count) }
 }
 
-/// Takes in what valid windows say of capacity.
-fn learn<'a>(
-    settings: &Settings,
-    state: &mut PoolState,
-    readings: &BTreeMap<&'a str, Reading>,
-    now_ms: i64,
-) -> Updates<'a> {
+/// Takes note of what was read.
+fn confirm(state: &mut PoolState, readings: &BTreeMap<&str, Reading>, now_ms: i64) {
     for (&id, reading) in readings {
         let known = state.backends.get_mut(id).expect("every backend of a window is admitted");
         known.valid_at_ms = now_ms;
@@ -114,35 +120,111 @@ fn learn<'a>(
         }
         known.measured = (!reading.failing).then_some(reading.z);
     }
-    // What is common to all is the load's, not a backend's. It is taken of the last reading of each: of those that come with this window alone, a single one would always
-    // be as expected.
+}
+
+/// What is common to all is the load's, not a backend's. It is taken of the last reading of each: of those that come with this window alone, a single one would always
+/// be as expected.
+fn common(settings: &Settings, state: &PoolState, now_ms: i64) -> f64 {
     let fresh = || {
         let fresh = |known: &&BackendState| elapsed(known.valid_at_ms, now_ms) < settings.expiry_ms;
         state.backends.values().filter(fresh)
     };
     let residual = |known: &BackendState| Some(known.measured? - known.smoothed?);
-    let common = if fresh().any(|known| residual(known).is_some()) {
+    if fresh().any(|known| residual(known).is_some()) {
         median(fresh().filter_map(residual)).unwrap_or(0.0)
     } else {
         median(fresh().filter_map(|known| known.measured)).unwrap_or(0.0)
+    }
+}
+
+/// Takes note of what each can do: what began to hang in the middle of a window is believed to do half already when the next one shows it.
+fn note_levels(settings: &Settings, state: &mut PoolState) {
+    // What its weight says it can do: more than is believed while a weight is still on its way down.
+    let by_weight = |known: &BackendState| Some(known.smoothed? - known.weight.ln());
+    let centre = median(state.backends.values().filter_map(by_weight));
+    let windows = settings.collapse_ms.div_ceil(settings.window_ms.max(1)) + 1;
+    for known in state.backends.values_mut() {
+        let weight = centre.map(|centre| known.weight.ln() + centre);
+        known.levels.extend(weight.into_iter().chain(known.smoothed).reduce(f64::max));
+        let old = known.levels.len().saturating_sub(usize::try_from(windows).unwrap_or(usize::MAX));
+        known.levels.drain(..old);
+    }
+}
+
+/// A reading from a bound: of a backend that has collapsed, or that is held for few requests and can surely do less than is believed.
+fn early(
+    settings: &Settings,
+    state: &mut PoolState,
+    (id, bounds): (&str, &[Bound]),
+    readings: &BTreeMap<&str, Reading>,
+    common: f64,
+) -> Option<Reading> {
+    let valid = readings.get(id);
+    if valid.is_some_and(|reading| reading.failing || reading.collapsed.is_some()) {
+        return None;
+    }
+    let known = &state.backends[id];
+    let most = known.levels.iter().copied().reduce(f64::max)?;
+    let is_low = |bound: &&Bound| bound.reading.z - common - most < -settings.collapse.ln();
+    let low = || bounds.iter().filter(is_low);
+    let collapsed = low().find(|bound| bound.span_ms >= settings.collapse_ms);
+    let reading = if let Some(bound) = collapsed {
+        Reading { collapsed: Some(bound.rule), ..bound.reading }
+    } else {
+        // What may be a collapse waits until it has lasted long enough.
+        let gate = settings.gate.max(settings.gate_deviations * known.mad);
+        let believed = known.smoothed?;
+        let is_down = |bound: &&Bound| bound.reading.z - common - believed < -gate;
+        if valid.is_some() || low().next().is_some() {
+            return None;
+        }
+        bounds.iter().find(is_down)?.reading
     };
+    state.backends.get_mut(id).expect("it is known").gathered = Gathered::default();
+    Some(reading)
+}
+
+/// Takes in what valid windows say of capacity.
+fn learn<'a>(
+    settings: &Settings,
+    state: &mut PoolState,
+    readings: &BTreeMap<&'a str, Reading>,
+    common: f64,
+) -> Updates<'a> {
     let mut updates = Updates::new();
     for (&id, reading) in readings {
         let known = state.backends.get_mut(id).expect("every backend of a window is admitted");
         let (rule, innovation, gate) = if reading.failing {
             (Rule::Failing, 0.0, settings.gate)
+        } else if let Some(rule) = reading.collapsed {
+            // Its capacity stays what it was: that is what is at the floor with it.
+            known.smoothed = Some(reading.z - common);
+            known.up_windows = 0;
+            known.hangs |= rule == Rule::Hanging;
+            (rule, 0.0, settings.gate)
         } else {
             known.capacity_per_second = Some(reading.z.exp());
+            known.residence_s = usual(settings, known.residence_s, reading.residence_s);
             believe(settings, known, reading.z - common)
         };
         updates.insert(id, Update { rule, innovation, gate, step: 0.0 });
     }
     // Only differences mean anything; without this the numbers would wander.
     let centre = mean(state.backends.values().filter_map(|known| known.smoothed));
-    for smoothed in state.backends.values_mut().filter_map(|known| known.smoothed.as_mut()) {
-        *smoothed -= centre;
+    for known in state.backends.values_mut() {
+        for log in known.smoothed.iter_mut().chain(&mut known.levels) {
+            *log -= centre;
+        }
     }
     updates
+}
+
+/// The time in a backend, averaged as a logarithm.
+fn usual(settings: &Settings, known_s: Option<f64>, seen_s: Option<f64>) -> Option<f64> {
+    match (known_s, seen_s) {
+        (Some(known), Some(seen)) => Some(known * (seen / known).powf(settings.gain)),
+        _ => seen_s.or(known_s),
+    }
 }
 
 /// The noise gate: what rule one window falls under, its innovation and the gate.
@@ -187,7 +269,7 @@ fn walk(
         median(fresh.iter().filter_map(|&id| distance(&state.backends[id]))).unwrap_or(0.0);
     for (&id, reading) in readings {
         let known = state.backends.get_mut(id).expect("every backend of a window is admitted");
-        if reading.failing {
+        if reading.failing || reading.collapsed.is_some() {
             known.weight = f64::MIN_POSITIVE;
             continue;
         }
@@ -216,8 +298,10 @@ fn wait<'a>(
         let known = state.backends.get_mut(id).expect("every backend of a window is admitted");
         let mut update =
             Update { rule: Rule::Held(hold), innovation: 0.0, gate: settings.gate, step: 0.0 };
+        let is_seen_hanging = known.hangs && !matches!(hold, Hold::Stale { .. });
         if let Some(usual) = usual
             && elapsed(known.valid_at_ms, now_ms) >= settings.expiry_ms
+            && !is_seen_hanging
         {
             update.rule = Rule::Expired(hold);
             let by = (usual / known.weight).ln();

@@ -1,5 +1,6 @@
-//! Properties (a) to (f) of the law, its rules one by one, and the sentences that operators read.
+//! Properties (a) to (f) of the law, its rules one by one, that of collapse in a file of its own, and the sentences that operators read.
 
+mod collapse;
 mod properties;
 
 use super::*;
@@ -14,6 +15,8 @@ fn window(id: &str, requests: u64, utilization: f64) -> BackendWindow {
         errors: 0,
         utilization: Some(utilization),
         latency_ms: Some(20.0),
+        // By Little's law.
+        in_flight: Some(requests as f64 / 5.0 * 0.02),
         age_ms: 0,
         is_new: false,
     }
@@ -105,7 +108,7 @@ fn lost_capacity_is_believed_at_once_and_gained_capacity_when_it_is_confirmed() 
 fn a_step_down_halves_at_most() {
     let mut pool = Loop::new(&["a", "b", "c", "d"]);
     pool.run(&POOL, 250.0, 20);
-    let outcome = pool.run(&[POOL[0], ("b", 10.0), POOL[2], POOL[3]], 250.0, 1);
+    let outcome = pool.run(&[POOL[0], ("b", 40.0), POOL[2], POOL[3]], 250.0, 1);
     assert!((of(&outcome, "b").step + 0.70).abs() < 1e-12);
 }
 

@@ -51,6 +51,12 @@ impl fmt::Display for BackendOutcome {
             Rule::Failing => {
                 write!(f, "{:.0} % of its requests fail, to the floor", self.error_ratio * 100.0)?;
             }
+            Rule::Collapsed => {
+                f.write_str("it is full and ends next to nothing beside its weight, to the floor")?;
+            }
+            Rule::Hanging => {
+                f.write_str("its requests stay and next to none of its share end, to the floor")?;
+            }
             Rule::Held(hold) => write!(f, "held: {hold}")?,
             Rule::Expired(hold) => {
                 write!(f, "not measured for too long, moves to the median: {hold}")?;
@@ -58,7 +64,7 @@ impl fmt::Display for BackendOutcome {
         }
         let step = self.step.exp_m1() * 100.0;
         match self.rule {
-            Rule::Failing | Rule::Held(_) => {}
+            Rule::Failing | Rule::Collapsed | Rule::Hanging | Rule::Held(_) => {}
             _ if self.step == 0.0 => f.write_str("; too little to move")?,
             _ => write!(f, "; moved by {step:+.0} %")?,
         }

@@ -2,6 +2,7 @@
 
 mod cases;
 mod missing;
+mod partial;
 mod plans;
 mod properties;
 pub(super) mod random;

@@ -39,6 +39,7 @@ prop_compose! {
 prop_compose! {
     fn groups()(
         name in "[a-z]{1,40}",
+        limit in option::of(any::<u32>()),
         algorithm in "[a-z()0-9]{0,20}",
         weights in select(vec![
             WeightMeaning::Exact, WeightMeaning::WhenBusy, WeightMeaning::Draw,
@@ -46,11 +47,13 @@ prop_compose! {
         ]),
         weights_note in "[ -~]{0,60}",
         queue: u32,
+        latency in option::of((0.0..1e6, 0.0..1e6, 0.0..1e6)),
         mut backends in vec(backends(), 0..5),
     ) -> BackendGroup {
         backends.sort_by(|a, b| a.name.cmp(&b.name));
         backends.dedup_by(|a, b| a.name == b.name);
-        BackendGroup { name, algorithm, weights, weights_note, queue, backends }
+        let latency = latency.map(|(mean_ms, p50_ms, p99_ms)| Latency { mean_ms, p50_ms, p99_ms });
+        BackendGroup { name, algorithm, weights, weights_note, queue, limit, latency, backends }
     }
 }
 
@@ -96,7 +99,7 @@ fn report() -> v1::BalancerReport {
 #[test]
 fn a_broken_report_names_its_field() {
     type Break = fn(&mut v1::BalancerReport);
-    let breaks: [(&str, Break); 14] = [
+    let breaks: [(&str, Break); 15] = [
         ("state", |r| r.state = 0),
         ("name", |r| r.name = String::new()),
         ("groups[1].name", |r| r.groups.push(r.groups[0].clone())),
@@ -104,6 +107,9 @@ fn a_broken_report_names_its_field() {
         ("groups", |r| r.groups[0].backends = vec![v1::BackendServer::default(); 513]),
         ("groups[0].name", |r| r.groups[0].name = String::new()),
         ("groups[0].weights", |r| r.groups[0].weights = 0),
+        ("groups[0].latency.p99_ms", |r| {
+            r.groups[0].latency = Some(v1::Latency { p99_ms: -1.0, ..v1::Latency::default() });
+        }),
         ("groups[0].backends[1].name", |r| r.groups[0].backends[1].name = "a".into()),
         ("groups[0].backends[0].name", |r| r.groups[0].backends[0].name = "a".repeat(161)),
         ("groups[0].backends[0].errors", |r| r.groups[0].backends[0].errors = 1),

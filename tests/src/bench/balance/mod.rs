@@ -3,8 +3,8 @@
 //! Four backends of a known capacity: two of four workers that take 20 ms, one whose workers take 60 ms, one with half the workers; 567 requests a second in all. Load
 //! is a share of that. Round robin with equal weights overloads two of them and is shown for completeness; the peer is `leastconn`, which looks at every request.
 //!
-//! Everything shares the cores of one machine. A run whose generator was late, or during which the load average was above the number of cores, is void: it is told and
-//! is in no figure.
+//! Everything shares the cores of one machine. A run whose generator was late, or during which processors were busy for more than 80 % of the time, is void: it is told
+//! and is in no figure.
 
 mod arm;
 mod envoys;

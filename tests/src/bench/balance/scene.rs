@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::arm::Arm;
 use super::{Options, say};
 use crate::balance::{
-    Algorithm, Backends, Figures, HaproxyFleet, History, Load, Server, Spec, Validity, host_load,
+    Algorithm, Backends, Begin, Figures, HaproxyFleet, History, Load, Server, Spec, Validity,
 };
 use crate::bench::table::Table;
 
@@ -109,20 +109,25 @@ pub(super) fn servers(backends: &Backends, specs: &[Spec], weights: &[u32]) -> V
 impl Stage {
     /// Measures for so long, ends the load and waits for the answers of what was due.
     pub(super) async fn measure(&self, what: &str, time: Duration) -> Result<Run> {
-        let from = Instant::now();
+        let from = Begin::now()?;
         super::wait(what, time).await;
+        self.measured(what, from).await
+    }
+
+    /// What was measured since then. Ends the load and waits for the answers of what was due.
+    pub(super) async fn measured(&self, what: &str, from: Begin) -> Result<Run> {
         let to = Instant::now();
         // Before the rest, which is quiet.
-        let (load, cores) = host_load()?;
+        let busy = from.busy()?;
         self.load.set_rate(0.0);
         let end = Instant::now() + REST;
         while self.load.under_way() > 0 && Instant::now() < end {
             sleep(LOOK).await;
         }
-        let counts = self.history.between(from, to).unwrap_or_default();
-        let samples = self.load.samples(from, to);
+        let counts = self.history.between(from.at, to).unwrap_or_default();
+        let samples = self.load.samples(from.at, to);
         let figures = Figures::of(&samples, &counts, self.load.under_way());
-        let validity = Validity::of(&figures, load, cores);
+        let validity = Validity::of(&figures, busy);
         Ok(Run { what: what.to_owned(), figures, validity })
     }
 }

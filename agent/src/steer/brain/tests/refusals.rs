@@ -106,6 +106,24 @@ fn what_cannot_be_evicted_ends_the_change() {
 }
 
 #[test]
+fn looks_at_a_target_that_copes_are_close_together_at_first() {
+    let mut world = World::new(128 * MB);
+    world.offer(&permanent(1, settings(&[(MAXMEMORY, 64 * MB)])));
+    while world.sets.is_empty() {
+        world.act();
+    }
+    let full = world.used;
+    let mut waits = Vec::new();
+    for _ in 0..14 {
+        let begun = world.now;
+        world.act();
+        world.used = full;
+        waits.push(world.now.since(begun).as_millis());
+    }
+    assert_eq!(waits, [5, 5, 5, 7, 11, 16, 24, 36, 50, 50, 50, 50, 50, 50]);
+}
+
+#[test]
 fn a_server_that_says_yes_and_does_nothing_is_found_out() {
     let mut world = World::new(64 * MB);
     world.offer(&canary(1, settings(&[(SAMPLES, 9)])));

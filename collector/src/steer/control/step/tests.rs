@@ -56,10 +56,12 @@ impl World<'_> {
         report.window_ms = 5_000;
         report.groups = vec![BackendGroup {
             name: "web".into(),
+            limit: None,
             algorithm: "roundrobin".into(),
             weights: WeightMeaning::Exact,
             weights_note: String::new(),
             queue: 0,
+            latency: None,
             backends: weights.iter().enumerate().map(server).collect(),
         }];
         report

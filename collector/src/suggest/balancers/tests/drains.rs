@@ -1,4 +1,4 @@
-//! Drains and limits.
+//! Drains.
 
 use flyball_model::rollout::{
     Actor, Applied, BalancerLimits, Event, Judgement, Limits as Rules, Member as Place, Outcome,
@@ -6,7 +6,6 @@ use flyball_model::rollout::{
 };
 use serde_json::Value;
 
-use super::super::limits::under_way;
 use super::*;
 
 #[test]
@@ -35,48 +34,6 @@ fn a_backend_that_fails_at_several_balancers_is_drained() {
     assert!(reason.contains("may be"), "{reason}");
     let all = Truth { errors: vec![0.5; 6], ..truth };
     assert!(refused(&all.view(), "balancer.drain").contains("at the others too"));
-}
-
-#[test]
-fn limits_are_for_backends_in_which_requests_queue() {
-    let truth = Truth { rate: 300.0, ..Truth::default() };
-    let pools = truth.watched(80);
-    let reason = refused(&view_of(&pools, true), "balancer.limits");
-    assert!(reason.contains("nothing queues within it"), "{reason}");
-    Truth { rate: 580.0, ..truth }.go_on(&pools, 2);
-    let proposal = suggested(&view_of(&pools, true), "balancer.limits");
-    assert_eq!(proposal.check(), Ok(()));
-    let of = |name: &str| -> u64 {
-        let changes = proposal.members.iter().flat_map(|member| &member.change);
-        let parts = changes.filter(|one| one.parameter == format!("maxconn:app/{name}"));
-        parts.map(|one| one.to.parse::<u64>().unwrap()).sum()
-    };
-    assert!((8..40).contains(&of("app2")), "{}", of("app2"));
-}
-
-#[test]
-fn what_is_under_way_is_counted_or_follows_from_rate_and_latency() {
-    let view = Truth { rate: 580.0, ..Truth::default() }.view();
-    let of = &view.estimate.pool.members[0];
-    let mut server = BackendServer::new("a", "10.0.0.1:80", 100);
-    assert_eq!(under_way(of, &server), Some(0.0), "it had no requests");
-    server.requests = 1_000;
-    assert_eq!(under_way(of, &server), None, "requests of a window are none that are under way");
-    server.latency_ms = Some(20.0);
-    assert_eq!(of.window_ms, 5_000);
-    assert!((under_way(of, &server).unwrap() - 4.0).abs() < 1e-9, "200/s of 20 ms");
-    server.in_flight = Some(7.0);
-    assert_eq!(under_way(of, &server), Some(7.0));
-
-    let pools = Truth { rate: 300.0, ..Truth::default() }.watched(80);
-    Truth { rate: 580.0, ..Truth::default() }.go_on(&pools, 2);
-    let mut view = view_of(&pools, true);
-    for backend in &mut Arc::make_mut(&mut view.estimate).pool.backends {
-        let server = &mut backend.placements[1].server;
-        (server.in_flight, server.latency_ms) = (None, None);
-    }
-    let reason = refused(&view, "balancer.limits");
-    assert!(reason.contains("what haproxy:lb-1:edge has under way there is not known"), "{reason}");
 }
 
 fn failing() -> Truth {

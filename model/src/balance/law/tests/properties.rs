@@ -22,16 +22,20 @@ fn any_window() -> impl Strategy<Value = BackendWindow> {
     let requests = prop_oneof![3 => 0..5_000_u64, 1 => Just(u64::MAX), 1 => Just(0)];
     let errors = prop_oneof![3 => 0..50_u64, 1 => 0..5_000_u64, 1 => Just(u64::MAX)];
     let age = prop_oneof![4 => 0..9_000_u64, 1 => Just(u64::MAX)];
-    let numbers = (prop::option::weighted(0.9, junk()), prop::option::weighted(0.9, junk()));
+    let number = || prop::option::weighted(0.9, junk());
+    let numbers = (number(), number(), number());
     (0..12_u8, requests, errors, numbers, age, any::<bool>()).prop_map(
-        |(id, requests, errors, (utilization, latency_ms), age_ms, is_new)| BackendWindow {
-            id: format!("b{id}"),
-            requests,
-            errors,
-            utilization,
-            latency_ms,
-            age_ms,
-            is_new,
+        |(id, requests, errors, (utilization, latency_ms, in_flight), age_ms, is_new)| {
+            BackendWindow {
+                id: format!("b{id}"),
+                requests,
+                errors,
+                utilization,
+                latency_ms,
+                in_flight,
+                age_ms,
+                is_new,
+            }
         },
     )
 }
@@ -78,7 +82,8 @@ fn sound(outcome: &LawOutcome, state: &PoolState) -> Result<(), TestCaseError> {
     }
     for known in state.backends.values() {
         numbers.extend([known.mad, known.weight, known.gathered.utilization]);
-        numbers.push(known.gathered.latency_ms);
+        numbers.extend([known.gathered.latency_ms, known.gathered.in_flight]);
+        numbers.extend(known.residence_s);
         numbers.extend(known.smoothed);
         numbers.extend(known.measured);
         numbers.extend(known.capacity_per_second);
