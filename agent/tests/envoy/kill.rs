@@ -52,8 +52,7 @@ async fn whenever_the_agent_is_killed_no_client_falls_back_to_configured_weights
         })
         .await;
         agent.kill();
-        let address = collector.address();
-        drop(collector);
+        let address = collector.end().await;
         // It goes on by itself.
         agent.start();
         lab.weighs(&weights).await;

@@ -68,8 +68,7 @@ async fn the_end_of_a_lease_puts_weights_back() {
     collector.want(canary(1, &lab.weighted(&[256, 128, 64])));
     collector.outcome(1, PolicyResult::Applied).await;
     lab.weighs(&[256, 128, 64]).await;
-    let address = collector.address();
-    drop(collector);
+    let address = collector.end().await;
     lab.weighs(&[CONFIGURED; 3]).await;
     let mut collector = Collector::at(address);
     let reverted = collector.outcome(1, PolicyResult::Reverted).await;

@@ -82,8 +82,7 @@ async fn a_client_that_refuses_a_change_rejects_that_one_and_never_the_way_back(
     assert_eq!(of, [false, true]);
     client.ack(&got, &["web"]).await;
     assert_eq!(collector.outcome(2, PolicyResult::Applied).await.reason, "");
-    let address = collector.address();
-    drop(collector);
+    let address = collector.end().await;
     let (got, of) = drained(&mut client).await;
     assert_eq!(of, [false, false], "the way back");
     client.nack(&got, &["web"], "", "not me").await;
@@ -119,8 +118,7 @@ async fn a_refusal_that_is_older_bars_neither_a_policy_nor_the_way_back() {
     lab.kill_envoy();
     lab.start_envoy();
     lab.weighs(&[50, 100]).await;
-    let address = collector.address();
-    drop(collector);
+    let address = collector.end().await;
     lab.weighs(&[CONFIGURED; 2]).await;
     let mut collector = Collector::at(address);
     let reverted = collector.outcome(1, PolicyResult::Reverted).await;

@@ -99,8 +99,7 @@ async fn a_drain_whose_lease_ends_is_put_back() {
     collector.want(policy);
     collector.outcome(1, PolicyResult::Applied).await;
     assert_eq!(shares(&nginx, &backends, 10), [10, 0]);
-    let address = collector.address();
-    drop(collector);
+    let address = collector.end().await;
     eventually("what was before", || !nginx.file().contains("down")).await;
     let mut collector = Collector::at(address);
     collector.outcome(1, PolicyResult::Reverted).await;

@@ -33,7 +33,8 @@ pub(crate) struct Collector {
     address: SocketAddr,
     wanted: watch::Sender<AgentPolicy>,
     told: mpsc::Receiver<AgentSteering>,
-    _stop: DropGuard,
+    serving: tokio::task::JoinHandle<Option<Result<(), tonic::transport::Error>>>,
+    stop: DropGuard,
 }
 
 struct Service {
@@ -96,11 +97,18 @@ impl Collector {
             .add_service(SteeringServer::new(service))
             .serve_with_incoming(TcpListenerStream::new(listener));
         // Cut off, as by the end of its process.
-        tokio::spawn(stop.clone().run_until_cancelled_owned(server));
-        Self { address, wanted, told, _stop: stop.drop_guard() }
+        let serving = tokio::spawn(stop.clone().run_until_cancelled_owned(server));
+        Self { address, wanted, told, serving, stop: stop.drop_guard() }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it. Its address, which nobody listens at then.
+    pub(crate) async fn end(self) -> SocketAddr {
+        drop(self.stop);
+        assert!(self.serving.await.unwrap().is_none(), "it was serving until now");
         self.address
     }
 

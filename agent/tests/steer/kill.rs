@@ -22,7 +22,7 @@ async fn whenever_the_agent_is_killed_in_a_canary_what_was_before_comes_back() {
     let mut halfway = 0;
     for revision in 1..=ROUNDS as u64 {
         agent.start();
-        let (address, before) = (collector.address(), sets(&server));
+        let before = sets(&server);
         collector.want(canary(revision, &wanted, &[]));
         collector.outcome(revision, PolicyResult::Applying).await;
         let steps = before + rand::rng().random_range(0..70);
@@ -32,7 +32,7 @@ async fn whenever_the_agent_is_killed_in_a_canary_what_was_before_comes_back() {
         agent.kill();
         let limit = in_force(&server, LIMIT);
         halfway += usize::from(limit != mb(32) && limit != mb(18));
-        drop(collector);
+        let address = collector.end().await;
         agent.start();
         if revision % 2 == 0 {
             let set = sets(&server);

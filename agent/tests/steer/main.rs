@@ -74,8 +74,7 @@ async fn a_canary_comes_into_force_is_promoted_and_stays() {
     collector.want(permanent(2, &wanted));
     collector.outcome(2, PolicyResult::Applied).await;
     // Without a collector, and over a restart, it stays.
-    let address = collector.address();
-    drop(collector);
+    let address = collector.end().await;
     agent.kill();
     agent.start();
     let began = Instant::now();
@@ -98,8 +97,7 @@ async fn a_canary_that_is_not_renewed_is_put_back_with_the_collector_gone() {
     let began = Instant::now();
     eventually("the time of three leases", || began.elapsed() > LEASE * 3).await;
     assert_eq!(in_force(&server, LIMIT), mb(128));
-    let address = collector.address();
-    drop(collector);
+    let address = collector.end().await;
     eventually("what was before", || in_force(&server, LIMIT) == mb(64)).await;
     eventually("all of it", || in_force(&server, "maxmemory-samples") == "5").await;
     let mut collector = Collector::at(address);
@@ -161,8 +159,7 @@ async fn of_a_canary_only_what_is_still_its_own_is_put_back() {
     collector.outcome(1, PolicyResult::Applied).await;
     run(&mut server.connect(), &["CONFIG", "SET", LIMIT, &mb(200)]);
     collector.outcome(1, PolicyResult::Drifted).await;
-    let address = collector.address();
-    drop(collector);
+    let address = collector.end().await;
     eventually("its own", || in_force(&server, "maxmemory-samples") == "5").await;
     let mut collector = Collector::at(address);
     let reverted = collector.outcome(1, PolicyResult::Reverted).await;
