@@ -18,7 +18,8 @@ use super::store::Store;
 /// Shortest and longest wait for a target, or for the disk, that is away.
 const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-/// Where a worker is told what is wanted. Only the newest offer is kept: it is the whole state.
+/// Where a worker is told what is wanted. Only the newest offer is kept: it is the whole state. A worker that is busy for longer than a lease knows all the same
+/// whether that was renewed in time.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     mail: Mutex<Mail>,
@@ -28,15 +29,34 @@ pub(super) struct Mailbox {
 /// What a worker is told.
 #[derive(Debug, Default)]
 pub(super) struct Mail {
-    /// The newest offer and when it was received.
-    offer: Option<(Offer, Moment)>,
+    offer: Option<Received>,
     is_stopping: bool,
+}
+
+/// The newest offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Received {
+    offer: Offer,
+    /// When the first of its like came that nobody has read, each later one within the lease of the one before.
+    since: Moment,
+    at: Moment,
+}
+
+impl Received {
+    /// Whether `offer` at `now` renews this one in time.
+    fn is_renewed_by(&self, offer: &Offer, now: Moment) -> bool {
+        let lease = self.offer.policy.canary.as_ref().map(|canary| canary.lease);
+        self.offer == *offer && lease.is_some_and(|lease| now < self.at.after(lease))
+    }
 }
 
 impl Mailbox {
     /// Tells what is wanted.
-    pub(super) fn put(&self, offer: Offer, received: Moment) {
-        self.mail.lock().offer = Some((offer, received));
+    pub(super) fn put(&self, offer: Offer, at: Moment) {
+        let mut mail = self.mail.lock();
+        let unread = mail.offer.take().filter(|unread| unread.is_renewed_by(&offer, at));
+        let since = unread.map_or(at, |unread| unread.since);
+        mail.offer = Some(Received { offer, since, at });
         self.wake.notify_one();
     }
 
@@ -56,6 +76,11 @@ impl Mailbox {
             }
         }
         Mail { offer: mail.offer.take(), is_stopping: mail.is_stopping }
+    }
+
+    /// The offer that is there.
+    fn unread(&self) -> Option<Received> {
+        self.mail.lock().offer.take()
     }
 }
 
@@ -107,11 +132,11 @@ impl Worker {
             if is_stopping {
                 return;
             }
-            if let Some((offer, received)) = offer {
-                self.brain.offer(offer, received);
+            if let Some(received) = offer {
+                self.brain.offer(received.offer, received.since, received.at);
                 self.backoff.reset();
             }
-            patience = self.turn();
+            patience = self.turn(mailbox);
             self.actuator.on_trial(self.brain.on_trial());
             self.save_lease();
             if let Some(deadline) = self.brain.deadline() {
@@ -121,14 +146,14 @@ impl Worker {
     }
 
     /// Does what is to be done now. Returns how long there is nothing to do.
-    fn turn(&mut self) -> Duration {
+    fn turn(&mut self, mailbox: &Mailbox) -> Duration {
         if self.brain.is_idle() {
             return Duration::from_hours(1);
         }
         let wait = match self.actuator.read() {
             Ok(reading) => {
                 self.back();
-                self.act(&reading)
+                self.act(&reading, mailbox)
             }
             Err(trouble) => {
                 self.brain.unreadable(&trouble, self.clock.now());
@@ -146,8 +171,12 @@ impl Worker {
     }
 
     /// Acts upon a reading until another one is needed.
-    fn act(&mut self, reading: &Reading) -> Duration {
+    fn act(&mut self, reading: &Reading, mailbox: &Mailbox) -> Duration {
         loop {
+            // Reading and writing take their time, in which a lease may have been renewed.
+            if let Some(received) = mailbox.unread() {
+                self.brain.offer(received.offer, received.since, received.at);
+            }
             match self.brain.next(reading, self.clock.now()) {
                 Act::Wait(time) => return time,
                 Act::Save { is_needed } => {
@@ -248,5 +277,56 @@ impl Worker {
         if std::mem::take(&mut self.is_away) {
             tracing::info!(server = %self.actuator.target(), "can be steered again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use flyball_proto::steering::{Canary, Settings, Target, TargetPolicy};
+
+    use super::*;
+
+    const LEASE: u64 = 900;
+
+    fn trial(revision: u64) -> Offer {
+        let canary = Canary { lease: Duration::from_millis(LEASE), revert_to: Settings::default() };
+        let policy = TargetPolicy {
+            target: Target::new("redis", "sessions"),
+            settings: Settings::default(),
+            rollout_id: "r".to_owned(),
+            canary: Some(canary),
+            persist: false,
+        };
+        Offer { journal: "j".to_owned(), revision, policy }
+    }
+
+    /// When the unread offers began, and the newest one, after these.
+    fn unread(offers: &[(Offer, u64)]) -> (u64, u64) {
+        let mailbox = Mailbox::default();
+        for (offer, at) in offers {
+            mailbox.put(offer.clone(), Moment(*at));
+        }
+        let received = mailbox.unread().unwrap();
+        assert_eq!(mailbox.unread(), None);
+        assert_eq!(received.offer, offers.last().unwrap().0);
+        (received.since.0, received.at.0)
+    }
+
+    #[test]
+    fn renewals_that_nobody_has_read_count_from_the_first_of_them() {
+        let times = [100, 400, 1_299, 2_000];
+        let renewed: Vec<_> = times.iter().map(|at| (trial(1), *at)).collect();
+        assert_eq!(unread(&renewed), (100, 2_000));
+    }
+
+    #[test]
+    fn one_that_comes_after_the_lease_or_is_another_begins_anew() {
+        assert_eq!(unread(&[(trial(1), 100), (trial(1), 100 + LEASE)]), (1_000, 1_000));
+        assert_eq!(unread(&[(trial(1), 100), (trial(2), 400)]), (400, 400));
+        let mut permanent = trial(1);
+        permanent.policy.canary = None;
+        assert_eq!(unread(&[(permanent.clone(), 100), (permanent, 400)]), (400, 400));
     }
 }

@@ -19,10 +19,10 @@ pub enum Taken {
 }
 
 impl Brain {
-    /// Takes an offer that was received at `now`.
-    pub fn offer(&mut self, offer: Offer, now: Moment) -> Taken {
+    /// Takes an offer that was received at `now`, and since `since` without a gap of its lease.
+    pub fn offer(&mut self, offer: Offer, since: Moment, now: Moment) -> Taken {
         // A lease that is over cannot be renewed, though nobody may have noticed its end yet.
-        self.expire(now, None);
+        self.expire(since, None);
         let lease_end = offer.policy.canary.as_ref().map(|canary| now.after(canary.lease));
         if let Some(pending) = &mut self.pending
             && pending.offer.journal == offer.journal

@@ -58,6 +58,24 @@ fn a_canary_lives_as_long_as_it_is_renewed() {
 }
 
 #[test]
+fn what_was_renewed_in_time_lives_on_though_it_is_read_late() {
+    for (gap, renewed) in [(Duration::from_millis(1), true), (Duration::ZERO, false)] {
+        let mut world = World::new(64 * MB);
+        let offer = canary(1, settings(&[(MAXMEMORY, 128 * MB)]));
+        world.offer(&offer);
+        world.run();
+        // The first of the unread ones came just in time, or just too late.
+        let since = world.now.after(LEASE.saturating_sub(gap));
+        world.now = world.now.after(LEASE * 5);
+        let taken = world.brain.offer(offer, since, world.now);
+        assert_eq!(taken == Taken::Renewed, renewed);
+        world.run();
+        let expected = if renewed { PolicyResult::Applied } else { PolicyResult::Reverted };
+        assert_eq!(world.last(), (1, expected));
+    }
+}
+
+#[test]
 fn a_renewal_that_comes_too_late_renews_nothing() {
     let mut world = World::new(64 * MB);
     let offer = canary(1, settings(&[(MAXMEMORY, 128 * MB)]));

@@ -137,7 +137,7 @@ impl World {
     }
 
     fn want(&mut self, revision: u64, wanted: &[(&str, u64)], is_trial: bool) {
-        self.brain.offer(offer(revision, wanted, is_trial), self.now);
+        self.brain.offer(offer(revision, wanted, is_trial), self.now, self.now);
         self.run();
     }
 

@@ -139,7 +139,7 @@ impl World {
     }
 
     pub(super) fn offer(&mut self, offer: &Offer) -> Taken {
-        self.brain.offer(offer.clone(), self.now)
+        self.brain.offer(offer.clone(), self.now, self.now)
     }
 
     pub(super) fn last(&self) -> (u64, PolicyResult) {
