@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use flyball_agent::redis::{Connection, Instance, RedisConfig};
 use flyball_agent::sense::{
-    MemcachedConfig, MemcachedServer, Readings, Sampler, SenseConfig, cpu_time, servers,
+    MemcachedConfig, MemcachedServer, Readings, Sampler, SenseConfig, cpu_time, patience, servers,
 };
 use flyball_agent::steer::SteerConfig;
 use flyball_agent::steer::actuator::Actuator as _;
@@ -186,8 +186,8 @@ fn main() -> std::io::Result<()> {
         let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
         client.call(&words).map_err(|error| other(error.to_string()))?;
     }
-    let second = Duration::from_secs(1);
-    for sampler in servers(std::slice::from_ref(&instance), &[], &[], second) {
+    let patience = patience(Duration::from_secs(1));
+    for sampler in servers(std::slice::from_ref(&instance), &[], &[], patience) {
         measure("redis", sampler, &server, rounds, &mut out)?;
     }
     let paths = SenseConfig::default().paths;
@@ -204,7 +204,7 @@ fn main() -> std::io::Result<()> {
     let config = MemcachedConfig { name: "a".to_owned(), address };
     let memcached = MemcachedServer::new(&config, &std::env::temp_dir());
     let memcached = memcached.map_err(|reason| other(reason.to_owned()))?;
-    for sampler in servers(&[], &[memcached], &[], second) {
+    for sampler in servers(&[], &[memcached], &[], patience) {
         measure("memcached", sampler, &server, rounds, &mut out)?;
     }
     Ok(())

@@ -20,7 +20,8 @@ use crate::orca::{Orca, OrcaConfig};
 use crate::recorder::Scheduled;
 use crate::redis::{Instance, RedisConfig, check_each};
 use crate::sense::{
-    Backend, MemcachedConfig, MemcachedServer, SERVERS, SenseConfig, balancers, samplers, servers,
+    Backend, MemcachedConfig, MemcachedServer, SERVERS, SenseConfig, balancers, patience, samplers,
+    servers,
 };
 use crate::ship::REPLAY_RATE;
 use crate::spool::SpoolConfig;
@@ -278,7 +279,8 @@ impl Config {
     pub fn samplers(&self, shared: &Servers) -> Vec<Scheduled> {
         let host = samplers(self.sense.backend, &self.sense).into_iter();
         let Servers { redis, haproxy, balanced } = shared;
-        let all = host.chain(servers(redis, &self.memcached(), haproxy, self.agent.interval.0));
+        let patience = patience(self.agent.interval.0);
+        let all = host.chain(servers(redis, &self.memcached(), haproxy, patience));
         let all = all.chain(balancers(balanced));
         all.filter_map(|sampler| {
             let settings = self.samplers.get(sampler.name()).cloned().unwrap_or_default();

@@ -49,6 +49,7 @@ pub use memcached::{MemcachedConfig, MemcachedServer};
 pub use own::cpu_time;
 pub use readings::{Handle, Readings};
 pub use registry::{SERVERS, balancers, samplers, servers};
+pub use remote::patience;
 pub(crate) use remote::thread_cpu;
 
 /// What a metric is: the same for all its series. The documentation of the metrics is generated from these.

@@ -46,19 +46,20 @@ pub fn samplers(backend: Backend, config: &SenseConfig) -> Vec<Box<dyn Sampler>>
     }
 }
 
-/// The samplers of servers, as configured; none where there is no server. `interval` is that of the agent.
+/// The samplers of servers, as configured; none where there is no server. A reading waits for caches as long as `patience`, which is [`patience`](super::patience) of the
+/// agent's interval.
 pub fn servers(
     redis: &[Instance],
     memcached: &[MemcachedServer],
     haproxy: &[Haproxy],
-    interval: Duration,
+    patience: Duration,
 ) -> Vec<Box<dyn Sampler>> {
     let mut samplers: Vec<Box<dyn Sampler>> = Vec::new();
     if !redis.is_empty() {
-        samplers.push(Box::new(redis::Redis::new(redis, interval)));
+        samplers.push(Box::new(redis::Redis::new(redis, patience)));
     }
     if !memcached.is_empty() {
-        samplers.push(Box::new(memcached::Memcached::new(memcached, interval)));
+        samplers.push(Box::new(memcached::Memcached::new(memcached, patience)));
     }
     if !haproxy.is_empty() {
         samplers.push(Box::new(haproxy::Balancers::new(haproxy)));

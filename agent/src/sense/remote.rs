@@ -52,8 +52,9 @@ enum Place<A> {
     Gone,
 }
 
-/// How long a reading may wait.
-pub(super) fn patience(interval: Duration) -> Duration {
+/// How long a reading may wait for servers, at this interval of the agent.
+#[must_use]
+pub fn patience(interval: Duration) -> Duration {
     PATIENCE.1.min(interval / PATIENCE.0)
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use flyball_agent::redis::{Connection, RedisConfig, Shares};
 
-use crate::harness::{Observed, Server, run};
+use crate::harness::{Observed, Server, free_port, run};
 
 #[test]
 fn what_clients_do_is_in_the_samples() {
@@ -185,7 +185,8 @@ fn a_replica_and_its_primary_tell_their_places() {
 
 #[test]
 fn a_node_of_a_cluster_tells_of_its_slots() {
-    let server = Server::start(&["--cluster-enabled", "yes"]);
+    let bus = free_port().to_string();
+    let server = Server::start(&["--cluster-enabled", "yes", "--cluster-port", &bus]);
     run(&mut server.connect(), &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
     let mut observed = Observed::new(&[server.instance("a")]);
     observed.read_until("the cluster", |o| o.get("redis.cluster.state{cache=a}") == Some(1));

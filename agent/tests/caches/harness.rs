@@ -1,6 +1,6 @@
 //! A Redis of its own for each test, and the sampler with all that it has published.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,13 +11,14 @@ use flyball_agent::redis::{Connection, Instance, Limits, RedisConfig, Reply};
 use flyball_agent::sense::readings::Change;
 use flyball_agent::sense::{MemcachedServer, Readings, Sampler, servers};
 use flyball_proto::series::Series;
+use parking_lot::Mutex;
 use rand::RngExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Longest that anything in these tests may take.
 const DEADLINE: Duration = Duration::from_mins(1);
-/// Long enough to wait for an answer, so that a busy machine does not make one late.
-const INTERVAL: Duration = Duration::from_mins(1);
+/// How long a reading waits for an answer, so that a busy machine does not make one late.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A Redis server. It ends with the value.
 pub(crate) struct Server {
@@ -163,11 +164,11 @@ pub(crate) struct Observed {
 
 impl Observed {
     pub(crate) fn new(instances: &[Instance]) -> Self {
-        Self::of(servers(instances, &[], &[], INTERVAL))
+        Self::of(servers(instances, &[], &[], PATIENCE))
     }
 
     pub(crate) fn memcached(all: &[MemcachedServer]) -> Self {
-        Self::of(servers(&[], all, &[], INTERVAL))
+        Self::of(servers(&[], all, &[], PATIENCE))
     }
 
     fn of(mut samplers: Vec<Box<dyn Sampler>>) -> Self {
@@ -274,11 +275,13 @@ fn certificates(dir: &Path) {
     }
 }
 
-/// A port below those that the system gives to outgoing connections, so that it stays free while a server is down.
+/// A port below those that the system gives to outgoing connections, so that it stays free while a server is down; another one each time.
 pub(crate) fn free_port() -> u16 {
-    let mut random = rand::rng();
+    // Whoever asked before may not listen yet.
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let (mut random, mut given) = (rand::rng(), GIVEN.lock());
     (0..1_000)
         .map(|_| random.random_range(10_000..32_000))
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok() && given.insert(*port))
         .expect("one of a thousand ports is free")
 }

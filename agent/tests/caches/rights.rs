@@ -3,9 +3,9 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
-use flyball_agent::redis::{Connection, Error, RedisConfig, State};
+use flyball_agent::redis::{Connection, Error, Instance, RedisConfig, State};
 
-use crate::harness::{Observed, Server, run, short};
+use crate::harness::{Observed, Server, run};
 
 /// A server with a user that may do this.
 fn with_user(rights: &str) -> (Server, RedisConfig) {
@@ -115,7 +115,7 @@ fn what_repeats_a_password_is_not_repeated() {
         password_file: Some(password),
         ..RedisConfig::default()
     };
-    let error = Connection::open(&short(config, dir.path())).unwrap_err();
+    let error = Connection::open(&Instance::new(config, dir.path()).unwrap()).unwrap_err();
     answering.join().unwrap();
     let text = error.to_string();
     assert!(text.contains("ERR what is") && !text.contains("hush"), "{text}");

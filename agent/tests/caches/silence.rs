@@ -3,9 +3,9 @@
 use std::io::Write as _;
 use std::net::TcpListener;
 
-use flyball_agent::redis::{Connection, RedisConfig, State};
+use flyball_agent::redis::{Connection, Instance, RedisConfig, State};
 
-use crate::harness::{Observed, Server, free_port, short, until};
+use crate::harness::{Observed, Server, free_port, until};
 
 #[test]
 fn something_else_that_answers_is_no_redis() {
@@ -19,7 +19,7 @@ fn something_else_that_answers_is_no_redis() {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("redis://127.0.0.1:{port}");
     let config = RedisConfig { name: "a".to_owned(), url, ..RedisConfig::default() };
-    let instance = short(config, dir.path());
+    let instance = Instance::new(config, dir.path()).unwrap();
     let error = Connection::open(&instance).unwrap_err();
     assert_eq!(error.state(), State::Unreachable);
     assert!(error.to_string().contains("not the answer of a redis"), "{error}");

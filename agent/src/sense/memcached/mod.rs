@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::remote::{Status, Watch, Watched, patience};
+use super::remote::{Status, Watch, Watched};
 use super::{Isolation, Metric, Readings, SampleError, Sampler};
 use crate::redis::State;
 use ask::{Answer, Asker};
@@ -37,15 +37,15 @@ struct One {
 }
 
 impl Memcached {
-    /// Nothing is connected before the first reading. `interval` is that of the agent.
-    pub(super) fn new(servers: &[MemcachedServer], interval: Duration) -> Self {
+    /// Nothing is connected before the first reading. A reading waits for them as long as `patience`.
+    pub(super) fn new(servers: &[MemcachedServer], patience: Duration) -> Self {
         let one = |server: &MemcachedServer| One {
             server: server.clone(),
             status: Status::default(),
             series: None,
         };
         let servers = servers.iter().map(|server| Watched::new(one(server))).collect();
-        Self { servers, patience: patience(interval) }
+        Self { servers, patience }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::remote::{Status, Watch, Watched, patience};
+use super::remote::{Status, Watch, Watched};
 use super::{Isolation, Metric, Readings, SampleError, Sampler};
 use crate::redis::{Instance, State};
 use ask::{Answer, Asker};
@@ -44,8 +44,8 @@ struct One {
 }
 
 impl Redis {
-    /// Nothing is connected before the first reading. `interval` is that of the agent.
-    pub(super) fn new(instances: &[Instance], interval: Duration) -> Self {
+    /// Nothing is connected before the first reading. A reading waits for them as long as `patience`.
+    pub(super) fn new(instances: &[Instance], patience: Duration) -> Self {
         let one = |instance: &Instance| One {
             instance: instance.clone(),
             status: Status::default(),
@@ -53,7 +53,7 @@ impl Redis {
             series: None,
         };
         let instances = instances.iter().map(|instance| Watched::new(one(instance))).collect();
-        Self { instances, patience: patience(interval) }
+        Self { instances, patience }
     }
 }
 
