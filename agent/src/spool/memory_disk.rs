@@ -104,6 +104,12 @@ impl MemoryDisk {
         self.0.lock().faults = faults;
     }
 
+    /// What goes wrong now.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.0.lock().faults
+    }
+
     /// The process ends; the system lives on. The disk has no faults any more.
     pub fn kill(&self) {
         self.0.lock().reboot();

@@ -128,6 +128,8 @@ impl Agent {
             in_memory: std::mem::take(&mut self.in_memory),
             is_disk_to_blame: std::mem::take(&mut self.is_disk_to_blame),
         };
+        // One that went wrong before and still does may do so to the next process too.
+        self.is_disk_to_blame = self.disk.faults() != Faults::default();
         self.journal.lock().recovered(name, &account);
         trace::line(
             name,

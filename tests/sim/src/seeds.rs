@@ -212,13 +212,16 @@ mod tests {
         Ok(())
     }
 
-    /// New seeds for as long as is asked for; without a word only a few.
+    /// New seeds for as long as is asked for; without a word a few more of those that every run takes.
     #[test]
     fn soak() -> Result<()> {
-        let (start, limit) =
-            (Instant::now(), Duration::from_secs(number(SOAK_SECONDS).unwrap_or(2)));
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-        let (first, next) = (now.as_millis() as u64, AtomicU64::new(0));
+        let (first, seconds) = match number(SOAK_SECONDS) {
+            Some(seconds) => (now.as_millis() as u64, seconds),
+            None => (FIXED, 2),
+        };
+        let (start, limit) = (Instant::now(), Duration::from_secs(seconds));
+        let next = AtomicU64::new(0);
         println!("seeds from {first} on, for {limit:?}");
         let next =
             || (start.elapsed() < limit).then(|| first + next.fetch_add(1, Ordering::Relaxed));

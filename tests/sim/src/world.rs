@@ -249,7 +249,10 @@ impl World {
                 self.network.set_latency_ms(self.plan.latency_ms.0, self.plan.latency_ms.1);
             }
             Thing::Disk(agent, false) => self.agents[agent].set_disk_faults(Faults::default()),
-            // The process was to end in the midst of a call; if it made too few, it ends here.
+            // The process was to end in the midst of a call; if it made too few, it ends here. One that had ended before could not.
+            Thing::Disk(agent, true) if !self.agents[agent].is_running() => {
+                self.agents[agent].set_disk_faults(Faults::default());
+            }
             Thing::Disk(agent, true) => {
                 self.agents[agent].kill(Death::Killed, Cut::Now);
                 self.after(RESTART, Action::StartAgent(agent));
