@@ -14,9 +14,9 @@ use crate::lab::{Backend, CONFIGURED, Lab, Mood};
 #[tokio::test(flavor = "multi_thread")]
 async fn each_second_a_report_says_what_happened() {
     let (mut lab, mut collector) = (Lab::new(3), Collector::start());
-    let mut agent = lab.start(&collector).await;
     *lab.backends[1].mood.lock() = Mood::NotFound;
     *lab.backends[2].mood.lock() = Mood::Failing;
+    let mut agent = lab.start(&collector).await;
     let names: Vec<String> = lab.backends.iter().map(Backend::name).collect();
     let mut seen = [(0, 0); 3];
     let mut report = None;

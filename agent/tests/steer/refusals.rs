@@ -72,9 +72,9 @@ async fn more_memory_than_there_is_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_other_servers_of_the_host_may_still_take_is_not_given_away() {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap();
-    let available = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:")).unwrap();
-    let available_mb = available.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024;
-    let (first, second, mut collector) = (server(64), server(available_mb), Collector::start());
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap();
+    let total_mb = total.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024;
+    let (first, second, mut collector) = (server(64), server(total_mb), Collector::start());
     let entry = |name: &str, server: &Server| {
         let url = format!("redis://127.0.0.1:{}", server.port);
         format!("[[redis]]\nname = '{name}'\nurl = '{url}'\nsteer = true\n")

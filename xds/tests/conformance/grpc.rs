@@ -101,12 +101,26 @@ impl Fixture {
     async fn leave(&mut self, endpoint: usize) {
         self.take();
         for _ in 0..BATCHES {
-            self.client.calls(20).await;
+            // So many that an endpoint which is still drawn from hardly gets none of them.
+            self.client.calls(60).await;
             if self.take()[endpoint] == 0 {
                 return;
             }
         }
         panic!("endpoint {endpoint} still gets requests");
+    }
+
+    /// Calls until one endpoint gets more than another: the client acknowledges before it applies.
+    async fn prefer(&mut self, endpoint: usize, to: usize) {
+        self.take();
+        for _ in 0..BATCHES {
+            self.client.calls(50).await;
+            let got = self.take();
+            if got[endpoint] > got[to] {
+                return;
+            }
+        }
+        panic!("endpoint {to} still gets more than {endpoint}");
     }
 
     fn take(&self) -> Vec<u64> {
@@ -122,6 +136,7 @@ async fn weights_on_localities_are_followed() {
     assert_shares(&fixture.take(), &weights);
     let swapped = [10, 50, 100];
     fixture.push("2", echo(&fixture.backends, &swapped)).await;
+    fixture.prefer(2, 0).await;
     fixture.client.calls(1_000).await;
     assert_shares(&fixture.take(), &swapped);
     let client = &fixture.running.server.clients()[0];
@@ -180,6 +195,7 @@ async fn without_a_server_the_client_goes_on_and_comes_back() {
     let running = Running::at(Settings::default(), address).await;
     let mut fixture = Fixture { running, backends, client };
     fixture.push("after", echo(&fixture.backends, &[1, 9])).await;
+    fixture.prefer(1, 0).await;
     fixture.client.calls(500).await;
     assert_shares(&fixture.take(), &[1, 9]);
 }
