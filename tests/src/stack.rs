@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use crate::http::Api;
 use crate::process::{Process, binary, with_room};
-use crate::wait;
+use crate::{port, wait};
 
 /// Longest time from a collector's start until it is ready, on a machine that is busy with other tests.
 const READY: Duration = Duration::from_mins(1);
@@ -118,7 +118,9 @@ impl Stack {
     /// # Errors
     /// When it does not become ready.
     pub async fn start_in(dir: TempDir, settings: &[(&str, &str)]) -> Result<Self> {
-        let collector = Collector::start_with(dir.path(), ANY_PORT, settings).await?;
+        // One at which it can be started again.
+        let grpc = SocketAddr::from((Ipv4Addr::LOCALHOST, port::free()?));
+        let collector = Collector::start_with(dir.path(), grpc, settings).await?;
         Ok(Self { collector, agents: Vec::new(), dir })
     }
 

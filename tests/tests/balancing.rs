@@ -84,6 +84,18 @@ impl World {
         .await
     }
 
+    /// Waits until all have confirmed what was pushed last.
+    async fn arrived(&self) -> Result<()> {
+        until("a push to arrive", SOON, || async {
+            let answer = self.flyball.stack.collector.api.json("/api/performance/control").await?;
+            let last = &answer["control"][0]["last_pushes"][0]["balancers"];
+            let mut all = last.as_array().context("a push")?.iter();
+            ensure!(all.all(|one| one["confirmed_at_ms"].is_i64()), "{answer:#}");
+            Ok(())
+        })
+        .await
+    }
+
     /// Checks that no request has failed, and stops everything.
     async fn end(self) -> Result<()> {
         let samples = self.load.samples(self.begun, Instant::now());
@@ -129,6 +141,8 @@ async fn weights_are_confirmed_follow_capacity_survive_a_reload_and_end_by_a_wor
     world.right(&halved).await?;
 
     world.flyball.tell("freeze").await?;
+    // One that was decided on just before may still be on its way.
+    world.arrived().await?;
     let frozen = world.weights(0).await?;
     world.backends.0[0].set(&SPECS[0]);
     // Some five windows.

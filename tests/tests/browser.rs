@@ -40,7 +40,7 @@ async fn the_dashboard_shows_this_host_live() -> Result<()> {
 #[tokio::test]
 async fn the_dashboard_carries_a_change_through_its_life() -> Result<()> {
     // Pressing the buttons of a page takes longer than the judge needs here.
-    let patient = ("FLYBALL_ROLLOUT_VALIDATE_MIN_MS", "12000");
+    let patient = ("FLYBALL_ROLLOUT_VALIDATE_MIN_MS", "30000");
     let stack = Stack::start_with(&[&QUICK[..], &[patient]].concat()).await?;
     let grpc = stack.collector.grpc;
     let _sessions = Steered::begin(grpc, "web-1", "sessions").await?;

@@ -92,11 +92,11 @@ async fn when_one_of_two_collectors_is_gone_the_other_one_takes_all() -> Result<
     Ok(())
 }
 
-/// Nodes that are connected to a collector.
+/// Nodes that report to a collector. Those that it hears of from the store or from another one are up there too, but without an account.
 async fn up(world: &World, collector: usize) -> Result<Vec<String>> {
     let status = world.sides[collector].api.json("/api/performance/status").await?;
     let nodes = status["nodes"].as_array().context("status has nodes")?;
-    let up = nodes.iter().filter(|n| n["up"] == true);
+    let up = nodes.iter().filter(|n| n["up"] == true && n["accounting"].is_object());
     Ok(up.map(|n| n["node"].to_string()).collect())
 }
 

@@ -76,7 +76,7 @@ async fn killed_and_started_again() {
 async fn paused_and_slow_ones_are_left_alone() {
     let redis = Redis::start(&[]).await;
     let way = Way::to(&redis).await;
-    let (a, b) = (Collector::start(way.address.port()).await, Collector::start(redis.port).await);
+    let (a, b) = (Collector::hasty(way.address.port()).await, Collector::hasty(redis.port).await);
     let truth = Arc::new(AtomicU64::new(1));
     for is_paused in [true, false] {
         if is_paused {
@@ -102,7 +102,7 @@ async fn paused_and_slow_ones_are_left_alone() {
 async fn something_else_on_its_port_is_never_believed() {
     let redis = Redis::start(&[]).await;
     let way = Way::to(&redis).await;
-    let a = Collector::start(way.address.port()).await;
+    let a = Collector::hasty(way.address.port()).await;
     let b = Collector::start(redis.port).await;
     let truth = Arc::new(AtomicU64::new(5));
     way.set(Mode::Garbage);
@@ -131,8 +131,8 @@ async fn emptied_and_full() {
     let truth = Arc::new(AtomicU64::new(1));
     a.read("k", &truth).await;
     until("the value to be written", async || a.stats().written == 1).await;
-    redis.ask(&["FLUSHALL"]).await;
     let gaps = a.stats().gaps;
+    redis.ask(&["FLUSHALL"]).await;
     assert_eq!(b.read("k", &truth).await.place, Place::Loaded, "it is gone");
     until("the count that began anew to be noticed", async || a.stats().gaps > gaps).await;
     // What was held is not trusted: an invalidation may have gone with the count.
@@ -162,7 +162,7 @@ async fn emptied_and_full() {
 async fn what_was_loaded_unheard_ends_soon_however_late_it_comes() {
     let redis = Redis::start(&[]).await;
     let way = Way::to(&redis).await;
-    let (a, b) = (Collector::start(way.address.port()).await, Collector::start(redis.port).await);
+    let (a, b) = (Collector::hasty(way.address.port()).await, Collector::start(redis.port).await);
     way.set(Mode::Closed);
     until("the loss to be noticed", async || !a.stats().heard).await;
     let slow = a.begin("k", Number(1)).await;
@@ -178,7 +178,7 @@ async fn what_was_loaded_unheard_ends_soon_however_late_it_comes() {
 async fn a_connection_that_is_half_open_is_replaced() {
     let redis = Redis::start(&[]).await;
     let way = Way::to(&redis).await;
-    let (a, b) = (Collector::start(way.address.port()).await, Collector::start(redis.port).await);
+    let (a, b) = (Collector::hasty(way.address.port()).await, Collector::start(redis.port).await);
     way.freeze();
     let truth = Arc::new(AtomicU64::new(1));
     until_open(&a, &truth).await;
@@ -226,7 +226,7 @@ async fn a_count_that_begins_anew_is_above_what_was_begun_before() {
 async fn nothing_is_older_than_its_bound_whatever_redis_does() {
     let mut redis = Redis::start(&[]).await;
     let way = Way::to(&redis).await;
-    let (a, b) = (Collector::start(way.address.port()).await, Collector::start(redis.port).await);
+    let (a, b) = (Collector::hasty(way.address.port()).await, Collector::hasty(redis.port).await);
     let truth = Arc::new(AtomicU64::new(0));
     // When each version ended.
     let mut ended = Vec::new();

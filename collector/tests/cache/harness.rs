@@ -283,6 +283,13 @@ impl Collector {
         collector
     }
 
+    /// One that waits no longer for an answer than a slow server takes in these tests.
+    pub async fn hasty(port: u16) -> Self {
+        let collector = Self::with(&RedisSettings { timeout_ms: 100, ..settings(port) });
+        collector.until_heard().await;
+        collector
+    }
+
     pub fn with(settings: &RedisSettings) -> Self {
         let cache = Cache::shared(1 << 20, settings, b"the secret of all", UNHEARD).unwrap();
         let (running, stop) = (cache.clone(), CancellationToken::new());
@@ -371,10 +378,11 @@ pub fn loaded(value: Number, fresh: Duration) -> Loaded<Number> {
     Loaded { value, life, is_negative: false }
 }
 
+/// Settings with which a busy machine makes no answer late.
 pub fn settings(port: u16) -> RedisSettings {
     RedisSettings {
         url: format!("redis://127.0.0.1:{port}"),
-        timeout_ms: 100,
+        timeout_ms: 1_000,
         ..Default::default()
     }
 }

@@ -1,12 +1,14 @@
 //! A ClickHouse server of its own: the engine's library in a process, with a user whose password is known and a TCP listener for its cluster. It can be killed
 //! and started again on the same data and the same ports.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use flyball_collector::store::engine::{self, LIBRARY};
 use flyball_collector::store::{Endpoint, EngineSettings, Secret};
+use parking_lot::Mutex;
 use tokio::process::{Child, Command};
 
 use crate::harness::until;
@@ -141,9 +143,12 @@ pub fn endpoint(port: u16) -> Endpoint {
 
 /// A port below those that the system gives to outgoing connections, so that it stays free while a server is down.
 pub fn free_port() -> u16 {
+    // Whoever asked before may not listen yet.
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock();
     (0..1_000)
         .map(|_| rand::random_range(10_000..32_000))
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok() && given.insert(*port))
         .expect("one of a thousand ports is free")
 }
 

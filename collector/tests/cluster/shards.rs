@@ -1,6 +1,7 @@
 //! Two shards of plain tables under Distributed ones: each series on one of them, answers as those of a single server, and a shard or a way that is lost.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use flyball_collector::rollup::{Roller, RollupMetrics, RollupSettings, Step};
 use flyball_collector::store::catalog::Selector;
@@ -35,9 +36,11 @@ fn raw(number: usize, tick: i64) -> i64 {
     (tick * (number as i64 + 3)) % 500
 }
 
-/// A full hour that has been over for a while.
+/// A full hour that has been over for a while; the same one as long as a test takes.
 fn start_ms() -> i64 {
-    (now_ms() - 2 * HOUR_MS).div_euclid(HOUR_MS) * HOUR_MS
+    static START_MS: LazyLock<i64> =
+        LazyLock::new(|| (now_ms() - 2 * HOUR_MS).div_euclid(HOUR_MS) * HOUR_MS);
+    *START_MS
 }
 
 /// Series of two nodes, and their samples a second apart, with every third tick sent twice in other blocks.

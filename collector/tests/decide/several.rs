@@ -1,5 +1,6 @@
 //! Several collectors on one journal, restarts, and a journal that is away or broken.
 
+use flyball_collector::config::Config;
 use flyball_proto::steering::Revision;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
@@ -13,8 +14,13 @@ use crate::world::{
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_collectors_any_may_drive_and_every_transition_happens_once() {
     let clickhouse = ClickHouse::start().await;
-    let one = Collector::start_with(&clickhouse, quick).await;
-    let two = Collector::start_with(&clickhouse, quick).await;
+    // The other one does not hear the agent, and is not to take it for silent before it is done.
+    let patient = |config: &mut Config| {
+        quick(config);
+        config.rollout.silent_ms = 120_000;
+    };
+    let one = Collector::start_with(&clickhouse, patient).await;
+    let two = Collector::start_with(&clickhouse, patient).await;
     let world = World::begin(&clickhouse, "web-1").await;
     // The agent watches at one, the person asks the other.
     let agent = Agent::begin(one.grpc, &world, Manner::Willing).await;
@@ -123,6 +129,13 @@ async fn an_agent_that_has_seen_more_than_there_is_shows_that_decisions_are_gone
     for (seen, state) in [((Revision(100), journal.clone()), "ahead"), ((Revision(1), journal), "")]
     {
         let agent = Agent::having_seen(collector.grpc, &world, Manner::Willing, seen.clone()).await;
+        until("what it has seen to be known", async || {
+            let known = get(&collector, "/api/performance/policies?node=web-1").await.body;
+            let policy = &known["policies"][0];
+            let is_known = policy["connected"] == true && policy["in_force_revision"] == seen.0.0;
+            is_known.then_some(())
+        })
+        .await;
         let answer = until("an answer with the agent there", async || {
             let answer = note(&collector, &confirm).await;
             (answer.body["state"] != "absent").then_some(answer)

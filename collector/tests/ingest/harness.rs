@@ -113,7 +113,12 @@ impl Collector {
         let (http, grpc) = (endpoints["http"], endpoints["grpc"]);
         let collector = Self { http, grpc, shutdown, task, _dir: dir };
         // On a slow machine it listens before its store is open.
-        until("ready", async || (collector.get("/readyz").await.0 == 200).then_some(())).await;
+        until("ready", async || {
+            // The server that says what is waited for gives way to the one that answers: a connection that it had just accepted is closed.
+            let answer = reqwest::get(format!("http://{http}/readyz")).await.ok()?;
+            (answer.status() == 200).then_some(())
+        })
+        .await;
         collector
     }
 

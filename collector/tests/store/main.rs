@@ -10,6 +10,7 @@ mod migrations;
 mod rollups;
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flyball_collector::store::engine::Engine;
@@ -84,8 +85,11 @@ fn kill(pid: u32) {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
-/// A time of today, which no retention drops.
+/// A time of today, which no retention drops; the same one also where a test runs over midnight.
 fn today_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    now.as_millis() as i64 / DAY_MS * DAY_MS
+    static TODAY_MS: LazyLock<i64> = LazyLock::new(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        now.as_millis() as i64 / DAY_MS * DAY_MS
+    });
+    *TODAY_MS
 }
