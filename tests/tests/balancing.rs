@@ -38,10 +38,11 @@ struct World {
 }
 
 impl World {
-    async fn begin(count: usize, algorithm: Algorithm) -> Result<Self> {
+    async fn begin(count: usize, algorithm: Algorithm, limit: fn(&Spec) -> u32) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let backends = Arc::new(Backends::start(&SPECS, true).await?);
-        let servers: Vec<_> = (0..SPECS.len()).map(|number| server(&backends, number)).collect();
+        let servers: Vec<_> =
+            (0..SPECS.len()).map(|number| server(&backends, number, limit)).collect();
         let fleet = HaproxyFleet::start(dir.path(), "lb", count, algorithm, &servers).await?;
         let load = Load::start(&fleet.addresses(), RATE, 1);
         let all: Vec<AgentOf> = fleet.0.iter().map(AgentOf::from).collect();
@@ -68,6 +69,28 @@ impl World {
                 let weights = self.weights(haproxy).await?;
                 ensure!(is_right(&as_shares(&weights), ideal), "lb{haproxy}: {weights:?}");
             }
+            Ok(())
+        })
+        .await
+        .with_context(|| self.flyball.stack.collector.process.log())
+    }
+
+    /// Weight of the first backend beside the largest one, at each HAProxy.
+    async fn first(&self) -> Result<Vec<f64>> {
+        let mut all = Vec::new();
+        for haproxy in 0..self.fleet.0.len() {
+            let weights = self.weights(haproxy).await?;
+            let most = weights.iter().copied().max().context("weights")?;
+            all.push(f64::from(weights[0]) / f64::from(most));
+        }
+        Ok(all)
+    }
+
+    /// Waits until that is so at all of them.
+    async fn first_is(&self, what: &str, is_so: fn(f64) -> bool) -> Result<()> {
+        until(what, PATIENCE, || async {
+            let first = self.first().await?;
+            ensure!(first.iter().all(|share| is_so(*share)), "{first:?}");
             Ok(())
         })
         .await
@@ -105,18 +128,28 @@ impl World {
     }
 }
 
-fn server(backends: &Backends, number: usize) -> Server {
+/// Requests that one balancer gives to a backend at once: as many as that has workers.
+fn limited(spec: &Spec) -> u32 {
+    spec.workers as u32
+}
+
+/// Any number of them.
+fn unlimited(_: &Spec) -> u32 {
+    0
+}
+
+fn server(backends: &Backends, number: usize, limit: fn(&Spec) -> u32) -> Server {
     Server {
         name: format!("b{number}"),
         address: backends.0[number].address,
         weight: CONFIGURED,
-        limit: SPECS[number].workers as u32,
+        limit: limit(&SPECS[number]),
     }
 }
 
 #[tokio::test]
 async fn weights_are_confirmed_follow_capacity_survive_a_reload_and_end_by_a_word() -> Result<()> {
-    let mut world = World::begin(HAPROXYS, Algorithm::RoundRobin).await?;
+    let mut world = World::begin(HAPROXYS, Algorithm::RoundRobin, limited).await?;
     let known = world.flyball.known(HAPROXYS).await?;
     let group = &known["balancers"][0]["groups"][0];
     ensure!(group["name"] == GROUP && group["weights"] == "exact", "{known:#}");
@@ -167,7 +200,7 @@ async fn weights_are_confirmed_follow_capacity_survive_a_reload_and_end_by_a_wor
 
 #[tokio::test]
 async fn one_balancer_under_leastconn_is_left_alone_and_told_why() -> Result<()> {
-    let world = World::begin(1, Algorithm::LeastConn).await?;
+    let world = World::begin(1, Algorithm::LeastConn, limited).await?;
     let known = world.flyball.known(1).await?;
     ensure!(known["balancers"][0]["groups"][0]["weights"] == "when_busy", "{known:#}");
     let reason = until("the reason", SOON, || async {
@@ -182,5 +215,26 @@ async fn one_balancer_under_leastconn_is_left_alone_and_told_why() -> Result<()>
     })
     .await?;
     ensure!(!reason.is_empty() && world.weights(0).await? == [CONFIGURED; 4], "{reason}");
+    world.end().await
+}
+
+/// Nothing says that it is full: it has no limit, and by its own word it is idle.
+#[tokio::test]
+async fn a_backend_that_hangs_with_an_idle_processor_goes_to_the_floor_and_comes_back() -> Result<()>
+{
+    let world = World::begin(HAPROXYS, Algorithm::RoundRobin, unlimited).await?;
+    world.flyball.known(HAPROXYS).await?;
+    let suggestion = world.flyball.suggested("balancer.weights").await?;
+    world.flyball.promoted(&suggestion).await?;
+    world.right(&SPECS).await?;
+
+    world.backends.0[0].hang(true);
+    world.first_is("at the floor", |share| share <= 0.05).await?;
+    // Some five windows, in which it is idle and next to nothing is asked of it.
+    world.requests(RATE as usize * 5).await?;
+    let first = world.first().await?;
+    ensure!(first.iter().all(|share| *share <= 0.05), "{first:?}");
+    world.backends.0[0].hang(false);
+    world.first_is("on its way back", |share| share >= 0.2).await?;
     world.end().await
 }

@@ -1,6 +1,7 @@
 //! Backends of a known capacity: workers that each take a fixed time for a request, which others wait for in the order they came.
 //!
-//! A worker is a timer. Capacity can change while a backend serves: fewer workers, slower ones, a stall of all of them, or failing at once without any work, which looks idle.
+//! A worker is a timer. Capacity can change while a backend serves: fewer workers, slower ones, a stall of all of them, requests that hang before they get one, or
+//! failing at once without any work; the last two look idle.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -64,6 +66,7 @@ struct Service {
     serving_us: AtomicU64,
     stalled_until: Mutex<Instant>,
     is_failing: AtomicBool,
+    is_hanging: watch::Sender<bool>,
     orca: Option<Mutex<Orca>>,
     requests: AtomicU64,
     failed: AtomicU64,
@@ -153,6 +156,7 @@ impl Backend {
             serving_us: AtomicU64::new(spec.service.as_micros() as u64),
             stalled_until: Mutex::new(now),
             is_failing: AtomicBool::new(false),
+            is_hanging: watch::Sender::new(false),
             orca,
             requests: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -194,6 +198,11 @@ impl Backend {
         *self.service.stalled_until.lock() = Instant::now() + time;
     }
 
+    /// Whether requests hang before they get a worker, as one whose processor is idle while it waits for its database.
+    pub fn hang(&self, is_hanging: bool) {
+        self.service.is_hanging.send_replace(is_hanging);
+    }
+
     /// Whether it fails every request at once with 503.
     pub fn fail(&self, is_failing: bool) {
         self.service.is_failing.store(is_failing, Ordering::Relaxed);
@@ -208,6 +217,8 @@ impl Service {
             self.failed.fetch_add(1, Ordering::Relaxed);
             return 503;
         }
+        let mut hanging = self.is_hanging.subscribe();
+        hanging.wait_for(|is_hanging| !is_hanging).await.expect("this is its sender");
         let _busy = self.workers.take().await;
         let service = Duration::from_micros(self.serving_us.load(Ordering::Relaxed));
         let mut end = Instant::now() + service;
@@ -300,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_fails_does_so_at_once_and_one_that_stalls_waits() -> Result<()> {
+    async fn one_that_fails_does_so_at_once_and_one_that_stalls_or_hangs_waits() -> Result<()> {
         let backends = Backends::start(&[Spec::new(1, 1)], true).await?;
         let one = &backends.0[0];
         one.fail(true);
@@ -311,6 +322,12 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(ask(one.address, 1).await?, [200]);
         assert!(begun.elapsed() >= Duration::from_millis(49));
+        one.hang(true);
+        let mut asked = std::pin::pin!(ask(one.address, 1));
+        let hangs = tokio::time::timeout(Duration::from_millis(50), &mut asked).await;
+        assert!(hangs.is_err() && one.in_flight() == 0 && one.counts().requests == 3);
+        one.hang(false);
+        assert_eq!(asked.await?, [200]);
         Ok(())
     }
 
