@@ -78,9 +78,9 @@ impl Mailbox {
         Mail { offer: mail.offer.take(), is_stopping: mail.is_stopping }
     }
 
-    /// The offer that is there.
-    fn unread(&self) -> Option<Received> {
-        self.mail.lock().offer.take()
+    /// The offer that is there, if it is as wanted; otherwise it stays.
+    fn take_if(&self, is_wanted: impl FnOnce(&Offer) -> bool) -> Option<Received> {
+        self.mail.lock().offer.take_if(|received| is_wanted(&received.offer))
     }
 }
 
@@ -132,10 +132,7 @@ impl Worker {
             if is_stopping {
                 return;
             }
-            if let Some(received) = offer {
-                self.brain.offer(received.offer, received.since, received.at);
-                self.backoff.reset();
-            }
+            self.hear(offer);
             patience = self.turn(mailbox);
             self.actuator.on_trial(self.brain.on_trial());
             self.save_lease();
@@ -143,6 +140,18 @@ impl Worker {
                 patience = patience.min(deadline.since(self.clock.now()));
             }
         }
+    }
+
+    fn hear(&mut self, received: Option<Received>) {
+        if let Some(Received { offer, since, at }) = received {
+            self.brain.offer(offer, since, at);
+            self.backoff.reset();
+        }
+    }
+
+    /// Reading and writing take their time, in which a lease may have been renewed. What is new is decided on with a reading of its own.
+    fn hear_renewal(&mut self, mailbox: &Mailbox) {
+        self.hear(mailbox.take_if(|offer| self.brain.is_renewal(offer)));
     }
 
     /// Does what is to be done now. Returns how long there is nothing to do.
@@ -156,6 +165,7 @@ impl Worker {
                 self.act(&reading, mailbox)
             }
             Err(trouble) => {
+                self.hear_renewal(mailbox);
                 self.brain.unreadable(&trouble, self.clock.now());
                 // What was refused is told below, whether it can be written or not.
                 if self.brain.is_unsaved()
@@ -173,10 +183,7 @@ impl Worker {
     /// Acts upon a reading until another one is needed.
     fn act(&mut self, reading: &Reading, mailbox: &Mailbox) -> Duration {
         loop {
-            // Reading and writing take their time, in which a lease may have been renewed.
-            if let Some(received) = mailbox.unread() {
-                self.brain.offer(received.offer, received.since, received.at);
-            }
+            self.hear_renewal(mailbox);
             match self.brain.next(reading, self.clock.now()) {
                 Act::Wait(time) => return time,
                 Act::Save { is_needed } => {
@@ -308,8 +315,9 @@ mod tests {
         for (offer, at) in offers {
             mailbox.put(offer.clone(), Moment(*at));
         }
-        let received = mailbox.unread().unwrap();
-        assert_eq!(mailbox.unread(), None);
+        assert_eq!(mailbox.take_if(|_| false), None);
+        let received = mailbox.take_if(|_| true).unwrap();
+        assert_eq!(mailbox.take_if(|_| true), None);
         assert_eq!(received.offer, offers.last().unwrap().0);
         (received.since.0, received.at.0)
     }

@@ -24,13 +24,15 @@ async fn whenever_the_agent_is_killed_no_client_falls_back_to_configured_weights
     let lab = Arc::new(lab);
     let (is_over, fell_back) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let watcher = {
-        let (lab, is_over) = (Arc::clone(&lab), Arc::clone(&is_over));
+        // A test that fails ends its Envoy, whoever watches.
+        let (lab, is_over) = (Arc::downgrade(&lab), Arc::clone(&is_over));
         let fell_back = Arc::clone(&fell_back);
         std::thread::spawn(move || {
             while !is_over.load(Ordering::Relaxed) {
                 // A push is a second from the next. Without a pause the host would run out of ports, each
                 // question being a connection: that of the collector would be taken while it is away.
                 std::thread::park_timeout(LOOK);
+                let Some(lab) = lab.upgrade() else { return };
                 let Some(weights) = lab.weights() else { continue };
                 if weights.values().any(|weight| *weight == CONFIGURED) || weights.is_empty() {
                     fell_back.store(true, Ordering::Relaxed);
@@ -48,7 +50,9 @@ async fn whenever_the_agent_is_killed_no_client_falls_back_to_configured_weights
         eventually("the moment", || {
             moment.elapsed() > pause
                 && (round % 2 == 0
-                    || lab.weights().is_some_and(|w| w[&lab.backends[0].port] == weights[0]))
+                    || lab
+                        .weights()
+                        .is_some_and(|found| found.get(&lab.backends[0].port) == Some(&weights[0])))
         })
         .await;
         agent.kill();

@@ -35,9 +35,7 @@ impl Brain {
             return Taken::Ignored;
         }
         if offer.journal == self.record.journal && offer.revision <= self.record.seen {
-            let followed = self.record.followed.as_ref();
-            let is_renewal = followed.is_some_and(|followed| is_same(followed, &offer));
-            if is_renewal && lease_end.is_some() {
+            if self.is_followed(&offer) && lease_end.is_some() {
                 self.lease_end = lease_end;
                 return Taken::Renewed;
             }
@@ -45,6 +43,18 @@ impl Brain {
         }
         self.pending = Some(Pending { offer, lease_end, trouble: String::new() });
         Taken::Pending
+    }
+
+    /// True for an offer that was taken before, and is offered again to renew its lease.
+    pub fn is_renewal(&self, offer: &Offer) -> bool {
+        let is_pending = self.pending.as_ref().is_some_and(|pending| pending.offer == *offer);
+        is_pending || self.is_followed(offer)
+    }
+
+    fn is_followed(&self, offer: &Offer) -> bool {
+        let is_known = offer.journal == self.record.journal && offer.revision <= self.record.seen;
+        let followed = self.record.followed.as_ref().filter(|_| is_known);
+        followed.is_some_and(|followed| is_same(followed, offer))
     }
 
     /// Decides on an offer: refuses it, or follows it from now on.

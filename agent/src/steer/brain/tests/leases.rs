@@ -36,7 +36,9 @@ fn a_trial_that_has_ended_is_not_begun_again_under_another_revision() {
 fn a_canary_lives_as_long_as_it_is_renewed() {
     let mut world = World::new(64 * MB);
     let offer = canary(1, settings(&[(MAXMEMORY, 128 * MB)]));
+    assert!(!world.brain.is_renewal(&offer));
     assert_eq!(world.offer(&offer), Taken::Pending);
+    assert!(world.brain.is_renewal(&offer));
     world.run();
     assert_eq!(world.last(), (1, PolicyResult::Applied));
     for _ in 0..10 {
@@ -64,6 +66,7 @@ fn what_was_renewed_in_time_lives_on_though_it_is_read_late() {
         let offer = canary(1, settings(&[(MAXMEMORY, 128 * MB)]));
         world.offer(&offer);
         world.run();
+        assert!(world.brain.is_renewal(&offer));
         // The first of the unread ones came just in time, or just too late.
         let since = world.now.after(LEASE.saturating_sub(gap));
         world.now = world.now.after(LEASE * 5);
